@@ -1,0 +1,133 @@
+"""An exported file and its JSON sidecar. Standard library only: the phone and the report need no TensorFlow."""
+
+from __future__ import annotations
+
+import enum
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from export.errors import BadModelFileError
+from export.files import write_json
+
+
+class Precision(enum.StrEnum):
+    """How weights and activations are stored in the file."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    DYNAMIC = "dynamic"
+    INT8 = "int8"
+    INT16X8 = "int16x8"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorInfo:
+    """An input or output tensor: real value = scale * (stored value - zero_point); scale 0 is not quantized."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float = 0.0
+    zero_point: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatorUse:
+    """An operator of the file, its newest version in there, and how often it stands there."""
+
+    name: str
+    version: int
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Which pixels the quantization ranges were read from."""
+
+    dataset: str
+    split: str
+    num_samples: int
+    seed: int
+    samples_per_class: dict[str, int]
+    sha256: str
+    """Of the pixels themselves, in the order they were used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportArtifact:
+    """A .tflite file that ships, and where it came from. Stands as <file>.json beside the file."""
+
+    path: str
+    """The file's name; the sidecar stands in the same folder."""
+    sha256: str
+    size_bytes: int
+    precision: Precision
+    parent_sha256: str
+    """Of the Keras model file that was converted."""
+    model_name: str
+    """What a table calls it, such as mobilenet_alpha0.5_160."""
+    family: str | None
+    """None for a model from elsewhere."""
+    knobs: dict[str, Any] = field(default_factory=dict)
+    input: TensorInfo
+    output: TensorInfo
+    pixels: str
+    """What an app feeds, in words, such as 'raw 0-255 RGB as int8: pixel - 128'."""
+    class_names: tuple[str, ...]
+    operators: tuple[OperatorUse, ...]
+    float_operators: tuple[str, ...]
+    """Operators that compute in float; empty in a fully integer file."""
+    min_runtime_version: str
+    """The oldest TFLite runtime that can load it, as the converter's metadata says."""
+    tflite_runtime_loads: bool | None
+    """Whether tflite-runtime 2.14 loaded it; None where that package has no wheel."""
+    tflite_runtime_error: str | None = None
+    calibration: Calibration | None = None
+    dataset: str | None = None
+    versions: dict[str, str]
+    created_utc: str
+
+
+def sidecar_path(tflite: Path) -> Path:
+    """Where the sidecar of an exported file stands: model.tflite -> model.json."""
+    return tflite.with_suffix(".json")
+
+
+def write_sidecar(tflite: Path, artifact: ExportArtifact) -> None:
+    """Writes the sidecar beside the file, whole or not at all."""
+    write_json(sidecar_path(tflite), asdict(artifact))
+
+
+def read_sidecar(tflite: Path) -> ExportArtifact:
+    """The sidecar of an exported file. FileNotFoundError where there is none."""
+    path = sidecar_path(tflite)
+    try:
+        record = json.loads(path.read_text())
+        return artifact_from_record(record)
+    except (ValueError, TypeError, KeyError) as error:
+        raise BadModelFileError(
+            f"{path} is not a sidecar that this version wrote ({error}). Export the model again."
+        ) from error
+
+
+def artifact_from_record(record: dict[str, Any]) -> ExportArtifact:
+    """An ExportArtifact from what asdict() and JSON made of it."""
+    calibration = record["calibration"]
+    return ExportArtifact(
+        **{
+            **record,
+            "precision": Precision(record["precision"]),
+            "input": _tensor(record["input"]),
+            "output": _tensor(record["output"]),
+            "class_names": tuple(record["class_names"]),
+            "operators": tuple(OperatorUse(**use) for use in record["operators"]),
+            "float_operators": tuple(record["float_operators"]),
+            "calibration": Calibration(**calibration) if calibration else None,
+        }
+    )
+
+
+def _tensor(record: dict[str, Any]) -> TensorInfo:
+    return TensorInfo(**{**record, "shape": tuple(record["shape"])})

@@ -1,0 +1,44 @@
+"""What a verification found. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerError:
+    """How far one activation of the exported file is from the Keras model's."""
+
+    layer: str
+    """The Keras layer."""
+    relative_error: float
+    """Root mean square of the difference over the root mean square of the Keras activation."""
+    growth: float
+    """relative_error less that of the worst layer that feeds it; the largest is where to look."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """An exported file beside its Keras model, on the same samples."""
+
+    artifact_sha256: str
+    dataset: str
+    split: str
+    num_samples: int
+    keras_top1: float
+    """Percent."""
+    tflite_top1: float
+    """Percent."""
+    drop_points: float
+    """keras_top1 less tflite_top1, percentage points."""
+    agreement: float
+    """Percent of samples on which both give the same label."""
+    max_abs_difference: float
+    """The largest difference of any output value, after dequantization."""
+    worst_layer: str | None
+    """int8 and int16x8: the layer where the error grows most."""
+    layers: tuple[LayerError, ...]
+    runtime: str
+    runtime_version: str
+    seconds: float
+    verified_utc: str

@@ -1,0 +1,41 @@
+"""What a user can cause, each with an exit status. Standard library only.
+
+0 done, 1 a gate not met or a finding, 2 usage, 3 a missing tool or package, 4 the device.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PipelineError(Exception):
+    """A finding: the message says what happened, what was expected and what to do next."""
+
+    exit_status = 1
+
+
+class UsageError(PipelineError):
+    """A name, a value or a path on the command line is wrong."""
+
+    exit_status = 2
+
+
+class MissingToolError(PipelineError):
+    """A package or a program is not installed."""
+
+    exit_status = 3
+
+
+class DeviceError(PipelineError):
+    """The phone is missing, not authorised, or gone."""
+
+    exit_status = 4
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error for a mistyped name, with the nearest known one."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    hint = f"Did you mean '{near[0]}'? " if near else ""
+    return UsageError(f"unknown {kind} '{name}'. {hint}Known: {', '.join(names)}.")
