@@ -1,0 +1,121 @@
+"""The `pipeline` command: a table of verbs, each imported only when it is called.
+
+The table holds each verb's help line, so that `pipeline --help` imports none of them; a test keeps the
+lines equal to the commands' own.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from pipeline.errors import PipelineError, unknown_name
+
+COMMANDS = {
+    "demo": "Train, export, verify, benchmark and report on digits, in a minute.",
+    "models": "Show the models and what they cost: parameters, MACs, memory, bytes.",
+    "data": "Show a data set: classes, splits, and the files that were left out.",
+    "train": "Train a model on your images.",
+    "export": "Export a trained model to TFLite files.",
+    "verify": "Run exported files over the test split beside the Keras model.",
+    "bench": "Measure the latency of exported files on this machine.",
+    "report": "Show size, latency and accuracy of every file, as a table or a page.",
+    "runs": "List the runs and what each holds.",
+    "doctor": "Say what is installed, what works, and how to mend the rest.",
+}
+
+
+class CommandTable(click.Group):
+    """A group that knows its commands by name and imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The verbs in the order of the work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of that name, imported now; None for an unknown one."""
+        if name not in COMMANDS:
+            return None
+        command = import_module(f"pipeline.commands.{name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, with the nearest right name for a mistyped one."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise unknown_name("command", args[0], COMMANDS)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The table, without importing a command."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=CommandTable, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="keras-mobile-pipeline", prog_name="pipeline")
+def pipeline() -> None:
+    """Image classifiers for phones: train, export to TFLite, verify, benchmark, compare.
+
+    \b
+    pipeline demo                               everything once, in a minute
+    pipeline train mobilenet --alpha 0.5 --data photos/
+    pipeline export --int8                      the newest run
+    pipeline verify --max-drop 1.0
+    pipeline bench
+    pipeline report --format html
+    """
+
+
+def main() -> None:
+    """Runs the command line and exits with its status: a user's mistake is one line, a bug its traceback."""
+    sys.exit(run())
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Runs one command line (default: this process's) and gives back its exit status."""
+    from export.errors import ExportError
+    from models.errors import KnobError, ModelError
+
+    try:
+        status = pipeline.main(arguments, standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except click.exceptions.Abort:
+        return _complain("stopped. What was finished is kept.", 130)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except PipelineError as error:
+        return _complain(str(error), error.exit_status)
+    except KnobError as error:
+        return _complain(str(error), 2)
+    except (ModelError, ExportError) as error:
+        return _complain(str(error), 1)
+    except BrokenPipeError:
+        return 141
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        return _complain(f"{error.strerror}: {error.filename or 'a file'}. {_what_to_do(error)}", 1)
+
+
+def _complain(message: str, status: int) -> int:
+    click.echo(f"pipeline: {message}", err=True)
+    return status
+
+
+def _what_to_do(error: OSError) -> str:
+    import errno
+
+    advice = {
+        errno.ENOSPC: "The disk is full: free some space, then run the same command again; nothing finished was lost.",
+        errno.EDQUOT: "Your quota is used up: free some space, then run the same command again.",
+        errno.EFBIG: "A file grew past its allowed size: raise the limit (ulimit -f), then run the same command again.",
+        errno.EACCES: "Check the permissions, or choose another folder with PIPELINE_RUNS.",
+        errno.EROFS: "The folder is read-only: choose another with PIPELINE_RUNS.",
+    }
+    return advice.get(error.errno or 0, "Check the path, then run the same command again.")

@@ -1,0 +1,82 @@
+"""The runs folder: which runs are finished, which is the newest, which files they exported.
+
+runs/<run>/ holds model.keras, train.json (written last: a run without it is not finished), history.csv,
+last.keras (for --resume), tensorboard/, and export/<model>_<precision>.tflite with a .json sidecar each.
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pipeline.errors import PipelineError, UsageError, unknown_name
+
+DEFAULT_RUNS = Path("runs")
+RECORD = "train.json"
+MODEL = "model.keras"
+EXPORT = "export"
+
+
+def runs_folder() -> Path:
+    """The folder of all runs: ./runs, or what PIPELINE_RUNS names."""
+    return Path(os.environ.get("PIPELINE_RUNS") or DEFAULT_RUNS)
+
+
+def finished_runs(folder: Path) -> list[Path]:
+    """The finished runs, oldest first."""
+    records = folder.glob(f"*/{RECORD}")
+    return [record.parent for record in sorted(records, key=lambda path: (path.stat().st_mtime_ns, path))]
+
+
+def unfinished_runs(folder: Path) -> list[Path]:
+    """The runs that were killed before they ended, by name; `pipeline train --resume` goes on with them."""
+    settings = sorted(folder.glob("*/config.json"))
+    return [path.parent for path in settings if not (path.parent / RECORD).exists()]
+
+
+def newest_run(folder: Path) -> Path:
+    """The run that finished last."""
+    runs = finished_runs(folder)
+    if not runs:
+        raise PipelineError(
+            f"there is no finished run in {folder}/. Train one first: pipeline train mobilenet --alpha 0.25"
+        )
+    return runs[-1]
+
+
+def find_run(name: str, folder: Path) -> Path:
+    """The finished run that `name` means: its path, or its folder's name in `folder`."""
+    for candidate in (Path(name), folder / name):
+        if (candidate / RECORD).is_file():
+            return candidate
+        if (candidate / "config.json").is_file():
+            raise PipelineError(
+                f"the run {candidate} is not finished. Go on with it: pipeline train --resume {candidate.name}"
+            )
+    raise unknown_name("run", name, [run.name for run in finished_runs(folder)])
+
+
+def exported_files(run: Path) -> list[Path]:
+    """The .tflite files of a run that have a sidecar, in order of their names."""
+    files = sorted((run / EXPORT).glob("*.tflite"))
+    return [file for file in files if file.with_suffix(".json").is_file()]
+
+
+def tflite_files(targets: tuple[str, ...], folder: Path) -> list[Path]:
+    """The .tflite files that a command's FILE and RUN arguments mean; without any, the newest run's."""
+    files: list[Path] = []
+    for target in targets or (str(newest_run(folder)),):
+        path = Path(target)
+        if path.suffix == ".tflite":
+            if not path.is_file():
+                near = [file.name for file in path.parent.glob("*.tflite")] if path.parent.is_dir() else []
+                raise unknown_name("file", path.name, near) if near else UsageError(f"there is no file {path}.")
+            files.append(path)
+            continue
+        exported = exported_files(find_run(target, folder))
+        if not exported:
+            run = find_run(target, folder)
+            raise PipelineError(f"the run {run} has no exported file. Export one: pipeline export {run.name} --int8")
+        files.extend(exported)
+    return list(dict.fromkeys(files))
