@@ -1,0 +1,67 @@
+"""Which files no comparable file beats in size, latency and accuracy at once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pipeline.store.row import ReportRow, is_drawn
+
+Point = tuple[float, float, float]
+"""Size in bytes, median in ms, and the negated top-1: the smaller, the better, all three."""
+
+
+def mark_pareto(rows: Sequence[ReportRow]) -> list[ReportRow]:
+    """The rows, `pareto` set on those that no comparable row dominates.
+
+    Comparable rows share the data set and its samples, the machine, the runtime and its version, the
+    delegate and the threads. A row without a valid latency, a size and an accuracy takes no part.
+    """
+    groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    for index, row in enumerate(rows):
+        if is_drawn(row) and row.tflite_top1 is not None:
+            groups[_conditions(row)].append(index)
+    best: set[int] = set()
+    for members in groups.values():
+        kept = undominated([_point(rows[index]) for index in members])
+        best.update(members[position] for position in kept)
+    return [replace(row, pareto=index in best) for index, row in enumerate(rows)]
+
+
+def undominated(points: Sequence[Point]) -> list[int]:
+    """The positions of the points that no other point dominates, in order; equal points do not dominate.
+
+    A point can only be dominated by one that sorts before it, and then also by an undominated one: one
+    pass over the sorted points that compares each with those kept so far.
+    """
+    kept: list[int] = []
+    for position in sorted(range(len(points)), key=lambda position: points[position]):
+        if not any(_dominates(points[other], points[position]) for other in kept):
+            kept.append(position)
+    return sorted(kept)
+
+
+def _dominates(one: Point, other: Point) -> bool:
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+
+
+def _point(row: ReportRow) -> Point:
+    assert row.size_bytes is not None
+    assert row.median_ms is not None
+    assert row.tflite_top1 is not None
+    return row.size_bytes, row.median_ms, -row.tflite_top1
+
+
+def _conditions(row: ReportRow) -> tuple[object, ...]:
+    return (
+        row.dataset,
+        row.split,
+        row.num_samples,
+        row.where,
+        row.machine,
+        row.runtime,
+        row.runtime_version,
+        row.delegate,
+        row.num_threads,
+    )

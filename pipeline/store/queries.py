@@ -1,0 +1,71 @@
+"""The SQL that joins files, runs, verifications and measurements by hash."""
+
+ROWS = """
+WITH newest_verification AS (
+    SELECT *, row_number() OVER (
+        PARTITION BY artifact_sha256
+        ORDER BY split = 'test' DESC, verified_utc DESC, rowid DESC
+    ) AS place
+    FROM verifications
+),
+newest_measurement AS (
+    SELECT *, row_number() OVER (
+        PARTITION BY artifact_sha256, "where", machine, runtime, delegate, num_threads
+        ORDER BY valid DESC, measured_utc DESC, rowid DESC
+    ) AS place
+    FROM measurements
+),
+newest_run AS (
+    SELECT *, row_number() OVER (PARTITION BY model_sha256 ORDER BY finished_utc DESC, rowid DESC) AS place
+    FROM runs
+)
+SELECT
+    a.sha256, a.parent_sha256, a.record AS artifact, a.precision, a.size_bytes, a.path,
+    coalesce(a.model_name, models.model_name) AS model_name,
+    models.parameters, models.macs,
+    r.run, r.test_top1, r.dataset AS run_dataset,
+    v.keras_top1, v.tflite_top1, v.drop_points, v.agreement, v.dataset, v.split, v.num_samples,
+    v.verified_utc,
+    m.median_ms, m.p5_ms, m.p95_ms, m.noise_ms, m.first_ms, m.init_ms, m.peak_memory_bytes, m.num_runs,
+    m.num_threads, m.runtime, m.runtime_version, m.delegate, m.machine, m."where", m.measured_utc,
+    m.valid, m.reasons
+FROM artifacts AS a
+LEFT JOIN models ON models.sha256 = a.parent_sha256
+LEFT JOIN newest_run AS r ON r.model_sha256 = a.parent_sha256 AND r.place = 1
+LEFT JOIN newest_verification AS v ON v.artifact_sha256 = a.sha256 AND v.place = 1
+LEFT JOIN newest_measurement AS m ON m.artifact_sha256 = a.sha256 AND m.place = 1
+ORDER BY model_name, a.size_bytes DESC, a.sha256, m."where", m.machine, m.runtime, m.delegate, m.num_threads
+"""
+
+ADD_MODEL = """
+INSERT INTO models (sha256, record) VALUES (:sha256, :record)
+ON CONFLICT (sha256) DO UPDATE SET record = excluded.record
+"""
+
+ADD_RUN = """
+INSERT INTO runs (run, model_sha256, record) VALUES (:run, :model_sha256, :record)
+ON CONFLICT (run) DO UPDATE SET model_sha256 = excluded.model_sha256, record = excluded.record
+"""
+
+ADD_ARTIFACT = """
+INSERT INTO artifacts (sha256, parent_sha256, record) VALUES (:sha256, :parent_sha256, :record)
+ON CONFLICT (sha256) DO UPDATE SET parent_sha256 = excluded.parent_sha256, record = excluded.record
+"""
+
+MENTION_MODEL = "INSERT INTO models (sha256, record) VALUES (:sha256, :record) ON CONFLICT DO NOTHING"
+
+MENTION_ARTIFACT = """
+INSERT INTO artifacts (sha256, record) VALUES (:sha256, :record)
+ON CONFLICT (sha256) DO UPDATE SET record = excluded.record WHERE json_extract(record, '$.path') IS NULL
+"""
+"""A file that only a measurement or a verification speaks of; its sidecar, when it comes, replaces this."""
+
+ADD_VERIFICATION = """
+INSERT INTO verifications (id, artifact_sha256, record) VALUES (:id, :artifact_sha256, :record)
+ON CONFLICT DO NOTHING
+"""
+
+ADD_MEASUREMENT = """
+INSERT INTO measurements (id, artifact_sha256, record) VALUES (:id, :artifact_sha256, :record)
+ON CONFLICT DO NOTHING
+"""

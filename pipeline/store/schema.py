@@ -1,0 +1,150 @@
+"""The tables of results.sqlite and how an older file becomes a newer one.
+
+A row holds its record whole, as JSON; what queries join and sort by is generated from it, so that there
+is one truth and plain SQL still reads `median_ms`. The schema's version is SQLite's `user_version`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+APPLICATION_ID = 0x6B6D7031
+"""'kmp1' in the file's header: tells a results store from any other SQLite file."""
+
+
+def _generated(*columns: str) -> str:
+    """Columns read from the record: 'median_ms REAL' becomes a generated column of that name."""
+    return ",\n".join(
+        f"\"{name}\" {kind} GENERATED ALWAYS AS (json_extract(record, '$.{name}')) VIRTUAL"
+        for name, kind in (column.split() for column in columns)
+    )
+
+
+_FIRST = f"""
+CREATE TABLE models (
+    sha256 TEXT PRIMARY KEY,
+    record TEXT NOT NULL,
+    {_generated("model_name TEXT", "family TEXT", "parameters INTEGER", "macs INTEGER")}
+);
+CREATE TABLE runs (
+    run TEXT PRIMARY KEY,
+    model_sha256 TEXT NOT NULL REFERENCES models (sha256),
+    record TEXT NOT NULL,
+    {_generated("dataset TEXT", "validation_top1 REAL", "test_top1 REAL", "finished_utc TEXT")}
+);
+CREATE INDEX runs_by_model ON runs (model_sha256);
+CREATE TABLE artifacts (
+    sha256 TEXT PRIMARY KEY,
+    parent_sha256 TEXT REFERENCES models (sha256),
+    record TEXT NOT NULL,
+    {_generated("model_name TEXT", "precision TEXT", "size_bytes INTEGER", "path TEXT", "created_utc TEXT")}
+);
+CREATE INDEX artifacts_by_parent ON artifacts (parent_sha256);
+CREATE TABLE verifications (
+    id TEXT PRIMARY KEY,
+    artifact_sha256 TEXT NOT NULL REFERENCES artifacts (sha256),
+    record TEXT NOT NULL,
+    {
+    _generated(
+        "dataset TEXT",
+        "split TEXT",
+        "num_samples INTEGER",
+        "keras_top1 REAL",
+        "tflite_top1 REAL",
+        "drop_points REAL",
+        "agreement REAL",
+        "verified_utc TEXT",
+    )
+}
+);
+CREATE INDEX verifications_by_artifact ON verifications (artifact_sha256);
+CREATE TABLE measurements (
+    id TEXT PRIMARY KEY,
+    artifact_sha256 TEXT NOT NULL REFERENCES artifacts (sha256),
+    record TEXT NOT NULL,
+    {
+    _generated(
+        "where TEXT",
+        "machine TEXT",
+        "runtime TEXT",
+        "runtime_version TEXT",
+        "delegate TEXT",
+        "num_threads INTEGER",
+        "num_runs INTEGER",
+        "median_ms REAL",
+        "p5_ms REAL",
+        "p95_ms REAL",
+        "noise_ms REAL",
+        "first_ms REAL",
+        "init_ms REAL",
+        "peak_memory_bytes INTEGER",
+        "valid INTEGER",
+        "reasons TEXT",
+        "measured_utc TEXT",
+    )
+}
+);
+CREATE INDEX measurements_by_artifact ON measurements (artifact_sha256);
+PRAGMA application_id = {APPLICATION_ID};
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST,)
+"""MIGRATIONS[n] takes a store of version n to version n + 1. Never edited once released: append."""
+
+
+class NewerStoreError(Exception):
+    """The file was written by a newer version of this program; holds that version."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(version)
+        self.version = version
+
+
+class ForeignFileError(Exception):
+    """The file is an SQLite database of some other program."""
+
+
+def migrate(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS) -> None:
+    """Brings the store to version len(migrations), each step whole or not at all.
+
+    Safe with several processes at once: the version is read again under the write lock.
+    """
+    _check(connection, migrations)
+    while _pragma(connection, "user_version") < len(migrations):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            version = _pragma(connection, "user_version")
+            _check(connection, migrations)
+            if version < len(migrations):
+                for statement in _statements(migrations[version]):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {version + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+
+def _check(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
+    version = _pragma(connection, "user_version")
+    tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if (tables or version) and _pragma(connection, "application_id") != APPLICATION_ID:
+        raise ForeignFileError
+    if version > len(migrations):
+        raise NewerStoreError(version)
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _statements(script: str) -> list[str]:
+    """The script's statements, one by one: sqlite3's executescript would commit before it starts."""
+    statements, pending = [], ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            statements.append(pending)
+            pending = ""
+    return statements

@@ -1,0 +1,275 @@
+"""runs/results.sqlite: every run, exported file, verification and measurement, joined by sha256."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from export.artifact import ExportArtifact
+from export.files import sha256_of
+from export.verification import LayerError, Verification
+from pipeline.bench.measurement import Measurement
+from pipeline.errors import PipelineError
+from pipeline.store import queries
+from pipeline.store.pareto import mark_pareto
+from pipeline.store.row import ReportRow
+from pipeline.store.schema import MIGRATIONS, ForeignFileError, NewerStoreError, migrate
+from pipeline.training.config import TrainRecord
+
+FILE_NAME = "results.sqlite"
+WAIT_SECONDS = 30.0
+"""How long a writer waits for another one."""
+
+
+def open_store(runs_folder: Path) -> Store:
+    """The store in the runs folder, made if missing. PipelineError for a newer or a damaged file."""
+    runs_folder.mkdir(parents=True, exist_ok=True)
+    path = runs_folder / FILE_NAME
+    with _named_errors(path):
+        connection = sqlite3.connect(path, timeout=WAIT_SECONDS, isolation_level=None)
+        try:
+            connection.row_factory = sqlite3.Row
+            damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if damage != "ok":
+                raise sqlite3.DatabaseError(damage.strip().splitlines()[-1])
+            _use_write_ahead_log(connection)
+            connection.execute("PRAGMA foreign_keys = ON")
+            migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+    return Store(connection, runs_folder)
+
+
+class Store:
+    """An open results.sqlite; a context manager. Adding the same record twice changes nothing."""
+
+    def __init__(self, connection: sqlite3.Connection, runs_folder: Path) -> None:
+        self.path = runs_folder / FILE_NAME
+        self._connection = connection
+        self._folder = runs_folder
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file; the store cannot be used afterwards."""
+        self._connection.close()
+
+    def add_run(self, record: TrainRecord) -> None:
+        """Adds a finished training, or replaces the one of that name."""
+        model = {
+            "model_name": record.model_name,
+            "family": record.config.family,
+            "knobs": record.config.knobs,
+            "parameters": record.parameters,
+            "macs": record.macs,
+        }
+        with self._writing() as connection:
+            connection.execute(queries.ADD_MODEL, {"sha256": record.model_sha256, "record": _json(model)})
+            run = {"run": record.run, "model_sha256": record.model_sha256, "record": _json(asdict(record))}
+            connection.execute(queries.ADD_RUN, run)
+
+    def add_artifact(self, artifact: ExportArtifact, folder: Path) -> None:
+        """Adds an exported file that stands in `folder`, or replaces what is known of those bytes."""
+        model = {"model_name": artifact.model_name, "family": artifact.family, "knobs": artifact.knobs}
+        record = {**asdict(artifact), "path": self._portable(folder / artifact.path)}
+        with self._writing() as connection:
+            connection.execute(
+                queries.MENTION_MODEL, {"sha256": artifact.parent_sha256, "record": _json(model)}
+            )
+            connection.execute(
+                queries.ADD_ARTIFACT,
+                {
+                    "sha256": artifact.sha256,
+                    "parent_sha256": artifact.parent_sha256,
+                    "record": _json(record),
+                },
+            )
+
+    def add_verification(self, verification: Verification) -> None:
+        """Adds what a verification found, also for a file that the store does not know."""
+        record = _json(asdict(verification))
+        sha256 = verification.artifact_sha256
+        with self._writing() as connection:
+            connection.execute(queries.MENTION_ARTIFACT, {"sha256": sha256, "record": "{}"})
+            connection.execute(queries.ADD_VERIFICATION, _fact(sha256, record))
+
+    def add_measurement(self, measurement: Measurement) -> None:
+        """Adds a measurement, also for a file that the store does not know."""
+        record = _json(asdict(measurement))
+        sha256 = measurement.artifact_sha256
+        stub = _json(self._stub(Path(measurement.path), sha256))
+        with self._writing() as connection:
+            connection.execute(queries.MENTION_ARTIFACT, {"sha256": sha256, "record": stub})
+            connection.execute(queries.ADD_MEASUREMENT, _fact(sha256, record))
+
+    def rows(self) -> list[ReportRow]:
+        """One row per file and setting it was measured with (one for a file not measured), Pareto marked."""
+        found = self._read(queries.ROWS)
+        return mark_pareto([self._row(record) for record in found])
+
+    def runs(self) -> dict[str, str]:
+        """The names of the known runs, with the sha256 of the model each trained."""
+        return {row["run"]: row["model_sha256"] for row in self._read("SELECT run, model_sha256 FROM runs")}
+
+    def artifacts(self) -> dict[str, Path | None]:
+        """The sha256 of every file that came with its sidecar, and where it stood then."""
+        found = self._read("SELECT sha256, path FROM artifacts WHERE precision IS NOT NULL")
+        return {row["sha256"]: self._located(row["path"]) for row in found}
+
+    def verifications(self, artifact_sha256: str) -> list[Verification]:
+        """The verifications of a file, oldest first."""
+        records = self._records("verifications", artifact_sha256, "verified_utc")
+        return [
+            Verification(**{**record, "layers": tuple(LayerError(**layer) for layer in record["layers"])})
+            for record in records
+        ]
+
+    def measurements(self, artifact_sha256: str) -> list[Measurement]:
+        """The measurements of a file, oldest first."""
+        records = self._records("measurements", artifact_sha256, "measured_utc")
+        return [Measurement(**{**record, "reasons": tuple(record["reasons"])}) for record in records]
+
+    def _records(self, table: str, artifact_sha256: str, order: str) -> list[dict[str, Any]]:
+        query = f"SELECT record FROM {table} WHERE artifact_sha256 = ? ORDER BY {order}, rowid"
+        return [json.loads(row["record"]) for row in self._read(query, (artifact_sha256,))]
+
+    def _read(self, query: str, values: tuple[str, ...] = ()) -> list[sqlite3.Row]:
+        with _named_errors(self.path):
+            return self._connection.execute(query, values).fetchall()
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction: all of the block's changes, or none."""
+        with _named_errors(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def _row(self, found: sqlite3.Row) -> ReportRow:
+        artifact = json.loads(found["artifact"])
+        knobs = artifact.get("knobs") or {}
+        path = self._located(found["path"])
+        shape: list[int] = (artifact.get("input") or {}).get("shape") or []
+        top1 = found["keras_top1"] if found["dataset"] is not None else found["test_top1"]
+        values = {name: found[name] for name in found.keys() if name in _COLUMNS}  # noqa: SIM118 - a Row
+        return ReportRow(
+            **{
+                **values,
+                "model_name": found["model_name"] or f"unknown {found['sha256'][:12]}",
+                "family": artifact.get("family"),
+                "alpha": knobs.get("alpha"),
+                "knobs": knobs,
+                "image_size": shape[1] if len(shape) == 4 else None,
+                "keras_top1": top1,
+                "dataset": found["dataset"] or found["run_dataset"] or artifact.get("dataset"),
+                "valid": None if found["valid"] is None else bool(found["valid"]),
+                "reasons": tuple(json.loads(found["reasons"] or "[]")),
+                "path": None if path is None else str(path),
+                "pareto": False,
+            }
+        )
+
+    def _stub(self, path: Path, sha256: str) -> dict[str, Any]:
+        """What is known of a measured file without a sidecar; its size only if it still is that file."""
+        path = path if path.is_absolute() else Path.cwd() / path
+        same = path.is_file() and sha256_of(path) == sha256
+        size = path.stat().st_size if same else None
+        return {"path": self._portable(path), "model_name": path.stem, "size_bytes": size}
+
+    def _portable(self, path: Path) -> str:
+        """The path as the store holds it: relative to the runs folder where it can be, so that may move."""
+        absolute, folder = path.resolve(), self._folder.resolve()
+        return absolute.relative_to(folder).as_posix() if absolute.is_relative_to(folder) else str(absolute)
+
+    def _located(self, path: str | None) -> Path | None:
+        return None if path is None else self._folder / path
+
+
+_COLUMNS = frozenset(ReportRow.__dataclass_fields__)
+
+
+def _fact(artifact_sha256: str, record: str) -> dict[str, str]:
+    """A verification or a measurement, known by its own content: the same one is never held twice."""
+    return {
+        "id": hashlib.sha256(record.encode()).hexdigest(),
+        "artifact_sha256": artifact_sha256,
+        "record": record,
+    }
+
+
+def _json(record: dict[str, Any]) -> str:
+    """Canonical JSON; a figure that is not finite becomes null, for JSON and SQLite have no NaN."""
+    return json.dumps(_finite(record), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON takes
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Readers and a writer side by side. SQLite does not wait for the lock that this switch takes: we do."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    """Turns what SQLite says of the file into one line for the user; the file is left as it is."""
+    try:
+        yield
+    except NewerStoreError as error:
+        raise PipelineError(
+            f"{path} has schema version {error.version}; this program knows up to {len(MIGRATIONS)}. "
+            "Upgrade keras-mobile-pipeline, or choose another runs folder with PIPELINE_RUNS."
+        ) from error
+    except ForeignFileError as error:
+        raise PipelineError(
+            f"{path} is an SQLite file of another program. Move it away, or choose another runs folder "
+            "with PIPELINE_RUNS; `pipeline report` makes a new store from what the folder holds."
+        ) from error
+    except sqlite3.OperationalError as error:
+        raise PipelineError(
+            f"{path} cannot be used ({error}). Check its permissions, the free space of the disk, and "
+            "that no other program holds it, then run the same command again."
+        ) from error
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+            raise
+        raise PipelineError(
+            f"{path} is damaged or no SQLite file ({error}). It was left as it is: move it away, and "
+            "`pipeline report` makes a new one with the runs and files that the folder holds."
+        ) from error
