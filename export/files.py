@@ -16,11 +16,11 @@ from typing import Any
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path in the folder of `path`; on success it is synced and renamed to `path`.
 
-    The temporary name keeps the suffix of `path`, since some writers (Keras) look at it. When the block
+    The temporary name ends as `path` does, since some writers (Keras) look at the ending. When the block
     raises, or the process is killed, `path` is as it was before.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.partial-", suffix=path.suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=".partial-", suffix=f"-{path.name}", dir=path.parent)
     os.close(handle)
     partial = Path(name)
     try:

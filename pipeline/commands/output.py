@@ -1,0 +1,48 @@
+"""How commands print: records as JSON for machines, one style of table for people. Light at import."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+    from rich.table import Table
+
+
+def print_records(records: Sequence[DataclassInstance]) -> None:
+    """Prints a JSON array of records whose keys are the dataclass's fields."""
+    click.echo(json.dumps([asdict(record) for record in records], indent=2))
+
+
+def print_table(table: Table) -> None:
+    """Prints a table to stdout, without colour when piped, never cut to a narrow pipe's 80 columns."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(table)
+
+
+def table(*columns: str, numbers: Sequence[str] = ()) -> Table:
+    """An empty table of this project's style; the columns named in `numbers` are aligned right."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    made = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        made.add_column(column, justify="right" if column in numbers else "left", no_wrap=column in numbers)
+    return made
+
+
+def say(message: str) -> None:
+    """A line for the person at the terminal, on stderr."""
+    click.echo(message, err=True)
+
+
+json_option: Any = click.option("--json", "as_json", is_flag=True, help="Print a JSON array of records.")

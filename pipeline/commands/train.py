@@ -1,0 +1,165 @@
+"""`pipeline train`: a family, its knobs and a data set in, a run out."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.commands.knobs import given_knobs, knob_options
+from pipeline.commands.output import json_option, print_records, say
+from pipeline.errors import UsageError
+from pipeline.runs import RECORD, runs_folder
+from pipeline.training.config import TrainConfig
+from pipeline.training.schedule import SCHEDULES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipeline.data.dataset import Dataset
+    from pipeline.training.config import TrainRecord
+
+DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+RECIPE = "the paper's, by family"
+
+
+@click.command(name="train", short_help="Train a model on your images.")
+@click.argument("family", required=False)
+@click.option("--data", metavar="NAME|FOLDER", help="A data set or a folder of class/image files.  [default: digits]")
+@knob_options(without=("num_classes",))
+@click.option("--epochs", type=click.IntRange(min=1), default=DEFAULTS["epochs"], show_default=True)
+@click.option("--batch-size", type=click.IntRange(min=1), help=f"[default: {RECIPE}]")
+@click.option("--optimizer", type=click.Choice(["sgd", "rmsprop", "adam"]), help=f"[default: {RECIPE}]")
+@click.option(
+    "--learning-rate", type=click.FloatRange(min=0, min_open=True), help=f"At its highest.  [default: {RECIPE}]"
+)
+@click.option("--momentum", type=click.FloatRange(0, 1), default=DEFAULTS["momentum"], show_default=True)
+@click.option("--schedule", type=click.Choice(list(SCHEDULES)), help=f"[default: {RECIPE}]")
+@click.option(
+    "--warmup-epochs", type=click.FloatRange(min=0), default=DEFAULTS["warmup_epochs"], show_default=True
+)
+@click.option(
+    "--weight-decay",
+    type=click.FloatRange(min=0),
+    help="[default: 2e-4 SqueezeNet, 1e-4 DenseNet, 0 MobileNet and models under 0.5 M parameters]",
+)
+@click.option("--decay-depthwise", is_flag=True, help="Decay depthwise kernels too.")
+@click.option("--decay-norm-and-bias", is_flag=True, help="Decay BatchNorm and biases too.")
+@click.option(
+    "--label-smoothing", type=click.FloatRange(0, 1), default=DEFAULTS["label_smoothing"], show_default=True
+)
+@click.option("--augment/--no-augment", default=True, show_default=True, help="The data set's own augmentation.")
+@click.option("--seed", type=int, default=DEFAULTS["seed"], show_default=True)
+@click.option("--resume", metavar="RUN", help="Go on with a run that was stopped, with its own settings.")
+@json_option
+def command(
+    family: str | None, data: str | None, resume: str | None, *, as_json: bool, **options: Any
+) -> None:
+    """Train a model on your images.
+
+    FAMILY is squeezenet, mobilenet or densenet; `pipeline models` lists what each can be set to.
+
+    \b
+    pipeline train mobilenet --alpha 0.5 --data photos/ --image-size 160
+    pipeline train --resume mobilenet_alpha0.5_160-photos-1
+    """
+    if (family is None) == (resume is None):
+        raise UsageError(
+            "give either a family to train or --resume RUN: pipeline train mobilenet --alpha 0.5 --data photos/"
+        )
+    run, config, dataset = _resumed(resume) if resume else _new(str(family), data, options)
+    record = _train(config, dataset, run)
+    if as_json:
+        print_records([record])
+        return
+    click.echo(
+        f"{record.model_name} on {record.dataset}: test top-1 {record.test_top1:.2f}%, validation "
+        f"{record.validation_top1:.2f}% (epoch {record.best_epoch} of {record.epochs_run}), "
+        f"{record.parameters:,} parameters, {record.macs / 1e6:,.1f} M MACs, {record.seconds:,.0f} s"
+    )
+    say(f"wrote {run}/model.keras. Next: pipeline export {run.name} --float32 --int8")
+
+
+def train_new(family: str, data: str, **options: Any) -> tuple[Path, TrainRecord]:  # noqa: ANN401
+    """Trains a new run with the family's recipe and gives back its folder and record; options as TrainConfig's."""
+    run, config, dataset = _new(family, data, options)
+    return run, _train(config, dataset, run)
+
+
+def _new(family: str, data: str | None, options: dict[str, Any]) -> tuple[Path, TrainConfig, Dataset]:
+    from models.registry import resolve
+
+    resolve(family, given_knobs(options))  # a mistyped name is told before anything slow is imported
+    if data is None:
+        say("no --data given: training on digits, 1,797 images of 32x32 that come with scikit-learn.")
+    data = data or str(DEFAULTS["data"])
+    from pipeline.data.registry import load
+
+    dataset = load(data)
+    _name_left_out(dataset)
+    config = _config(family, data, dataset, options)
+    from pipeline.training.trainer import start_run
+
+    return start_run(config, dataset_name=dataset.spec.name, folder=runs_folder()), config, dataset
+
+
+def _config(family: str, data: str, dataset: Dataset, options: dict[str, Any]) -> TrainConfig:
+    from models.build import build
+    from models.registry import resolve
+    from pipeline.training.recipes import recipe_for, weight_decay_for
+
+    knobs = given_knobs(options) | {"num_classes": len(dataset.spec.class_names)}
+    if "image_size" not in knobs and dataset.spec.image_size is not None:
+        knobs["image_size"] = dataset.spec.image_size
+    resolved = resolve(family, knobs)
+    settings = {name: options[name] for name in DEFAULTS if options.get(name) is not None}
+    recipe = recipe_for(family)
+    for name in ("optimizer", "learning_rate", "batch_size", "schedule"):
+        settings.setdefault(name, getattr(recipe, name))
+    if "weight_decay" not in settings:
+        parameters = build(family, **resolved).count_params()
+        settings["weight_decay"] = weight_decay_for(family, parameters)
+    return TrainConfig(**{**settings, "family": family, "knobs": resolved, "data": data})
+
+
+def _resumed(name: str) -> tuple[Path, TrainConfig, Dataset]:
+    from pipeline.errors import unknown_name
+    from pipeline.runs import unfinished_runs
+
+    folder = runs_folder()
+    runs = {run.name: run for run in unfinished_runs(folder)}
+    run_name = name.rstrip("/").split("/")[-1]
+    if (folder / run_name / RECORD).exists():
+        raise UsageError(f"the run {run_name} is finished; there is nothing to resume. See it: pipeline runs")
+    if run_name not in runs:
+        raise unknown_name("unfinished run", run_name, runs)
+    from pipeline.data.registry import load
+    from pipeline.training.trainer import read_config
+
+    config = read_config(runs[run_name])
+    return runs[run_name], config, load(config.data)
+
+
+def _train(config: TrainConfig, dataset: Dataset, run: Path) -> TrainRecord:
+    from pipeline.store.store import open_store
+    from pipeline.training.trainer import train
+
+    say(
+        f"{run.name}: {config.epochs} epochs of {dataset.spec.num_train:,} images, {config.optimizer}, "
+        f"learning rate {config.learning_rate:g}, batch {config.batch_size}, weight decay {config.weight_decay:g}"
+    )
+    try:
+        record = train(config, dataset, run)
+    except KeyboardInterrupt:
+        say(f"\nstopped. The finished epochs are kept; go on: pipeline train --resume {run.name}")
+        raise
+    with open_store(runs_folder()) as store:
+        store.add_run(record)
+    return record
+
+
+def _name_left_out(dataset: Dataset) -> None:
+    left_out = dataset.spec.left_out
+    if left_out:
+        say(f"{len(left_out)} files were left out, such as {left_out[0].path} ({left_out[0].reason}). All of them: pipeline data FOLDER")

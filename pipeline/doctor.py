@@ -1,0 +1,172 @@
+"""What is installed and whether it works: each check does the thing, in a process of its own.
+
+Standard library only at import. A package that crashes its process is reported, not followed.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+REINSTALL = "Install the pinned versions again: pip install --require-hashes -r requirements.lock"
+CHECK_SECS = 180
+MIN_FREE_BYTES = 2 * 1024**3
+
+# Writes a small convolutional .tflite; every runtime below loads and runs that very file.
+CONVERT = """
+import sys, tensorflow as tf, keras
+model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3), keras.layers.GlobalAveragePooling2D()])
+open(sys.argv[1], "wb").write(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+"""
+RUN = """
+import sys, numpy as np
+{imports}
+interpreter = Interpreter(model_path=sys.argv[1])
+interpreter.allocate_tensors()
+interpreter.set_tensor(interpreter.get_input_details()[0]["index"], np.zeros((1, 8, 8, 3), np.float32))
+interpreter.invoke()
+assert interpreter.get_tensor(interpreter.get_output_details()[0]["index"]).shape == (1, 4)
+"""
+CHART = """
+import altair
+chart = altair.Chart(altair.Data(values=[{"x": 1, "y": 2}])).mark_point().encode(x="x:Q", y="y:Q")
+assert "vega" in chart.to_html(inline=True)
+"""
+DIGITS = "from sklearn.datasets import load_digits; assert load_digits().images.shape == (1797, 8, 8)"
+TRAIN = """
+import numpy as np, keras
+model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+model.compile("sgd", "mse")
+model.fit(np.zeros((4, 4)), np.zeros((4, 2)), verbose=0)
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One line of the doctor's report."""
+
+    name: str
+    version: str | None
+    """None where it is not installed."""
+    works: bool
+    needed: bool
+    """False where everything else works without it."""
+    detail: str
+    mend: str
+    """What to do; empty when it works."""
+
+
+def examine(runs: Path) -> Iterator[Check]:
+    """The checks, one after another, as each is done (several seconds each)."""
+    yield _python()
+    with tempfile.TemporaryDirectory() as scratch:
+        model = Path(scratch, "doctor.tflite")
+        yield _package("keras", TRAIN, detail="trained a small model")
+        yield _package("tensorflow", CONVERT, model, detail="converted a small model to TFLite")
+        yield _runtime("ai-edge-litert", "from ai_edge_litert.interpreter import Interpreter", model)
+        yield _runtime("tflite-runtime", "from tflite_runtime.interpreter import Interpreter", model, needed=False)
+    yield _package("scikit-learn", DIGITS, detail="loaded the digits")
+    yield _package("altair", CHART, detail="drew a chart with vl-convert")
+    yield _runs_folder(runs)
+
+
+def _python() -> Check:
+    supported = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    return Check(
+        name="Python",
+        version=platform.python_version(),
+        works=supported,
+        needed=True,
+        detail=f"{platform.system()} {platform.machine()}",
+        mend="" if supported else "Make the environment with Python 3.11: make PYTHON=python3.11 demo",
+    )
+
+
+def _runtime(name: str, imports: str, model: Path, *, needed: bool = True) -> Check:
+    if not model.exists():
+        version = _version(name)
+        mend = "Mend tensorflow first."
+        return Check(name=name, version=version, works=False, needed=needed, detail="no model to run", mend=mend)
+    return _package(name, RUN.format(imports=imports), model, detail="made an interpreter and ran it", needed=needed)
+
+
+def _package(name: str, program: str, *arguments: Path, detail: str, needed: bool = True) -> Check:
+    version = _version(name)
+    if version is None:
+        absent = f"not installed; without it the files are not tried on old runtimes ({_wheels(name)})"
+        return Check(
+            name=name,
+            version=None,
+            works=False,
+            needed=needed,
+            detail="not installed" if needed else absent,
+            mend=REINSTALL if needed else "Nothing, unless you need it: use Python 3.11 on Linux.",
+        )
+    problem = _problem_of(program, arguments)
+    return Check(
+        name=name,
+        version=version,
+        works=problem is None,
+        needed=needed,
+        detail=problem or detail,
+        mend=REINSTALL if problem else "",
+    )
+
+
+def _wheels(name: str) -> str:
+    return f"{name} has wheels for Linux and Python up to 3.11"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _problem_of(program: str, arguments: tuple[Path, ...]) -> str | None:
+    """Runs a program in a Python of its own; None when it ended well, else its last line or its signal."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", program, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=CHECK_SECS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"did not answer within {CHECK_SECS} s"
+    if done.returncode == 0:
+        return None
+    if done.returncode < 0:
+        return f"crashed with signal {-done.returncode}"
+    lines = done.stderr.strip().splitlines()
+    return lines[-1] if lines else f"ended with status {done.returncode}"
+
+
+def _runs_folder(runs: Path) -> Check:
+    place = next(folder for folder in (runs.absolute(), *runs.absolute().parents) if folder.is_dir())
+    problem, mend = "", ""
+    free = shutil.disk_usage(place).free
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        problem, mend = f"{place} cannot be written ({error.strerror})", "Set PIPELINE_RUNS to a folder of yours."
+    if not problem and free < MIN_FREE_BYTES:
+        problem, mend = f"{free / 1e9:.1f} GB free in {place}", "Free some space, or set PIPELINE_RUNS elsewhere."
+    return Check(
+        name="runs folder",
+        version="",
+        works=not problem,
+        needed=True,
+        detail=problem or f"{runs}/ can be written, {free / 1e9:.0f} GB free",
+        mend=mend,
+    )

@@ -1,0 +1,93 @@
+"""The state of a training between two epochs, so that a killed run goes on where it was.
+
+state.json is replaced last and names the weights that belong to it: whenever the process is killed, the
+folder holds one consistent state. The optimizer's own variables are part of the last weights.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import keras
+
+from export.files import replacing, write_bytes, write_json
+
+STATE = "state.json"
+HISTORY_COLUMNS = (
+    "epoch",
+    "learning_rate",
+    "loss",
+    "train_top1",
+    "validation_loss",
+    "validation_top1",
+    "images_per_second",
+    "seconds",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochResult:
+    """One row of history.csv; accuracies in percent, the learning rate at the epoch's end."""
+
+    epoch: int
+    learning_rate: float
+    loss: float
+    train_top1: float
+    validation_loss: float
+    validation_top1: float
+    images_per_second: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainState:
+    """What was reached: every finished epoch, and where its weights stand."""
+
+    history: tuple[EpochResult, ...]
+    best_epoch: int
+    last_weights: str
+    best_weights: str
+
+
+def save_state(run: Path, model: keras.Model, history: tuple[EpochResult, ...]) -> TrainState:
+    """Writes the weights after the newest epoch, then the state that names them; older weights go."""
+    epoch = history[-1].epoch
+    last = f"last-{epoch:04d}.weights.h5"
+    with replacing(run / last) as partial:
+        model.save_weights(partial)
+    best_epoch = best_of(history).epoch
+    best = f"best-{best_epoch:04d}.weights.h5"
+    if best_epoch == epoch:
+        write_bytes(run / best, (run / last).read_bytes())
+    state = TrainState(history=history, best_epoch=best_epoch, last_weights=last, best_weights=best)
+    write_json(run / STATE, asdict(state))
+    write_history(run, history)
+    for old in (*run.glob("last-*.weights.h5"), *run.glob("best-*.weights.h5")):
+        if old.name not in (last, best):
+            old.unlink(missing_ok=True)
+    return state
+
+
+def read_state(run: Path) -> TrainState | None:
+    """The state of a run; None before its first epoch ended."""
+    if not (run / STATE).is_file():
+        return None
+    record = json.loads((run / STATE).read_text())
+    history = tuple(EpochResult(**row) for row in record["history"])
+    return TrainState(**{**record, "history": history})
+
+
+def best_of(history: tuple[EpochResult, ...]) -> EpochResult:
+    """The epoch of the highest validation accuracy; of equal ones, that of the lowest validation loss."""
+    return max(history, key=lambda row: (row.validation_top1, -row.validation_loss))
+
+
+def write_history(run: Path, history: tuple[EpochResult, ...]) -> None:
+    """Writes history.csv, a row an epoch."""
+    lines = [",".join(HISTORY_COLUMNS)]
+    for row in history:
+        values = asdict(row)
+        lines.append(",".join(f"{values[column]:.6g}" for column in HISTORY_COLUMNS))
+    write_bytes(run / "history.csv", ("\n".join(lines) + "\n").encode())

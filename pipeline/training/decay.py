@@ -1,0 +1,34 @@
+"""Which weights are decayed."""
+
+from __future__ import annotations
+
+import keras
+
+from pipeline.training.config import TrainConfig
+
+
+def set_weight_decay(model: keras.Model, config: TrainConfig) -> list[str]:
+    """Sets the L2 penalty on the weights that the settings ask for, and gives back their paths.
+
+    Convolution and dense kernels always; depthwise kernels, BatchNorm's gamma and beta, and biases only
+    when asked. The loss gains weight_decay / 2 * sum(w**2), the papers' (Caffe's, Torch's) meaning, which
+    is not that of a decoupled optimizer such as AdamW.
+    """
+    if config.weight_decay == 0.0:
+        return []
+    penalty = keras.regularizers.L2(config.weight_decay / 2)
+    decayed = []
+    for layer in model.layers:
+        for variable in layer.trainable_weights:
+            if _is_decayed(layer, variable, config):
+                variable.regularizer = penalty
+                decayed.append(variable.path)
+    return decayed
+
+
+def _is_decayed(layer: keras.Layer, variable: keras.Variable, config: TrainConfig) -> bool:
+    if variable.name != "kernel":
+        return config.decay_norm_and_bias
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        return config.decay_depthwise
+    return True

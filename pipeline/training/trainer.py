@@ -1,0 +1,257 @@
+"""A data set and settings in, a finished run out: model.keras, train.json, history.csv, TensorBoard logs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import platform
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import tensorflow as tf
+
+from export.files import replacing, sha256_of, write_json
+from models.build import build
+from models.cost import cost
+from models.registry import label
+from pipeline.data.augment import NO_AUGMENTATION
+from pipeline.errors import PipelineError
+from pipeline.runs import MODEL, RECORD
+from pipeline.training.checkpoint import (
+    EpochResult,
+    TrainState,
+    best_of,
+    read_state,
+    save_state,
+)
+from pipeline.training.config import TrainConfig, TrainRecord, record_as_json
+from pipeline.training.decay import set_weight_decay
+from pipeline.training.progress import TrainingProgress
+from pipeline.training.schedule import learning_rate_at
+
+if TYPE_CHECKING:
+    from pipeline.data.dataset import Dataset
+
+CONFIG = "config.json"
+
+
+def start_run(config: TrainConfig, *, dataset_name: str, folder: Path) -> Path:
+    """Makes the folder of a new run, with its settings, and gives back its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"{label(config.family, config.knobs)}-{dataset_name}"
+    number = 1
+    while True:
+        run = folder / f"{stem}-{number}"
+        try:
+            run.mkdir()
+        except FileExistsError:
+            number += 1
+            continue
+        write_json(run / CONFIG, dataclasses.asdict(config))
+        return run
+
+
+def read_config(run: Path) -> TrainConfig:
+    """The settings that a run was started with."""
+    record = json.loads((run / CONFIG).read_text())
+    record["knobs"] = {name: tuple(v) if isinstance(v, list) else v for name, v in record["knobs"].items()}
+    return TrainConfig(**record)
+
+
+def train(config: TrainConfig, dataset: Dataset, run: Path) -> TrainRecord:
+    """Trains, or goes on training, the run in folder `run` and gives back its record.
+
+    The images come as raw 0-255 RGB; the model normalises them itself. The weights kept are those of the
+    epoch with the best validation accuracy. Two trainings with the same settings on one machine give the
+    same weights, also when one was killed and resumed: shuffling and augmentation depend on the seed and
+    the epoch alone.
+    """
+    started = datetime.now(UTC)
+    keras.utils.set_random_seed(config.seed)
+    tf.config.experimental.enable_op_determinism()
+    model = build(config.family, **config.knobs)
+    scorer = _compiled_scorer(model, config)
+    state = read_state(run)
+    if state is not None:
+        _restore(scorer, run / state.last_weights, state.history[-1].epoch)
+    state = _run_epochs(scorer, dataset, config=config, run=run, state=state)
+    scorer.load_weights(run / state.best_weights)
+    return _finish(model, scorer, dataset, config=config, run=run, state=state, started=started)
+
+
+def _compiled_scorer(model: keras.Model, config: TrainConfig) -> keras.Model:
+    """The model without its softmax, sharing its weights: cross-entropy is exact on logits alone."""
+    scorer = keras.Model(model.input, model.get_layer("logits").output, name="scorer")
+    set_weight_decay(scorer, config)
+    num_classes = scorer.output_shape[-1]
+    scorer.compile(
+        optimizer=_optimizer(config),
+        loss=_loss(config.label_smoothing, num_classes),
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="top1")],
+        jit_compile=False,
+    )
+    scorer.optimizer.build(scorer.trainable_variables)
+    return scorer
+
+
+def _optimizer(config: TrainConfig) -> keras.Optimizer:
+    makers: dict[str, Callable[[], keras.Optimizer]] = {
+        "sgd": lambda: keras.optimizers.SGD(config.learning_rate, momentum=config.momentum, nesterov=True),
+        # decay 0.9 and epsilon 1, as TF-slim trained Inception and MobileNet
+        "rmsprop": lambda: keras.optimizers.RMSprop(
+            config.learning_rate, rho=0.9, momentum=config.momentum, epsilon=1.0
+        ),
+        "adam": lambda: keras.optimizers.Adam(config.learning_rate),
+    }
+    return makers[config.optimizer]()
+
+
+def _loss(label_smoothing: float, num_classes: int) -> Callable[[Any, Any], Any]:
+    def smoothed_cross_entropy(labels: Any, logits: Any) -> Any:  # noqa: ANN401 - tensors of any backend
+        targets = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), num_classes)
+        return keras.losses.categorical_crossentropy(
+            targets, logits, from_logits=True, label_smoothing=label_smoothing
+        )
+
+    return smoothed_cross_entropy
+
+
+def _restore(scorer: keras.Model, weights: Path, epoch: int) -> None:
+    scorer.load_weights(weights)
+    if scorer.optimizer.iterations.numpy() == 0:
+        raise PipelineError(f"{weights} holds no optimizer state after epoch {epoch}. Start the training anew.")
+
+
+class _EachStep(keras.callbacks.Callback):  # type: ignore[misc]
+    """Sets the learning rate before each step, counts images after it."""
+
+    def __init__(self, config: TrainConfig, progress: TrainingProgress, *, epoch: int, num_images: int) -> None:
+        super().__init__()
+        self.config = config
+        self.progress = progress
+        self.epoch = epoch
+        self.steps = math.ceil(num_images / config.batch_size)
+        self.num_images = num_images
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ANN401, ARG002
+        rate = learning_rate_at(self.config, self.epoch + (batch + 1) / self.steps)
+        self.model.optimizer.learning_rate = rate
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ANN401, ARG002
+        done = min(self.config.batch_size, self.num_images - batch * self.config.batch_size)
+        self.progress.images_done(done, epoch=self.epoch)
+
+
+def _run_epochs(
+    scorer: keras.Model, dataset: Dataset, *, config: TrainConfig, run: Path, state: TrainState | None
+) -> TrainState:
+    history = state.history if state else ()
+    num_images = dataset.spec.num_train
+    writer = tf.summary.create_file_writer(str(run / "tensorboard"))
+    progress = TrainingProgress(epochs=config.epochs, num_images=num_images, first_epoch=len(history))
+    with progress:
+        for epoch in range(len(history), config.epochs):
+            result = _run_epoch(scorer, dataset, config=config, epoch=epoch, progress=progress)
+            history = (*history, result)
+            if not math.isfinite(result.loss):
+                raise PipelineError(
+                    f"the loss became {result.loss} in epoch {epoch + 1}: the training diverged. Try a smaller "
+                    f"--learning-rate than {config.learning_rate:g}. The epochs before it are kept in {run}."
+                )
+            state = save_state(run, scorer, history)
+            progress.epoch_done(result, is_best=state.best_epoch == result.epoch)
+            with writer.as_default(step=result.epoch):
+                for name, value in dataclasses.asdict(result).items():
+                    tf.summary.scalar(name, value)
+            writer.flush()
+    if state is None:
+        raise PipelineError(f"a training of {config.epochs} epochs has nothing to keep. Give --epochs 1 or more.")
+    return state
+
+
+def _run_epoch(
+    scorer: keras.Model, dataset: Dataset, *, config: TrainConfig, epoch: int, progress: TrainingProgress
+) -> EpochResult:
+    started = time.monotonic()
+    image_size = config.knobs["image_size"]
+    augment = dataset.augment if config.augment else NO_AUGMENTATION
+    batches = dataset.training_batches(
+        image_size=image_size, batch_size=config.batch_size, augment=augment, seed=config.seed, epoch=epoch
+    )
+    each_step = _EachStep(config, progress, epoch=epoch, num_images=dataset.spec.num_train)
+    fitted = scorer.fit(
+        batches, initial_epoch=epoch, epochs=epoch + 1, callbacks=[each_step], verbose=0, shuffle=False
+    )
+    trained = time.monotonic()
+    validation = evaluate(scorer, dataset, "validation", config=config)
+    return EpochResult(
+        epoch=epoch + 1,
+        learning_rate=float(scorer.optimizer.learning_rate.numpy()),
+        loss=fitted.history["loss"][-1],
+        train_top1=100 * fitted.history["top1"][-1],
+        validation_loss=validation["loss"],
+        validation_top1=100 * validation["top1"],
+        images_per_second=dataset.spec.num_train / (trained - started),
+        seconds=time.monotonic() - started,
+    )
+
+
+def evaluate(scorer: keras.Model, dataset: Dataset, split: str, *, config: TrainConfig) -> dict[str, float]:
+    """loss and top1 (0 to 1) of the compiled scorer on a split."""
+    batches = dataset.batches(split, image_size=config.knobs["image_size"], batch_size=2 * config.batch_size)
+    scores: dict[str, float] = scorer.evaluate(batches, verbose=0, return_dict=True)
+    return scores
+
+
+def _finish(
+    model: keras.Model,
+    scorer: keras.Model,
+    dataset: Dataset,
+    *,
+    config: TrainConfig,
+    run: Path,
+    state: TrainState,
+    started: datetime,
+) -> TrainRecord:
+    test = evaluate(scorer, dataset, "test", config=config)
+    with replacing(run / MODEL) as partial:
+        model.save(partial)
+    total = cost(model)
+    spec = dataset.spec
+    record = TrainRecord(
+        run=run.name,
+        model_name=label(config.family, config.knobs),
+        model_sha256=sha256_of(run / MODEL),
+        config=config,
+        dataset=spec.name,
+        dataset_fingerprint=spec.fingerprint,
+        class_names=spec.class_names,
+        num_train=spec.num_train,
+        num_validation=spec.num_validation,
+        num_test=spec.num_test,
+        parameters=total.parameters,
+        macs=total.macs,
+        train_top1=state.history[-1].train_top1,
+        validation_top1=best_of(state.history).validation_top1,
+        test_top1=100 * test["top1"],
+        best_epoch=state.best_epoch,
+        epochs_run=len(state.history),
+        seconds=sum(row.seconds for row in state.history),
+        versions=versions(),
+        started_utc=started.isoformat(timespec="seconds"),
+        finished_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    write_json(run / RECORD, record_as_json(record))
+    return record
+
+
+def versions() -> dict[str, str]:
+    """The versions that a figure depends on."""
+    packages = {name: metadata.version(name) for name in ("tensorflow", "keras", "numpy")}
+    return {"python": platform.python_version(), **packages}
