@@ -1,0 +1,37 @@
+"""Layers that two or more families share."""
+
+from __future__ import annotations
+
+import keras
+
+
+def conv(
+    x: keras.KerasTensor, filters: int, kernel: int, *, name: str, **settings: object
+) -> keras.KerasTensor:
+    """A padded convolution without bias: (b, h, w, c) -> (b, h / strides, w / strides, filters)."""
+    settings = {"padding": "same", "use_bias": False} | settings
+    return keras.layers.Conv2D(filters, kernel, name=name, **settings)(x)
+
+
+def batch_norm_relu(
+    x: keras.KerasTensor, *, name: str, epsilon: float, max_value: float | None = None
+) -> keras.KerasTensor:
+    """BatchNormalization `<name>_bn`, then ReLU `<name>_relu`; keeps the shape."""
+    x = keras.layers.BatchNormalization(epsilon=epsilon, name=f"{name}_bn")(x)
+    return keras.layers.ReLU(max_value=max_value, name=f"{name}_relu")(x)
+
+
+def max_pool(x: keras.KerasTensor, *, name: str) -> keras.KerasTensor:
+    """3x3 maxima with stride 2 as Caffe takes them: (b, n, n, c) -> (b, m, m, c), m = ceil((n - 3) / 2) + 1.
+
+    A window that hangs over the edge counts, as in Caffe and in the published nets. For even n that is
+    Keras's "same" padding, for odd n nothing hangs over; below 3 pixels one window holds all.
+    """
+    size = x.shape[1]
+    padding = "same" if size % 2 == 0 or size < 3 else "valid"
+    return keras.layers.MaxPooling2D(3, strides=2, padding=padding, name=name)(x)
+
+
+def dropout(x: keras.KerasTensor, rate: float, *, name: str) -> keras.KerasTensor:
+    """Dropout, or nothing where the rate is 0; keeps the shape."""
+    return keras.layers.Dropout(rate, name=name)(x) if rate else x

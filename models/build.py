@@ -1,0 +1,32 @@
+"""A Keras model from a family's name and its knobs."""
+
+from __future__ import annotations
+
+import importlib
+
+import keras
+
+from models.registry import chosen_stem, label, resolve, spec
+
+NOT_FOR_BUILDERS = ("image_size", "stem", "scale", "offset")
+
+
+def build(family: str, **knobs: object) -> keras.Model:
+    """An untrained model that takes (batch, image_size, image_size, 3) raw 0-255 RGB pixels as float32.
+
+    Returns (batch, num_classes) probabilities. The first layer, `pixels`, is a Rescaling; its default,
+    (x - 128) / 128, is exactly what an int8 input with scale 1/128 and zero point 0 stores. The layer
+    `logits` gives the class scores before the softmax, the last layer is named `probabilities`.
+    Which knobs there are is in models.registry; a wrong one raises KnobError.
+    """
+    row = spec(family)
+    resolved = resolve(family, knobs)
+    module, function = row.builder.split(":")
+    builder = getattr(importlib.import_module(module), function)
+    size = resolved["image_size"]
+    image = keras.Input((size, size, 3), name="image")
+    pixels = keras.layers.Rescaling(resolved["scale"], resolved["offset"], name="pixels")(image)
+    own = {name: value for name, value in resolved.items() if name not in NOT_FOR_BUILDERS}
+    logits = builder(pixels, stem=chosen_stem(resolved), **own)
+    probabilities = keras.layers.Softmax(name="probabilities")(logits)
+    return keras.Model(image, probabilities, name=label(family, knobs))

@@ -1,0 +1,13 @@
+"""What can go wrong with a model's name, knobs or weights that a user can mend. Standard library only."""
+
+
+class ModelError(Exception):
+    """A model cannot be built or filled; the message says what happened and what to do next."""
+
+
+class KnobError(ModelError):
+    """A family or a knob has an unknown name, or a value that is out of its range."""
+
+
+class CheckpointError(ModelError):
+    """A file of weights is damaged, or does not fit the model; no weight of the model was changed."""

@@ -1,0 +1,130 @@
+"""A knob of a model: its name, its range, its default, and the check of a value. Standard library only."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import numbers
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+from models.errors import KnobError
+
+NUM_CHANNELS = 3
+TRUE_WORDS = ("1", "true", "yes", "on")
+FALSE_WORDS = ("0", "false", "no", "off")
+
+KnobValue = int | float | bool | str | tuple[float, ...] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knob:
+    """One setting of a family. A default of None means: not given, and the help says what happens then."""
+
+    name: str
+    type: type
+    """int, float, bool, str, or tuple: one number, or a tuple of three numbers, one a channel of RGB."""
+    default: Any
+    help: str
+    minimum: float | None = None
+    above: float | None = None
+    """The value must be larger than this; minimum may be met."""
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def range(self) -> str:
+        """What the knob takes, in words, such as 'an integer from 8 to 2048'."""
+        if self.choices:
+            return "one of " + ", ".join(self.choices)
+        kind = {
+            int: "an integer",
+            float: "a number",
+            bool: "true or false",
+            str: "a word",
+            tuple: "a number, or three, one for each of R, G and B",
+        }[self.type]
+        bounds = [
+            f"above {self.above:g}" if self.above is not None else "",
+            f"from {self.minimum:g}" if self.minimum is not None else "",
+            f"to {self.maximum:g}" if self.maximum is not None else "",
+        ]
+        return " ".join([kind, *filter(None, bounds)])
+
+    def check(self, value: object) -> KnobValue:
+        """The value in the knob's own type; KnobError, naming the range, for one that does not fit."""
+        if value is None and self.default is None:
+            return None
+        if self.choices:
+            return self._check_choice(value)
+        checked = self._typed(value)
+        for number in checked if isinstance(checked, tuple) else (checked,):
+            if isinstance(number, (int, float)) and not self._in_range(number):
+                raise self._refused(value)
+        return checked
+
+    def parse(self, text: str) -> KnobValue:
+        """The value that a word on a command line means; '1,2,3' is one number a channel."""
+        if self.type is str:
+            return self.check(text)
+        if self.type is bool:
+            word = text.strip().lower()
+            if word not in TRUE_WORDS + FALSE_WORDS:
+                raise self._refused(text)
+            return word in TRUE_WORDS
+        try:
+            if self.type is tuple:
+                parts = [float(part) for part in text.split(",")]
+                return self.check(parts[0] if len(parts) == 1 else tuple(parts))
+            return self.check(self.type(text))
+        except ValueError as error:
+            raise self._refused(text) from error
+
+    def _check_choice(self, value: object) -> str:
+        word = str(value)
+        if word not in self.choices:
+            raise KnobError(
+                f"{self.name} '{word}' is not known. {did_you_mean(word, self.choices)}"
+                f"Give one of {', '.join(self.choices)}."
+            )
+        return word
+
+    def _typed(self, value: object) -> KnobValue:
+        if self.type is bool and isinstance(value, bool):
+            return value
+        if self.type is str and isinstance(value, str):
+            return value
+        if self.type is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
+            return int(value)
+        if self.type in (float, tuple) and _is_number(value):
+            return float(value)
+        if (
+            self.type is tuple
+            and isinstance(value, Sequence)
+            and len(value) == NUM_CHANNELS
+            and all(map(_is_number, value))
+        ):
+            return tuple(float(number) for number in value)
+        raise self._refused(value)
+
+    def _in_range(self, number: float) -> bool:
+        return (
+            (self.minimum is None or number >= self.minimum)
+            and (self.above is None or number > self.above)
+            and (self.maximum is None or number <= self.maximum)
+        )
+
+    def _refused(self, value: object) -> KnobError:
+        default = "" if self.default is None else f" The default is {self.default}."
+        return KnobError(f"{self.name} {value!r} is out of range. Give {self.range}.{default}")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint with the nearest known word and a space after it; empty where none is near."""
+    near = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
+    return f"Did you mean '{near[0]}'? " if near else ""
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)

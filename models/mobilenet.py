@@ -1,0 +1,89 @@
+"""MobileNet v1: depthwise separable convolutions, thinner by alpha, smaller by image_size.
+
+Howard et al. 2017, "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications",
+arXiv:1704.04861. ReLU6 is the default, because every published checkpoint has it; the paper's text says ReLU
+(activation="relu"). The paper's Table 1 prints stride 2 for the last depthwise layer, but its sizes, and all
+checkpoints, have stride 1. BatchNormalization epsilon 1e-3 and dropout 0.001 are the published code's.
+"""
+
+from __future__ import annotations
+
+import keras
+
+from models import blocks
+
+STEM_FILTERS = 32
+BODY = (
+    (64, 1),
+    (128, 2),
+    (128, 1),
+    (256, 2),
+    (256, 1),
+    (512, 2),
+    (512, 1),
+    (512, 1),
+    (512, 1),
+    (512, 1),
+    (512, 1),
+    (1024, 2),
+    (1024, 1),
+)
+"""(output channels at alpha 1, stride) of each block: the paper's Table 1."""
+SHALLOW_BODY = BODY[:6] + BODY[11:]
+"""Table 5: without the five blocks of 512 channels and stride 1."""
+EPSILON = 1e-3
+
+
+def mobilenet(
+    pixels: keras.KerasTensor,
+    *,
+    stem: str,
+    num_classes: int,
+    alpha: float,
+    shallow: bool,
+    full_conv: bool,
+    activation: str,
+    dropout: float,
+) -> keras.KerasTensor:
+    """Class scores (b, num_classes) from scaled pixels (b, h, w, 3).
+
+    The imagenet stem's first convolution has stride 2, so that the last features are h / 32 wide; the small
+    stem's has stride 1, so that they are h / 16 wide: 2x2 for 32 pixels, 6x6 for 96.
+    Channels are int(alpha * channels), at least 1, as in keras.applications.
+    """
+    max_value = 6.0 if activation == "relu6" else None
+    block = _conv_block if full_conv else _separable_block
+    x = blocks.conv(
+        pixels, width(STEM_FILTERS, alpha), 3, strides=2 if stem == "imagenet" else 1, name="conv1"
+    )
+    x = blocks.batch_norm_relu(x, name="conv1", epsilon=EPSILON, max_value=max_value)
+    for index, (channels, strides) in enumerate(SHALLOW_BODY if shallow else BODY, start=1):
+        x = block(x, width(channels, alpha), index=index, strides=strides, max_value=max_value)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    x = blocks.dropout(x, dropout, name="dropout")
+    return keras.layers.Dense(num_classes, name="logits")(x)
+
+
+def width(channels: int, alpha: float) -> int:
+    """Channels of a layer that has `channels` at alpha 1; exact, as the paper's are powers of two."""
+    return max(1, int(channels * alpha))
+
+
+def _separable_block(
+    x: keras.KerasTensor, filters: int, *, index: int, strides: int, max_value: float | None
+) -> keras.KerasTensor:
+    """3x3 on each channel alone, then 1x1: (b, h, w, c) -> (b, h / strides, w / strides, filters)."""
+    x = keras.layers.DepthwiseConv2D(
+        3, strides=strides, padding="same", use_bias=False, name=f"conv_dw_{index}"
+    )(x)
+    x = blocks.batch_norm_relu(x, name=f"conv_dw_{index}", epsilon=EPSILON, max_value=max_value)
+    x = blocks.conv(x, filters, 1, name=f"conv_pw_{index}")
+    return blocks.batch_norm_relu(x, name=f"conv_pw_{index}", epsilon=EPSILON, max_value=max_value)
+
+
+def _conv_block(
+    x: keras.KerasTensor, filters: int, *, index: int, strides: int, max_value: float | None
+) -> keras.KerasTensor:
+    """A full 3x3 convolution (Table 4): (b, h, w, c) -> (b, h / strides, w / strides, filters)."""
+    x = blocks.conv(x, filters, 3, strides=strides, name=f"conv_{index}")
+    return blocks.batch_norm_relu(x, name=f"conv_{index}", epsilon=EPSILON, max_value=max_value)
