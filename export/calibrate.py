@@ -1,0 +1,55 @@
+"""Representative pixels -> what the converter reads its quantization ranges from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from export.errors import ExportError
+
+Generator = Callable[[], Iterator[list[npt.NDArray[np.float32]]]]
+
+
+def check_pixels(pixels: npt.NDArray[np.uint8] | None, shape: tuple[int, ...], precision: str) -> None:
+    """Raises ExportError unless the pixels are (n, height, width, channels) uint8 of the model's shape."""
+    expected = (
+        f"Expected uint8 (n, {', '.join(map(str, shape))}), raw 0-255, from the training split: "
+        "a few hundred images say which values occur inside the model."
+    )
+    if pixels is None:
+        raise ExportError(f"no calibration pixels for {precision}. {expected}")
+    if pixels.dtype != np.uint8 or pixels.shape[1:] != shape or not len(pixels):
+        raise ExportError(f"calibration pixels are {pixels.dtype} {pixels.shape}. {expected}")
+
+
+def with_full_range(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The pixels, with one black and one white pixel in a corner of the first image.
+
+    So the input's quantization range is exactly raw 0..255, whatever the images hold.
+    """
+    first = pixels[:1].copy()
+    first[0, 0, 0] = 0
+    first[0, -1, -1] = 255
+    return np.concatenate([first, pixels[1:]])
+
+
+def generator(
+    pixels: npt.NDArray[np.uint8],
+    values: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]],
+    progress: Callable[[int, int], None] | None = None,
+) -> Generator:
+    """The converter's representative_dataset: float32 (1, height, width, channels), one image at a time.
+
+    `values` turns raw pixels into what the converted graph takes; `progress` is told (done, all).
+    """
+    everything = with_full_range(pixels)
+
+    def images() -> Iterator[list[npt.NDArray[np.float32]]]:
+        for done, image in enumerate(everything, start=1):
+            yield [values(image[np.newaxis].astype(np.float32))]
+            if progress is not None:
+                progress(done, len(everything))
+
+    return images

@@ -1,0 +1,68 @@
+"""Whether a runtime can load and run a .tflite file, tried in a process of its own: garbage may crash a runtime.
+
+Standard library only. It is also the program of that process: `python -I load_check.py RUNTIME FILE`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+_MODULES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
+_LIMIT_SECS = 120
+
+
+def tflite_runtime_loads(path: Path) -> tuple[bool | None, str | None]:
+    """Whether tflite-runtime loads the file, allocates and runs it once, and what it said if not.
+
+    (None, None) where the package is not installed.
+    """
+    return loads("tflite-runtime", path)
+
+
+def litert_loads(path: Path) -> tuple[bool | None, str | None]:
+    """Whether LiteRT loads the file, allocates and runs it once, and what it said if not."""
+    return loads("litert", path)
+
+
+def loads(runtime: str, path: Path) -> tuple[bool | None, str | None]:
+    """Whether the runtime ('litert' or 'tflite-runtime') loads and runs the file, and what it said if not."""
+    if importlib.util.find_spec(_MODULES[runtime]) is None:
+        return None, None
+    try:
+        child = subprocess.run(
+            [sys.executable, "-I", __file__, runtime, str(path)],
+            capture_output=True,
+            timeout=_LIMIT_SECS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return False, f"did not finish one inference in {_LIMIT_SECS} s"
+    if child.returncode < 0:
+        return False, f"crashed ({signal.Signals(-child.returncode).name})"
+    try:
+        error = json.loads(child.stdout.splitlines()[-1])["error"]
+    except (ValueError, KeyError, IndexError):
+        last_words = child.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        return False, f"ended with status {child.returncode}: {' '.join(last_words)}"
+    return error is None, error
+
+
+def _main(runtime: str, path: str) -> None:
+    module = importlib.import_module(f"{_MODULES[runtime]}.interpreter")
+    try:
+        interpreter = module.Interpreter(model_path=path)
+        interpreter.allocate_tensors()
+        interpreter.invoke()
+    except (ValueError, RuntimeError) as error:
+        print(json.dumps({"error": " ".join(str(error).split())}))
+    else:
+        print(json.dumps({"error": None}))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
