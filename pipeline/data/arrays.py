@@ -1,0 +1,160 @@
+"""Data sets that are arrays of pixels in memory, and the .npz files that hold them."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.data import pixels, splits
+from pipeline.data.assembly import Described, assemble
+from pipeline.data.dataset import Dataset
+from pipeline.data.registry import Progress, ReadSettings
+from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Images = npt.NDArray[np.uint8]
+    Parts = Mapping[str, tuple[Images, npt.NDArray[np.integer[Any]]]]
+
+KEYS = ("x_train", "y_train", "x_test", "y_test")
+EXPECTED = (
+    "x_train and x_test as uint8 (n, h, w), (n, h, w, 1) or (n, h, w, 3) of 0-255, y_train and y_test as "
+    "integers 0..classes-1 of shape (n,)"
+)
+
+
+class ArraySource:
+    """Images of one size in memory, (n, h, w) grey or (n, h, w, 3) RGB."""
+
+    def __init__(self, images: Images, paths: Sequence[str]) -> None:
+        self._images = images
+        self._paths = paths
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def path(self, index: int) -> str:
+        """Such as 'train[17]', counted as in the published array."""
+        return self._paths[index]
+
+    def read(self, index: int, image_size: int) -> Images:
+        """(image_size, image_size, 3) uint8."""
+        return pixels.from_array(self._images[index], image_size)
+
+    def whole(self, image_size: int) -> Images | None:
+        """The array itself where it is RGB of this size."""
+        return self._images if self._images.shape[1:] == (image_size, image_size, 3) else None
+
+
+def dataset(
+    described: Described, parts: Parts, *, shares: Mapping[str, float], settings: ReadSettings
+) -> Dataset:
+    """A data set of one or more parts, each (images, labels).
+
+    The part 'test' is the test split as it was published; the others are divided by content into `shares`.
+    """
+    images = np.concatenate([of_part for of_part, _ in parts.values()])
+    paths: list[str] = []
+    examples: list[splits.Example] = []
+    for part, (of_part, labels) in parts.items():
+        for index, (image, label) in enumerate(zip(of_part, labels.tolist(), strict=True)):
+            paths.append(f"{part}[{index}]")
+            digest = hashlib.sha256(image.tobytes()).digest()
+            fixed = "test" if part == "test" else None
+            examples.append(splits.Example(path=paths[-1], digest=digest, label=label, fixed=fixed))
+
+    def source_of(places: Sequence[int]) -> ArraySource:
+        if len(places) == len(images):
+            return ArraySource(images, paths)
+        return ArraySource(images[list(places)], [paths[place] for place in places])
+
+    return assemble(described, examples, source_of, shares=shares, settings=settings)
+
+
+def load_npz(path: Path, *, settings: ReadSettings, progress: Progress | None = None) -> Dataset:
+    """The data set in a .npz file with the keys x_train, y_train, x_test, y_test, as Keras's own have.
+
+    cifar10.npz and fashion_mnist.npz get their class names and licence, others the labels' numbers.
+    """
+    from pipeline.data import cifar10, fashion_mnist
+
+    del progress
+    parts = read_npz(path)
+    known = {"cifar10": cifar10.described, "fashion_mnist": fashion_mnist.described}.get(path.stem)
+    shape = parts["train"][0].shape[1:]
+    if known and known("").image_size == shape[0] and num_classes(parts) == len(known("").class_names):
+        return dataset(known(str(path)), parts, shares=splits.VALIDATION_OF_TRAIN, settings=settings)
+    return dataset(
+        Described(
+            name=path.stem,
+            source=str(path),
+            class_names=tuple(str(label) for label in range(num_classes(parts))),
+            image_size=shape[0] if shape[0] == shape[1] else None,
+        ),
+        parts,
+        shares=splits.VALIDATION_OF_TRAIN,
+        settings=settings,
+    )
+
+
+def num_classes(parts: Parts) -> int:
+    """One more than the largest label."""
+    return 1 + max(int(labels.max()) for _, labels in parts.values())
+
+
+def read_npz(path: Path) -> Parts:
+    """The train and test parts of a .npz file, never unpickling anything. PipelineError if it has none."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not hasattr(file, "files"):
+                raise PipelineError(f"{path} is a single array; a .npz file with {EXPECTED} was expected.")
+            missing = [key for key in KEYS if key not in file.files]
+            if missing:
+                raise PipelineError(
+                    f"{path} has no {', '.join(missing)} (it has {', '.join(file.files) or 'nothing'}). "
+                    f"Expected were {EXPECTED}."
+                )
+            found = {key: file[key] for key in KEYS}
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError) as error:
+        raise PipelineError(
+            f"{path} cannot be read as a .npz file ({error}). It may be truncated: get it again."
+        ) from error
+    return checked(
+        str(path), {"train": (found["x_train"], found["y_train"]), "test": (found["x_test"], found["y_test"])}
+    )
+
+
+def checked(source: str, parts: Mapping[str, tuple[Any, Any]]) -> Parts:
+    """The parts with images (n, h, w) or (n, h, w, 3) and labels (n,). PipelineError where they are not."""
+    result = {}
+    for part, (images, labels) in parts.items():
+        if images.ndim == 4 and images.shape[-1] == 1:
+            images = images[..., 0]
+        if labels.ndim == 2 and labels.shape[1] == 1:
+            labels = labels[:, 0]
+        sound = (
+            images.dtype == np.uint8
+            and (images.ndim == 3 or (images.ndim == 4 and images.shape[-1] == 3))
+            and 0 not in images.shape
+            and labels.shape == (len(images),)
+            and np.issubdtype(labels.dtype, np.integer)
+            and labels.min() >= 0
+        )
+        if not sound:
+            raise PipelineError(
+                f"{source} holds {part} images {images.dtype} {images.shape} and labels {labels.dtype} "
+                f"{labels.shape}. Expected were {EXPECTED}."
+            )
+        result[part] = (images, labels.astype(np.int64))
+    if len({images.shape[1:] for images, _ in result.values()}) > 1:
+        raise PipelineError(
+            f"{source} holds training and test images of different sizes; one size was expected."
+        )
+    return result

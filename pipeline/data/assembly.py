@@ -1,0 +1,107 @@
+"""Puts images, their classes and their splits together to a data set, or says why they do not make one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.data import splits
+from pipeline.data.dataset import Dataset, class_counts
+from pipeline.data.reader import Source
+from pipeline.data.registry import SPLITS, ClassCount, DatasetSpec, LeftOut, ReadSettings
+from pipeline.errors import PipelineError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """What a data set's images do not say about themselves, and what was found while they were read."""
+
+    name: str
+    source: str
+    class_names: tuple[str, ...]
+    image_size: int | None
+    licence: str = "unknown"
+    mirror_keeps_labels: bool = True
+    background: int = 128
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
+    converted: dict[str, int] = field(default_factory=dict)
+
+
+def assemble(
+    described: Described,
+    examples: Sequence[splits.Example],
+    source_of: Callable[[Sequence[int]], Source],
+    *,
+    shares: Mapping[str, float],
+    settings: ReadSettings,
+) -> Dataset:
+    """A data set of the examples; `source_of` gives the images of those that stay, by their places.
+
+    Examples without a fixed split are divided by content into `shares`. PipelineError where fewer than two
+    classes, an empty split or a class without a training image would be left.
+    """
+    assigned = splits.assign(examples, described.class_names, shares)
+    kept = [place for place, split in enumerate(assigned.splits) if split]
+    of_kept = [str(assigned.splits[place]) for place in kept]
+    labels = [examples[place].label for place in kept]
+    names = described.class_names
+    counts = class_counts(names, labels, of_kept)
+    totals = {split: of_kept.count(split) for split in SPLITS}
+    notes = described.notes
+    if assigned.num_copies:
+        notes += (f"{assigned.num_copies} images are further copies of another in their class and split",)
+    spec = DatasetSpec(
+        name=described.name,
+        source=described.source,
+        class_names=names,
+        image_size=described.image_size,
+        num_train=totals["train"],
+        num_validation=totals["validation"],
+        num_test=totals["test"],
+        class_counts=counts,
+        licence=described.licence,
+        fingerprint=splits.fingerprint(
+            (split, names[label], examples[place].digest)
+            for place, split, label in zip(kept, of_kept, labels, strict=True)
+        ),
+        mirror_keeps_labels=described.mirror_keeps_labels,
+        background=described.background,
+        left_out=described.left_out + assigned.left_out,
+        converted=described.converted,
+        notes=notes + tuple(_lopsided(counts)),
+    )
+    _check(spec)
+    return Dataset(spec, source_of(kept), labels=labels, splits=of_kept, settings=settings)
+
+
+def _lopsided(counts: Sequence[ClassCount]) -> list[str]:
+    return [
+        f"class '{count.name}' has no {split} image"
+        for count in counts
+        for split in ("validation", "test")
+        if not getattr(count, split)
+    ]
+
+
+def _check(spec: DatasetSpec) -> None:
+    num_images = spec.num_train + spec.num_validation + spec.num_test
+    if len(spec.class_names) < 2:
+        raise PipelineError(
+            f"{spec.source} has one class, '{spec.class_names[0]}'; two or more are needed to tell apart."
+        )
+    untrained = [count.name for count in spec.class_counts if not count.train]
+    empty = [split for split in SPLITS if not getattr(spec, f"num_{split}")]
+    if not untrained and not empty:
+        return
+    what = (
+        f"its {' and '.join(empty)} split would be empty"
+        if empty
+        else f"class {', '.join(repr(name) for name in untrained)} would have no training image"
+    )
+    left = f" ({len(spec.left_out)} files were left out: pipeline data shows why)" if spec.left_out else ""
+    raise PipelineError(
+        f"{spec.source} has {num_images} images of {len(spec.class_names)} classes{left}, and {what}, since "
+        "each image's content decides its split. Add images (30 a class is a start), or sort them yourself into "
+        "train/CLASS, validation/CLASS and test/CLASS folders."
+    )

@@ -1,0 +1,175 @@
+"""A data set that can be read: batches for training and evaluation, pixels for calibration."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from export.artifact import Calibration
+from pipeline.data import distort
+from pipeline.data.augment import Augment
+from pipeline.data.reader import Reader, Source
+from pipeline.data.registry import SPLITS, ClassCount, DatasetSpec, ReadSettings
+from pipeline.errors import PipelineError, UsageError, unknown_name
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import tensorflow as tf
+
+    Integers = npt.NDArray[np.int64]
+
+
+class Dataset:
+    """A data set's images behind its spec. Pixels are those of pixels.py: central square, RGB, 0-255."""
+
+    def __init__(
+        self,
+        spec: DatasetSpec,
+        source: Source,
+        *,
+        labels: Sequence[int],
+        splits: Sequence[str],
+        settings: ReadSettings,
+    ) -> None:
+        """`labels` and `splits` have one entry for each image of the source."""
+        self.spec = spec
+        self._labels = np.asarray(labels, np.int32)
+        self._members = {split: np.flatnonzero(np.asarray(splits) == split) for split in SPLITS}
+        self._reader = Reader(source, settings)
+
+    @property
+    def failure(self) -> PipelineError | None:
+        """Why an epoch could not go on (its images are gone); TensorFlow reports it as its own error."""
+        return self._reader.failure
+
+    def num_examples(self, split: str) -> int:
+        """How many images the split has."""
+        return len(self._indices(split))
+
+    def batches(
+        self, split: str, *, image_size: int, batch_size: int, limit: int | None = None
+    ) -> tf.data.Dataset:
+        """(float32 (b, image_size, image_size, 3) raw 0-255 RGB, int32 (b,) labels), in one fixed order.
+
+        `limit` takes the first so many. Images that have become unreadable since the scan are left out with
+        a warning, so that no figure counts another image twice.
+        """
+        import tensorflow as tf
+
+        indices = self._indices(split)[:limit]
+
+        def read(chosen: Integers) -> tuple[Any, Any]:
+            rows, good = self._reader.read(chosen, image_size)
+            return rows[good], self._labels[chosen[good]]
+
+        return (
+            tf.data.Dataset.from_tensor_slices(indices)
+            .batch(batch_size)
+            .map(lambda chosen: _call(read, chosen, image_size), num_parallel_calls=tf.data.AUTOTUNE)
+            .map(
+                lambda rows, labels: (tf.cast(rows, tf.float32), labels), num_parallel_calls=tf.data.AUTOTUNE
+            )
+            .prefetch(tf.data.AUTOTUNE)
+        )
+
+    def training_batches(
+        self, *, image_size: int, batch_size: int, augment: Augment, seed: int, epoch: int
+    ) -> tf.data.Dataset:
+        """One epoch of the training split, shuffled and augmented; the last batch may be smaller.
+
+        Order and augmentation depend on (seed, epoch) and nothing else, so that two runs see the same pixels
+        and a run continued at epoch n sees what it would have seen. An image that has become unreadable is
+        replaced by the next one that can be read, with a warning.
+        """
+        import tensorflow as tf
+
+        indices = self._indices("train")
+        order = indices[distort.shuffled(len(indices), seed=seed, epoch=epoch)]
+        draws = distort.draw(augment, num=len(order), seed=seed, epoch=epoch)
+
+        def read(chosen: Integers) -> tuple[Any, Any]:
+            rows, chosen = self._reader.read_replacing(chosen, image_size, spare=order)
+            return rows, self._labels[chosen]
+
+        def fetch(chosen: tf.Tensor, drawn: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+            rows, labels = _call(read, chosen, image_size)
+            return distort.apply(rows, drawn, augment), labels
+
+        return (
+            tf.data.Dataset.from_tensor_slices((order, draws))
+            .batch(batch_size)
+            .map(fetch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+            .prefetch(tf.data.AUTOTUNE)
+        )
+
+    def calibration_pixels(
+        self, *, image_size: int, num_samples: int, seed: int
+    ) -> tuple[npt.NDArray[np.uint8], Calibration]:
+        """(n, image_size, image_size, 3) uint8 training images without augmentation, and which they were.
+
+        The classes take turns, each in its own seeded order, so that their counts differ by one at most while
+        every class has images left. Fewer than asked when the training split has fewer:
+        Calibration.num_samples says how many there are.
+        """
+        if num_samples < 1:
+            raise UsageError(f"{num_samples} calibration samples were asked for; 1 or more was expected.")
+        queue = self._class_balanced(seed)
+        rows: list[npt.NDArray[np.uint8]] = []
+        taken: list[int] = []
+        while len(taken) < num_samples and len(queue):
+            chosen, queue = np.split(queue, [min(num_samples - len(taken), len(queue))])
+            found, good = self._reader.read(chosen, image_size)
+            rows.append(found[good])
+            taken.extend(chosen[good].tolist())
+        pixels = np.concatenate(rows)
+        names = [self.spec.class_names[label] for label in self._labels[taken]]
+        return pixels, Calibration(
+            dataset=self.spec.name,
+            split="train",
+            num_samples=len(taken),
+            seed=seed,
+            samples_per_class={name: names.count(name) for name in self.spec.class_names},
+            sha256=hashlib.sha256(pixels.tobytes()).hexdigest(),
+        )
+
+    def _class_balanced(self, seed: int) -> Integers:
+        """The training split's indices, one of each class in turn."""
+        indices = self._indices("train")
+        random = np.random.default_rng([abs(seed), 2])
+        shuffled = indices[random.permutation(len(indices))]
+        labels = self._labels[shuffled]
+        turn = np.zeros(len(shuffled), np.int64)
+        for label in range(len(self.spec.class_names)):
+            of_class = labels == label
+            turn[of_class] = np.arange(of_class.sum())
+        return shuffled[np.lexsort((labels, turn))]
+
+    def _indices(self, split: str) -> Integers:
+        if split not in self._members:
+            raise unknown_name("split", split, SPLITS)
+        return self._members[split]
+
+
+def class_counts(
+    class_names: Sequence[str], labels: Sequence[int], splits: Sequence[str]
+) -> tuple[ClassCount, ...]:
+    """How many images of each class stand in each split."""
+    counts: Mapping[str, Any] = {
+        split: np.bincount(np.asarray(labels)[np.asarray(splits) == split], minlength=len(class_names))
+        for split in SPLITS
+    }
+    return tuple(
+        ClassCount(name=name, **{split: int(counts[split][label]) for split in SPLITS})
+        for label, name in enumerate(class_names)
+    )
+
+
+def _call(read: Any, chosen: tf.Tensor, image_size: int) -> tuple[tf.Tensor, tf.Tensor]:  # noqa: ANN401
+    """Runs a Python reader inside tf.data and gives its results their shapes."""
+    import tensorflow as tf
+
+    rows, labels = tf.numpy_function(read, [chosen], (tf.uint8, tf.int32))
+    return tf.ensure_shape(rows, (None, image_size, image_size, 3)), tf.ensure_shape(labels, (None,))

@@ -1,0 +1,145 @@
+"""Reads images by their place in a source, in parallel, and keeps those that fit in memory."""
+
+from __future__ import annotations
+
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from pipeline.data import memory
+from pipeline.data.pixels import UnreadableImageError, quiet_pillow
+from pipeline.data.registry import ReadSettings
+from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Pixels = npt.NDArray[np.uint8]
+    Integers = npt.NDArray[np.int64]
+    Flags = npt.NDArray[np.bool_]
+
+LOG = logging.getLogger(__name__)
+MAX_REPLACEMENTS = 1000
+"""So many images in a row that cannot be read mean that the data are gone."""
+
+
+class Source(Protocol):
+    """Images by their place."""
+
+    def __len__(self) -> int: ...
+
+    def path(self, index: int) -> str:
+        """What a user would call the image."""
+        ...
+
+    def read(self, index: int, image_size: int) -> Pixels:
+        """(image_size, image_size, 3) uint8. OSError or UnreadableImageError where it cannot be read."""
+        ...
+
+    def whole(self, image_size: int) -> Pixels | None:
+        """All images at once, where they lie in memory in this size as they are; else None."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Resized images of one size: (n, image_size, image_size, 3), and which of them are filled in."""
+
+    rows: Pixels
+    filled: Flags
+
+
+class Reader:
+    """A source's images at any size. Threads may read at once."""
+
+    def __init__(self, source: Source, settings: ReadSettings) -> None:
+        self.failure: PipelineError | None = None
+        self._source = source
+        self._settings = settings
+        self._kept: dict[int, _Kept | None] = {}
+        self._unreadable: set[int] = set()
+        self._threads = ThreadPoolExecutor(
+            settings.num_threads or os.cpu_count() or 1, thread_name_prefix="read-images"
+        )
+        quiet_pillow()
+
+    def read(self, indices: Integers, image_size: int) -> tuple[Pixels, Flags]:
+        """Pixels (n, image_size, image_size, 3) uint8, and whether each could be read (else it is 0)."""
+        kept = self._keep(image_size)
+        if kept is None:
+            rows = np.zeros((len(indices), image_size, image_size, 3), np.uint8)
+            good = np.zeros(len(indices), np.bool_)
+            self._fill(rows, good, range(len(indices)), indices, image_size)
+            return rows, good
+        missing = [index for index in indices.tolist() if not kept.filled[index]]
+        if missing:
+            self._fill(kept.rows, kept.filled, missing, missing, image_size)
+        return kept.rows[indices], kept.filled[indices]
+
+    def read_replacing(
+        self, indices: Integers, image_size: int, *, spare: Integers
+    ) -> tuple[Pixels, Integers]:
+        """As read(), what cannot be read replaced by the next in `spare` that can; and which they are."""
+        rows, good = self.read(indices, image_size)
+        if good.all():
+            return rows, indices
+        chosen = indices.copy()
+        for place in np.flatnonzero(~good):
+            start = int(np.flatnonzero(spare == indices[place])[0])
+            for step in range(1, min(len(spare), MAX_REPLACEMENTS)):
+                other = spare[[(start + step) % len(spare)]]
+                row, readable = self.read(other, image_size)
+                if readable[0]:
+                    rows[place], chosen[place] = row[0], other[0]
+                    break
+            else:
+                self.failure = PipelineError(
+                    f"the images are gone: {self._source.path(int(indices[place]))} and those after it cannot "
+                    "be read any more. Put them back, then start again."
+                )
+                raise self.failure
+        return rows, chosen
+
+    def _keep(self, image_size: int) -> _Kept | None:
+        """The store for this size, made when it is first asked for; None where the data set does not fit."""
+        whole = self._source.whole(image_size)
+        if whole is not None:
+            return _Kept(rows=whole, filled=np.ones(len(whole), np.bool_))
+        if image_size not in self._kept:
+            shape = (len(self._source), image_size, image_size, 3)
+            limit = memory.available_bytes() * self._settings.cache_fraction
+            fits = np.prod(shape, dtype=np.int64) <= limit
+            self._kept.setdefault(
+                image_size,
+                _Kept(rows=np.zeros(shape, np.uint8), filled=np.zeros(shape[0], np.bool_)) if fits else None,
+            )
+        return self._kept[image_size]
+
+    def _fill(
+        self,
+        rows: Pixels,
+        good: Flags,
+        places: list[int] | range,
+        indices: list[int] | Integers,
+        image_size: int,
+    ) -> None:
+        def one(place: int, index: int) -> None:
+            try:
+                rows[place] = self._source.read(index, image_size)
+                good[place] = True
+            except (OSError, UnreadableImageError) as error:
+                self._warn(index, error)
+
+        for _ in self._threads.map(one, places, map(int, indices)):
+            pass
+
+    def _warn(self, index: int, error: Exception) -> None:
+        if index in self._unreadable:
+            return
+        self._unreadable.add(index)
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        LOG.warning("%s cannot be read any more (%s); going on without it", self._source.path(index), reason)

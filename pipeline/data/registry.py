@@ -1,0 +1,165 @@
+"""The data sets that have a name, what is known about one, and how a name or a path becomes one.
+
+Standard library only: numpy, Pillow, scikit-learn and TensorFlow are imported when a data set is loaded.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import UsageError, unknown_name
+
+if TYPE_CHECKING:
+    from pipeline.data.dataset import Dataset
+
+SPLITS = ("train", "validation", "test")
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how many are done, and of how many."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadSettings:
+    """How pixels are read and kept."""
+
+    cache_fraction: float = 0.25
+    """A data set whose resized pixels fit in this share of the available memory is kept there."""
+    num_threads: int | None = None
+    """Threads that decode and resize; None is one a processor."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A file or a folder that is no part of the data set, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassCount:
+    """How many images of a class stand in each split."""
+
+    name: str
+    train: int
+    validation: int
+    test: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec:
+    """What is known about a data set without reading its pixels again."""
+
+    name: str
+    source: str
+    """Where the pixels came from: a path, or what it is embedded in."""
+    class_names: tuple[str, ...]
+    """In the order of the labels."""
+    image_size: int | None
+    """The side in pixels; None where images are not square or of several sizes."""
+    num_train: int
+    num_validation: int
+    num_test: int
+    class_counts: tuple[ClassCount, ...]
+    licence: str
+    fingerprint: str
+    """SHA-256 over every image's content, class and split: changes if and only if the data do."""
+    mirror_keeps_labels: bool = True
+    """Whether an image mirrored left to right is still of its class; a mirrored digit is not."""
+    background: int = 128
+    """The grey level that an image is continued with beyond its border."""
+    left_out: tuple[LeftOut, ...] = ()
+    converted: dict[str, int] = field(default_factory=dict)
+    """How many images were not plain 8-bit RGB, such as {'CMYK': 2, 'EXIF-rotated': 1}."""
+    notes: tuple[str, ...] = ()
+    """What a user should know before training, such as copies of one image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownDataset:
+    """A row of the table of named data sets."""
+
+    help: str
+    loader: str
+    """'module:function'; called with (settings=..., progress=...)."""
+
+
+DATASETS: dict[str, KnownDataset] = {
+    "digits": KnownDataset(
+        help="1,797 handwritten digits, 32x32, embedded in scikit-learn: no download.",
+        loader="pipeline.data.digits:load",
+    ),
+    "fashion_mnist": KnownDataset(
+        help="70,000 grey pictures of clothing, 28x28; local fashion_mnist.npz or Keras's download.",
+        loader="pipeline.data.fashion_mnist:load",
+    ),
+    "cifar10": KnownDataset(
+        help="60,000 colour photographs, 32x32; local cifar10.npz or cifar-10-batches-py, or Keras's download.",
+        loader="pipeline.data.cifar10:load",
+    ),
+}
+
+
+def load(
+    name_or_path: str, *, settings: ReadSettings | None = None, progress: Progress | None = None
+) -> Dataset:
+    """A data set by its name, or from a .npz file, a cifar-10-batches-py folder or a folder of class/images.
+
+    A known name wins over a folder of that name: write ./digits for the folder. UsageError when there is no
+    such name or path, PipelineError when it is there but cannot be used.
+    """
+    settings = settings or ReadSettings()
+    known = DATASETS.get(name_or_path)
+    if known:
+        return _function(known.loader)(settings=settings, progress=progress)  # type: ignore[no-any-return]
+    path = Path(name_or_path).expanduser()
+    if not path.exists():
+        raise _not_there(name_or_path, path)
+    return _function(_path_loader(path))(path, settings=settings, progress=progress)  # type: ignore[no-any-return]
+
+
+def _path_loader(path: Path) -> str:
+    if path.is_file():
+        if path.suffix.lower() != ".npz":
+            raise UsageError(
+                f"{path} is not a data set: a folder of class/image files, a .npz file or one of "
+                f"{', '.join(DATASETS)} was expected."
+            )
+        return "pipeline.data.arrays:load_npz"
+    if (path / "batches.meta").is_file() or (path / "data_batch_1").is_file():
+        return "pipeline.data.cifar10:load_batches"
+    return "pipeline.data.image_folder:load"
+
+
+def _function(name: str) -> Callable[..., Dataset]:
+    module, _, function = name.partition(":")
+    found: Callable[..., Dataset] = getattr(importlib.import_module(module), function)
+    return found
+
+
+def _not_there(given: str, path: Path) -> UsageError:
+    if len(path.parts) == 1 and not path.suffix and not given.startswith("."):
+        return unknown_name("data set", given, [*DATASETS, *_neighbours(Path(), given)])
+    parent = path.parent
+    while not parent.is_dir():
+        path, parent = parent, parent.parent
+    near = _neighbours(parent, path.name)
+    hint = f" Did you mean '{parent / near[0]}'?" if near else ""
+    return UsageError(
+        f"there is no data set at {given}.{hint} A folder of class/image files, a .npz file or one of "
+        f"{', '.join(DATASETS)} was expected."
+    )
+
+
+def _neighbours(folder: Path, name: str) -> list[str]:
+    """The folder's entries that could be data sets and are called nearly `name`, nearest first."""
+    try:
+        entries = [entry.name for entry in folder.iterdir() if entry.is_dir() or entry.suffix == ".npz"]
+    except OSError:
+        return []
+    return difflib.get_close_matches(name, entries, n=3, cutoff=0.6)

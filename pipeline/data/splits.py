@@ -1,0 +1,95 @@
+"""Which split an image belongs to, and the fingerprint of them all."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.data.registry import SPLITS, LeftOut
+
+VALIDATION_OF_TRAIN = {"train": 0.9, "validation": 0.1}
+"""How the training part of a published data set is divided."""
+TEST_OF_TRAIN = {"train": 0.9, "test": 0.1}
+THREE_WAY = {"train": 0.8, "validation": 0.1, "test": 0.1}
+
+
+def split_of(digest: bytes, shares: Mapping[str, float]) -> str:
+    """The split of an image with this SHA-256: the hash is a number in 0..1, the shares its parts.
+
+    Nothing but the image itself decides, so it never changes split when others come or go, and equal images
+    stand in one split.
+    """
+    place = int.from_bytes(digest[:8], "big") / 2**64
+    for split, share in shares.items():
+        if place < share:
+            return split
+        place -= share
+    return next(reversed(shares))
+
+
+def fingerprint(rows: Iterable[tuple[str, str, bytes]]) -> str:
+    """SHA-256 as 64 hexadecimal digits over (split, class name, image's SHA-256), in any order."""
+    total = hashlib.sha256()
+    for split, class_name, digest in sorted(rows):
+        total.update(f"{split}\0{class_name}\0".encode("utf-8", "backslashreplace"))
+        total.update(digest)
+    return total.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """An image before it has a split. `fixed` is the split that its publisher put it in, or None."""
+
+    path: str
+    digest: bytes
+    label: int
+    fixed: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """Each example's split, or None where it is left out; why; and how many are further copies."""
+
+    splits: tuple[str | None, ...]
+    left_out: tuple[LeftOut, ...]
+    num_copies: int
+
+
+def assign(
+    examples: Sequence[Example], class_names: Sequence[str], shares: Mapping[str, float]
+) -> Assignment:
+    """Puts each example in its fixed split, or in one by its content.
+
+    An image under two classes is left out of both. Of an image in two fixed splits only the test's copy
+    stays, or else the validation's: training on it would flatter the accuracy.
+    """
+    splits: list[str | None] = [example.fixed or split_of(example.digest, shares) for example in examples]
+    copies: dict[bytes, list[int]] = defaultdict(list)
+    for index, example in enumerate(examples):
+        copies[example.digest].append(index)
+    left_out: list[LeftOut] = []
+    num_copies = 0
+    for group in copies.values():
+        if len(group) == 1:
+            continue
+        dropped, reason = _conflict(
+            [examples[i] for i in group], [str(splits[i]) for i in group], class_names
+        )
+        for place in dropped:
+            left_out.append(LeftOut(path=examples[group[place]].path, reason=reason))
+            splits[group[place]] = None
+        num_copies += max(len(group) - len(dropped) - 1, 0)
+    return Assignment(splits=tuple(splits), left_out=tuple(left_out), num_copies=num_copies)
+
+
+def _conflict(group: list[Example], splits: list[str], class_names: Sequence[str]) -> tuple[list[int], str]:
+    """Which places of a group of equal images cannot stay, and why."""
+    labels = sorted({example.label for example in group})
+    if len(labels) > 1:
+        names = " and ".join(f"'{class_names[label]}'" for label in labels)
+        return list(range(len(group))), f"the same image stands under {names}"
+    kept = max(splits, key=SPLITS.index)
+    dropped = [place for place, split in enumerate(splits) if split != kept]
+    return dropped, f"the same image is in the {kept} split: {group[splits.index(kept)].path}"
