@@ -105,17 +105,27 @@ class ForeignFileError(Exception):
     """The file is an SQLite database of some other program."""
 
 
+def check(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS) -> None:
+    """Raises ForeignFileError or NewerStoreError for a file that is not this version's to touch."""
+    version = _pragma(connection, "user_version")
+    tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if (tables or version) and _pragma(connection, "application_id") != APPLICATION_ID:
+        raise ForeignFileError
+    if version > len(migrations):
+        raise NewerStoreError(version)
+
+
 def migrate(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS) -> None:
     """Brings the store to version len(migrations), each step whole or not at all.
 
     Safe with several processes at once: the version is read again under the write lock.
     """
-    _check(connection, migrations)
+    check(connection, migrations)
     while _pragma(connection, "user_version") < len(migrations):
         connection.execute("BEGIN IMMEDIATE")
         try:
             version = _pragma(connection, "user_version")
-            _check(connection, migrations)
+            check(connection, migrations)
             if version < len(migrations):
                 for statement in _statements(migrations[version]):
                     connection.execute(statement)
@@ -124,15 +134,6 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIO
         except BaseException:
             connection.execute("ROLLBACK")
             raise
-
-
-def _check(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
-    version = _pragma(connection, "user_version")
-    tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    if (tables or version) and _pragma(connection, "application_id") != APPLICATION_ID:
-        raise ForeignFileError
-    if version > len(migrations):
-        raise NewerStoreError(version)
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

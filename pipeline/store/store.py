@@ -22,7 +22,7 @@ from pipeline.errors import PipelineError
 from pipeline.store import queries
 from pipeline.store.pareto import mark_pareto
 from pipeline.store.row import ReportRow
-from pipeline.store.schema import MIGRATIONS, ForeignFileError, NewerStoreError, migrate
+from pipeline.store.schema import MIGRATIONS, ForeignFileError, NewerStoreError, check, migrate
 from pipeline.training.config import TrainRecord
 
 FILE_NAME = "results.sqlite"
@@ -41,6 +41,7 @@ def open_store(runs_folder: Path) -> Store:
             damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if damage != "ok":
                 raise sqlite3.DatabaseError(damage.strip().splitlines()[-1])
+            check(connection)
             _use_write_ahead_log(connection)
             connection.execute("PRAGMA foreign_keys = ON")
             migrate(connection)

@@ -1,0 +1,281 @@
+"""The store: what goes in comes out, in any order, once, and with several writers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+from report_records import export_artifact, measurement, sha256, train_record, verification
+
+from export.artifact import Precision
+from pipeline.store.row import ReportRow
+from pipeline.store.store import open_store
+
+ROOT = Path(__file__).parents[3]
+
+
+def only_row(folder: Path) -> ReportRow:
+    with open_store(folder) as store:
+        (row,) = store.rows()
+    return row
+
+
+def test_a_row_joins_run_file_verification_and_measurement_by_hash(tmp_path):
+    run, artifact, check, timing = train_record(), export_artifact(), verification(), measurement()
+    with open_store(tmp_path) as store:
+        store.add_run(run)
+        store.add_artifact(artifact, tmp_path / run.run / "export")
+        store.add_verification(check)
+        store.add_measurement(timing)
+    assert only_row(tmp_path) == ReportRow(
+        model_name="mobilenet_alpha0.5_160",
+        family="mobilenet",
+        alpha=0.5,
+        knobs={"alpha": 0.5, "image_size": 160},
+        image_size=160,
+        precision="int8",
+        size_bytes=1_012_345,
+        parameters=831_234,
+        macs=76_543_210,
+        keras_top1=94.4,
+        tflite_top1=93.9,
+        drop_points=0.5,
+        agreement=98.7,
+        dataset="photos",
+        split="test",
+        num_samples=101,
+        verified_utc=check.verified_utc,
+        median_ms=1.234,
+        p5_ms=1.21,
+        p95_ms=1.31,
+        noise_ms=0.004,
+        first_ms=2.5,
+        init_ms=3.5,
+        peak_memory_bytes=9_437_184,
+        num_runs=500,
+        num_threads=1,
+        runtime="litert",
+        runtime_version="2.3.0",
+        delegate="cpu",
+        machine="Xeon 8481C",
+        where="host",
+        measured_utc=timing.measured_utc,
+        valid=True,
+        reasons=(),
+        sha256=artifact.sha256,
+        parent_sha256=run.model_sha256,
+        run=run.run,
+        path=str(tmp_path / run.run / "export" / artifact.path),
+        pareto=True,
+    )
+
+
+def test_the_order_in_which_records_arrive_does_not_matter(tmp_path):
+    steps = {
+        "run": lambda store: store.add_run(train_record()),
+        "artifact": lambda store: store.add_artifact(export_artifact(), store.path.parent / "r" / "export"),
+        "verification": lambda store: store.add_verification(verification()),
+        "measurement": lambda store: store.add_measurement(measurement()),
+    }
+    found = []
+    for number, order in enumerate(permutations(steps)):
+        folder = tmp_path / str(number)
+        with open_store(folder) as store:
+            for step in order:
+                steps[step](store)
+        found.append(replace(only_row(folder), path=None))
+    assert len(found) == 24
+    assert all(row == found[0] for row in found)
+    assert found[0].pareto
+
+
+def test_adding_everything_twice_changes_nothing(tmp_path):
+    with open_store(tmp_path) as store:
+        for _ in range(2):
+            store.add_run(train_record())
+            store.add_artifact(export_artifact(), tmp_path)
+            store.add_verification(verification())
+            store.add_measurement(measurement())
+        assert len(store.rows()) == 1
+        assert store.verifications(export_artifact().sha256) == [verification()]
+        assert store.measurements(export_artifact().sha256) == [measurement()]
+
+
+def test_a_measured_file_without_a_sidecar_is_told_by_its_name_and_size(tmp_path):
+    file = tmp_path / "from_elsewhere.tflite"
+    file.write_bytes(b"bytes of a model")
+    with open_store(tmp_path / "runs") as store:
+        store.add_measurement(measurement(sha256("?"), path=str(file)))
+        assert store.rows()[0].size_bytes is None, "the file at that path is not the one that was measured"
+        store.add_measurement(measurement(sha256("bytes of a model"), path=str(file)))
+        rows = {row.sha256: row for row in store.rows()}
+    row = rows[sha256("bytes of a model")]
+    assert (row.model_name, row.size_bytes, row.precision, row.run) == ("from_elsewhere", 16, None, None)
+    assert row.path == str(file)
+    assert row.tflite_top1 is None
+    assert not row.pareto
+
+
+def test_a_verified_file_that_nothing_else_is_known_of_stands_in_the_rows(tmp_path):
+    with open_store(tmp_path) as store:
+        store.add_verification(verification(sha256("stranger")))
+    row = only_row(tmp_path)
+    assert row.model_name == f"unknown {sha256('stranger')[:12]}"
+    assert (row.tflite_top1, row.median_ms, row.valid) == (93.9, None, None)
+
+
+def test_a_file_that_was_neither_verified_nor_measured_has_no_figures(tmp_path):
+    with open_store(tmp_path) as store:
+        store.add_run(train_record())
+        store.add_artifact(export_artifact(), tmp_path)
+    row = only_row(tmp_path)
+    assert (row.tflite_top1, row.agreement, row.median_ms, row.valid) == (None, None, None, None)
+    assert row.keras_top1 == 94.3, "the training measured the Keras model on its test split"
+    assert not row.pareto
+
+
+def test_the_newest_valid_measurement_of_a_setting_counts(tmp_path):
+    times = [f"2026-11-23T1{hour}:00:00+00:00" for hour in range(4)]
+    with open_store(tmp_path) as store:
+        store.add_measurement(measurement(median_ms=2.0, measured_utc=times[2]))
+        store.add_measurement(measurement(median_ms=1.0, measured_utc=times[0]))
+        store.add_measurement(
+            measurement(median_ms=9.0, measured_utc=times[3], valid=False, reasons=("too noisy",))
+        )
+    row = only_row(tmp_path)
+    assert (row.median_ms, row.valid, row.measured_utc) == (2.0, True, times[2])
+
+
+def test_an_invalid_measurement_is_shown_with_its_reasons_where_no_valid_one_is(tmp_path):
+    with open_store(tmp_path) as store:
+        store.add_artifact(export_artifact(), tmp_path)
+        store.add_verification(verification())
+        store.add_measurement(measurement(median_ms=None, valid=False, reasons=("killed", "out of memory")))
+    row = only_row(tmp_path)
+    assert (row.valid, row.reasons, row.median_ms) == (False, ("killed", "out of memory"), None)
+    assert not row.pareto
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"where": "Pixel 8"},
+        {"machine": "M3"},
+        {"runtime": "tensorflow"},
+        {"delegate": "gpu"},
+        {"num_threads": 2},
+    ],
+    ids=lambda setting: next(iter(setting)),
+)
+def test_each_machine_runtime_delegate_and_thread_count_has_a_row_of_its_own(tmp_path, setting):
+    with open_store(tmp_path) as store:
+        store.add_measurement(measurement())
+        store.add_measurement(measurement(median_ms=7.0, **setting))
+        assert sorted(row.median_ms for row in store.rows()) == [1.234, 7.0]
+
+
+def test_the_newest_verification_on_the_test_split_counts(tmp_path):
+    with open_store(tmp_path) as store:
+        store.add_verification(verification(tflite_top1=90.0, verified_utc="2026-11-23T11:00:00+00:00"))
+        store.add_verification(verification(tflite_top1=91.0, verified_utc="2026-11-23T12:00:00+00:00"))
+        store.add_verification(
+            verification(tflite_top1=99.0, split="validation", verified_utc="2026-11-23T13:00:00+00:00")
+        )
+    assert only_row(tmp_path).tflite_top1 == 91.0
+
+
+def test_a_file_of_a_users_own_keras_model_has_a_family_of_none(tmp_path):
+    artifact = export_artifact(sha256("theirs.keras"), model_name="theirs", family=None, knobs={})
+    with open_store(tmp_path) as store:
+        store.add_artifact(artifact, tmp_path)
+    row = only_row(tmp_path)
+    assert (row.model_name, row.family, row.alpha, row.run, row.parameters) == (
+        "theirs",
+        None,
+        None,
+        None,
+        None,
+    )
+
+
+def test_retraining_under_the_same_name_replaces_the_run_and_keeps_the_old_files(tmp_path):
+    old, new = train_record(), train_record(model_sha256=sha256("second"), test_top1=96.0)
+    with open_store(tmp_path) as store:
+        store.add_run(old)
+        store.add_artifact(export_artifact(old.model_sha256), tmp_path)
+        store.add_run(new)
+        store.add_artifact(export_artifact(new.model_sha256), tmp_path)
+        rows = {row.parent_sha256: row for row in store.rows()}
+        assert store.runs() == {new.run: new.model_sha256}
+    assert rows[new.model_sha256].run == new.run
+    assert rows[old.model_sha256].run is None
+
+
+def test_a_moved_runs_folder_still_finds_its_files(tmp_path):
+    with open_store(tmp_path / "before") as store:
+        store.add_artifact(export_artifact(), tmp_path / "before" / "run" / "export")
+    (tmp_path / "before").rename(tmp_path / "after")
+    expected = tmp_path / "after" / "run" / "export" / export_artifact().path
+    assert only_row(tmp_path / "after").path == str(expected)
+
+
+def test_a_figure_that_is_not_finite_is_not_measured(tmp_path):
+    with open_store(tmp_path) as store:
+        store.add_verification(verification(max_abs_difference=float("nan")))
+        store.add_measurement(measurement(median_ms=float("inf"), valid=False, reasons=("overflow",)))
+        assert store.verifications(export_artifact().sha256)[0].max_abs_difference is None
+    assert only_row(tmp_path).median_ms is None
+
+
+def test_only_files_that_came_with_a_sidecar_count_as_known(tmp_path):
+    with open_store(tmp_path) as store:
+        store.add_measurement(measurement(sha256("stranger")))
+        store.add_artifact(export_artifact(), tmp_path)
+        assert store.artifacts() == {export_artifact().sha256: tmp_path / export_artifact().path}
+
+
+WRITER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from report_records import export_artifact, measurement, train_record, verification
+from pipeline.store.store import open_store
+writer = int(sys.argv[1])
+for number in range(25):
+    with open_store(Path(sys.argv[2])) as store:
+        store.add_run(train_record())
+        store.add_artifact(export_artifact(), Path(sys.argv[2]))
+        store.add_verification(verification(seconds=writer + number / 100))
+        store.add_measurement(measurement(num_threads=1 + 25 * writer + number))
+"""
+
+
+def test_several_processes_write_a_new_store_at_once_and_nothing_is_lost(tmp_path):
+    program = WRITER.format(tests=str(ROOT / "tests"))
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(writer), str(tmp_path)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for writer in range(4)
+    ]
+    problems = [writer.communicate(timeout=60)[1] for writer in writers]
+    assert problems == [""] * 4
+    with open_store(tmp_path) as store:
+        assert sorted(row.num_threads for row in store.rows()) == list(range(1, 101))
+        assert len(store.verifications(export_artifact().sha256)) == 100
+
+
+@pytest.mark.parametrize("precision", list(Precision))
+def test_every_precision_comes_back_as_its_word(tmp_path, precision):
+    with open_store(tmp_path) as store:
+        store.add_artifact(export_artifact(precision=precision), tmp_path)
+    assert only_row(tmp_path).precision == precision.value
