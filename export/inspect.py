@@ -107,12 +107,7 @@ def _contents(content: bytes) -> FileContents:
     if model.SubgraphsLength() < 1:
         raise ValueError("no graph inside")
     subgraph = model.Subgraphs(0)
-    tensors = tuple(
-        _tensor(subgraph.Tensors(index), constant) for index in range(subgraph.TensorsLength())
-    )
-    graph = tuple(
-        _operator(subgraph.Operators(index), model, len(tensors)) for index in range(subgraph.OperatorsLength())
-    )
+    tensors, graph = _all_graphs(model, constant)
     floats = [operator for operator in graph if _computes_in_float(operator, tensors)]
     return FileContents(
         size_bytes=len(content),
@@ -130,6 +125,20 @@ def _contents(content: bytes) -> FileContents:
         ),
         per_channel=_per_channel(graph, tensors),
     )
+
+
+def _all_graphs(model: Any, constant: list[bool]) -> tuple[tuple[Tensor, ...], tuple[Operator, ...]]:  # noqa: ANN401
+    """The main graph and, behind it, the bodies of loops and branches, with indices into one list of tensors."""
+    tensors: list[Tensor] = []
+    graph: list[Operator] = []
+    for number in range(model.SubgraphsLength()):
+        subgraph, start = model.Subgraphs(number), len(tensors)
+        tensors += [_tensor(subgraph.Tensors(index), constant) for index in range(subgraph.TensorsLength())]
+        graph += [
+            _operator(subgraph.Operators(index), model, (start, len(tensors)))
+            for index in range(subgraph.OperatorsLength())
+        ]
+    return tuple(tensors), tuple(graph)
 
 
 def _buffer_size(buffer: Any, content: bytes) -> int:  # noqa: ANN401 - generated classes carry no types
@@ -154,12 +163,16 @@ def _tensor(tensor: Any, constant: list[bool]) -> Tensor:  # noqa: ANN401
     )
 
 
-def _operator(operator: Any, model: Any, num_tensors: int) -> Operator:  # noqa: ANN401
+def _operator(operator: Any, model: Any, own: tuple[int, int]) -> Operator:  # noqa: ANN401
     code = model.OperatorCodes(operator.OpcodeIndex())
     builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
     custom = code.CustomCode()
-    inputs, outputs = _indices(operator.InputsAsNumpy()), _indices(operator.OutputsAsNumpy())
-    if any(not -1 <= index < num_tensors for index in inputs + outputs):
+    start, end = own
+    inputs, outputs = (
+        tuple(index if index == -1 else index + start for index in _indices(found))
+        for found in (operator.InputsAsNumpy(), operator.OutputsAsNumpy())
+    )
+    if any(index != -1 and not start <= index < end for index in inputs + outputs):
         raise ValueError("an operator uses a tensor that is not there")
     return Operator(
         name=custom.decode() if custom else _OPERATOR_NAMES[builtin],

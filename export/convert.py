@@ -1,0 +1,175 @@
+"""A Keras image classifier -> the bytes of a .tflite file, one function for all precisions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from export import calibrate, noise
+from export.artifact import Precision, TensorInfo
+from export.errors import ExportError
+from export.inspect import inspect_bytes
+from export.keras_file import check_image_classifier
+from export.rescaling import RAW, Rescaling, in_one_operator, split_rescaling
+
+IoDtype = Literal["int8", "uint8"]
+Progress = Callable[[int, int], None]
+
+ZERO_PIXEL = {"int8": -128, "uint8": 0}
+"""What stands for a black pixel in an integer file's input; each grey level is one more."""
+
+_QUANTIZED = (Precision.INT8, Precision.INT16X8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What is converted, and how raw pixels become what it takes."""
+
+    graph: keras.Model
+    rescaling: Rescaling
+
+
+def convert(
+    model: keras.Model,
+    precision: Precision,
+    *,
+    pixels: npt.NDArray[np.uint8] | None = None,
+    io_dtype: IoDtype = "int8",
+    progress: Progress | None = None,
+) -> bytes:
+    """The .tflite file's content: one image (1, height, width, channels) in, (1, classes) out.
+
+    Takes raw 0-255 pixels in every precision: as float32 but for int8, where the input is `io_dtype` and
+    holds pixel - 128 (int8) or pixel (uint8), and the output is `io_dtype` too. `pixels` (n, height, width,
+    channels) uint8 calibrate int8 and int16x8; `progress` is told (done, all) of them.
+
+    A scalar rescaling at the model's start becomes the int8 input's own quantization. Where its zero is no
+    whole grey level (x / 127.5 - 1: 127.5) the network sees values off by at most half a grey level, all
+    alike; with (x - 128) / 128 they are exact. A rescaling a channel becomes a 1x1 depthwise convolution.
+
+    An operator that has no integer kernel stays float (`export.inspect` names it, `export.exporter`
+    refuses it). Raises ExportError where the converter fails.
+    """
+    check_image_classifier(model, f"model '{model.name}'")
+    shape = tuple(model.inputs[0].shape[1:])
+    if precision in _QUANTIZED:
+        calibrate.check_pixels(pixels, shape, precision.value)
+    plan = _int8_plan(model) if precision is Precision.INT8 else _Plan(graph=model, rescaling=RAW)
+    said = noise.Noise()
+    try:
+        with noise.captured() as said:
+            converter = _converter(plan.graph, shape)
+            _set_precision(converter, precision, io_dtype)
+            if precision in _QUANTIZED and pixels is not None:
+                converter.representative_dataset = calibrate.generator(pixels, plan.rescaling, progress)
+            content = bytes(converter.convert())
+    except (ExportError, KeyboardInterrupt):
+        raise
+    except Exception as error:  # the converter has no error class of its own
+        raise ExportError(_why_not(precision, error, said.text)) from error
+    if precision is Precision.INT8:
+        _check_input(content, plan.rescaling, io_dtype)
+    return content
+
+
+def input_error_levels(stored: TensorInfo, rescaling: Rescaling) -> float:
+    """How far an integer input is from 'int8 = pixel - 128', in grey levels, at the worst of the 256 pixels.
+
+    `rescaling` is what the network's input values are of raw pixels. Infinite for a float input.
+    """
+    if stored.dtype not in ZERO_PIXEL or not stored.scale:
+        return float("inf")
+    pixel = np.arange(256, dtype=np.float64)
+    fed = pixel + ZERO_PIXEL[stored.dtype]
+    seen = stored.scale * (fed - stored.zero_point)
+    meant = pixel * rescaling.scale[0] + rescaling.offset[0]
+    return float(np.max(np.abs(seen - meant)) / rescaling.scale[0])
+
+
+def _int8_plan(model: keras.Model) -> _Plan:
+    split = split_rescaling(model)
+    if split.rescaling == RAW:
+        return _Plan(graph=model, rescaling=RAW)
+    if not split.rescaling.is_scalar or not _fits_quantization(split.rescaling):
+        return _Plan(graph=in_one_operator(split), rescaling=RAW)
+    return _Plan(graph=split.rest, rescaling=_on_whole_levels(split.rescaling))
+
+
+def _fits_quantization(rescaling: Rescaling) -> bool:
+    """Whether scale > 0 and black..white spans zero, as a quantized tensor's range must."""
+    scale, offset = rescaling.scale[0], rescaling.offset[0]
+    return scale > 0 and offset <= 0 <= 255 * scale + offset
+
+
+def _on_whole_levels(rescaling: Rescaling) -> Rescaling:
+    """The rescaling with its zero moved to a whole grey level, by at most half a level."""
+    scale, offset = rescaling.scale[0], rescaling.offset[0]
+    return Rescaling(scale=(scale,), offset=(scale * float(np.rint(offset / scale)),))
+
+
+def _converter(graph: keras.Model, shape: tuple[int, ...]) -> Any:  # noqa: ANN401 - TensorFlow carries no types
+    """A converter of the graph at batch 1, with its variables frozen.
+
+    TFLiteConverter.from_keras_model saves and loads the variables twice: 27 s against 9 s for DenseNet-121.
+    The tf.Module makes the converter write a signature ('image' in).
+    """
+
+    @tf.function(input_signature=[tf.TensorSpec((1, *shape), tf.float32, name="image")])
+    def classify(image: tf.Tensor) -> tf.Tensor:
+        return tf.cast(graph(image, training=False), tf.float32)
+
+    frozen = convert_variables_to_constants_v2(classify.get_concrete_function())
+    return tf.lite.TFLiteConverter.from_concrete_functions([frozen], tf.Module())
+
+
+def _set_precision(converter: Any, precision: Precision, io_dtype: IoDtype) -> None:  # noqa: ANN401
+    builtins = tf.lite.OpsSet.TFLITE_BUILTINS
+    if precision is Precision.FLOAT32:
+        return
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision is Precision.FLOAT16:
+        converter.target_spec.supported_types = [tf.float16]
+    if precision is Precision.INT8:
+        # the float fallback lets all leftovers be named at once; where none is left the file is the same
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, builtins]
+        converter.inference_input_type = tf.dtypes.as_dtype(io_dtype)
+        converter.inference_output_type = tf.dtypes.as_dtype(io_dtype)
+    if precision is Precision.INT16X8:
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        ]
+
+
+def _check_input(content: bytes, rescaling: Rescaling, io_dtype: IoDtype) -> None:
+    """Raises ExportError unless the file takes int8 = pixel - 128, or uint8 = pixel."""
+    stored = inspect_bytes(content, name="the converted file").inputs[0]
+    levels = input_error_levels(stored, rescaling)
+    if stored.dtype != io_dtype or levels > 0.01:
+        raise ExportError(
+            f"the converted file's input is {stored.dtype} with scale {stored.scale:.8g} and zero point "
+            f"{stored.zero_point}, {levels:.3g} grey levels off raw 0-255 pixels. Expected {io_dtype} = "
+            f"pixel{' - 128' if io_dtype == 'int8' else ''}. The model's first layers are at fault: "
+            "begin it with one keras.layers.Rescaling."
+        )
+
+
+def _why_not(precision: Precision, error: Exception, said: str) -> str:
+    text = f"{error}\n{said}"
+    operators = sorted(set(re.findall(r"'(?:tf|tfl)\.(\w+)' op", text)))
+    if operators:
+        reason = f"it cannot convert {', '.join(operators)}"
+    else:
+        lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+        reason = f'{type(error).__name__}: "{(lines or [""])[0][:300]}"'
+    return (
+        f"the TFLite converter could not make a {precision.value} file: {reason}. "
+        "Replace these layers, or export in another precision (float32 takes the most layers)."
+    )
