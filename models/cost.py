@@ -1,0 +1,251 @@
+"""What a model costs before it is trained: parameters, multiply-accumulates (MACs), memory for activations.
+
+MACs are those of convolutions and dense layers, as the papers count them: the additions of biases,
+normalisation, poolings and activations are not in. Works on any functional or sequential Keras model whose
+input size is fixed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import keras
+
+from models.errors import ModelError
+
+FLOAT32_BYTES = 4
+IN_PLACE = (
+    "Activation",
+    "AlphaDropout",
+    "BatchNormalization",
+    "Dropout",
+    "ELU",
+    "Flatten",
+    "GaussianDropout",
+    "GaussianNoise",
+    "Identity",
+    "LeakyReLU",
+    "Normalization",
+    "PReLU",
+    "ReLU",
+    "Rescaling",
+    "Reshape",
+    "Softmax",
+    "SpatialDropout2D",
+)
+"""Layers that need no memory of their own where nothing else reads their input: a converter fuses them into
+the layer before, or writes over it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerCost:
+    """What one call of one layer costs, for one image."""
+
+    name: str
+    """With the names of the models it is nested in, such as 'base/conv1'."""
+    kind: str
+    """The Keras class, such as Conv2D."""
+    output_shape: tuple[int, ...]
+    """Without the batch."""
+    parameters: int
+    """Trainable ones; 0 at the second call of a shared layer."""
+    macs: int
+    activation_bytes: int
+    """Of the output, at float32."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a model costs, for one image."""
+
+    parameters: int
+    """Trainable ones: what papers count. BatchNormalization's moving statistics are not in."""
+    total_parameters: int
+    """As Keras's count_params() has it, the moving statistics with the rest."""
+    macs: int
+    activation_values: int
+    """The most numbers that are alive at once, when layers run one after the other and each tensor is kept
+    until its last reader has run, and IN_PLACE layers write over their input. As many bytes at int8."""
+    layers: tuple[LayerCost, ...]
+    """In the order they run."""
+    uncounted: tuple[str, ...]
+    """Layers with matrices of weights whose MACs this module cannot count; macs is then too low."""
+
+    @property
+    def activation_bytes(self) -> int:
+        """activation_values at float32; int8 takes a quarter."""
+        return self.activation_values * FLOAT32_BYTES
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A layer that ran once: which tensors, by number, it read and wrote."""
+
+    name: str
+    layer: keras.Operation
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+def cost(model: keras.Model) -> Cost:
+    """The model's cost, in all and by layer. ModelError where a size is open, as in Input((None, None, 3)).
+
+    A frozen layer's weights are in total_parameters alone.
+    """
+    graph = _Graph(model)
+    seen: set[int] = set()
+    layers = []
+    uncounted = []
+    for call in graph.calls:
+        values = [graph.values(number) for number in call.outputs]
+        macs = _macs(call.layer, [graph.values(number) for number in call.inputs], values)
+        if macs is None:
+            uncounted.append(call.name)
+        layers.append(
+            LayerCost(
+                name=call.name,
+                kind=type(call.layer).__name__,
+                output_shape=graph.shapes[call.outputs[0]],
+                parameters=0 if id(call.layer) in seen else _parameters(call.layer),
+                macs=macs or 0,
+                activation_bytes=sum(values) * FLOAT32_BYTES,
+            )
+        )
+        seen.add(id(call.layer))
+    return Cost(
+        parameters=_parameters(model),
+        total_parameters=model.count_params(),
+        macs=sum(layer.macs for layer in layers),
+        activation_values=_peak_values(graph),
+        layers=tuple(layers),
+        uncounted=tuple(uncounted),
+    )
+
+
+class _Graph:
+    """The calls of a model in the order they run, nested models opened; tensors are numbered."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self.calls: list[_Call] = []
+        self.shapes: list[tuple[int, ...]] = []
+        functional = _functional(model)
+        self.inputs = [self._number(tensor, model.name) for tensor in functional.inputs]
+        self.outputs = self._walk(functional, self.inputs, prefix="")
+
+    def values(self, number: int) -> int:
+        """How many numbers the tensor holds, for one image."""
+        return math.prod(self.shapes[number])
+
+    def _walk(self, model: keras.Model, inputs: Sequence[int], *, prefix: str) -> list[int]:
+        """Appends the model's calls and returns the numbers of its outputs."""
+        numbers = dict(zip(map(id, model.inputs), inputs, strict=True))
+        for node in _nodes_in_order(model.inputs, model.outputs):
+            layer = node.operation
+            read = tuple(numbers[id(tensor)] for tensor in node.input_tensors)
+            name = prefix + layer.name
+            if isinstance(layer, keras.Model):
+                written = self._walk(_functional(layer), read, prefix=f"{name}/")
+            else:
+                written = [self._number(tensor, name) for tensor in node.outputs]
+                self.calls.append(_Call(name, layer, read, tuple(written)))
+            numbers.update(zip(map(id, node.outputs), written, strict=True))
+        return [numbers[id(tensor)] for tensor in model.outputs]
+
+    def _number(self, tensor: keras.KerasTensor, name: str) -> int:
+        shape = tuple(tensor.shape[1:])
+        if None in shape:
+            raise ModelError(
+                f"{name} has an open size, {shape}. Build the model for one image size, "
+                "such as (224, 224, 3)."
+            )
+        self.shapes.append(shape)
+        return len(self.shapes) - 1
+
+
+def _functional(model: keras.Model) -> keras.Model:
+    """The model itself, or the functional one that a Sequential keeps."""
+    functional = getattr(model, "_functional", None) or model
+    if not hasattr(functional, "operations"):
+        raise ModelError(
+            f"{model.name} is a {type(model).__name__} without a graph of layers. "
+            "Give a functional or a built sequential model."
+        )
+    return functional
+
+
+def _nodes_in_order(
+    inputs: Iterable[keras.KerasTensor], outputs: Iterable[keras.KerasTensor]
+) -> Iterator[keras.Node]:
+    """Every node between inputs and outputs, each after those it reads. A stack, as nets are deep."""
+    done = {id(tensor) for tensor in inputs}
+    stack = [*reversed(list(outputs))]
+    while stack:
+        tensor = stack[-1]
+        if id(tensor) in done:
+            stack.pop()
+            continue
+        operation, node_index, _ = tensor._keras_history
+        node = operation._inbound_nodes[node_index]
+        waiting = [source for source in node.input_tensors if id(source) not in done]
+        if waiting:
+            stack.extend(reversed(waiting))
+            continue
+        done.update(map(id, node.outputs))
+        stack.pop()
+        yield node
+
+
+def _parameters(layer: keras.Operation) -> int:
+    return sum(math.prod(variable.shape) for variable in getattr(layer, "trainable_variables", ()))
+
+
+def _macs(layer: keras.Operation, inputs: list[int], outputs: list[int]) -> int | None:
+    """MACs of one call that reads and writes so many values; None where they cannot be told."""
+    kinds = keras.layers
+    if isinstance(layer, (kinds.SeparableConv1D, kinds.SeparableConv2D)):
+        channels = math.prod(layer.depthwise_kernel.shape[-2:])
+        places = outputs[0] // layer.filters
+        return places * channels * math.prod(layer.kernel_size) + outputs[0] * channels
+    if isinstance(layer, (kinds.DepthwiseConv1D, kinds.DepthwiseConv2D)):
+        return outputs[0] * math.prod(layer.kernel_size)
+    macs_per_value: int = math.prod(layer.kernel.shape[:-1]) if hasattr(layer, "kernel") else 0
+    if isinstance(layer, (kinds.Conv1DTranspose, kinds.Conv2DTranspose, kinds.Conv3DTranspose)):
+        return inputs[0] * macs_per_value
+    if isinstance(layer, (kinds.Conv1D, kinds.Conv2D, kinds.Conv3D, kinds.Dense)):
+        return outputs[0] * macs_per_value
+    weights = getattr(layer, "weights", ())
+    return None if any(len(weight.shape) > 1 for weight in weights) else 0
+
+
+def _peak_values(graph: _Graph) -> int:
+    """The most values that are alive while any one layer runs."""
+    buffers = {number: number for number in range(len(graph.shapes))}
+    sizes: dict[int, int] = {number: graph.values(number) for number in graph.inputs}
+    readers = Counter(number for call in graph.calls for number in set(call.inputs))
+    readers.update(graph.outputs)
+    pending: Counter[int] = Counter({number: readers[number] for number in graph.inputs})
+    peak = sum(sizes.values())
+    for call in graph.calls:
+        read = {buffers[number] for number in call.inputs}
+        for number in set(call.inputs):
+            pending[buffers[number]] -= 1
+        if _in_place(call, graph) and not pending[buffers[call.inputs[0]]]:
+            buffers[call.outputs[0]] = buffers[call.inputs[0]]
+        else:
+            sizes.update({number: graph.values(number) for number in call.outputs})
+        for number in call.outputs:
+            pending[buffers[number]] += readers[number]
+        peak = max(peak, sum(sizes.values()))
+        for buffer in read | {buffers[number] for number in call.outputs}:
+            if not pending[buffer]:
+                sizes.pop(buffer, None)
+    return peak
+
+
+def _in_place(call: _Call, graph: _Graph) -> bool:
+    if type(call.layer).__name__ not in IN_PLACE or len(call.inputs) != 1 or len(call.outputs) != 1:
+        return False
+    return graph.values(call.inputs[0]) == graph.values(call.outputs[0])
