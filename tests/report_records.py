@@ -127,3 +127,69 @@ def measurement(artifact_sha256: str | None = None, **changes: Any) -> Measureme
         "measured_utc": "2026-11-23T10:08:00+00:00",
     }
     return Measurement(**{**values, **changes})
+
+
+FAMILIES = {"mobilenet": (2.0, 0.9), "squeezenet": (1.3, 2.1), "densenet": (4.5, 5.2)}
+"""Megabytes in float32 and milliseconds at the smallest width."""
+SHRINKS = {
+    Precision.FLOAT32: (1.0, 1.0, 0.0),
+    Precision.FLOAT16: (0.51, 1.02, 0.1),
+    Precision.DYNAMIC: (0.27, 0.8, 0.4),
+    Precision.INT8: (0.28, 0.45, 0.7),
+    Precision.INT16X8: (0.29, 6.0, 0.2),
+}
+"""What a precision does to size and latency, and the points of top-1 that it costs."""
+
+
+def fill_zoo(store: Any, folder: Any) -> None:
+    """Three families, four widths, five precisions: 60 files, three not measured, two not valid."""
+    for number, (family, (megabytes, ms)) in enumerate(FAMILIES.items()):
+        for step in range(4):
+            name = f"{family}_w{step + 1}_{96 + 32 * step}"
+            run = train_record(
+                f"2026112{number}-{step}-{family}",
+                model_name=name,
+                config=TrainConfig(family=family, knobs={"alpha": 0.25 * (step + 1)}, data="photos"),
+                parameters=int(megabytes * 250_000 * (step + 1) ** 1.7),
+                macs=int(ms * 4e7 * (step + 1) ** 1.9),
+                test_top1=88.1 + 2.3 * step**0.8 + 1.1 * number,
+            )
+            store.add_run(run)
+            _fill_precisions(store, folder, run, (megabytes * (step + 1) ** 1.7, ms * (step + 1) ** 1.9))
+
+
+def _fill_precisions(store: Any, folder: Any, run: TrainRecord, cost: tuple[float, float]) -> None:
+    for place, (precision, (size, speed, drop)) in enumerate(SHRINKS.items()):
+        artifact = export_artifact(
+            run.model_sha256,
+            precision,
+            model_name=run.model_name,
+            family=run.config.family,
+            knobs=run.config.knobs,
+            size_bytes=int(cost[0] * size * 1e6) + place,
+        )
+        store.add_artifact(artifact, folder / run.run / "export")
+        top1 = round(run.test_top1 - drop, 2)
+        store.add_verification(
+            verification(
+                artifact.sha256,
+                keras_top1=run.test_top1,
+                tflite_top1=top1,
+                drop_points=run.test_top1 - top1,
+                num_samples=1001,
+            )
+        )
+        if precision is Precision.DYNAMIC and run.run.startswith(("20261120-0", "20261121-0", "20261122-0")):
+            continue
+        median = cost[1] * speed
+        broken = precision is Precision.INT16X8 and run.run.startswith(("20261120-1", "20261121-1"))
+        store.add_measurement(
+            measurement(
+                artifact.sha256,
+                median_ms=median,
+                p5_ms=median * 0.97,
+                p95_ms=median * 1.06,
+                valid=not broken,
+                reasons=("the child process was killed", "2 of 5 rounds are missing") if broken else (),
+            )
+        )

@@ -1,0 +1,150 @@
+"""The columns that the terminal, Markdown and HTML tables share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pipeline.report import figures
+from pipeline.report.conditions import CONDITIONS, differing
+from pipeline.report.figures import NOT_MEASURED
+from pipeline.store.row import ReportRow
+
+Key = float | str | None
+"""What a table sorts by; None comes last."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A table's column: what it is called, what it says, and what it sorts by."""
+
+    title: str
+    text: Callable[[ReportRow], str]
+    key: Callable[[ReportRow], Key]
+    numeric: bool = True
+    explained: str = ""
+    """One line for whoever does not know the word."""
+
+
+def _median(row: ReportRow) -> str:
+    return "invalid" if row.valid is False else figures.ms_text(row.median_ms)
+
+
+def _short(sha256: str) -> str:
+    return sha256[:8]
+
+
+MODEL = Column(
+    title="Model", text=lambda row: row.model_name, key=lambda row: row.model_name.lower(), numeric=False
+)
+PRECISION = Column(
+    title="Precision", text=lambda row: row.precision or "–", key=lambda row: row.precision, numeric=False
+)
+SIZE = Column(
+    title="Size",
+    text=lambda row: figures.size_text(row.size_bytes),
+    key=lambda row: row.size_bytes,
+    explained="Bytes of the .tflite file; 1 MB is 1,000,000 bytes",
+)
+TOP1 = Column(
+    title="Top-1",
+    text=lambda row: figures.percent_text(row.tflite_top1),
+    key=lambda row: row.tflite_top1,
+    explained="Of the exported file itself, on the test split",
+)
+CHANGE = Column(
+    title="Change",
+    text=lambda row: figures.points_text(row.drop_points),
+    key=lambda row: None if row.drop_points is None else -row.drop_points,
+    explained="Top-1 of the file less that of the Keras model, percentage points",
+)
+AGREEMENT = Column(
+    title="Agree",
+    text=lambda row: figures.percent_text(row.agreement),
+    key=lambda row: row.agreement,
+    explained="Images on which the file and the Keras model give the same label",
+)
+MEDIAN = Column(
+    title="Median",
+    text=_median,
+    key=lambda row: row.median_ms if row.valid else None,
+    explained="Latency of one image",
+)
+SPREAD = Column(
+    title="p5–p95",
+    text=lambda row: figures.range_text(row.p5_ms, row.p95_ms),
+    key=lambda row: row.p5_ms,
+    explained="Nine of ten runs lie between",
+)
+FIRST = Column(
+    title="First run",
+    text=lambda row: figures.ms_text(row.first_ms),
+    key=lambda row: row.first_ms,
+    explained="The first inference after initialisation",
+)
+INIT = Column(
+    title="Init",
+    text=lambda row: figures.ms_text(row.init_ms),
+    key=lambda row: row.init_ms,
+    explained="From reading the file to allocated tensors",
+)
+MEMORY = Column(
+    title="Peak memory",
+    text=lambda row: figures.size_text(row.peak_memory_bytes),
+    key=lambda row: row.peak_memory_bytes,
+    explained="Growth of the process's peak resident memory",
+)
+PARAMETERS = Column(
+    title="Params", text=lambda row: figures.count_text(row.parameters), key=lambda row: row.parameters
+)
+MACS = Column(
+    title="MACs",
+    text=lambda row: figures.count_text(row.macs),
+    key=lambda row: row.macs,
+    explained="Multiply-accumulates of one image",
+)
+IMAGE = Column(
+    title="Image",
+    text=lambda row: "–" if row.image_size is None else f"{row.image_size} px",
+    key=lambda row: row.image_size,
+)
+RUN = Column(title="Run", text=lambda row: row.run or "–", key=lambda row: row.run, numeric=False)
+SHA256 = Column(
+    title="sha256", text=lambda row: _short(row.sha256), key=lambda row: row.sha256, numeric=False
+)
+
+SHORT = (MODEL, PRECISION, SIZE, TOP1, CHANGE, MEDIAN, SPREAD, MEMORY)
+"""What fits a terminal."""
+ALL = (
+    MODEL,
+    PRECISION,
+    IMAGE,
+    SIZE,
+    TOP1,
+    CHANGE,
+    AGREEMENT,
+    MEDIAN,
+    SPREAD,
+    FIRST,
+    INIT,
+    MEMORY,
+    PARAMETERS,
+    MACS,
+)
+TRACE = (RUN, SHA256)
+
+
+def condition_columns(rows: Sequence[ReportRow]) -> tuple[Column, ...]:
+    """A column for each condition that differs among the rows."""
+    return tuple(_condition(name) for name in differing(rows))
+
+
+def _condition(name: str) -> Column:
+    read = CONDITIONS[name]
+    if name == "Threads":
+        return Column(
+            title=name,
+            text=lambda row: NOT_MEASURED if row.num_threads is None else str(row.num_threads),
+            key=lambda row: row.num_threads,
+        )
+    return Column(title=name, text=lambda row: read(row) or NOT_MEASURED, key=read, numeric=False)

@@ -1,0 +1,71 @@
+"""Under which conditions the rows were measured. Standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pipeline.report.figures import utc_text
+from pipeline.store.row import ReportRow
+
+STAR = "★"
+LEGEND = f"{STAR} no comparable file is as small, as fast and as accurate"
+
+
+def machine_text(row: ReportRow) -> str | None:
+    """'Xeon 8481C', or 'Pixel 8 (Tensor G3)' for a phone."""
+    if row.machine is None:
+        return None
+    return row.machine if row.where in (None, "host", row.machine) else f"{row.where} ({row.machine})"
+
+
+def runtime_text(row: ReportRow) -> str | None:
+    """'litert 2.3.0, cpu'."""
+    return None if row.runtime is None else f"{row.runtime} {row.runtime_version}, {row.delegate}"
+
+
+def threads_text(row: ReportRow) -> str | None:
+    """'1 thread'."""
+    if row.num_threads is None:
+        return None
+    return f"{row.num_threads} thread{'' if row.num_threads == 1 else 's'}"
+
+
+def dataset_text(row: ReportRow) -> str | None:
+    """'digits, 360 test images', for a verified row; the data set's name for one that is not."""
+    if row.num_samples is None:
+        return row.dataset
+    return f"{row.dataset}, {row.num_samples:,} {row.split} images"
+
+
+CONDITIONS: dict[str, Callable[[ReportRow], str | None]] = {
+    "Machine": machine_text,
+    "Runtime": runtime_text,
+    "Threads": threads_text,
+    "Data set": dataset_text,
+}
+
+
+def shared_conditions(rows: Sequence[ReportRow]) -> dict[str, tuple[str, ...]]:
+    """Every condition's values among the rows, in order of their first appearance."""
+    found = {
+        name: tuple(dict.fromkeys(text for row in rows if (text := read(row)) is not None))
+        for name, read in CONDITIONS.items()
+    }
+    times = sorted(row.measured_utc for row in rows if row.measured_utc is not None)
+    span = (utc_text(times[0]), utc_text(times[-1])) if times else ()
+    found["Measured"] = (" to ".join(dict.fromkeys(span)),) if span else ()
+    return found
+
+
+def differing(rows: Sequence[ReportRow]) -> list[str]:
+    """The conditions that are not the same for all measured rows; each needs a column."""
+    return [name for name, texts in shared_conditions(rows).items() if name in CONDITIONS and len(texts) > 1]
+
+
+def invalid_notes(rows: Sequence[ReportRow]) -> list[str]:
+    """One line for each measurement that does not count: which, and why."""
+    return [
+        f"{row.model_name} {row.precision or ''}, {threads_text(row)}: {'; '.join(row.reasons)}"
+        for row in rows
+        if row.valid is False
+    ]

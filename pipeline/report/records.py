@@ -1,0 +1,62 @@
+"""The report for machines and documents: JSON, CSV and Markdown. Standard library only."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+from io import StringIO
+
+from pipeline.report.columns import ALL, Column, condition_columns
+from pipeline.report.conditions import LEGEND, STAR, invalid_notes, shared_conditions
+from pipeline.store.row import ReportRow, row_as_json
+
+
+def json_text(rows: Sequence[ReportRow]) -> str:
+    """A JSON array of records whose keys are ReportRow's fields."""
+    return json.dumps([row_as_json(row) for row in rows], indent=2) + "\n"
+
+
+def csv_text(rows: Sequence[ReportRow]) -> str:
+    """A header of ReportRow's fields, then one line a row; not measured is empty, knobs are JSON."""
+    buffer = StringIO()
+    writer = csv.DictWriter(buffer, [field.name for field in fields(ReportRow)], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        record = row_as_json(row)
+        record["knobs"] = json.dumps(row.knobs, sort_keys=True)
+        record["reasons"] = "; ".join(row.reasons)
+        record |= {
+            name: str(value).lower() for name in ("valid", "pareto") if (value := record[name]) is not None
+        }
+        writer.writerow(record)
+    return buffer.getvalue()
+
+
+def markdown_text(rows: Sequence[ReportRow]) -> str:
+    """A table for a document, its conditions above it."""
+    columns = (*ALL, *condition_columns(rows))
+    conditions = [
+        f"- {name}: {'; '.join(_escaped(text) for text in texts)}"
+        for name, texts in shared_conditions(rows).items()
+        if texts
+    ]
+    header = ["", *(column.title for column in columns)]
+    rule = [":-:", *("--:" if column.numeric else ":--" for column in columns)]
+    body = [[STAR if row.pareto else "", *(_cell(column, row) for column in columns)] for row in rows]
+    table = [f"| {' | '.join(cells)} |" for cells in (header, rule, *body)]
+    notes = [LEGEND, *(f"not valid: {_escaped(note)}" for note in invalid_notes(rows))]
+    parts = ["\n".join(conditions), "\n".join(table), "\n\n".join(notes)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _cell(column: Column, row: ReportRow) -> str:
+    return _escaped(column.text(row))
+
+
+def _escaped(text: str) -> str:
+    """The text as one line that Markdown shows as it is."""
+    for mark in "\\`*_[]<>|":
+        text = text.replace(mark, "\\" + mark)
+    return " ".join(text.split())

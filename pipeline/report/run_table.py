@@ -1,0 +1,108 @@
+"""The runs as a terminal's table, and one run with the lineage of its files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from pipeline.report import figures
+from pipeline.report.conditions import dataset_text, machine_text, runtime_text, threads_text
+from pipeline.report.run_list import ExportedFile, RunSummary
+from pipeline.report.terminal import rendered
+from pipeline.store.row import ReportRow
+
+TITLES = ("Run", "Model", "Data set", "Validation", "Test", "Epochs", "Time", "Exported")
+NUMERIC = ("Validation", "Test", "Epochs", "Time")
+
+
+def runs_table(summaries: Sequence[RunSummary], *, width: int, colour: bool) -> str:
+    """A line a run; what an unfinished one needs stands below."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for title in TITLES:
+        numeric = title in NUMERIC
+        table.add_column(title, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
+    for summary in summaries:
+        table.add_row(
+            *(Text(cell) for cell in _cells(summary)), style="" if summary.problem is None else "dim"
+        )
+    left = [summary for summary in summaries if summary.state == "unfinished"]
+    notes = [Text(f"{summary.run} is {summary.problem}") for summary in left]
+    return rendered(Group(table, *notes), width=width, colour=colour)
+
+
+def run_tree(summary: RunSummary, rows: Sequence[ReportRow], *, width: int, colour: bool) -> str:
+    """model.keras, the files exported from it, and what was found of each, with their checksums."""
+    tree = Tree(Text(f"{summary.run}: {summary.model_name}, {summary.dataset}", style="bold"))
+    tree.add(Text(_trained_text(summary)))
+    model = tree.add(Text(_model_text(summary)))
+    for sha256 in dict.fromkeys(row.sha256 for row in rows):
+        found = [row for row in rows if row.sha256 == sha256]
+        file = model.add(Text(_file_text(found[0])))
+        file.add(Text(_verified_text(found[0])))
+        for row in found:
+            file.add(Text(_measured_text(row)))
+    return rendered(tree, width=width, colour=colour)
+
+
+def _cells(summary: RunSummary) -> tuple[str, ...]:
+    done = summary.state == "finished"
+    return (
+        summary.run,
+        summary.model_name or (f"{summary.family or ''} ({summary.state})").strip(),
+        summary.dataset or "–",
+        figures.percent_text(summary.validation_top1) if done else "–",
+        figures.percent_text(summary.test_top1) if done else "–",
+        str(summary.epochs_run) if done else "–",
+        figures.seconds_text(summary.seconds or 0) if done else "–",
+        ", ".join(_export_text(file) for file in summary.exports) or "–",
+    )
+
+
+def _trained_text(summary: RunSummary) -> str:
+    seconds = figures.seconds_text(summary.seconds or 0)
+    return (
+        f"trained {summary.epochs_run} epochs in {seconds}, finished {figures.utc_text(summary.finished_utc)}"
+    )
+
+
+def _model_text(summary: RunSummary) -> str:
+    return (
+        f"model.keras {_short(summary.model_sha256)}: {figures.count_text(summary.parameters)} parameters, "
+        f"top-1 {figures.percent_text(summary.test_top1)} on the test split, "
+        f"{figures.percent_text(summary.validation_top1)} on the validation split"
+    )
+
+
+def _export_text(file: ExportedFile) -> str:
+    return f"{file.precision or file.name} {figures.size_text(file.size_bytes)}"
+
+
+def _file_text(row: ReportRow) -> str:
+    return f"{row.path} {_short(row.sha256)}: {row.precision}, {figures.size_text(row.size_bytes)}"
+
+
+def _verified_text(row: ReportRow) -> str:
+    if row.tflite_top1 is None:
+        return "accuracy not measured: pipeline verify"
+    return (
+        f"top-1 {figures.percent_text(row.tflite_top1)} ({figures.points_text(row.drop_points)} points), "
+        f"agreement {figures.percent_text(row.agreement)} on {dataset_text(row)}"
+    )
+
+
+def _measured_text(row: ReportRow) -> str:
+    if row.valid is None:
+        return "latency not measured: pipeline bench"
+    conditions = f"{machine_text(row)}, {runtime_text(row)}, {threads_text(row)}"
+    if not row.valid:
+        return f"measurement not valid ({'; '.join(row.reasons)}): {conditions}"
+    return f"median {figures.ms_text(row.median_ms)} on {conditions}, {figures.utc_text(row.measured_utc)}"
+
+
+def _short(sha256: str | None) -> str:
+    return (sha256 or "")[:12]

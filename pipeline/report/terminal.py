@@ -1,0 +1,32 @@
+"""What rich draws, as text."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from io import StringIO
+
+from rich.console import Console, RenderableType
+
+PIPED_WIDTH = 100
+
+
+def terminal_width() -> int | None:
+    """The columns of the terminal that stdout is; None where stdout goes into a file or a pipe."""
+    return shutil.get_terminal_size((PIPED_WIDTH, 24)).columns if sys.stdout.isatty() else None
+
+
+def rendered(content: RenderableType, *, width: int, colour: bool) -> str:
+    """The drawn content, without trailing spaces."""
+    buffer = StringIO()
+    console = Console(
+        file=buffer,
+        width=width,
+        force_terminal=colour,
+        no_color=not colour,
+        color_system="standard" if colour else None,
+        highlight=False,
+        legacy_windows=False,
+    )
+    console.print(content)
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
