@@ -1,0 +1,164 @@
+"""A child process that runs one file (see worker.py): whatever it does, its parent gets an answer in time."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pipeline.errors import MissingToolError
+
+MODULES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime", "tensorflow": "tensorflow"}
+PACKAGES = {"litert": "ai-edge-litert", "tflite-runtime": "tflite-runtime", "tensorflow": "tensorflow"}
+WORKER = Path(__file__).with_name("worker.py")
+
+
+class ChildFailedError(Exception):
+    """The child could not do what was asked; the message is the reason, in a few words."""
+
+
+def runtime_version(runtime: str) -> str:
+    """The installed version of a runtime. MissingToolError where it is not installed."""
+    try:
+        if importlib.util.find_spec(MODULES[runtime]) is not None:
+            return metadata.version(PACKAGES[runtime])
+    except (metadata.PackageNotFoundError, ValueError):
+        pass
+    raise MissingToolError(f"{PACKAGES[runtime]} is not installed here. {_how_to_get(runtime)}")
+
+
+class Child:
+    """One file, one number of threads, one runtime, in a process of its own; a context manager."""
+
+    def __init__(self, file: Path, *, num_threads: int, runtime: str, patience_secs: float) -> None:
+        self._runtime = runtime
+        self._patience_secs = patience_secs
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
+        self._timed_out = False
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", str(WORKER), str(file), str(num_threads), runtime],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            start_new_session=True,  # Ctrl-C is the parent's to handle
+        )
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def wait_until_ready(self) -> None:
+        """Returns when the runtime is imported. MissingToolError when it cannot be."""
+        greeting = self._read(self._patience_secs)
+        if "error" in greeting:
+            raise MissingToolError(
+                f"{PACKAGES[self._runtime]} is installed but does not import ({one_line(greeting['error'])})."
+                f" {_how_to_get(self._runtime)}"
+            )
+
+    def run_round(self, request: dict[str, Any], *, busy_secs: float) -> dict[str, Any]:
+        """The child's reply to a request, which should keep it busy for `busy_secs`.
+
+        ChildFailedError when the runtime refuses the file, a run fails, or the child crashes or hangs.
+        """
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it is dead: reading tells why
+            self.process.stdin.write(json.dumps(request).encode() + b"\n")
+            self.process.stdin.flush()
+        reply = self._read(busy_secs + self._patience_secs)
+        if "error" in reply:
+            raise ChildFailedError(explain(self._runtime, reply["stage"], reply["error"]))
+        return reply
+
+    def close(self) -> None:
+        """Ends the child, whatever it is doing. Closing twice is harmless."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
+        self._said.close()
+
+    def _read(self, limit_secs: float) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        timer = threading.Timer(limit_secs, self._give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            line = self.process.stdout.readline()
+        finally:
+            timer.cancel()
+        if not line.endswith(b"\n"):
+            raise ChildFailedError(self._why_dead(limit_secs))
+        reply = json.loads(line)
+        assert isinstance(reply, dict)
+        return reply
+
+    def _give_up(self) -> None:
+        self._timed_out = True
+        self.process.kill()
+
+    def _why_dead(self, limit_secs: float) -> str:
+        status = self.process.wait()
+        if self._timed_out:
+            return f"{self._runtime} hung: no answer in {limit_secs:.0f} s"
+        if status < 0:
+            return f"{self._runtime} crashed with this file ({_signal_name(-status)})"
+        self._said.seek(0)
+        last_words = self._said.read().decode(errors="replace").strip().splitlines()[-1:]
+        return f"{self._runtime} ended with status {status}: {' '.join(last_words) or 'it said nothing'}"
+
+
+def explain(runtime: str, stage: str, message: str) -> str:
+    """Why a runtime refused a file or a run, in one line; `stage` is loading or running.
+
+    An operator newer than the runtime is told with what to do.
+    """
+    message = one_line(message)
+    _, found, rest = message.partition("Didn't find op for builtin opcode '")
+    if found:
+        operator, _, rest = rest.partition("'")
+        version = rest.partition("version '")[2].partition("'")[0]
+        newer = (
+            "use a newer runtime" if runtime == "litert" else "an app with this runtime cannot load the file"
+        )
+        return f"{runtime} has no {operator} of version {version}: {newer}"
+    return f"{runtime} failed while {stage}: {message}"
+
+
+def one_line(message: str) -> str:
+    """A message without its line breaks."""
+    return " ".join(message.split())
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _how_to_get(runtime: str) -> str:
+    if runtime == "tflite-runtime":
+        return (
+            "Its last release, 2.14.0, has wheels for Linux and Python 3.11 or older, and needs numpy < 2."
+            " Measure with --runtime litert, or install it: pip install tflite-runtime==2.14.0 'numpy<2'"
+        )
+    return f"Install it: pip install {PACKAGES[runtime]}. See what else is missing: pipeline doctor"

@@ -1,0 +1,272 @@
+"""Latency on this machine: the files take turns in rounds, one process a file, one process running at a time.
+
+In each round every file is loaded anew, warmed up and timed; every second round goes backwards. So a machine
+that drifts hits all files alike, and round i of two files can be compared (see statistics.py).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from array import array
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from export.files import sha256_of
+from export.inspect import inspect
+from pipeline.bench.child import Child, ChildFailedError, runtime_version
+from pipeline.bench.measurement import Measurement
+from pipeline.bench.settings import BenchSettings
+from pipeline.bench.statistics import Comparison, compare, noise_ms, percentile, summarize
+
+Progress = Callable[[int, int, str], None]
+"""Told before each file's turn: how many turns are over, how many there are in all, and whose turn it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredFile:
+    """A measurement, and the median of each of its rounds, by which it is compared with another file."""
+
+    measurement: Measurement
+    round_medians_ms: tuple[float, ...]
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchResult:
+    """What a call measured: all files with the first number of threads, then with the next."""
+
+    measured: tuple[MeasuredFile, ...]
+    stopped: bool
+    """Whether Ctrl-C ended it early; what was measured until then is there, marked as not valid."""
+
+
+def measure(
+    files: Sequence[Path], settings: BenchSettings, *, progress: Progress | None = None
+) -> list[Measurement]:
+    """The latency of each file with each number of threads; `run_rounds` tells more.
+
+    KeyboardInterrupt when it was stopped.
+    """
+    result = run_rounds(files, settings, progress=progress)
+    if result.stopped:
+        raise KeyboardInterrupt
+    return [each.measurement for each in result.measured]
+
+
+def run_rounds(
+    files: Sequence[Path], settings: BenchSettings, *, progress: Progress | None = None
+) -> BenchResult:
+    """Measures each file with each number of threads, in interleaved rounds.
+
+    A file that the runtime refuses, crashes or hangs on gets a measurement that is not valid, with the
+    reason. Raises BadModelFileError for a file that is no whole .tflite, before anything is measured, and
+    MissingToolError for a runtime that is not installed.
+    """
+    for file in dict.fromkeys(files):
+        inspect(file)
+    version = runtime_version(settings.runtime)
+    checksums = {file: sha256_of(file) for file in files}
+    series = [
+        _Series(file, checksums[file], num_threads) for num_threads in settings.num_threads for file in files
+    ]
+    stopped = False
+    with ExitStack() as stack:
+        try:
+            _take_turns(series, settings, stack, progress or _tell_nobody)
+        except KeyboardInterrupt:
+            stopped = True
+    machine = machine_name()
+    measured = [
+        each.result(settings, version=version, machine=machine)
+        for each in series
+        if each.began or not stopped
+    ]
+    return BenchResult(measured=tuple(measured), stopped=stopped)
+
+
+def neighbours(measured: Sequence[MeasuredFile]) -> list[Comparison | None]:
+    """Each measured file against the one before it; None for the first, and beside one that is not valid."""
+    comparisons: list[Comparison | None] = [None] * len(measured)
+    for place, (before, this) in enumerate(pairwise(measured), start=1):
+        if before.measurement.valid and this.measurement.valid:
+            shared = min(len(before.round_medians_ms), len(this.round_medians_ms))
+            comparisons[place] = compare(this.round_medians_ms[:shared], before.round_medians_ms[:shared])
+    return comparisons
+
+
+def machine_name() -> str:
+    """The processor's model and how many CPUs this process may use."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{_processor()}, {count} CPU{'s' if count != 1 else ''}"
+
+
+@dataclass
+class _Series:
+    """One file with one number of threads: its child, and what the rounds gave so far."""
+
+    file: Path
+    sha256: str
+    num_threads: int
+    samples_ns: array[int] = field(default_factory=lambda: array("q"))
+    round_medians_ms: list[float] = field(default_factory=list)
+    warmup_runs: int = 0
+    first_round: dict[str, Any] | None = None
+    reason: str | None = None
+    child: Child | None = None
+
+    def __post_init__(self) -> None:
+        self.size_bytes = self.file.stat().st_size
+
+    def start(self, settings: BenchSettings, stack: ExitStack) -> None:
+        """Starts the child and waits until the runtime is imported."""
+        self.child = stack.enter_context(
+            Child(
+                self.file,
+                num_threads=self.num_threads,
+                runtime=settings.runtime,
+                patience_secs=settings.patience_secs,
+            )
+        )
+        try:
+            self.child.wait_until_ready()
+        except ChildFailedError as error:
+            self._fail(str(error))
+
+    def play(self, settings: BenchSettings, round_index: int) -> None:
+        """Runs one round, if the file has not failed and max_secs are not over."""
+        left_secs = settings.max_secs - sum(self.samples_ns) / 1e9
+        if self.reason is not None or left_secs <= 0:
+            return
+        assert self.child is not None
+        request = _request(settings, round_index, left_secs)
+        busy_secs = request["warmup_min_secs"] + 2 * request["max_secs"]
+        try:
+            reply = self.child.run_round(request, busy_secs=busy_secs)
+        except ChildFailedError as error:
+            self._fail(str(error))
+            return
+        samples = reply.pop("samples_ns")
+        self.samples_ns.extend(samples)
+        self.round_medians_ms.append(percentile(sorted(samples), 50) / 1e6)
+        self.warmup_runs += reply["warmup_runs"]
+        if self.first_round is None:
+            self.first_round = reply
+            self.reason = _threads_ignored(settings.runtime, self.num_threads, reply["new_threads"])
+
+    @property
+    def began(self) -> bool:
+        """Whether there is anything to tell: a round, or why there is none."""
+        return bool(self.samples_ns) or self.reason is not None
+
+    def reasons(self, settings: BenchSettings) -> tuple[str, ...]:
+        """Why the measurement is not valid, all rounds being over."""
+        if self.reason is not None:
+            return (self.reason,)
+        found = []
+        done = len(self.round_medians_ms)
+        if done < settings.rounds and sum(self.samples_ns) / 1e9 < settings.max_secs:
+            found.append(f"stopped after {done} of {settings.rounds} rounds")
+        if not self.file.is_file() or sha256_of(self.file) != self.sha256:
+            found.append("the file changed while it was measured")
+        return tuple(found)
+
+    def result(self, settings: BenchSettings, *, version: str, machine: str) -> MeasuredFile:
+        """What the rounds say together."""
+        latency = summarize([ns / 1e6 for ns in self.samples_ns]) if self.samples_ns else None
+        first = self.first_round or {}
+        reasons = self.reasons(settings)
+        measurement = Measurement(
+            artifact_sha256=self.sha256,
+            path=str(self.file),
+            where="host",
+            machine=machine,
+            runtime=settings.runtime,
+            runtime_version=version,
+            delegate="cpu with XNNPACK" if first.get("delegated") else "cpu",
+            num_threads=self.num_threads,
+            warmup_runs=self.warmup_runs,
+            num_runs=len(self.samples_ns),
+            num_rounds=len(self.round_medians_ms),
+            median_ms=latency.median_ms if latency else None,
+            avg_ms=latency.avg_ms if latency else None,
+            std_ms=latency.std_ms if latency else None,
+            min_ms=latency.min_ms if latency else None,
+            max_ms=latency.max_ms if latency else None,
+            p5_ms=latency.p5_ms if latency else None,
+            p95_ms=latency.p95_ms if latency else None,
+            first_ms=first["first_ns"] / 1e6 if first else None,
+            init_ms=first["init_ns"] / 1e6 if first else None,
+            peak_memory_bytes=first.get("peak_memory_bytes"),
+            noise_ms=noise_ms(self.round_medians_ms),
+            valid=not reasons,
+            reasons=reasons,
+            measured_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        return MeasuredFile(
+            measurement=measurement,
+            round_medians_ms=tuple(self.round_medians_ms),
+            size_bytes=self.size_bytes,
+        )
+
+    def _fail(self, reason: str) -> None:
+        self.reason = reason
+        if self.child is not None:
+            self.child.close()
+
+
+def _take_turns(
+    series: Sequence[_Series], settings: BenchSettings, stack: ExitStack, progress: Progress
+) -> None:
+    total = settings.rounds * len(series)
+    for each in series:
+        progress(0, total, f"starting {each.file.stem}")
+        each.start(settings, stack)
+    for round_index in range(settings.rounds):
+        order = series if round_index % 2 == 0 else series[::-1]
+        for place, each in enumerate(order):
+            progress(round_index * len(series) + place, total, each.file.stem)
+            each.play(settings, round_index)
+    progress(total, total, "done")
+
+
+def _request(settings: BenchSettings, round_index: int, left_secs: float) -> dict[str, Any]:
+    """This round's share of the settings; num_runs is spread so that the sum is exact."""
+    rounds = settings.rounds
+    return {
+        "warmup_runs": settings.warmup_runs,
+        "warmup_min_secs": settings.warmup_min_secs / rounds,
+        "num_runs": settings.num_runs * (round_index + 1) // rounds
+        - settings.num_runs * round_index // rounds,
+        "min_secs": settings.min_secs / rounds,
+        "max_secs": min(settings.max_secs / rounds, left_secs),
+    }
+
+
+def _threads_ignored(runtime: str, num_threads: int, new_threads: int | None) -> str | None:
+    if new_threads is None or new_threads >= num_threads - 1:
+        return None
+    return f"{runtime} ran it on {new_threads + 1} of the {num_threads} threads asked for"
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name" and value.strip():
+                return value.strip()
+    board = Path("/proc/device-tree/model")  # an ARM board's cpuinfo names no model
+    if board.is_file():
+        return board.read_text().strip("\0\n ")
+    return platform.processor() or platform.machine()
+
+
+def _tell_nobody(done: int, total: int, name: str) -> None:
+    """The progress of a call that shows none."""
+    del done, total, name

@@ -1,0 +1,124 @@
+"""The table of latencies, of this machine or of a phone. rich is imported when the table is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.bench.measurement import Measurement
+from pipeline.bench.statistics import Comparison
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+MISSING = "-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableRow:
+    """A line of the table."""
+
+    name: str
+    measurement: Measurement
+    size_bytes: int | None
+    comparison: Comparison | None = None
+    """With the line above; None for the first line and beside a line that is not valid."""
+
+
+Column = tuple[str, Callable[[TableRow], str]]
+
+LATENCY: tuple[Column, ...] = (
+    ("threads", lambda row: str(row.measurement.num_threads)),
+    ("median\nms", lambda row: milliseconds(row.measurement.median_ms)),
+    ("±\nms", lambda row: milliseconds(row.measurement.noise_ms)),
+    ("p5\nms", lambda row: milliseconds(row.measurement.p5_ms)),
+    ("p95\nms", lambda row: milliseconds(row.measurement.p95_ms)),
+    ("against the\nline above", lambda row: verdict(row.comparison)),
+)
+REST: tuple[Column, ...] = (
+    ("min\nms", lambda row: milliseconds(row.measurement.min_ms)),
+    ("std\nms", lambda row: milliseconds(row.measurement.std_ms)),
+    ("first\nms", lambda row: milliseconds(row.measurement.first_ms)),
+    ("init\nms", lambda row: milliseconds(row.measurement.init_ms)),
+    ("peak mem\nMB", lambda row: megabytes(row.measurement.peak_memory_bytes)),
+    ("size\nMB", lambda row: megabytes(row.size_bytes)),
+)
+
+
+def latency_tables(rows: Sequence[TableRow], *, width: int) -> list[Table]:
+    """One table, or two with the same lines where one would be wider than `width` characters."""
+    whole = LATENCY[:-1] + REST + LATENCY[-1:]
+    if _width(rows, whole) <= width:
+        return [_table(rows, whole)]
+    return [_table(rows, LATENCY), _table(rows, LATENCY[:1] + REST)]
+
+
+def milliseconds(value: float | None) -> str:
+    """Three significant digits, and every digit before the point."""
+    return _three_digits(value)
+
+
+def megabytes(size_bytes: int | None) -> str:
+    """Megabytes of 1,000,000 bytes, as benchmark_model has them, in three significant digits."""
+    return _three_digits(None if size_bytes is None else size_bytes / 1e6)
+
+
+def verdict(comparison: Comparison | None) -> str:
+    """A comparison in a few words, such as '2.31x as long', '0.43x as long' or 'noise (1.02x)'."""
+    if comparison is None:
+        return MISSING
+    ratio = f"{_three_digits(comparison.ratio)}x"
+    if comparison.larger_than_noise is None:
+        return f"too few rounds ({ratio})"
+    return f"{ratio} as long" if comparison.larger_than_noise else f"noise ({ratio})"
+
+
+def short_names(files: Sequence[Path]) -> list[str]:
+    """The files' names without .tflite; with the run's folder in front where two would be alike."""
+    stems = [file.stem for file in files]
+    paths = dict.fromkeys(files)
+    alike = {stem for stem in stems if sum(path.stem == stem for path in paths) > 1}
+    return [f"{_home(file)}/{file.stem}" if file.stem in alike else file.stem for file in files]
+
+
+def _home(file: Path) -> str:
+    folder = file.absolute().parent
+    return folder.parent.name if folder.name == "export" else folder.name
+
+
+def _three_digits(value: float | None) -> str:
+    if value is None:
+        return MISSING
+    rounded = float(f"{value:.3g}")
+    if abs(rounded) >= 100:
+        return f"{value:,.0f}"
+    if abs(rounded) < 0.001:
+        return f"{value:.2g}"
+    decimals = 1 if abs(rounded) >= 10 else 2 if abs(rounded) >= 1 else 3
+    return f"{value:.{decimals}f}"
+
+
+def _table(rows: Sequence[TableRow], columns: Sequence[Column]) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column("file", overflow="fold")
+    for heading, _ in columns:
+        table.add_column(Text(heading), justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            Text(row.name),
+            *(cell(row) for _, cell in columns),
+            style=None if row.measurement.valid else "dim",
+        )
+    return table
+
+
+def _width(rows: Sequence[TableRow], columns: Sequence[Column]) -> int:
+    names = max(len(row.name) for row in rows)
+    cells = [[heading.split("\n")[0], heading.split("\n")[-1], *map(cell, rows)] for heading, cell in columns]
+    return names + sum(3 + max(map(len, texts)) for texts in cells)
