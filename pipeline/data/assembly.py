@@ -102,6 +102,6 @@ def _check(spec: DatasetSpec) -> None:
     left = f" ({len(spec.left_out)} files were left out: pipeline data shows why)" if spec.left_out else ""
     raise PipelineError(
         f"{spec.source} has {num_images} images of {len(spec.class_names)} classes{left}, and {what}, since "
-        "each image's content decides its split. Add images (30 a class is a start), or sort them yourself into "
-        "train/CLASS, validation/CLASS and test/CLASS folders."
+        "each image's content decides its split. Add images (30 a class is a start), or sort them "
+        "yourself into train/CLASS, validation/CLASS and test/CLASS folders."
     )

@@ -90,16 +90,17 @@ class Dataset:
         order = indices[distort.shuffled(len(indices), seed=seed, epoch=epoch)]
         draws = distort.draw(augment, num=len(order), seed=seed, epoch=epoch)
 
-        def read(chosen: Integers) -> tuple[Any, Any]:
-            rows, chosen = self._reader.read_replacing(chosen, image_size, spare=order)
-            return rows, self._labels[chosen]
+        def read(places: Integers) -> tuple[Any, Any]:
+            rows, chosen = self._reader.read_replacing(order[places], image_size, spare=order)
+            drawn = {name: values[places] for name, values in draws.items()}
+            return distort.move(rows, drawn, fill=augment.fill), self._labels[chosen]
 
-        def fetch(chosen: tf.Tensor, drawn: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-            rows, labels = _call(read, chosen, image_size)
-            return distort.apply(rows, drawn, augment), labels
+        def fetch(places: tf.Tensor, drawn: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+            rows, labels = _call(read, places, image_size)
+            return distort.crop_and_colour(rows, drawn), labels
 
         return (
-            tf.data.Dataset.from_tensor_slices((order, draws))
+            tf.data.Dataset.from_tensor_slices((np.arange(len(order)), draws))
             .batch(batch_size)
             .map(fetch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
             .prefetch(tf.data.AUTOTUNE)
@@ -145,7 +146,8 @@ class Dataset:
         for label in range(len(self.spec.class_names)):
             of_class = labels == label
             turn[of_class] = np.arange(of_class.sum())
-        return shuffled[np.lexsort((labels, turn))]
+        in_turn: Integers = shuffled[np.lexsort((labels, turn))]
+        return in_turn
 
     def _indices(self, split: str) -> Integers:
         if split not in self._members:

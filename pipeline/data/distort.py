@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +13,8 @@ from pipeline.data.augment import Augment
 if TYPE_CHECKING:
     import numpy.typing as npt
     import tensorflow as tf
+
+    Pixels = npt.NDArray[np.uint8]
 
 _ORDER, _SHIFT, _MIRROR, _CROP, _COLOUR = range(5)
 """Each has its own stream, so that switching one on leaves the others' draws as they were."""
@@ -22,13 +26,13 @@ def shuffled(num: int, *, seed: int, epoch: int) -> npt.NDArray[np.int64]:
     return _random(seed, epoch, _ORDER).permutation(num)
 
 
-def draw(augment: Augment, *, num: int, seed: int, epoch: int) -> dict[str, npt.NDArray[np.generic]]:
+def draw(augment: Augment, *, num: int, seed: int, epoch: int) -> dict[str, npt.NDArray[Any]]:
     """What happens to the n-th image of an epoch, for each n: only what `augment` switches on.
 
     shift (num, 2) int32 pixels down and right; mirror (num,) bool; crop (num, 4) float32 top, left, bottom,
     right as shares of the side; colour (num, 3) float32 factors of brightness, contrast, saturation.
     """
-    drawn: dict[str, npt.NDArray[np.generic]] = {}
+    drawn: dict[str, npt.NDArray[Any]] = {}
     if augment.shift_pixels:
         most = augment.shift_pixels
         shift = _random(seed, epoch, _SHIFT).integers(-most, most, size=(num, 2), endpoint=True)
@@ -44,17 +48,32 @@ def draw(augment: Augment, *, num: int, seed: int, epoch: int) -> dict[str, npt.
     return drawn
 
 
-def apply(rows: tf.Tensor, drawn: dict[str, tf.Tensor], augment: Augment) -> tf.Tensor:
-    """(b, h, w, 3) uint8 and draw()'s rows for them -> (b, h, w, 3) float32, 0-255.
+def move(rows: Pixels, drawn: Mapping[str, npt.NDArray[Any]], *, fill: int) -> Pixels:
+    """(n, side, side, 3) uint8 and draw()'s rows for them: mirrored and then shifted, exactly.
 
-    Mirror, then shift (both exact), then crop (bilinear), then colour.
+    Slices of numpy, since they took a sixth of the time of TensorFlow's gather and reverse.
     """
+    if "mirror" in drawn:
+        rows = rows.copy()
+        rows[drawn["mirror"]] = rows[drawn["mirror"], :, ::-1]
+    if "shift" not in drawn:
+        return rows
+    moved = np.full_like(rows, fill)
+    side = rows.shape[1]
+    for row, target, (down, right) in zip(rows, moved, drawn["shift"].tolist(), strict=True):
+        from_y, to_y = max(-down, 0), max(down, 0)
+        from_x, to_x = max(-right, 0), max(right, 0)
+        height, width = side - abs(down), side - abs(right)
+        target[to_y : to_y + height, to_x : to_x + width] = row[
+            from_y : from_y + height, from_x : from_x + width
+        ]
+    return moved
+
+
+def crop_and_colour(rows: tf.Tensor, drawn: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """(b, side, side, 3) uint8 and draw()'s rows for them: as float32 0-255, cropped, then coloured."""
     import tensorflow as tf
 
-    if "mirror" in drawn:
-        rows = tf.where(drawn["mirror"][:, None, None, None], tf.reverse(rows, axis=[2]), rows)
-    if "shift" in drawn:
-        rows = _shift(rows, drawn["shift"], augment)
     pixels = tf.cast(rows, tf.float32)
     if "crop" in drawn:
         pixels = _crop(pixels, drawn["crop"])
@@ -69,21 +88,13 @@ def _random(seed: int, epoch: int, stream: int) -> np.random.Generator:
 
 def _crops(random: np.random.Generator, num: int, min_area: float) -> npt.NDArray[np.float32]:
     area = random.uniform(min_area, 1, num)
-    aspect = np.exp(random.uniform(*np.log(_ASPECT), num))
+    aspect = np.exp(random.uniform(math.log(_ASPECT[0]), math.log(_ASPECT[1]), num))
     height, width = np.minimum(np.sqrt(area / aspect), 1), np.minimum(np.sqrt(area * aspect), 1)
     top, left = random.random(num) * (1 - height), random.random(num) * (1 - width)
-    return np.stack([top, left, top + height, left + width], axis=1).astype(np.float32)
-
-
-def _shift(rows: tf.Tensor, shift: tf.Tensor, augment: Augment) -> tf.Tensor:
-    import tensorflow as tf
-
-    most, side = augment.shift_pixels, rows.shape[1]
-    border = [most, most]
-    padded = tf.pad(rows, [[0, 0], border, border, [0, 0]], constant_values=augment.fill)
-    start = most - shift
-    padded = tf.gather(padded, start[:, :1] + tf.range(side), axis=1, batch_dims=1)
-    return tf.gather(padded, start[:, 1:] + tf.range(side), axis=2, batch_dims=1)
+    boxes: npt.NDArray[np.float32] = np.stack(
+        [top, left, top + height, left + width], axis=1, dtype=np.float32
+    )
+    return boxes
 
 
 def _crop(pixels: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:

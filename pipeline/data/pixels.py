@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     Pixels = npt.NDArray[np.uint8]
 
-FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "ICO", "TGA")
-"""What is opened; not formats that start a program (EPS) or that hold no picture of the world."""
+FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "ICO")
+"""What is opened; not formats that start a program (EPS) or whose header says too little (TGA)."""
 MAX_PIXELS = 89_478_485
 """Pillow's own limit, a quarter of a gibibyte as RGB: a larger image counts as a decompression bomb."""
 OVERSAMPLE = 2
@@ -142,8 +142,8 @@ def _stored_in_16_bits(image: Image.Image) -> bool:
     png: Any = getattr(image, "png", None)
     if png is not None and str(getattr(png, "im_rawmode", "")).endswith("16B"):
         return True
-    bits = getattr(image, "tag_v2", {}).get(258, (8,))  # BitsPerSample
-    return max(bits if isinstance(bits, tuple) else (bits,)) > 8
+    bits: Any = getattr(image, "tag_v2", {}).get(258, (8,))  # BitsPerSample
+    return bool(np.max(bits) > 8)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -98,8 +98,8 @@ class Reader:
                     break
             else:
                 self.failure = PipelineError(
-                    f"the images are gone: {self._source.path(int(indices[place]))} and those after it cannot "
-                    "be read any more. Put them back, then start again."
+                    f"the images are gone: {self._source.path(int(indices[place]))} and those after it "
+                    "cannot be read any more. Put them back, then start again."
                 )
                 raise self.failure
         return rows, chosen

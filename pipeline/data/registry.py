@@ -99,7 +99,7 @@ DATASETS: dict[str, KnownDataset] = {
         loader="pipeline.data.fashion_mnist:load",
     ),
     "cifar10": KnownDataset(
-        help="60,000 colour photographs, 32x32; local cifar10.npz or cifar-10-batches-py, or Keras's download.",
+        help="60,000 colour photographs, 32x32; local cifar10.npz, cifar-10-batches-py or download.",
         loader="pipeline.data.cifar10:load",
     ),
 }
@@ -116,11 +116,11 @@ def load(
     settings = settings or ReadSettings()
     known = DATASETS.get(name_or_path)
     if known:
-        return _function(known.loader)(settings=settings, progress=progress)  # type: ignore[no-any-return]
+        return _function(known.loader)(settings=settings, progress=progress)
     path = Path(name_or_path).expanduser()
     if not path.exists():
         raise _not_there(name_or_path, path)
-    return _function(_path_loader(path))(path, settings=settings, progress=progress)  # type: ignore[no-any-return]
+    return _function(_path_loader(path))(path, settings=settings, progress=progress)
 
 
 def _path_loader(path: Path) -> str:

@@ -26,7 +26,7 @@ def split_of(digest: bytes, shares: Mapping[str, float]) -> str:
         if place < share:
             return split
         place -= share
-    return next(reversed(shares))
+    return list(shares)[-1]
 
 
 def fingerprint(rows: Iterable[tuple[str, str, bytes]]) -> str:

@@ -1,0 +1,48 @@
+"""Where a named data set is looked for: the user's folders, then Keras's own download."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PipelineError
+
+FOLDER_VARIABLE = "PIPELINE_DATA"
+"""The environment variable that names a folder to look in first."""
+
+
+def folders() -> list[Path]:
+    """The folders that are looked in, first to last: $PIPELINE_DATA, then ./data."""
+    named = os.environ.get(FOLDER_VARIABLE)
+    return [*([Path(named).expanduser()] if named else []), Path("data")]
+
+
+def find(*names: str) -> Path | None:
+    """The first file or folder of one of these names, or None."""
+    for folder in folders():
+        for name in names:
+            if (folder / name).exists():
+                return folder / name
+    return None
+
+
+def from_keras(name: str, *, instead: str) -> dict[str, tuple[Any, Any]]:
+    """The train and test parts that keras.datasets.<name> downloads, or has downloaded before.
+
+    PipelineError, with what to do `instead`, where the download fails.
+    """
+    module = importlib.import_module(f"keras.datasets.{name}")
+    try:
+        # Keras tells its progress on stdout, where only results belong
+        with contextlib.redirect_stdout(sys.stderr):
+            train, test = module.load_data()
+    except Exception as error:  # keras.utils.get_file raises bare Exception where there is no network
+        raise PipelineError(
+            f"{name} is not here (looked in {', '.join(map(str, folders()))}) and cannot be downloaded "
+            f"({error}). {instead}"
+        ) from error
+    return {"train": train, "test": test}

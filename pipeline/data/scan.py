@@ -1,0 +1,127 @@
+"""Reads every file of a folder once: is it an image, and of what kind. What was found is remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from export.files import write_bytes
+from pipeline.data import pixels
+from pipeline.data.registry import Progress
+
+CACHE_VARIABLE = "PIPELINE_CACHE"
+"""The environment variable that names the folder where scans are remembered."""
+MAX_BYTES = 256 * 2**20
+"""A larger file is not read: no photograph is so large, but films are."""
+VERSION = 1
+"""Of what examine() finds; another version's memory is not used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scanned:
+    """An image file: its content's SHA-256, its upright size, how it differs from 8-bit RGB."""
+
+    sha256: str
+    width: int
+    height: int
+    converted: tuple[str, ...]
+
+
+def scan(
+    root: Path, files: Sequence[Path], *, num_threads: int | None, progress: Progress | None
+) -> list[Scanned | str]:
+    """For each file what it is, or the reason why it cannot be used.
+
+    A file whose size, times and inode are as when it was last scanned is not read again.
+    """
+    pixels.quiet_pillow()
+    memory = _Memory(root)
+    found: list[Scanned | str] = []
+    pool = ThreadPoolExecutor(num_threads or os.cpu_count() or 1, thread_name_prefix="scan-images")
+    try:
+        for result in pool.map(memory.recall_or_examine, files):
+            found.append(result)
+            if progress:
+                progress("scanning images", len(found), len(files))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    memory.save()
+    return found
+
+
+def examine(path: Path) -> Scanned | str:
+    """Reads and decodes the whole file, a JPEG at an eighth of its size: every byte of it is looked at."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            return f"larger than {MAX_BYTES // 2**20} MiB"
+        content = path.read_bytes()
+        if not content:
+            return "empty"
+        decoded = pixels.decode(content, at_least=1)
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+    except pixels.UnreadableImageError as error:
+        return str(error)
+    return Scanned(
+        sha256=hashlib.sha256(content).hexdigest(),
+        width=decoded.width,
+        height=decoded.height,
+        converted=decoded.converted,
+    )
+
+
+class _Memory:
+    """What was found in a folder before, in a JSON file below the user's cache folder."""
+
+    def __init__(self, root: Path) -> None:
+        name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]
+        self._path = _cache_folder() / "scans" / f"{name}.json"
+        self._before: dict[str, dict[str, object]] = {}
+        self._now: dict[str, dict[str, object]] = {}
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            stored = json.loads(self._path.read_bytes())
+            if stored["version"] == VERSION:
+                self._before = stored["files"]
+
+    def recall_or_examine(self, path: Path) -> Scanned | str:
+        try:
+            status = path.stat()
+        except OSError as error:
+            return f"cannot be read ({error.strerror or error})"
+        stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+        known = self._before.get(str(path))
+        recalled = _recalled(known) if known and known.get("stamp") == stamp else None
+        result = recalled or examine(path)
+        if isinstance(result, Scanned):
+            self._now[str(path)] = {"stamp": stamp, **asdict(result)}
+        return result
+
+    def save(self) -> None:
+        """Remembers; a cache that cannot be written only costs the next scan its time."""
+        if self._now == self._before:
+            return
+        with suppress(OSError):
+            write_bytes(self._path, json.dumps({"version": VERSION, "files": self._now}).encode())
+
+
+def _recalled(known: dict[str, object]) -> Scanned | None:
+    try:
+        fields = {name: value for name, value in known.items() if name != "stamp"}
+        fields["converted"] = tuple(fields["converted"])  # type: ignore[arg-type]
+        return Scanned(**fields)  # type: ignore[arg-type]
+    except (KeyError, TypeError):
+        return None
+
+
+def _cache_folder() -> Path:
+    named = os.environ.get(CACHE_VARIABLE)
+    if named:
+        return Path(named).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "keras-mobile-pipeline"
