@@ -1,4 +1,4 @@
-"""An exported file and its JSON sidecar. Standard library only: the phone and the report need no TensorFlow."""
+"""An exported file and its JSON sidecar. Standard library only: phone and report need no TensorFlow."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Precision(enum.StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class TensorInfo:
-    """An input or output tensor: real value = scale * (stored value - zero_point); scale 0 is not quantized."""
+    """An input or output tensor: real value = scale * (stored - zero_point); scale 0 is not quantized."""
 
     name: str
     shape: tuple[int, ...]

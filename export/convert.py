@@ -19,12 +19,10 @@ from export.errors import ExportError
 from export.inspect import inspect_bytes
 from export.keras_file import check_image_classifier
 from export.rescaling import RAW, Rescaling, in_one_operator, split_rescaling
+from export.runner import ZERO_PIXEL
 
 IoDtype = Literal["int8", "uint8"]
 Progress = Callable[[int, int], None]
-
-ZERO_PIXEL = {"int8": -128, "uint8": 0}
-"""What stands for a black pixel in an integer file's input; each grey level is one more."""
 
 _QUANTIZED = (Precision.INT8, Precision.INT16X8)
 
@@ -122,11 +120,11 @@ def _converter(graph: keras.Model, shape: tuple[int, ...]) -> Any:  # noqa: ANN4
     The tf.Module makes the converter write a signature ('image' in).
     """
 
-    @tf.function(input_signature=[tf.TensorSpec((1, *shape), tf.float32, name="image")])
     def classify(image: tf.Tensor) -> tf.Tensor:
         return tf.cast(graph(image, training=False), tf.float32)
 
-    frozen = convert_variables_to_constants_v2(classify.get_concrete_function())
+    image = tf.TensorSpec((1, *shape), tf.float32, name="image")
+    frozen = convert_variables_to_constants_v2(tf.function(classify).get_concrete_function(image))
     return tf.lite.TFLiteConverter.from_concrete_functions([frozen], tf.Module())
 
 

@@ -1,10 +1,9 @@
-"""What a .tflite file holds, read from its flatbuffer: no TensorFlow, and no runtime that garbage could crash."""
+"""What a .tflite file holds, read from its flatbuffer: no TensorFlow, no runtime that garbage could crash."""
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,9 @@ _MEND = "Export the model again, or copy the file again from where it came."
 _OPERATOR_NAMES = {
     code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")
 }
-_TYPE_NAMES = {code: name.lower() for name, code in vars(schema.TensorType).items() if not name.startswith("_")}
+_TYPE_NAMES = {
+    code: name.lower() for name, code in vars(schema.TensorType).items() if not name.startswith("_")
+}
 _FLOAT_TYPES = {"float32", "float16", "bfloat16", "float64"}
 _WEIGHTS_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "TRANSPOSE_CONV": 0, "FULLY_CONNECTED": 0}
 _WEIGHTS_INPUT = 1
@@ -95,7 +96,15 @@ def inspect_bytes(content: bytes, *, name: str) -> FileContents:
         )
     try:
         return _contents(content)
-    except (struct.error, IndexError, ValueError, KeyError, TypeError, OverflowError, AttributeError) as error:
+    except (
+        struct.error,
+        IndexError,
+        ValueError,
+        KeyError,
+        TypeError,
+        OverflowError,
+        AttributeError,
+    ) as error:
         raise BadModelFileError(
             f"{name} is truncated or damaged ({len(content)} bytes; {type(error).__name__}: {error}). {_MEND}"
         ) from error
@@ -128,7 +137,7 @@ def _contents(content: bytes) -> FileContents:
 
 
 def _all_graphs(model: Any, constant: list[bool]) -> tuple[tuple[Tensor, ...], tuple[Operator, ...]]:  # noqa: ANN401
-    """The main graph and, behind it, the bodies of loops and branches, with indices into one list of tensors."""
+    """The main graph, then the bodies of loops and branches, with indices into one list of tensors."""
     tensors: list[Tensor] = []
     graph: list[Operator] = []
     for number in range(model.SubgraphsLength()):
@@ -203,7 +212,9 @@ def _per_channel(graph: tuple[Operator, ...], tensors: tuple[Tensor, ...]) -> bo
 def _uses(graph: tuple[Operator, ...]) -> tuple[OperatorUse, ...]:
     names = sorted({operator.name for operator in graph})
     versions = {name: [each.version for each in graph if each.name == name] for name in names}
-    return tuple(OperatorUse(name=name, version=max(found), count=len(found)) for name, found in versions.items())
+    return tuple(
+        OperatorUse(name=name, version=max(found), count=len(found)) for name, found in versions.items()
+    )
 
 
 def _metadata(model: Any, name: str) -> bytes:  # noqa: ANN401
@@ -231,5 +242,3 @@ def _array(found: Any) -> np.ndarray[Any, Any]:  # noqa: ANN401
 
 def _indices(found: Any) -> tuple[int, ...]:  # noqa: ANN401
     return tuple(int(each) for each in _array(found))
-
-

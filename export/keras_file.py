@@ -74,16 +74,15 @@ def _check_container(path: Path) -> None:
         raise BadModelFileError(f"{path} is empty. Expected a Keras model. {mend}")
     if path.suffix == ".keras":
         if not zipfile.is_zipfile(path):
-            raise BadModelFileError(
-                f"{path} is truncated or not a .keras file (a .keras file is a zip archive; this is not). {mend}"
-            )
+            raise BadModelFileError(f"{path} is truncated or no .keras file, which is a zip archive. {mend}")
         _check_archive(path, mend)
     elif path.suffix in (".h5", ".hdf5"):
         if start != _HDF5_SIGNATURE:
             raise BadModelFileError(f"{path} is not an HDF5 file, which .h5 files are. {mend}")
     else:
         raise BadModelFileError(
-            f"{path} ends in '{path.suffix}'. Expected a .keras or .h5 file, as model.save('model.keras') writes."
+            f"{path} ends in '{path.suffix}'. "
+            "Expected a .keras or .h5 file, as model.save('model.keras') writes."
         )
 
 
@@ -122,6 +121,7 @@ def _why_not(path: Path, error: Exception) -> str:
             "Expected Keras's own layers only: build the model from these and save it again."
         )
     return (
-        f"{path} is not a Keras model that this version can load ({type(error).__name__}: {first_line[:200]}). "
+        f"{path} is not a Keras model that this version can load "
+        f"({type(error).__name__}: {first_line[:200]}). "
         "Expected what model.save('model.keras') of Keras 3 writes."
     )

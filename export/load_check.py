@@ -1,4 +1,4 @@
-"""Whether a runtime can load and run a .tflite file, tried in a process of its own: garbage may crash a runtime.
+"""Whether a runtime can load and run a .tflite file, tried in a process of its own, which garbage may crash.
 
 Standard library only. It is also the program of that process: `python -I load_check.py RUNTIME FILE`.
 """

@@ -28,7 +28,8 @@ class Rescaling:
 
     def __call__(self, pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(..., channels) raw 0-255 -> what the model computes with."""
-        return (pixels * np.float32(self.scale) + np.float32(self.offset)).astype(np.float32)
+        rescaled: npt.NDArray[np.float32] = pixels * _floats(self.scale) + _floats(self.offset)
+        return rescaled
 
 
 RAW = Rescaling(scale=(1.0,), offset=(0.0,))
@@ -96,8 +97,8 @@ def in_one_operator(split: SplitModel) -> keras.Model:
     layer = keras.layers.DepthwiseConv2D(1, name=split.layers[-1])
     pixels = keras.Input(shape, name="image")
     model = keras.Model(pixels, split.rest(layer(pixels)), name=split.rest.name)
-    kernel = np.broadcast_to(np.float32(split.rescaling.scale), shape[-1:]).reshape(1, 1, shape[-1], 1)
-    layer.set_weights([kernel, np.broadcast_to(np.float32(split.rescaling.offset), shape[-1:])])
+    kernel = np.broadcast_to(_floats(split.rescaling.scale), shape[-1:]).reshape(1, 1, shape[-1], 1)
+    layer.set_weights([kernel, np.broadcast_to(_floats(split.rescaling.offset), shape[-1:])])
     return model
 
 
@@ -136,6 +137,10 @@ def _operations(model: keras.Model) -> list[keras.Operation]:
     if isinstance(model, keras.Sequential):
         return list(model.layers)
     return list(model.operations)
+
+
+def _floats(values: tuple[float, ...]) -> npt.NDArray[np.float32]:
+    return np.asarray(values, np.float32)
 
 
 def _plain(value: float | Sequence[float]) -> float | list[float]:

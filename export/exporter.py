@@ -1,0 +1,158 @@
+"""One Keras model in one precision -> a .tflite file with its sidecar, written whole or not at all."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from export.artifact import Calibration, ExportArtifact, Precision, TensorInfo, sidecar_path
+from export.convert import IoDtype, Progress, convert
+from export.errors import ExportError, FloatOperatorError
+from export.files import replacing, sha256_of
+from export.inspect import FileContents, inspect_bytes
+from export.keras_file import load_model
+from export.load_check import litert_loads, tflite_runtime_loads
+
+_PACKAGES = ("tensorflow", "keras", "numpy", "ai-edge-litert", "tflite-runtime")
+_MOST_PLACES_NAMED = 5
+
+
+def export_model(
+    model_path: Path,
+    target: Path,
+    precision: Precision,
+    *,
+    model_name: str,
+    family: str | None,
+    knobs: Mapping[str, Any],
+    class_names: Sequence[str],
+    dataset: str | None,
+    calibration: Calibration | None = None,
+    pixels: npt.NDArray[np.uint8] | None = None,
+    io_dtype: IoDtype = "int8",
+    model: keras.Model | None = None,
+    created_utc: str | None = None,
+    progress: Progress | None = None,
+) -> ExportArtifact:
+    """Writes `target` (.tflite) and its sidecar, and returns what the sidecar says.
+
+    `model` is what load_model(model_path) gave, where several precisions share it, or that model behind
+    add_rescaling(); `pixels` (n, height, width, channels) uint8 and `calibration` say what int8 and int16x8
+    are calibrated with; `progress` is told (done, all) of the calibration images; `created_utc` defaults
+    to now. A file that cannot be finished, or is refused, is not there afterwards; an earlier one stays.
+
+    Raises BadModelFileError, FloatOperatorError for int8 with a float operator left, and ExportError.
+    """
+    if target.suffix != ".tflite":
+        raise ExportError(
+            f"{target} ends in '{target.suffix}'. Expected a name such as {target.stem}.tflite."
+        )
+    model = load_model(model_path) if model is None else model
+    _check_class_names(class_names, model)
+    content = convert(model, precision, pixels=pixels, io_dtype=io_dtype, progress=progress)
+    contents = inspect_bytes(content, name=target.name)
+    if precision is Precision.INT8:
+        refuse_float_operators(contents, model_name)
+
+    def artifact(partial: Path) -> ExportArtifact:
+        runtime_loads, runtime_error = _try_runtimes(partial, model_name)
+        return ExportArtifact(
+            path=target.name,
+            sha256=contents.sha256,
+            size_bytes=contents.size_bytes,
+            precision=precision,
+            parent_sha256=sha256_of(model_path),
+            model_name=model_name,
+            family=family,
+            knobs=dict(knobs),
+            input=contents.inputs[0],
+            output=contents.outputs[0],
+            pixels=pixels_in_words(contents.inputs[0]),
+            class_names=tuple(class_names),
+            operators=contents.operators,
+            float_operators=contents.float_operators,
+            min_runtime_version=contents.min_runtime_version,
+            tflite_runtime_loads=runtime_loads,
+            tflite_runtime_error=runtime_error,
+            calibration=calibration if precision in (Precision.INT8, Precision.INT16X8) else None,
+            dataset=dataset,
+            versions=_versions(),
+            created_utc=created_utc or datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+    return _write(content, target, artifact)
+
+
+def refuse_float_operators(contents: FileContents, name: str) -> None:
+    """Raises FloatOperatorError, naming them, where a file is not integer throughout."""
+    if not contents.float_operators:
+        return
+    places = contents.float_operator_places
+    more = f" and {len(places) - _MOST_PLACES_NAMED} more" if len(places) > _MOST_PLACES_NAMED else ""
+    raise FloatOperatorError(
+        f"{name} is not fully integer: {', '.join(contents.float_operators)} compute in float "
+        f"({'; '.join(places[:_MOST_PLACES_NAMED])}{more}). Expected none. Replace the layers named there "
+        "(ReLU, convolutions, pooling, Dense and softmax have integer kernels), or export float16 instead."
+    )
+
+
+def pixels_in_words(stored: TensorInfo) -> str:
+    """What an app feeds into an input of ours."""
+    colours = "RGB" if stored.shape[-1] == 3 else "grey"
+    values = {"int8": "int8: pixel - 128", "uint8": "uint8: the pixel itself"}
+    return f"raw 0-255 {colours} as {values.get(stored.dtype, stored.dtype)}"
+
+
+def _check_class_names(class_names: Sequence[str], model: keras.Model) -> None:
+    num_classes = model.outputs[0].shape[-1]
+    if len(class_names) != num_classes:
+        raise ExportError(
+            f"{len(class_names)} class names, but the model tells {num_classes} classes apart. "
+            "Expected one name for each: give the data set that the model was trained on."
+        )
+
+
+def _try_runtimes(partial: Path, model_name: str) -> tuple[bool | None, str | None]:
+    """What tflite-runtime said of the file; raises ExportError where LiteRT refuses it."""
+    loads, error = litert_loads(partial)
+    if loads is False:
+        raise ExportError(
+            f"LiteRT cannot run the converted {model_name}: {error}. Nothing was written. "
+            "Replace the layer that it names, or export in another precision."
+        )
+    return tflite_runtime_loads(partial)
+
+
+def _write(content: bytes, target: Path, artifact_of: Callable[[Path], ExportArtifact]) -> ExportArtifact:
+    """Both files are written in full before either takes its name."""
+    try:
+        with replacing(sidecar_path(target)) as partial_sidecar, replacing(target) as partial:
+            partial.write_bytes(content)
+            artifact = artifact_of(partial)
+            partial_sidecar.write_text(json.dumps(asdict(artifact), indent=2) + "\n")
+    except OSError as error:
+        raise ExportError(
+            f"cannot write {target} ({error.strerror or error}). Nothing was changed there. "
+            f"Expected room for {len(content):,} bytes in a folder that you may write to."
+        ) from error
+    return artifact
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,83 @@
+"""What each layer of a Keras model gives, layers of nested models included, and which layers feed which."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A layer that is called once; `name` is 'outer/inner' for a layer of a nested model."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    feeds_on: tuple[str, ...]
+
+
+class LayerOutputs:
+    """Runs a model and gives the outputs of the layers asked for."""
+
+    def __init__(self, model: keras.Model, wanted: Collection[str], prefix: str = "") -> None:
+        """`wanted` are names of network_steps(); `prefix` stands before the names of a nested model."""
+        named = [(prefix + operation.name, operation, node) for operation, node in network_nodes(model)]
+        asked = [(name, node.output_tensors[0]) for name, _, node in named if name in wanted]
+        nested = [(f"{name}/", operation, node) for name, operation, node in named if is_graph(operation)]
+        nested = [each for each in nested if any(name.startswith(each[0]) for name in wanted)]
+        self._names = [name for name, _ in asked]
+        self._nested = [LayerOutputs(operation, wanted, start) for start, operation, _ in nested]
+        fed = [node.input_tensors[0] for _, _, node in nested]
+        self._extractor = keras.Model(model.inputs[0], [tensor for _, tensor in asked] + fed)
+
+    def __call__(self, images: Floats) -> dict[str, Floats]:
+        """Layer -> its output for images (batch, height, width, channels)."""
+        values = [np.asarray(value) for value in self._extractor(images, training=False)]
+        found = dict(zip(self._names, values, strict=False))
+        for nested, value in zip(self._nested, values[len(self._names) :], strict=True):
+            found.update(nested(value))
+        return found
+
+
+def network_steps(model: keras.Model, prefix: str = "") -> Iterator[Step]:
+    """The layers of a model that are called once, in topological order, nested models' in their place.
+
+    What a layer feeds on leaves out layers that are called several times.
+    """
+    sources: dict[int, tuple[str, ...]] = {}
+    for operation, node in network_nodes(model):
+        feeds_on = tuple(name for tensor in node.input_tensors for name in sources.get(id(tensor), ()))
+        name = prefix + operation.name
+        if is_graph(operation):
+            for step in network_steps(operation, f"{name}/"):
+                name = step.name
+                yield Step(name=name, shape=step.shape, feeds_on=step.feeds_on or feeds_on)
+        else:
+            yield Step(name=name, shape=tuple(node.output_tensors[0].shape), feeds_on=feeds_on)
+        for tensor in node.output_tensors:
+            sources[id(tensor)] = (name,)
+
+
+def network_nodes(model: keras.Model) -> list[tuple[Any, Any]]:
+    """(layer, its call) for each layer that the model's graph calls once, in topological order."""
+    graph = model._functional if isinstance(model, keras.Sequential) else model
+    nodes = [
+        (node.operation, node)
+        for depth in sorted(graph._nodes_by_depth, reverse=True)
+        for node in graph._nodes_by_depth[depth]
+        if not node.is_input and node.operation is not None
+    ]
+    calls = Counter(id(operation) for operation, _ in nodes)
+    return [(operation, node) for operation, node in nodes if calls[id(operation)] == 1]
+
+
+def is_graph(operation: Any) -> bool:  # noqa: ANN401 - Keras carries no types
+    """Whether a layer is a model of layers itself."""
+    return isinstance(operation, keras.Model) and bool(getattr(operation, "inputs", None))
