@@ -208,9 +208,9 @@ def _macs(layer: keras.Operation, inputs: list[int], outputs: list[int]) -> int 
     if isinstance(layer, (kinds.SeparableConv1D, kinds.SeparableConv2D)):
         channels = math.prod(layer.depthwise_kernel.shape[-2:])
         places = outputs[0] // layer.filters
-        return places * channels * math.prod(layer.kernel_size) + outputs[0] * channels
+        return int(places * channels * math.prod(layer.kernel_size) + outputs[0] * channels)
     if isinstance(layer, (kinds.DepthwiseConv1D, kinds.DepthwiseConv2D)):
-        return outputs[0] * math.prod(layer.kernel_size)
+        return int(outputs[0] * math.prod(layer.kernel_size))
     macs_per_value: int = math.prod(layer.kernel.shape[:-1]) if hasattr(layer, "kernel") else 0
     if isinstance(layer, (kinds.Conv1DTranspose, kinds.Conv2DTranspose, kinds.Conv3DTranspose)):
         return inputs[0] * macs_per_value
