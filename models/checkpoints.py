@@ -229,7 +229,7 @@ def _fill_from_densenet(_: keras.Model, arrays: Arrays) -> Filling:
 
 
 def _densenet_layer(torch_layer: str) -> str | None:
-    """Our name for a layer of the PyTorch DenseNet-BC, such as block1.layer.0.bn1; None for an unknown one."""
+    """Our name for a layer of the PyTorch DenseNet-BC, such as block1.layer.0.bn1, or None."""
     ends = {"conv1": "conv1", "bn1": "final_bn", "fc": "logits"}
     if torch_layer in ends:
         return ends[torch_layer]
