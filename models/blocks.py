@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import keras
 
+MOMENTUM = 0.9
+"""Of BatchNormalization's moving statistics, as in Torch; Keras's 0.99 lags behind in trainings of few steps."""
+
 
 def conv(
     x: keras.KerasTensor, filters: int, kernel: int, *, name: str, **settings: object
@@ -17,7 +20,7 @@ def batch_norm_relu(
     x: keras.KerasTensor, *, name: str, epsilon: float, max_value: float | None = None
 ) -> keras.KerasTensor:
     """BatchNormalization `<name>_bn`, then ReLU `<name>_relu`; keeps the shape."""
-    x = keras.layers.BatchNormalization(epsilon=epsilon, name=f"{name}_bn")(x)
+    x = keras.layers.BatchNormalization(momentum=MOMENTUM, epsilon=epsilon, name=f"{name}_bn")(x)
     return keras.layers.ReLU(max_value=max_value, name=f"{name}_relu")(x)
 
 

@@ -90,7 +90,7 @@ def train_new(family: str, data: str, **options: Any) -> tuple[Path, TrainRecord
 def _new(family: str, data: str | None, options: dict[str, Any]) -> tuple[Path, TrainConfig, Dataset]:
     from models.registry import resolve
 
-    resolve(family, given_knobs(options))  # a mistyped name is told before anything slow is imported
+    resolve(family, given_knobs(family, options))  # a mistyped name is told before anything slow is imported
     if data is None:
         say("no --data given: training on digits, 1,797 images of 32x32 that come with scikit-learn.")
     data = data or str(DEFAULTS["data"])
@@ -101,7 +101,7 @@ def _new(family: str, data: str | None, options: dict[str, Any]) -> tuple[Path, 
     config = _config(family, data, dataset, options)
     from pipeline.training.trainer import start_run
 
-    return start_run(config, dataset_name=dataset.spec.name, folder=runs_folder()), config, dataset
+    return start_run(config, dataset.spec, folder=runs_folder()), config, dataset
 
 
 def _config(family: str, data: str, dataset: Dataset, options: dict[str, Any]) -> TrainConfig:
@@ -109,7 +109,7 @@ def _config(family: str, data: str, dataset: Dataset, options: dict[str, Any]) -
     from models.registry import resolve
     from pipeline.training.recipes import recipe_for, weight_decay_for
 
-    knobs = given_knobs(options) | {"num_classes": len(dataset.spec.class_names)}
+    knobs = given_knobs(family, options) | {"num_classes": len(dataset.spec.class_names)}
     if "image_size" not in knobs and dataset.spec.image_size is not None:
         knobs["image_size"] = dataset.spec.image_size
     resolved = resolve(family, knobs)
@@ -135,10 +135,13 @@ def _resumed(name: str) -> tuple[Path, TrainConfig, Dataset]:
     if run_name not in runs:
         raise unknown_name("unfinished run", run_name, runs)
     from pipeline.data.registry import load
-    from pipeline.training.trainer import read_config
+    from pipeline.training.trainer import check_same_data, read_config
 
-    config = read_config(runs[run_name])
-    return runs[run_name], config, load(config.data)
+    run = runs[run_name]
+    config = read_config(run)
+    dataset = load(config.data)
+    check_same_data(run, dataset.spec)
+    return run, config, dataset
 
 
 def _train(config: TrainConfig, dataset: Dataset, run: Path) -> TrainRecord:

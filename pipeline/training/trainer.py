@@ -20,7 +20,7 @@ from export.files import replacing, sha256_of, write_json
 from models.build import build
 from models.cost import cost
 from models.registry import label
-from pipeline.data.augment import NO_AUGMENTATION
+from pipeline.data import augment
 from pipeline.errors import PipelineError
 from pipeline.runs import MODEL, RECORD
 from pipeline.training.checkpoint import (
@@ -37,14 +37,15 @@ from pipeline.training.schedule import learning_rate_at
 
 if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset
+    from pipeline.data.registry import DatasetSpec
 
 CONFIG = "config.json"
 
 
-def start_run(config: TrainConfig, *, dataset_name: str, folder: Path) -> Path:
+def start_run(config: TrainConfig, dataset: DatasetSpec, *, folder: Path) -> Path:
     """Makes the folder of a new run, with its settings, and gives back its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    stem = f"{label(config.family, config.knobs)}-{dataset_name}"
+    stem = f"{label(config.family, config.knobs)}-{dataset.name}"
     number = 1
     while True:
         run = folder / f"{stem}-{number}"
@@ -53,15 +54,24 @@ def start_run(config: TrainConfig, *, dataset_name: str, folder: Path) -> Path:
         except FileExistsError:
             number += 1
             continue
-        write_json(run / CONFIG, dataclasses.asdict(config))
+        settings = {"dataset_fingerprint": dataset.fingerprint, "config": dataclasses.asdict(config)}
+        write_json(run / CONFIG, settings)
         return run
 
 
 def read_config(run: Path) -> TrainConfig:
     """The settings that a run was started with."""
-    record = json.loads((run / CONFIG).read_text())
-    record["knobs"] = {name: tuple(v) if isinstance(v, list) else v for name, v in record["knobs"].items()}
-    return TrainConfig(**record)
+    return TrainConfig(**json.loads((run / CONFIG).read_text())["config"])
+
+
+def check_same_data(run: Path, dataset: DatasetSpec) -> None:
+    """Refuses to go on with a run whose images have changed since: its figures would mean nothing."""
+    before = json.loads((run / CONFIG).read_text())["dataset_fingerprint"]
+    if dataset.fingerprint != before:
+        raise PipelineError(
+            f"the images of {dataset.source} have changed since {run.name} was started (fingerprint "
+            f"{before[:12]}, now {dataset.fingerprint[:12]}). Put them back, or start a new training."
+        )
 
 
 def train(config: TrainConfig, dataset: Dataset, run: Path) -> TrainRecord:
@@ -113,7 +123,7 @@ def _optimizer(config: TrainConfig) -> keras.Optimizer:
 
 
 def _loss(label_smoothing: float, num_classes: int) -> Callable[[Any, Any], Any]:
-    def smoothed_cross_entropy(labels: Any, logits: Any) -> Any:  # noqa: ANN401 - tensors of any backend
+    def smoothed_cross_entropy(labels: Any, logits: Any) -> Any:  # noqa: ANN401
         targets = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), num_classes)
         return keras.losses.categorical_crossentropy(
             targets, logits, from_logits=True, label_smoothing=label_smoothing
@@ -180,9 +190,12 @@ def _run_epoch(
 ) -> EpochResult:
     started = time.monotonic()
     image_size = config.knobs["image_size"]
-    augment = dataset.augment if config.augment else NO_AUGMENTATION
     batches = dataset.training_batches(
-        image_size=image_size, batch_size=config.batch_size, augment=augment, seed=config.seed, epoch=epoch
+        image_size=image_size,
+        batch_size=config.batch_size,
+        augment=_augmentation(config, dataset),
+        seed=config.seed,
+        epoch=epoch,
     )
     each_step = _EachStep(config, progress, epoch=epoch, num_images=dataset.spec.num_train)
     fitted = scorer.fit(
@@ -199,6 +212,17 @@ def _run_epoch(
         validation_top1=100 * validation["top1"],
         images_per_second=dataset.spec.num_train / (trained - started),
         seconds=time.monotonic() - started,
+    )
+
+
+def _augmentation(config: TrainConfig, dataset: Dataset) -> augment.Augment:
+    if not config.augment:
+        return augment.NONE
+    spec = dataset.spec
+    return augment.suited(
+        augment.preset(config.family, image_size=config.knobs["image_size"]),
+        mirror_keeps_labels=spec.mirror_keeps_labels,
+        background=spec.background,
     )
 
 
