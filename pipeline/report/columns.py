@@ -22,6 +22,8 @@ class Column:
     text: Callable[[ReportRow], str]
     key: Callable[[ReportRow], Key]
     numeric: bool = True
+    descending: bool = False
+    """Whether more is better, so that sorting starts at the top."""
     explained: str = ""
     """One line for whoever does not know the word."""
 
@@ -50,18 +52,21 @@ TOP1 = Column(
     title="Top-1",
     text=lambda row: figures.percent_text(row.tflite_top1),
     key=lambda row: row.tflite_top1,
+    descending=True,
     explained="Of the exported file itself, on the test split",
 )
 CHANGE = Column(
     title="Change",
     text=lambda row: figures.points_text(row.drop_points),
     key=lambda row: None if row.drop_points is None else -row.drop_points,
+    descending=True,
     explained="Top-1 of the file less that of the Keras model, percentage points",
 )
 AGREEMENT = Column(
     title="Agree",
     text=lambda row: figures.percent_text(row.agreement),
     key=lambda row: row.agreement,
+    descending=True,
     explained="Images on which the file and the Keras model give the same label",
 )
 MEDIAN = Column(
@@ -89,7 +94,7 @@ INIT = Column(
     explained="From reading the file to allocated tensors",
 )
 MEMORY = Column(
-    title="Peak memory",
+    title="Memory",
     text=lambda row: figures.size_text(row.peak_memory_bytes),
     key=lambda row: row.peak_memory_bytes,
     explained="Growth of the process's peak resident memory",

@@ -31,9 +31,9 @@ def threads_text(row: ReportRow) -> str | None:
 
 
 def dataset_text(row: ReportRow) -> str | None:
-    """'digits, 360 test images', for a verified row; the data set's name for one that is not."""
+    """'digits, 360 test images': what the accuracy was measured on."""
     if row.num_samples is None:
-        return row.dataset
+        return None
     return f"{row.dataset}, {row.num_samples:,} {row.split} images"
 
 
@@ -65,7 +65,8 @@ def differing(rows: Sequence[ReportRow]) -> list[str]:
 def invalid_notes(rows: Sequence[ReportRow]) -> list[str]:
     """One line for each measurement that does not count: which, and why."""
     return [
-        f"{row.model_name} {row.precision or ''}, {threads_text(row)}: {'; '.join(row.reasons)}"
+        f"{row.model_name}{f' {row.precision}' if row.precision else ''}, {threads_text(row)}: "
+        f"{'; '.join(row.reasons) or 'no reason given'}"
         for row in rows
         if row.valid is False
     ]

@@ -3,58 +3,133 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from string import ascii_uppercase
+from typing import Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.report.columns import MEDIAN, SHORT, TOP1, Column, condition_columns
-from pipeline.report.conditions import LEGEND, STAR, invalid_notes, shared_conditions
+from pipeline.report.columns import CHANGE, MEDIAN, MEMORY, MODEL, SHORT, SPREAD, Column
+from pipeline.report.conditions import (
+    CONDITIONS,
+    LEGEND,
+    STAR,
+    dataset_text,
+    differing,
+    invalid_notes,
+    shared_conditions,
+)
 from pipeline.report.figures import NOT_MEASURED
 from pipeline.report.terminal import rendered
 from pipeline.store.row import ReportRow
 
+SETTING = ("Machine", "Runtime", "Threads")
+DASH = "–"
+SPARE = (MEMORY, SPREAD, CHANGE)
+"""What goes first when the terminal is narrow."""
+ROOM_FOR_NAMES = 36
+GAP = 2
+
 
 def terminal_table(rows: Sequence[ReportRow], *, width: int, colour: bool) -> str:
-    """The table, the conditions that all rows share, and why a measurement does not count."""
-    columns = (*SHORT, *condition_columns(rows))
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    """The table, the conditions of its figures, and why a measurement does not count."""
+    columns = _fitting([*SHORT, *_keyed_columns(rows)], rows, width=width)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("", width=1)
     for column in columns:
-        table.add_column(
-            column.title,
-            justify="right" if column.numeric else "left",
-            overflow="fold",
-            no_wrap=column.numeric,
-        )
+        justify: Literal["right", "left"] = "right" if column.numeric else "left"
+        table.add_column(column.title, justify=justify, overflow="fold", no_wrap=column is not MODEL)
     for row in rows:
-        style = "bold" if row.pareto else ""
-        cells = [Text(_cell(column, row), style=_cell_style(column, row)) for column in columns]
-        table.add_row(Text(STAR if row.pareto else "", style="green"), *cells, style=style)
+        cells = (_cell(column, row) for column in columns)
+        table.add_row(STAR if row.pareto else "", *cells, style="bold" if row.pareto else "")
     return rendered(Group(table, *_notes(rows)), width=width, colour=colour)
 
 
-def _cell(column: Column, row: ReportRow) -> str:
-    """The column's words; in the side columns a dash says "not measured" in less room."""
-    text = column.text(row)
-    return "–" if text == NOT_MEASURED and column not in (TOP1, MEDIAN) else text
+def _fitting(columns: list[Column], rows: Sequence[ReportRow], *, width: int) -> list[Column]:
+    """The columns without those that leave a model's name too little room."""
+    names = min(max(len(row.model_name) for row in rows), ROOM_FOR_NAMES)
+
+    def needed() -> int:
+        others = [column for column in columns if column is not MODEL]
+        cells = [max(len(column.title), *(len(_cell(column, row)) for row in rows)) for column in others]
+        return 1 + names + sum(cells) + GAP * (len(columns) + 1)
+
+    for spare in SPARE:
+        if needed() <= width:
+            break
+        columns = [column for column in columns if column is not spare]
+    return columns
 
 
-def _cell_style(column: Column, row: ReportRow) -> str:
+def _cell(column: Column, row: ReportRow) -> Text:
     text = column.text(row)
     if text == NOT_MEASURED:
-        return "dim"
-    return "red" if column is MEDIAN and row.valid is False else ""
+        return Text(DASH, style="dim")
+    return Text(text, style="red" if column is MEDIAN and row.valid is False else "")
+
+
+def _keyed_columns(rows: Sequence[ReportRow]) -> list[Column]:
+    """Narrow columns for the conditions that differ: a letter each, explained below the table."""
+    different = differing(rows)
+    columns = []
+    if different and set(different) & {"Machine", "Runtime"}:
+        columns.append(_keyed("On", _settings(rows), _setting))
+    elif "Threads" in different:
+        columns.append(
+            Column(
+                title="Threads",
+                text=lambda row: str(row.num_threads or DASH),
+                key=lambda row: row.num_threads,
+            )
+        )
+    if "Data set" in different:
+        columns.append(_keyed("Data", _datasets(rows), dataset_text))
+    return columns
+
+
+def _keyed(title: str, keys: dict[str, str], read: object) -> Column:
+    assert callable(read)
+    return Column(title=title, text=lambda row: keys.get(read(row) or "", DASH), key=read, numeric=False)
+
+
+def _setting(row: ReportRow) -> str | None:
+    """'Xeon 8481C; litert 2.3.0, cpu; 1 thread'."""
+    texts = [CONDITIONS[name](row) for name in SETTING]
+    return None if row.machine is None else "; ".join(text for text in texts if text)
+
+
+def _settings(rows: Sequence[ReportRow]) -> dict[str, str]:
+    found = dict.fromkeys(text for row in rows if (text := _setting(row)))
+    return {text: _letter(place) for place, text in enumerate(found)}
+
+
+def _datasets(rows: Sequence[ReportRow]) -> dict[str, str]:
+    found = dict.fromkeys(text for row in rows if (text := dataset_text(row)))
+    return {text: str(place + 1) for place, text in enumerate(found)}
+
+
+def _letter(place: int) -> str:
+    """A ... Z, AA ... AZ, and on."""
+    letter = ascii_uppercase[place % 26]
+    return letter if place < 26 else _letter(place // 26 - 1) + letter
 
 
 def _notes(rows: Sequence[ReportRow]) -> list[RenderableType]:
-    notes = [
-        Text(f"{name}: {texts[0]}", style="dim")
+    different = differing(rows)
+    lines = [
+        f"{name}: {texts[0]}"
         for name, texts in shared_conditions(rows).items()
-        if len(texts) == 1
+        if len(texts) == 1 and not (name in SETTING and set(different) & {"Machine", "Runtime"})
     ]
+    if set(different) & {"Machine", "Runtime"}:
+        lines.extend(f"On {letter}: {text}" for text, letter in _settings(rows).items())
+    if "Data set" in different:
+        lines.extend(f"Data {number}: {text}" for text, number in _datasets(rows).items())
     if any(row.pareto for row in rows):
-        notes.append(Text(LEGEND, style="dim"))
-    notes.extend(Text(f"not valid: {text}", style="red") for text in invalid_notes(rows))
-    return list(notes)
+        lines.append(LEGEND)
+    if any(NOT_MEASURED in (column.text(row) for column in SHORT) for row in rows):
+        lines.append(f"{DASH} {NOT_MEASURED}")
+    notes: list[RenderableType] = [Text(line, style="dim") for line in lines]
+    return [*notes, *(Text(f"not valid: {text}", style="red") for text in invalid_notes(rows))]

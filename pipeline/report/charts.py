@@ -1,0 +1,185 @@
+"""The three scatter charts as Vega-Lite: two figures as axes, the third as colour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+
+from pipeline.report import figures
+from pipeline.report.conditions import dataset_text, machine_text, runtime_text, threads_text
+from pipeline.store.row import ReportRow, is_drawn, row_as_json
+
+DATA = "rows"
+"""The name of the charts' data set, which the page fills and filters."""
+LOG_RATIO = 12.0
+"""From this ratio of the largest to the smallest figure on, an axis is logarithmic."""
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+NO_COLOUR = "#8a8f98"
+TOOLTIPS = {
+    "model_name": "Model",
+    "precision": "Precision",
+    "size_text": "Size",
+    "top1_text": "Top-1",
+    "change_text": "Change from Keras",
+    "agreement_text": "Agreement",
+    "median_text": "Median",
+    "spread_text": "p5–p95",
+    "first_text": "First run",
+    "memory_text": "Peak memory",
+    "conditions_text": "Measured on",
+    "dataset_text": "Data set",
+    "short_sha256": "sha256",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A figure that can be an axis or the colour."""
+
+    field: str
+    title: str
+    short: str
+    may_be_log: bool = True
+
+
+SIZE = Measure(field="size_mb", title="Size of the .tflite file (MB)", short="Size (MB)")
+LATENCY = Measure(field="median_ms", title="Median latency of one image (ms)", short="Median (ms)")
+ACCURACY = Measure(
+    field="tflite_top1", title="Top-1 of the exported file (%)", short="Top-1 (%)", may_be_log=False
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """One way to look at size, latency and accuracy."""
+
+    name: str
+    x: Measure
+    y: Measure
+    colour: Measure
+
+    @property
+    def title(self) -> str:
+        """'Size against latency, accuracy as colour'."""
+        words = {SIZE.field: "size", LATENCY.field: "latency", ACCURACY.field: "accuracy"}
+        x, y, colour = (words[measure.field] for measure in (self.x, self.y, self.colour))
+        return f"{x.capitalize()} against {y}, {colour} as colour"
+
+
+VIEWS = (
+    View(name="size-latency", x=SIZE, y=LATENCY, colour=ACCURACY),
+    View(name="size-accuracy", x=SIZE, y=ACCURACY, colour=LATENCY),
+    View(name="latency-accuracy", x=LATENCY, y=ACCURACY, colour=SIZE),
+)
+
+
+def chart_record(index: int, row: ReportRow) -> dict[str, Any]:
+    """The row as the charts and the page's filters take it: its fields, and its figures in words."""
+    return {
+        **row_as_json(row),
+        "row": index,
+        "drawn": is_drawn(row),
+        "family": row.family or "other",
+        "precision": row.precision or "unknown",
+        "size_mb": None if row.size_bytes is None else row.size_bytes / 1e6,
+        "size_text": figures.size_text(row.size_bytes),
+        "top1_text": figures.percent_text(row.tflite_top1),
+        "change_text": _change(row),
+        "agreement_text": figures.percent_text(row.agreement),
+        "median_text": figures.ms_text(row.median_ms),
+        "spread_text": figures.range_text(row.p5_ms, row.p95_ms),
+        "first_text": figures.ms_text(row.first_ms),
+        "memory_text": figures.size_text(row.peak_memory_bytes),
+        "machine_text": machine_text(row) or figures.NOT_MEASURED,
+        "runtime_text": runtime_text(row) or figures.NOT_MEASURED,
+        "threads_text": threads_text(row) or figures.NOT_MEASURED,
+        "dataset_text": dataset_text(row) or figures.NOT_MEASURED,
+        "conditions_text": ", ".join(
+            text for text in (machine_text(row), runtime_text(row), threads_text(row)) if text
+        ),
+        "short_sha256": row.sha256[:12],
+    }
+
+
+def chart_spec(
+    view: View, records: Sequence[dict[str, Any]], *, height: int, family_legend: bool
+) -> dict[str, Any]:
+    """The view's Vega-Lite specification, as wide as its place; its data is the named set `rows`.
+
+    Rows that cannot be placed (no valid latency, no size, no accuracy on an axis) are left out. The
+    parameter `highlight` is the `row` of a point to show larger.
+    """
+    drawn = [record for record in records if record["drawn"]]
+    place = {"x": _axis(alt.X, view.x, drawn), "y": _axis(alt.Y, view.y, drawn)}
+    base = alt.Chart(alt.NamedData(name=DATA)).transform_filter(
+        f"datum.drawn && isValid(datum.{view.x.field}) && isValid(datum.{view.y.field})"
+    )
+    rings = (
+        base.transform_filter("datum.pareto")
+        .mark_point(style="pareto", shape="circle", filled=False, size=330)
+        .properties(name="pareto")
+    )
+    points = (
+        base.mark_point(style="points", filled=True)
+        .encode(
+            color=_colour(view.colour, drawn),
+            shape=_shape(records, legend=family_legend),
+            size=alt.SizeValue({"expr": "datum.row === highlight ? 420 : 120"}),
+            tooltip=[alt.Tooltip(f"{field}:N", title=title) for field, title in TOOLTIPS.items()],
+        )
+        .properties(name="points")
+    )
+    chart = alt.layer(rings, points).encode(**place).add_params(alt.param(name="highlight", value=-1))
+    spec: dict[str, Any] = chart.properties(width="container", height=height).to_dict()
+    spec.pop("config", None)
+    return spec
+
+
+def is_log(measure: Measure, records: Sequence[dict[str, Any]]) -> bool:
+    """Whether the figure's range asks for a logarithmic scale."""
+    values = [value for record in records if (value := record[measure.field])]
+    return measure.may_be_log and bool(values) and max(values) / min(values) >= LOG_RATIO
+
+
+def _change(row: ReportRow) -> str:
+    text = figures.points_text(row.drop_points)
+    return text if row.drop_points is None else f"{text} points"
+
+
+def _axis(channel: Any, measure: Measure, records: Sequence[dict[str, Any]]) -> Any:  # noqa: ANN401 - altair's
+    logarithmic = is_log(measure, records)
+    linear = {} if logarithmic else {"zero": False}
+    scale = alt.Scale(type="log" if logarithmic else "linear", nice=False, padding=26, **linear)
+    axis = alt.Axis(format="~r" if logarithmic else "~g", tickCount=6)
+    return channel(f"{measure.field}:Q", title=measure.title, scale=scale, axis=axis)
+
+
+def _colour(measure: Measure, records: Sequence[dict[str, Any]]) -> Any:  # noqa: ANN401 - altair's
+    """The third figure as colour; its range is fixed, so that a filter changes no colour.
+
+    Grey is not measured.
+    """
+    values = [value for record in records if (value := record[measure.field]) is not None]
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    if low == high:
+        low, high = (low * 0.9, high * 1.1) if low else (0.0, 1.0)
+    kind = "log" if is_log(measure, records) else "linear"
+    scale = alt.Scale(type=kind, domain=[low, high], nice=False)
+    legend = alt.Legend(title=measure.short, format="~r" if kind == "log" else "~g", tickCount=4)
+    colour = alt.Color(f"{measure.field}:Q", scale=scale, legend=legend)
+    return alt.condition(f"isValid(datum.{measure.field})", colour, alt.value(NO_COLOUR))
+
+
+def family_shapes(records: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """The mark of each family, in order of their names."""
+    families = sorted({record["family"] for record in records})
+    return {family: SHAPES[place % len(SHAPES)] for place, family in enumerate(families)}
+
+
+def _shape(records: Sequence[dict[str, Any]], *, legend: bool) -> Any:  # noqa: ANN401 - altair's
+    shapes = family_shapes(records)
+    scale = alt.Scale(domain=list(shapes), range=list(shapes.values()))
+    return alt.Shape("family:N", scale=scale, legend=alt.Legend(title="Family") if legend else None)

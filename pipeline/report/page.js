@@ -1,0 +1,128 @@
+"use strict";
+/* The page's behaviour: one filtered set of rows feeds three charts and the table. */
+(function () {
+  const report = JSON.parse(document.getElementById("report-data").textContent);
+  const form = document.getElementById("filters");
+  const body = document.querySelector("#rows tbody");
+  const lines = new Map([...body.rows].map((line) => [Number(line.dataset.row), line]));
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const views = {};
+
+  function chosen(group) {
+    return new Set([...form.querySelectorAll(`input[name="${group}"]:checked`)].map((box) => box.value));
+  }
+
+  function visible() {
+    const groups = report.groups.map((group) => [group, chosen(group)]);
+    const best = form.elements["best"].checked;
+    return report.rows.filter(
+      (row) => groups.every(([group, values]) => values.has(row[group])) && (!best || row.pareto)
+    );
+  }
+
+  function plural(number, noun) {
+    return `${number} ${noun}${number === 1 ? "" : "s"}`;
+  }
+
+  function left_out(rows, spec) {
+    const lacks = (row, field) => row[field] === null;
+    const invalid = rows.filter((row) => row.valid === false).length;
+    const unmeasured = rows.filter((row) => row.valid === null).length;
+    const others = rows.filter((row) => row.valid && spec.fields.some((field) => lacks(row, field))).length;
+    const parts = [];
+    if (unmeasured) parts.push(`${unmeasured} not measured`);
+    if (invalid) parts.push(`${invalid} not valid`);
+    if (others) parts.push(`${others} without ${spec.fields.includes("tflite_top1") ? "accuracy" : "size"}`);
+    return { count: invalid + unmeasured + others, parts };
+  }
+
+  function caption(rows, spec) {
+    const out = left_out(rows, spec);
+    const shown = plural(rows.length - out.count, "point");
+    return out.count ? `${shown}; not drawn: ${out.parts.join(", ")}` : shown;
+  }
+
+  function apply() {
+    const rows = visible();
+    const shown = new Set(rows.map((row) => row.row));
+    for (const [index, line] of lines) line.hidden = !shown.has(index);
+    document.getElementById("count").textContent = `${rows.length} of ${plural(report.rows.length, "row")}`;
+    form.querySelector(".reset").hidden = rows.length === report.rows.length;
+    document.getElementById("empty").hidden = rows.length > 0;
+    for (const spec of report.charts) {
+      document.getElementById(`note-${spec.name}`).textContent = caption(rows, spec);
+    }
+    return Promise.all(
+      Object.values(views).map((view) =>
+        view.change("rows", vega.changeset().remove(vega.truthy).insert(copies(rows))).runAsync()
+      )
+    );
+  }
+
+  function copies(rows) {
+    return rows.map((row) => ({ ...row }));
+  }
+
+  function point_at(index) {
+    for (const [row, line] of lines) line.classList.toggle("pointed", row === index);
+    for (const view of Object.values(views)) view.signal("highlight", index).runAsync();
+  }
+
+  async function draw() {
+    const config = dark.matches ? report.config.dark : report.config.light;
+    for (const spec of report.charts) {
+      if (views[spec.name]) views[spec.name].finalize();
+      const place = document.getElementById(`chart-${spec.name}`);
+      const full = { ...spec.vega_lite, config, datasets: { rows: copies(visible()) } };
+      const options = {
+        renderer: "svg",
+        downloadFileName: `report-${spec.name}`,
+        actions: { export: true, source: false, compiled: false, editor: false },
+      };
+      const result = await vegaEmbed(place, full, options);
+      views[spec.name] = result.view;
+      result.view.addEventListener("mouseover", (event, item) => {
+        if (item && item.datum && item.datum.row !== undefined) point_at(item.datum.row);
+      });
+      result.view.addEventListener("mouseout", (event, item) => {
+        if (item && item.datum && item.datum.row !== undefined) point_at(-1);
+      });
+    }
+  }
+
+  function compare(one, other) {
+    return typeof one === "number" && typeof other === "number" ? one - other : String(one).localeCompare(String(other));
+  }
+
+  function sort(header, column) {
+    const now = header.getAttribute("aria-sort");
+    const first = header.dataset.first;
+    const order = now === null ? first : now === "ascending" ? "descending" : "ascending";
+    for (const other of header.parentElement.cells) other.removeAttribute("aria-sort");
+    header.setAttribute("aria-sort", order);
+    const sign = order === "ascending" ? 1 : -1;
+    const key = (line) => report.rows[Number(line.dataset.row)].keys[column];
+    const sorted = [...lines.values()].sort((a, b) => {
+      const [one, other] = [key(a), key(b)];
+      if (one === null || other === null) return (one === null) - (other === null);
+      return sign * compare(one, other);
+    });
+    body.append(...sorted);
+  }
+
+  form.addEventListener("change", apply);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("reset", () => setTimeout(apply));
+  body.addEventListener("mouseover", (event) => {
+    const line = event.target.closest("tr");
+    if (line) point_at(Number(line.dataset.row));
+  });
+  body.addEventListener("mouseleave", () => point_at(-1));
+  document.querySelectorAll("#rows thead th").forEach((header, column) => {
+    header.querySelector("button").addEventListener("click", () => sort(header, column));
+  });
+  dark.addEventListener("change", draw);
+
+  apply();
+  window.report = { views, ready: draw() };
+})();

@@ -1,0 +1,205 @@
+"""The report as one HTML file that works offline: three charts and a table behind one set of filters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from html import escape
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any
+
+import vl_convert
+
+from pipeline.report.charts import VIEWS, View, chart_record, chart_spec, family_shapes
+from pipeline.report.columns import ALL, TRACE, Column, condition_columns
+from pipeline.report.conditions import LEGEND, shared_conditions
+from pipeline.report.figures import utc_text
+from pipeline.report.page_table import table_html
+from pipeline.report.theme import vega_config
+from pipeline.store.row import ReportRow
+
+TITLE = "Size, latency and accuracy"
+HEIGHTS = {"size-latency": 420}
+SMALL_HEIGHT = 300
+FILTERS = {
+    "family": "Family",
+    "precision": "Precision",
+    "dataset_text": "Data set",
+    "machine_text": "Machine",
+    "runtime_text": "Runtime",
+    "threads_text": "Threads",
+}
+ALWAYS_SHOWN = ("family", "precision")
+GLYPHS = {
+    "circle": "●",
+    "square": "■",
+    "triangle-up": "▲",
+    "diamond": "◆",
+    "cross": "✚",
+    "triangle-down": "▼",
+}
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
+    "img-src data: blob:"
+)
+"""The browser itself refuses every request; Vega compiles its expressions, hence unsafe-eval."""
+GLOBALS = "window.vegaEmbed = vegaEmbed; window.vega = vega;"
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<div class="page">
+{content}
+</div>
+<script type="application/json" id="report-data">{data}</script>
+<script>{vega}</script>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def page_text(rows: Sequence[ReportRow], *, written_utc: str | None = None) -> str:
+    """The whole page. Vega-Lite stands inline; every word of a user's is escaped."""
+    written_utc = written_utc or datetime.now(UTC).isoformat(timespec="seconds")
+    columns = (*ALL, *condition_columns(rows), *TRACE)
+    records = [chart_record(index, row) for index, row in enumerate(rows)]
+    content = "\n".join(
+        (
+            f"<h1>{TITLE}</h1>",
+            f'<p class="lede">{escape(_lede(rows))}</p>',
+            _conditions(rows),
+            _filters(records),
+            f'<div class="charts">{"".join(_figure(view) for view in VIEWS)}</div>',
+            _sheet(rows, columns),
+            _footer(written_utc),
+        )
+    )
+    return PAGE.format(
+        policy=POLICY,
+        title=TITLE,
+        style=_resource("page.css"),
+        content=content,
+        data=_data(rows, records, columns),
+        vega=vl_convert.javascript_bundle(snippet=GLOBALS),
+        script=_resource("page.js"),
+    )
+
+
+def json_for_script(content: Any) -> str:  # noqa: ANN401 - whatever JSON takes
+    """JSON that can stand in a <script> element: no text of a user's can end it."""
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _data(rows: Sequence[ReportRow], records: list[dict[str, Any]], columns: Sequence[Column]) -> str:
+    keyed = [
+        {**record, "keys": [column.key(row) for column in columns]}
+        for record, row in zip(records, rows, strict=True)
+    ]
+    charts = [
+        {
+            "name": view.name,
+            "fields": [view.x.field, view.y.field],
+            "vega_lite": chart_spec(
+                view, records, height=HEIGHTS.get(view.name, SMALL_HEIGHT), family_legend=False
+            ),
+        }
+        for view in VIEWS
+    ]
+    config = {"light": vega_config(dark=False), "dark": vega_config(dark=True)}
+    return json_for_script({"rows": keyed, "charts": charts, "config": config, "groups": _groups(records)})
+
+
+def _lede(rows: Sequence[ReportRow]) -> str:
+    num_files, num_models = len({row.sha256 for row in rows}), len({row.model_name for row in rows})
+    best = sum(row.pareto for row in rows)
+    text = f"{_counted(num_files, 'exported file')} of {_counted(num_models, 'model')}."
+    if best:
+        text += f" Ringed and starred, {best}: no comparable file is as small, as fast and as accurate."
+    return text
+
+
+def _conditions(rows: Sequence[ReportRow]) -> str:
+    entries = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape('; '.join(texts) or 'not measured')}</dd></div>"
+        for name, texts in shared_conditions(rows).items()
+    )
+    return f'<dl class="conditions">{entries}</dl>'
+
+
+def _groups(records: Sequence[dict[str, Any]]) -> list[str]:
+    """The fields to filter by: family and precision always, a condition where it has several values."""
+    return [
+        field for field in FILTERS if field in ALWAYS_SHOWN or len({record[field] for record in records}) > 1
+    ]
+
+
+def _filters(records: Sequence[dict[str, Any]]) -> str:
+    shapes = family_shapes(records)
+    fieldsets = []
+    for field in _groups(records):
+        values = sorted({record[field] for record in records})
+        chips = "".join(
+            _chip(field, value, glyph=GLYPHS[shapes[value]] if field == "family" else "") for value in values
+        )
+        fieldsets.append(
+            f'<fieldset><legend>{FILTERS[field]}</legend><div class="chips">{chips}</div></fieldset>'
+        )
+    best = '<label class="chip"><input type="checkbox" name="best"><span>★ best only</span></label>'
+    tail = (
+        '<div class="tail"><span id="count" aria-live="polite"></span>'
+        '<button type="reset" class="reset" hidden>Show all</button></div>'
+    )
+    show = f'<fieldset><legend>Show</legend><div class="chips">{best}</div></fieldset>'
+    return f'<form id="filters" class="filters" autocomplete="off">{"".join(fieldsets)}{show}{tail}</form>'
+
+
+def _chip(field: str, value: str, *, glyph: str) -> str:
+    mark = f'<i aria-hidden="true">{glyph}</i>' if glyph else ""
+    box = f'<input type="checkbox" name="{field}" value="{escape(value)}" checked>'
+    return f'<label class="chip">{box}<span>{mark}{escape(value)}</span></label>'
+
+
+def _figure(view: View) -> str:
+    return (
+        f'<figure><figcaption><h2>{escape(view.title)}</h2><p id="note-{view.name}"></p></figcaption>'
+        f'<div class="chart" id="chart-{view.name}"></div></figure>'
+    )
+
+
+def _sheet(rows: Sequence[ReportRow], columns: Sequence[Column]) -> str:
+    return (
+        '<section class="sheet"><header><h2>Every file</h2><p>Click a heading to sort</p></header>'
+        '<div class="table-wrap" tabindex="0" role="region" aria-label="Every file">'
+        f"{table_html(rows, columns)}"
+        '<p class="nothing" id="empty" hidden>No file passes these filters.</p></div></section>'
+    )
+
+
+def _footer(written_utc: str) -> str:
+    notes = (
+        f"{LEGEND}. Files compete with the same data set, machine, runtime, delegate and threads only.",
+        "A measurement that is not valid is shown with its reasons, is not drawn and takes no part.",
+        "Top-1 is the exported file's own. A grey point has a latency but no accuracy yet.",
+        f"Written {utc_text(written_utc)} by keras-mobile-pipeline {version('keras-mobile-pipeline')}.",
+    )
+    return f"<footer>{''.join(f'<p>{escape(note)}</p>' for note in notes)}</footer>"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _resource(name: str) -> str:
+    return files("pipeline.report").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,60 @@
+"""The page's table. Standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from pipeline.report.columns import FIRST, INIT, MEDIAN, MEMORY, MODEL, SHA256, SPREAD, Column
+from pipeline.report.conditions import LEGEND
+from pipeline.report.figures import NOT_MEASURED
+from pipeline.store.row import ReportRow
+
+NO_STAR = '<span class="star"></span>'
+TIMINGS = (SPREAD, FIRST, INIT, MEMORY)
+
+
+def table_html(rows: Sequence[ReportRow], columns: Sequence[Column]) -> str:
+    """A table with a line a row, complete without JavaScript; `data-row` is the row's place in `rows`."""
+    headers = "".join(_header(column) for column in columns)
+    body = "".join(_line(index, row, columns) for index, row in enumerate(rows))
+    return f'<table id="rows"><thead><tr>{headers}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _header(column: Column) -> str:
+    kind = ' class="number"' if column.numeric else ""
+    title = f' title="{escape(column.explained)}"' if column.explained else ""
+    first = "descending" if column.descending else "ascending"
+    button = f'<button type="button"{title}>{escape(column.title)}</button>'
+    return f'<th scope="col"{kind} data-first="{first}">{button}</th>'
+
+
+def _line(index: int, row: ReportRow, columns: Sequence[Column]) -> str:
+    kinds = [name for name, holds in (("best", row.pareto), ("invalid", row.valid is False)) if holds]
+    cells = "".join(_cell(column, row) for column in columns)
+    return f'<tr data-row="{index}" class="{" ".join(kinds)}">{cells}</tr>'
+
+
+def _cell(column: Column, row: ReportRow) -> str:
+    if column is MODEL:
+        star = f'<span class="star" title="{escape(LEGEND)}">★</span>' if row.pareto else NO_STAR
+        return f'<th scope="row" title="{escape(row.path or "")}">{star}{escape(row.model_name)}</th>'
+    kinds = [
+        name
+        for name, holds in (
+            ("number", column.numeric),
+            ("timing", column in TIMINGS),
+            ("mono", column is SHA256),
+        )
+        if holds
+    ]
+    title = f' title="{row.sha256}"' if column is SHA256 else ""
+    return f'<td class="{" ".join(kinds)}"{title}>{_content(column, row)}</td>'
+
+
+def _content(column: Column, row: ReportRow) -> str:
+    if column is MEDIAN and row.valid is False:
+        reasons = escape("; ".join(row.reasons) or "no reason given")
+        return f'<span class="bad">not valid</span><span class="reason">{reasons}</span>'
+    text = column.text(row)
+    return f'<span class="none">{text}</span>' if text == NOT_MEASURED else escape(text)

@@ -1,0 +1,50 @@
+"""The size and latency chart as a still picture, for a document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import vl_convert
+
+from pipeline.report.charts import DATA, VIEWS, chart_record, chart_spec
+from pipeline.report.conditions import LEGEND, shared_conditions
+from pipeline.report.theme import vega_config
+from pipeline.store.row import ReportRow
+
+WIDTH, HEIGHT = 760, 440
+FONTS = "Liberation Sans, Arial, sans-serif"
+"""vl-convert brings Liberation Sans along, so that a picture is the same on every machine."""
+
+
+def png_bytes(rows: Sequence[ReportRow]) -> bytes:
+    """The chart at two pixels a point."""
+    return bytes(vl_convert.vegalite_to_png(_spec(rows), scale=2))
+
+
+def svg_text(rows: Sequence[ReportRow]) -> str:
+    """The chart as SVG."""
+    return str(vl_convert.vegalite_to_svg(_spec(rows)))
+
+
+def _spec(rows: Sequence[ReportRow]) -> dict[str, Any]:
+    records = [chart_record(index, row) for index, row in enumerate(rows)]
+    spec = chart_spec(VIEWS[0], records, height=HEIGHT, family_legend=True)
+    conditions = [
+        "; ".join(texts) for name, texts in shared_conditions(rows).items() if texts and name != "Measured"
+    ]
+    return {
+        **spec,
+        "width": WIDTH,
+        "datasets": {DATA: records},
+        "title": {
+            "text": VIEWS[0].title,
+            "subtitle": [" · ".join(conditions), LEGEND.replace("★", "Ringed:")],
+            "anchor": "start",
+            "fontSize": 16,
+            "subtitleFontSize": 12,
+            "subtitlePadding": 6,
+            "offset": 14,
+        },
+        "config": {**vega_config(dark=False, fonts=FONTS), "background": "#ffffff", "padding": 16},
+    }
