@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     Pixels = npt.NDArray[np.uint8]
 
-FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "ICO")
+Image.init()
+
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "ICO")
 """What is opened; not formats that start a program (EPS) or whose header says too little (TGA)."""
 MAX_PIXELS = 89_478_485
 """Pillow's own limit, a quarter of a gibibyte as RGB: a larger image counts as a decompression bomb."""

@@ -159,7 +159,11 @@ def _not_there(given: str, path: Path) -> UsageError:
 def _neighbours(folder: Path, name: str) -> list[str]:
     """The folder's entries that could be data sets and are called nearly `name`, nearest first."""
     try:
-        entries = [entry.name for entry in folder.iterdir() if entry.is_dir() or entry.suffix == ".npz"]
+        entries = [
+            entry.name
+            for entry in folder.iterdir()
+            if not entry.name.startswith(".") and (entry.is_dir() or entry.suffix == ".npz")
+        ]
     except OSError:
         return []
     return difflib.get_close_matches(name, entries, n=3, cutoff=0.6)

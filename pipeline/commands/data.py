@@ -1,0 +1,146 @@
+"""`pipeline data`: what a data set holds, and what was left out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.commands.output import json_option, print_records, print_table, say, table
+from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.data.dataset import Dataset
+    from pipeline.data.registry import DatasetSpec
+
+DEFAULT_SHEET_SIZE = 96
+"""The side on a contact sheet where neither the data set nor the user says one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownName:
+    """A data set that can be given by name."""
+
+    name: str
+    help: str
+
+
+@click.command(name="data", short_help="Show a data set: classes, splits, and the files that were left out.")
+@click.argument("name", metavar="[NAME|FOLDER]", required=False)
+@click.option(
+    "--sheet",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Draw augmented training images of each class to this .png or .jpg.",
+)
+@click.option(
+    "--image-size",
+    type=click.IntRange(min=8),
+    metavar="PIXELS",
+    help=f"The side of the sheet's images.  [default: the data set's own, or {DEFAULT_SHEET_SIZE}]",
+)
+@json_option
+def command(name: str | None, *, sheet: Path | None, image_size: int | None, as_json: bool) -> None:
+    """Show a data set: classes, splits, and the files that were left out.
+
+    Without an argument, the data sets that have a name.
+
+    \b
+    pipeline data                       the names
+    pipeline data photos/               a folder of class/image files
+    pipeline data photos/ --sheet seen.png
+    """
+    if name is None:
+        if sheet:
+            raise UsageError("--sheet needs a data set: pipeline data NAME|FOLDER --sheet FILE.")
+        _list_known(as_json=as_json)
+        return
+    if sheet:
+        _check_sheet(sheet)
+    from pipeline.data.progress import shown
+    from pipeline.data.registry import load
+
+    with shown() as progress:
+        dataset = load(name, progress=progress)
+    if as_json:
+        print_records([dataset.spec])
+    else:
+        _print_spec(dataset.spec)
+    if sheet:
+        _draw(dataset, sheet, image_size or dataset.spec.image_size or DEFAULT_SHEET_SIZE)
+    elif not as_json:
+        say(f"Next: pipeline train mobilenet --data {name}")
+
+
+def _list_known(*, as_json: bool) -> None:
+    from pipeline.data.registry import DATASETS
+
+    known = [KnownName(name=name, help=row.help) for name, row in DATASETS.items()]
+    if as_json:
+        print_records(known)
+        return
+    rows = table("name", "what")
+    for entry in known:
+        rows.add_row(entry.name, entry.help)
+    print_table(rows)
+    say("Or a folder of class/image files, a .npz file, or a cifar-10-batches-py folder, by its path.")
+
+
+def _print_spec(spec: DatasetSpec) -> None:
+    from rich.markup import escape
+
+    size = f"{spec.image_size} x {spec.image_size}" if spec.image_size else "mixed"
+    facts = table("", spec.name)
+    facts.add_row("source", escape(spec.source))
+    facts.add_row("image size", size)
+    facts.add_row("licence", spec.licence)
+    facts.add_row("fingerprint", spec.fingerprint)
+    facts.add_row(
+        "mirrored in training", "yes" if spec.mirror_keeps_labels else "no: it would change the labels"
+    )
+    if spec.converted:
+        facts.add_row("converted", ", ".join(f"{count} {kind}" for kind, count in spec.converted.items()))
+    for note in spec.notes:
+        facts.add_row("note", escape(note))
+    print_table(facts)
+    columns = ("train", "validation", "test")
+    classes = table("class", *columns, numbers=columns)
+    for count in spec.class_counts:
+        classes.add_row(escape(count.name), f"{count.train:,}", f"{count.validation:,}", f"{count.test:,}")
+    classes.add_section()
+    classes.add_row(
+        f"{len(spec.class_names)} classes",
+        f"{spec.num_train:,}",
+        f"{spec.num_validation:,}",
+        f"{spec.num_test:,}",
+    )
+    print_table(classes)
+    if spec.left_out:
+        left_out = table(f"left out ({len(spec.left_out)})", "why")
+        for item in spec.left_out:
+            left_out.add_row(escape(item.path), escape(item.reason))
+        print_table(left_out)
+
+
+def _check_sheet(sheet: Path) -> None:
+    if sheet.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise UsageError(f"--sheet {sheet}: a name that ends in .png or .jpg was expected.")
+
+
+def _draw(dataset: Dataset, sheet: Path, image_size: int) -> None:
+    from export.files import replacing
+    from pipeline.data import augment
+    from pipeline.data.sheet import draw
+
+    spec = dataset.spec
+    fitting = augment.suited(
+        augment.preset("mobilenet", image_size=image_size),
+        mirror_keeps_labels=spec.mirror_keeps_labels,
+        background=spec.background,
+    )
+    picture = draw(dataset, image_size=image_size, augment=fitting)
+    with replacing(sheet) as partial:
+        picture.save(partial)
+    say(f"Wrote {sheet}: augmented training images at {image_size} x {image_size}, as the network sees them.")

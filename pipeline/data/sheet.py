@@ -1,0 +1,45 @@
+"""A contact sheet: what the network will see, drawn from the training split."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from pipeline.data.augment import Augment
+
+if TYPE_CHECKING:
+    from pipeline.data.dataset import Dataset
+
+PER_CLASS = 8
+MAX_CLASSES = 20
+LABEL_WIDTH = 140
+GAP = 4
+BATCH = 64
+
+
+def draw(dataset: Dataset, *, image_size: int, augment: Augment, seed: int = 0) -> Image.Image:
+    """A row for each of the first 20 classes with 8 augmented training images, those of epoch 0 of this seed.
+
+    140 + 8 * (image_size + 4) pixels wide, a row image_size + 4 high.
+    """
+    names = dataset.spec.class_names[:MAX_CLASSES]
+    cell = image_size + GAP
+    sheet = Image.new("RGB", (LABEL_WIDTH + PER_CLASS * cell, len(names) * cell + GAP), "white")
+    pen = ImageDraw.Draw(sheet)
+    for row, name in enumerate(names):
+        pen.text((GAP, GAP + row * cell + cell // 2 - 8), name, fill="black")
+    drawn = [0] * len(names)
+    batches = dataset.training_batches(
+        image_size=image_size, batch_size=BATCH, augment=augment, seed=seed, epoch=0
+    )
+    for images, labels in batches:
+        for image, label in zip(images.numpy(), labels.numpy(), strict=True):
+            if label < len(names) and drawn[label] < PER_CLASS:
+                place = (LABEL_WIDTH + drawn[label] * cell, GAP + int(label) * cell)
+                sheet.paste(Image.fromarray(np.rint(image).astype(np.uint8)), place)
+                drawn[label] += 1
+        if min(drawn) == PER_CLASS:
+            break
+    return sheet
