@@ -66,6 +66,8 @@ class ExportArtifact:
     precision: Precision
     parent_sha256: str
     """Of the Keras model file that was converted."""
+    parent_path: str | None = None
+    """Where that file stood when it was converted."""
     model_name: str
     """What a table calls it, such as mobilenet_alpha0.5_160."""
     family: str | None

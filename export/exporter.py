@@ -72,6 +72,7 @@ def export_model(
             size_bytes=contents.size_bytes,
             precision=precision,
             parent_sha256=sha256_of(model_path),
+            parent_path=str(model_path.absolute()),
             model_name=model_name,
             family=family,
             knobs=dict(knobs),

@@ -1,0 +1,68 @@
+"""Cutting the rescaling off a model, and putting one in: the two halves still give the model's outputs."""
+
+import keras
+import numpy as np
+import pytest
+
+from export.errors import ExportError
+from export.rescaling import RAW, add_rescaling, in_one_operator, split_rescaling
+
+
+@pytest.mark.parametrize(
+    "rescaling",
+    [{"scale": 1 / 128, "offset": -1.0}, {"scale": [1 / 58, 1 / 57, 1 / 56], "offset": [-2.1, -2.0, -1.8]}],
+)
+def test_rescaling_and_rest_give_the_models_outputs(nets, test_images, rescaling):
+    model = nets.small_net(rescaling)
+    split = split_rescaling(model)
+    images = test_images[:8].astype(np.float32)
+    again = split.rest(split.rescaling(images), training=False)
+    np.testing.assert_allclose(again, model(images, training=False), atol=1e-6)
+    assert split.layers == ("pixels",)
+
+
+def test_one_operator_gives_the_models_outputs_up_to_the_border(per_channel_net, test_images):
+    images = test_images[:8].astype(np.float32)
+    replaced = in_one_operator(split_rescaling(per_channel_net))
+    np.testing.assert_allclose(replaced(images, training=False), per_channel_net(images, training=False), atol=1e-5)
+
+
+def test_rescaling_then_normalization_become_one(test_images):
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.Rescaling(1 / 255)(image)
+    x = keras.layers.Normalization(mean=[0.48, 0.45, 0.41], variance=[0.05, 0.06, 0.07])(x)
+    model = keras.Model(image, keras.layers.Flatten()(x))
+    split = split_rescaling(model)
+    assert len(split.layers) == 2
+    images = test_images[:2].astype(np.float32)
+    np.testing.assert_allclose(split.rescaling(images).reshape(2, -1), model(images), atol=1e-5)
+
+
+def test_a_sequential_model_is_split_too(test_images):
+    model = keras.Sequential(
+        [keras.Input((32, 32, 3)), keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(2)]
+    )
+    split = split_rescaling(model)
+    images = test_images[:2].astype(np.float32)
+    np.testing.assert_allclose(split.rest(split.rescaling(images)), model(images), atol=1e-4)
+
+
+def test_a_model_that_uses_its_raw_input_twice_is_left_whole():
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.Concatenate()([keras.layers.Rescaling(1 / 255)(image), image])
+    model = keras.Model(image, keras.layers.Flatten()(x))
+    split = split_rescaling(model)
+    assert split.rescaling == RAW
+    assert split.rest is model
+
+
+def test_added_rescaling_lets_a_model_of_zero_to_one_take_raw_pixels(nets, test_images):
+    model = nets.small_net(None)
+    wrapped = add_rescaling(model, 1 / 255, 0.0)
+    images = test_images[:4].astype(np.float32)
+    np.testing.assert_allclose(wrapped(images, training=False), model(images / 255, training=False), atol=1e-5)
+
+
+def test_added_rescaling_of_two_channels_is_refused(nets):
+    with pytest.raises(ExportError, match="2 values as scale, but images of 3 channels"):
+        add_rescaling(nets.small_net(None), [1.0, 2.0], 0.0)
