@@ -6,6 +6,7 @@ lines equal to the commands' own.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
@@ -81,6 +82,8 @@ def run(arguments: list[str] | None = None) -> int:
     from export.errors import ExportError
     from models.errors import KnobError, ModelError
 
+    # TensorFlow tells of CPU features and missing GPU drivers at every start; whoever wants that sets 0
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         status = pipeline.main(arguments, standalone_mode=False)
         return status if isinstance(status, int) else 0

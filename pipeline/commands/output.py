@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,20 @@ def table(*columns: str, numbers: Sequence[str] = ()) -> Table:
 def say(message: str) -> None:
     """A line for the person at the terminal, on stderr."""
     click.echo(message, err=True)
+
+
+@contextmanager
+def working(what: str) -> Iterator[Callable[[str], None]]:
+    """Says on stderr what is being done while it lasts; gives back a function that says how far it is."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        say(f"{what} ...")
+        yield lambda detail: None  # noqa: ARG005 - a line for each step would drown a log
+        return
+    with console.status(what) as status:
+        yield lambda detail: status.update(f"{what}: {detail}")
 
 
 json_option: Any = click.option("--json", "as_json", is_flag=True, help="Print a JSON array of records.")

@@ -73,6 +73,7 @@ class TrainingProgress:
             f"train {result.train_top1:.2f}%, {result.images_per_second:,.0f} images/s, "
             f"{_duration(left)} left",
             highlight=False,
+            soft_wrap=True,
         )
 
 

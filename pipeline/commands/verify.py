@@ -1,0 +1,138 @@
+"""`pipeline verify`: an exported file over the test split, beside the Keras model it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.commands.output import json_option, print_records, print_table, say, table, working
+from pipeline.errors import PipelineError
+from pipeline.runs import runs_folder, tflite_files
+
+if TYPE_CHECKING:
+    from export.verification import Verification
+
+BATCH_SIZE = 64
+
+
+@click.command(name="verify", short_help="Run exported files over the test split beside the Keras model.")
+@click.argument("targets", nargs=-1, metavar="[FILE|RUN]...")
+@click.option("--data", metavar="NAME|FOLDER", help="[default: that of the training]")
+@click.option(
+    "--split",
+    type=click.Choice(["test", "validation", "train"]),
+    default="test",
+    show_default=True,
+)
+@click.option(
+    "--model",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The Keras model, where it does not stand beside the file.",
+)
+@click.option(
+    "--max-drop",
+    type=float,
+    metavar="POINTS",
+    help="A gate: exit 1 when a file's top-1 is more than so many percentage points below the Keras model's.",
+)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N images of the split alone.")
+@json_option
+def command(
+    targets: tuple[str, ...], *, max_drop: float | None, as_json: bool, **options: Any  # noqa: ANN401
+) -> int:
+    """Run exported files over the test split beside the Keras model.
+
+    FILE is a .tflite file with its sidecar, RUN a run's name or folder; without either, the newest run's
+    files. Shows the top-1 of both, how often they agree, the largest difference of any output, and for
+    quantized files the layer where the error grows most.
+
+    \b
+    pipeline verify --max-drop 1.0
+    pipeline verify runs/mobilenet_alpha0.5_160-photos-1/export/mobilenet_alpha0.5_160_int8.tflite
+    """
+    files = tflite_files(targets, runs_folder())
+    verified = verify_files(files, **options)
+    if as_json:
+        print_records(list(verified.values()))
+    else:
+        _print(verified)
+    failed = [path for path, found in verified.items() if max_drop is not None and found.drop_points > max_drop]
+    for path in failed:
+        found = verified[path]
+        say(
+            f"pipeline: {path.name} loses {found.drop_points:.2f} points of top-1, more than --max-drop {max_drop:g}. "
+            + (f"Its error grows most at {found.worst_layer}." if found.worst_layer else "")
+        )
+    if not as_json and not failed:
+        say(f"stored in {runs_folder()}/results.sqlite. Next: pipeline bench")
+    return 1 if failed else 0
+
+
+def verify_files(
+    files: Sequence[Path],
+    *,
+    data: str | None = None,
+    split: str = "test",
+    model: Path | None = None,
+    limit: int | None = None,
+) -> dict[Path, Verification]:
+    """Verifies the files one after another; each result is in the store before the next file begins."""
+    from pipeline.lineage import load_model_of, source_of_file
+
+    sources = {path: source_of_file(path, model=model, data=data) for path in files}
+    with working("reading the model and the images"):
+        from export.verify import check_sidecar, verify
+        from pipeline.data.registry import load
+        from pipeline.store.store import open_store
+
+        datasets = {source.data: load(str(source.data)) for source, _ in sources.values()}
+        models = {source.model_path: load_model_of(source) for source, _ in sources.values()}
+    verified = {}
+    for path, (source, artifact) in sources.items():
+        check_sidecar(path, artifact)
+        dataset = datasets[source.data]
+        _check_classes(path, artifact.class_names, dataset.spec.class_names)
+        keras_model = models[source.model_path]
+        total = min(dataset.num_examples(split), limit or dataset.num_examples(split))
+        with working(f"verifying {path.name}") as update:
+            found = verify(
+                keras_model,
+                path,
+                dataset.batches(split, image_size=keras_model.input_shape[1], batch_size=BATCH_SIZE, limit=limit),
+                dataset=dataset.spec.name,
+                split=split,
+                progress=lambda done: update(f"{done:,} of {total:,} images"),  # noqa: B023 - called in this turn
+            )
+        with open_store(runs_folder()) as store:
+            store.add_artifact(artifact, path.parent)
+            store.add_verification(found)
+        verified[path] = found
+    return verified
+
+
+def _check_classes(path: Path, of_file: Sequence[str], of_data: Sequence[str]) -> None:
+    if len(of_file) != len(of_data):
+        raise PipelineError(
+            f"{path.name} tells {len(of_file)} classes apart, the data set has {len(of_data)}. "
+            "Give the data set that the model was trained on: --data NAME or FOLDER."
+        )
+
+
+def _print(verified: dict[Path, Verification]) -> None:
+    numbers = ["Keras top-1", "file top-1", "drop", "agreement", "largest difference", "images"]
+    rows = table("file", *numbers, "error grows most at", numbers=numbers)
+    for path, found in verified.items():
+        rows.add_row(
+            path.name,
+            f"{found.keras_top1:.2f}%",
+            f"{found.tflite_top1:.2f}%",
+            f"{found.drop_points:+.2f}",
+            f"{found.agreement:.2f}%",
+            f"{found.max_abs_difference:.3g}",
+            f"{found.num_samples:,}",
+            found.worst_layer or "-",
+        )
+    print_table(rows)

@@ -1,0 +1,140 @@
+"""Which Keras model an exported file comes from, and on which data set it is told right from wrong.
+
+Standard library only at import.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from export.artifact import ExportArtifact, read_sidecar
+from export.files import sha256_of
+from pipeline.errors import PipelineError, UsageError, unknown_name
+from pipeline.runs import EXPORT, MODEL, RECORD, find_run, finished_runs, newest_run
+from pipeline.training.config import read_record
+
+if TYPE_CHECKING:
+    import keras
+
+KERAS_ENDINGS = (".keras", ".h5")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KerasSource:
+    """A trained Keras model and what is known of it."""
+
+    model_path: Path
+    model_name: str
+    family: str | None
+    """None for a model from elsewhere."""
+    knobs: dict[str, Any] = field(default_factory=dict)
+    """Of a model from elsewhere: scale and offset of the pixels it was trained on, where they were given."""
+    class_names: tuple[str, ...] | None
+    """None for a model from elsewhere whose data set was not given."""
+    data: str | None
+    """What --data was, or is."""
+    export_folder: Path
+
+
+def find_source(target: str | None, *, data: str | None, folder: Path) -> KerasSource:
+    """The model that a command's RUN or MODEL argument means; without it, the newest run's."""
+    if target is not None and target.endswith(KERAS_ENDINGS):
+        return _foreign(Path(target), data, folder)
+    run = newest_run(folder) if target is None else _run(target, folder)
+    record = read_record(run / RECORD)
+    if not (run / MODEL).is_file():
+        raise PipelineError(f"the run {run} has lost its {MODEL}. Train it again, or export another run.")
+    return KerasSource(
+        model_path=run / MODEL,
+        model_name=record.model_name,
+        family=record.config.family,
+        knobs=record.config.knobs,
+        class_names=record.class_names,
+        data=data or record.config.data,
+        export_folder=run / EXPORT,
+    )
+
+
+def load_model_of(source: KerasSource) -> keras.Model:
+    """The Keras model; it takes raw 0-255 pixels."""
+    from export.keras_file import load_model
+    from export.rescaling import add_rescaling
+
+    model = load_model(source.model_path)
+    if source.family is None and source.knobs:
+        return add_rescaling(model, source.knobs["scale"], source.knobs["offset"])
+    return model
+
+
+def source_of_file(tflite: Path, *, model: Path | None, data: str | None) -> tuple[KerasSource, ExportArtifact]:
+    """The Keras model that an exported file was made from: its sidecar and its checksum say which."""
+    try:
+        artifact = read_sidecar(tflite)
+    except FileNotFoundError as error:
+        raise PipelineError(
+            f"{tflite} has no sidecar ({tflite.stem}.json), so nobody knows which model it was made from. "
+            "Verify a file that `pipeline export` wrote, with its sidecar beside it."
+        ) from error
+    run = tflite.absolute().parent.parent
+    record = read_record(run / RECORD) if (run / RECORD).is_file() else None
+    source = KerasSource(
+        model_path=_parent(artifact, tflite, given=model, beside=run / MODEL),
+        model_name=artifact.model_name,
+        family=artifact.family,
+        knobs=artifact.knobs,
+        class_names=artifact.class_names,
+        data=data or (record.config.data if record else None),
+        export_folder=tflite.parent,
+    )
+    if source.data is None:
+        raise UsageError(f"which data set is {tflite.name} to be verified on? Give --data NAME or FOLDER.")
+    return source, artifact
+
+
+def _parent(artifact: ExportArtifact, tflite: Path, *, given: Path | None, beside: Path) -> Path:
+    places = [given] if given else [beside, *([Path(artifact.parent_path)] if artifact.parent_path else [])]
+    for place in places:
+        if place.is_file() and sha256_of(place) == artifact.parent_sha256:
+            return place
+    raise PipelineError(
+        f"the Keras model that {tflite} was made from (sha256 {artifact.parent_sha256[:12]}) is not at "
+        f"{' or '.join(map(str, places))}. Give it with --model, or export the model that is there again."
+    )
+
+
+def _run(target: str, folder: Path) -> Path:
+    path = Path(target)
+    if path.suffix and path.is_file():
+        raise UsageError(f"{path} is no Keras model: a run, or a file that ends in .keras or .h5 was expected.")
+    return find_run(target, folder)
+
+
+def _foreign(path: Path, data: str | None, folder: Path) -> KerasSource:
+    if not path.is_file():
+        near = [file.name for file in path.parent.glob("*") if file.suffix in KERAS_ENDINGS]
+        near += [run.name for run in finished_runs(folder)]
+        raise unknown_name("model", path.name, near)
+    in_run = (path.absolute().parent / RECORD).is_file() and path.name == MODEL
+    if in_run:
+        return find_source(str(path.parent), data=data, folder=folder)
+    return KerasSource(
+        model_path=path,
+        model_name=path.stem,
+        family=None,
+        class_names=None,
+        data=data,
+        export_folder=folder / path.stem / EXPORT,
+    )
+
+
+def with_pixels(source: KerasSource, *, scale: float | None, offset: float | None) -> KerasSource:
+    """The source with the scale and offset that a model from elsewhere was trained behind."""
+    if scale is None and offset is None:
+        return source
+    if source.family is not None:
+        raise UsageError("--scale and --offset are for models from elsewhere: this run's model holds its own.")
+    pixels = {"scale": 1.0 if scale is None else scale, "offset": 0.0 if offset is None else offset}
+    return dataclasses.replace(source, knobs=pixels)
