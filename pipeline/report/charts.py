@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -119,7 +120,7 @@ def chart_spec(
     )
     rings = (
         base.transform_filter("datum.pareto")
-        .mark_point(style="pareto", shape="circle", filled=False, size=330)
+        .mark_point(style="pareto", shape="circle", filled=False, size=300)
         .properties(name="pareto")
     )
     points = (
@@ -132,7 +133,15 @@ def chart_spec(
         )
         .properties(name="points")
     )
-    chart = alt.layer(rings, points).encode(**place).add_params(alt.param(name="highlight", value=-1))
+    chart = (
+        alt.layer(rings, points)
+        .encode(**place)
+        .add_params(
+            alt.param(name="highlight", value=-1),
+            alt.param(name="x_domain", value=_domain(view.x, drawn)),
+            alt.param(name="y_domain", value=_domain(view.y, drawn)),
+        )
+    )
     spec: dict[str, Any] = chart.properties(width="container", height=height).to_dict()
     spec.pop("config", None)
     return spec
@@ -150,11 +159,36 @@ def _change(row: ReportRow) -> str:
 
 
 def _axis(channel: Any, measure: Measure, records: Sequence[dict[str, Any]]) -> Any:  # noqa: ANN401 - altair's
+    """The channel; its domain is the parameter x_domain or y_domain, which the page sets as it filters."""
     logarithmic = is_log(measure, records)
-    linear = {} if logarithmic else {"zero": False}
-    scale = alt.Scale(type="log" if logarithmic else "linear", nice=False, padding=26, **linear)
-    axis = alt.Axis(format="~r" if logarithmic else "~g", tickCount=6)
+    domain = {"expr": f"{channel.__name__.lower()}_domain"}
+    scale = alt.Scale(type="log" if logarithmic else "linear", domain=domain, nice=False, padding=26)
+    axis = alt.Axis(values=_round_values(measure, records)) if logarithmic else alt.Axis(tickCount=6)
     return channel(f"{measure.field}:Q", title=measure.title, scale=scale, axis=axis)
+
+
+def _domain(measure: Measure, records: Sequence[dict[str, Any]]) -> list[float]:
+    """From the smallest to the largest figure; of a single one, a range around it. page.js has the same."""
+    values = [value for record in records if (value := record[measure.field]) is not None] or [1.0]
+    low, high = min(values), max(values)
+    if low < high:
+        return [low, high]
+    return [low * 0.98, high * 1.02] if low else [-1.0, 1.0]
+
+
+def _round_values(measure: Measure, records: Sequence[dict[str, Any]]) -> list[float]:
+    """1, 2 and 5 times the powers of ten within the figure's range, and one on either side."""
+    values = [value for record in records if (value := record[measure.field])]
+    first, last = math.floor(math.log10(min(values))) - 1, math.ceil(math.log10(max(values))) + 1
+    steps = [float(f"{step}e{power}") for power in range(first, last + 1) for step in (1, 2, 5)]
+    return [step for step in steps if min(values) / 3 <= step <= max(values) * 3]
+
+
+def _legend_values(measure: Measure, records: Sequence[dict[str, Any]]) -> list[float]:
+    """As many of them as fit the legend."""
+    low, high = _domain(measure, records)
+    values = [value for value in _round_values(measure, records) if low <= value <= high]
+    return values[:: max(1, math.ceil(len(values) / 4))]
 
 
 def _colour(measure: Measure, records: Sequence[dict[str, Any]]) -> Any:  # noqa: ANN401 - altair's
@@ -162,13 +196,13 @@ def _colour(measure: Measure, records: Sequence[dict[str, Any]]) -> Any:  # noqa
 
     Grey is not measured.
     """
-    values = [value for record in records if (value := record[measure.field]) is not None]
-    low, high = min(values, default=0.0), max(values, default=1.0)
-    if low == high:
-        low, high = (low * 0.9, high * 1.1) if low else (0.0, 1.0)
+    low, high = _domain(measure, records)
     kind = "log" if is_log(measure, records) else "linear"
-    scale = alt.Scale(type=kind, domain=[low, high], nice=False)
-    legend = alt.Legend(title=measure.short, format="~r" if kind == "log" else "~g", tickCount=4)
+    scale = alt.Scale(
+        type=kind, domain=[low, min(high, 100.0)] if measure is ACCURACY else [low, high], nice=False
+    )
+    ticks = {"values": _legend_values(measure, records)} if kind == "log" else {"tickCount": 4}
+    legend = alt.Legend(title=measure.short, format="~r", **ticks)
     colour = alt.Color(f"{measure.field}:Q", scale=scale, legend=legend)
     return alt.condition(f"isValid(datum.{measure.field})", colour, alt.value(NO_COLOUR))
 

@@ -52,15 +52,29 @@
     for (const spec of report.charts) {
       document.getElementById(`note-${spec.name}`).textContent = caption(rows, spec);
     }
-    return Promise.all(
-      Object.values(views).map((view) =>
-        view.change("rows", vega.changeset().remove(vega.truthy).insert(copies(rows))).runAsync()
-      )
-    );
+    return Promise.all(report.charts.map((spec) => refill(spec, rows)));
   }
 
   function copies(rows) {
     return rows.map((row) => ({ ...row }));
+  }
+
+  /* As charts.py: from the smallest to the largest figure; of a single one, a range around it. */
+  function domain(rows, field) {
+    const values = rows.filter((row) => row.drawn && row[field] !== null).map((row) => row[field]);
+    if (!values.length) values.push(1);
+    const [low, high] = [Math.min(...values), Math.max(...values)];
+    if (low < high) return [low, high];
+    return low ? [low * 0.98, high * 1.02] : [-1, 1];
+  }
+
+  function refill(spec, rows) {
+    const view = views[spec.name];
+    if (!view) return null;
+    const [x, y] = spec.fields;
+    const placed = rows.filter((row) => row[x] !== null && row[y] !== null);
+    view.signal("x_domain", domain(placed, x)).signal("y_domain", domain(placed, y));
+    return view.data("rows", copies(rows)).runAsync();
   }
 
   function point_at(index) {
@@ -81,6 +95,7 @@
       };
       const result = await vegaEmbed(place, full, options);
       views[spec.name] = result.view;
+      await refill(spec, visible());
       result.view.addEventListener("mouseover", (event, item) => {
         if (item && item.datum && item.datum.row !== undefined) point_at(item.datum.row);
       });

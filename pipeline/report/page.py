@@ -15,7 +15,7 @@ import vl_convert
 from pipeline.report.charts import VIEWS, View, chart_record, chart_spec, family_shapes
 from pipeline.report.columns import ALL, TRACE, Column, condition_columns
 from pipeline.report.conditions import LEGEND, shared_conditions
-from pipeline.report.figures import utc_text
+from pipeline.report.figures import NOT_MEASURED, utc_text
 from pipeline.report.page_table import table_html
 from pipeline.report.theme import vega_config
 from pipeline.store.row import ReportRow
@@ -45,7 +45,7 @@ POLICY = (
     "img-src data: blob:"
 )
 """The browser itself refuses every request; Vega compiles its expressions, hence unsafe-eval."""
-GLOBALS = "window.vegaEmbed = vegaEmbed; window.vega = vega;"
+GLOBALS = "window.vegaEmbed = vegaEmbed;"
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -107,6 +107,7 @@ def _data(rows: Sequence[ReportRow], records: list[dict[str, Any]], columns: Seq
         {**record, "keys": [column.key(row) for column in columns]}
         for record, row in zip(records, rows, strict=True)
     ]
+
     charts = [
         {
             "name": view.name,
@@ -126,7 +127,8 @@ def _lede(rows: Sequence[ReportRow]) -> str:
     best = sum(row.pareto for row in rows)
     text = f"{_counted(num_files, 'exported file')} of {_counted(num_models, 'model')}."
     if best:
-        text += f" Ringed and starred, {best}: no comparable file is as small, as fast and as accurate."
+        which = "One is" if best == 1 else f"{best} are"
+        text += f" {which} ringed and starred: no comparable file is as small, as fast and as accurate."
     return text
 
 
@@ -140,9 +142,8 @@ def _conditions(rows: Sequence[ReportRow]) -> str:
 
 def _groups(records: Sequence[dict[str, Any]]) -> list[str]:
     """The fields to filter by: family and precision always, a condition where it has several values."""
-    return [
-        field for field in FILTERS if field in ALWAYS_SHOWN or len({record[field] for record in records}) > 1
-    ]
+    several = {field: len({record[field] for record in records} - {NOT_MEASURED}) > 1 for field in FILTERS}
+    return [field for field in FILTERS if field in ALWAYS_SHOWN or several[field]]
 
 
 def _filters(records: Sequence[dict[str, Any]]) -> str:
@@ -156,7 +157,7 @@ def _filters(records: Sequence[dict[str, Any]]) -> str:
         fieldsets.append(
             f'<fieldset><legend>{FILTERS[field]}</legend><div class="chips">{chips}</div></fieldset>'
         )
-    best = '<label class="chip"><input type="checkbox" name="best"><span>★ best only</span></label>'
+    best = '<label class="chip toggle"><input type="checkbox" name="best"><span>★ only</span></label>'
     tail = (
         '<div class="tail"><span id="count" aria-live="polite"></span>'
         '<button type="reset" class="reset" hidden>Show all</button></div>'

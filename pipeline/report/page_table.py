@@ -38,7 +38,8 @@ def _line(index: int, row: ReportRow, columns: Sequence[Column]) -> str:
 def _cell(column: Column, row: ReportRow) -> str:
     if column is MODEL:
         star = f'<span class="star" title="{escape(LEGEND)}">★</span>' if row.pareto else NO_STAR
-        return f'<th scope="row" title="{escape(row.path or "")}">{star}{escape(row.model_name)}</th>'
+        name = f"<span>{escape(row.model_name)}{_reasons(row)}</span>"
+        return f'<th scope="row" title="{escape(row.path or "")}"><div class="name">{star}{name}</div></th>'
     kinds = [
         name
         for name, holds in (
@@ -52,9 +53,14 @@ def _cell(column: Column, row: ReportRow) -> str:
     return f'<td class="{" ".join(kinds)}"{title}>{_content(column, row)}</td>'
 
 
+def _reasons(row: ReportRow) -> str:
+    if row.valid is not False:
+        return ""
+    return f'<small class="reason">{escape("; ".join(row.reasons) or "no reason given")}</small>'
+
+
 def _content(column: Column, row: ReportRow) -> str:
     if column is MEDIAN and row.valid is False:
-        reasons = escape("; ".join(row.reasons) or "no reason given")
-        return f'<span class="bad">not valid</span><span class="reason">{reasons}</span>'
+        return '<span class="bad">not valid</span>'
     text = column.text(row)
     return f'<span class="none">{text}</span>' if text == NOT_MEASURED else escape(text)

@@ -33,6 +33,7 @@ def vega_config(*, dark: bool, fonts: str = FONTS) -> dict[str, Any]:
             "titlePadding": 10,
             "labelOverlap": "greedy",
             "labelSeparation": 8,
+            "labelBound": True,
             "domain": False,
             "tickSize": 4,
         },
@@ -54,6 +55,6 @@ def vega_config(*, dark: bool, fonts: str = FONTS) -> dict[str, Any]:
         },
         "style": {
             "points": {"opacity": 0.92, "stroke": ink, "strokeWidth": 0.6},
-            "pareto": {"stroke": "#f2a541" if dark else "#c05600", "strokeWidth": 2, "opacity": 1},
+            "pareto": {"color": "#f2a541" if dark else "#c05600", "strokeWidth": 2, "opacity": 1},
         },
     }
