@@ -1,7 +1,7 @@
 """How much `pipeline bench` adds to a bare interpreter loop: the ratio of the medians, 1 being nothing.
 
 MobileNet 0.25_128 int8 (so short that an overhead shows), LiteRT, one thread. The two loops take turns of a
-few hundred runs, each turn with a freshly loaded interpreter, so a drifting machine favours neither; the ratio
+few hundred runs, each with a freshly loaded interpreter, so a drifting machine favours neither; the ratio
 is the centre of the turns' own ratios, with its 95% interval. LiteRT's own `litert-benchmark` (another
 interface to the same kernels: CompiledModel) is measured once a repetition.
 

@@ -22,6 +22,7 @@ class Measurement:
     """cpu (with XNNPACK where the runtime has it), gpu, nnapi."""
     num_threads: int
     warmup_runs: int
+    """Runs that were not timed, over all rounds."""
     num_runs: int
     """Runs that were timed; min_secs may ask for more than --num-runs."""
     num_rounds: int

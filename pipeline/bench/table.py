@@ -29,8 +29,8 @@ class TableRow:
 
 Column = tuple[str, Callable[[TableRow], str]]
 
+THREADS: tuple[Column, ...] = (("threads", lambda row: str(row.measurement.num_threads)),)
 LATENCY: tuple[Column, ...] = (
-    ("threads", lambda row: str(row.measurement.num_threads)),
     ("median\nms", lambda row: milliseconds(row.measurement.median_ms)),
     ("±\nms", lambda row: milliseconds(row.measurement.noise_ms)),
     ("p5\nms", lambda row: milliseconds(row.measurement.p5_ms)),
@@ -48,11 +48,17 @@ REST: tuple[Column, ...] = (
 
 
 def latency_tables(rows: Sequence[TableRow], *, width: int) -> list[Table]:
-    """One table, or two with the same lines where one would be wider than `width` characters."""
-    whole = LATENCY[:-1] + REST + LATENCY[-1:]
-    if _width(rows, whole) <= width:
-        return [_table(rows, whole)]
-    return [_table(rows, LATENCY), _table(rows, LATENCY[:1] + REST)]
+    """One table, or two with the same lines where one would be wider than `width` characters.
+
+    The threads have a column where the lines differ in them.
+    """
+    from rich.console import Console
+
+    threads = THREADS if len({row.measurement.num_threads for row in rows}) > 1 else ()
+    whole = _table(rows, threads + LATENCY[:-1] + REST + LATENCY[-1:])
+    if Console(width=1000).measure(whole).maximum <= width:
+        return [whole]
+    return [_table(rows, threads + LATENCY), _table(rows, threads + REST)]
 
 
 def milliseconds(value: float | None) -> str:
@@ -105,8 +111,8 @@ def _table(rows: Sequence[TableRow], columns: Sequence[Column]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    table.add_column("file", overflow="fold")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("file", overflow="fold", min_width=12)
     for heading, _ in columns:
         table.add_column(Text(heading), justify="right", no_wrap=True)
     for row in rows:
@@ -116,9 +122,3 @@ def _table(rows: Sequence[TableRow], columns: Sequence[Column]) -> Table:
             style=None if row.measurement.valid else "dim",
         )
     return table
-
-
-def _width(rows: Sequence[TableRow], columns: Sequence[Column]) -> int:
-    names = max(len(row.name) for row in rows)
-    cells = [[heading.split("\n")[0], heading.split("\n")[-1], *map(cell, rows)] for heading, cell in columns]
-    return names + sum(3 + max(map(len, texts)) for texts in cells)

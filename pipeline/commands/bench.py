@@ -95,12 +95,15 @@ def command(targets: tuple[str, ...], *, as_json: bool, **options: Any) -> int: 
         result = run_rounds(files, settings, progress=progress)
     if not result.measured:
         raise click.Abort
-    _store(result)
     measurements = [each.measurement for each in result.measured]
     if as_json:
         print_records(measurements)
     else:
         _show(result, settings)
+    _store(result)  # after they were shown: a full disk takes away the store alone
+    if not as_json:
+        things = "measurement" if len(measurements) == 1 else f"{len(measurements)} measurements"
+        click.echo(f"stored {things} in {runs_folder()}/results.sqlite. Next: pipeline report")
     if result.stopped:
         raise click.Abort
     return 0 if all(measurement.valid for measurement in measurements) else 1
@@ -119,18 +122,18 @@ def _show(result: BenchResult, settings: BenchSettings) -> None:
         console.print(table)
     for row in rows:
         for reason in row.measurement.reasons:
-            click.echo(f"{row.name}, {row.measurement.num_threads} threads, is not valid: {reason}.")
+            click.echo(f"{row.name}, {_threads(row.measurement.num_threads)}, is not valid: {reason}.")
     measurement = rows[0].measurement
+    runtime = f"{measurement.runtime} {measurement.runtime_version}, {_delegates(rows)}"
+    threads = _threads(*settings.num_threads)
     click.echo(
-        f"{measurement.machine}; {measurement.runtime} {measurement.runtime_version}, {_delegates(rows)}; "
+        f"{measurement.machine}; {runtime}, {threads}; "
         f"± is half the 95% interval of the median over {settings.rounds} rounds."
     )
     if any(row.comparison is not None and not row.comparison.larger_than_noise for row in rows):
         click.echo(
             "To tell smaller differences from noise: --num-rounds 30 --min-secs 5, on a machine at rest."
         )
-    things = "measurement" if len(rows) == 1 else f"{len(rows)} measurements"
-    click.echo(f"stored {things} in {runs_folder()}/results.sqlite. Next: pipeline report")
 
 
 def _rows(result: BenchResult) -> list[TableRow]:
@@ -170,6 +173,10 @@ def _progress() -> Iterator[Progress]:
         return
     with bar:
         yield show
+
+
+def _threads(*counts: int) -> str:
+    return "1 thread" if counts == (1,) else f"{', '.join(map(str, counts))} threads"
 
 
 def _delegates(rows: list[TableRow]) -> str:

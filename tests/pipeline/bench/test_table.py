@@ -1,0 +1,113 @@
+import dataclasses
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from pipeline.bench.measurement import Measurement
+from pipeline.bench.statistics import Comparison
+from pipeline.bench.table import TableRow, latency_tables, megabytes, milliseconds, short_names, verdict
+
+
+def measurement(**changes):
+    figures = dict.fromkeys(
+        ("avg_ms", "std_ms", "max_ms", "p5_ms", "p95_ms", "first_ms", "init_ms", "noise_ms"), 1.5
+    )
+    return Measurement(
+        **{
+            **figures,
+            "artifact_sha256": "0" * 64,
+            "path": "model.tflite",
+            "where": "host",
+            "machine": "a machine",
+            "runtime": "litert",
+            "runtime_version": "2.3.0",
+            "delegate": "cpu",
+            "num_threads": 2,
+            "warmup_runs": 1,
+            "num_runs": 50,
+            "num_rounds": 10,
+            "median_ms": 12.345,
+            "min_ms": 0.1284,
+            "peak_memory_bytes": 5_860_000,
+            "valid": True,
+            "reasons": (),
+            "measured_utc": "2026-01-01T00:00:00+00:00",
+            **changes,
+        }
+    )
+
+
+def drawn(rows, width):
+    console = Console(file=io.StringIO(), width=width)
+    for table in latency_tables(rows, width=width):
+        console.print(table)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "-"),
+        (0.12845, "0.128"),
+        (0.0004567, "0.00046"),
+        (1.2345, "1.23"),
+        (9.999, "10.0"),
+        (12.345, "12.3"),
+        (99.96, "100"),
+        (123.4, "123"),
+        (12345.6, "12,346"),
+    ],
+)
+def test_milliseconds_have_three_digits(value, text):
+    assert milliseconds(value) == text
+
+
+def test_megabytes_are_a_million_bytes():
+    assert megabytes(578_888) == "0.579"
+    assert megabytes(None) == "-"
+
+
+@pytest.mark.parametrize(
+    ("larger", "text"), [(True, "2.31x as long"), (False, "noise (2.31x)"), (None, "too few rounds (2.31x)")]
+)
+def test_a_verdict_says_whether_it_is_noise(larger, text):
+    assert verdict(Comparison(ratio=2.31, low=None, high=None, larger_than_noise=larger)) == text
+
+
+def test_a_wide_terminal_gets_one_table_and_a_narrow_one_two_with_nothing_cut():
+    name = "mobilenet_alpha0.25_128_int8"
+    rows = [TableRow(name=name, measurement=measurement(), size_bytes=578_888)]
+    wide, narrow = drawn(rows, 160), drawn(rows, 80)
+    assert wide.count(name) == 1
+    assert narrow.count(name) == 2
+    for figure in ("12.3", "0.128", "5.86", "0.579"):
+        assert figure in wide
+        assert figure in narrow
+    assert "…" not in narrow
+
+
+def test_a_figure_that_is_missing_is_a_dash_and_never_zero():
+    figures = [field.name for field in dataclasses.fields(Measurement) if "None" in str(field.type)]
+    assert len(figures) == 11
+    nothing = dict.fromkeys(figures)
+    text = drawn([TableRow(name="m", measurement=measurement(**nothing, valid=False), size_bytes=None)], 160)
+    assert text.splitlines()[-2].split() == ["m", *"-" * 11]
+
+
+def test_a_name_in_brackets_is_not_taken_for_markup():
+    row = TableRow(name="model[red]", measurement=measurement(), size_bytes=1)
+    assert "model[red]" in drawn([row], 160)
+
+
+def test_equal_file_names_are_told_apart_by_their_runs():
+    files = [Path("runs/a/export/m.tflite"), Path("runs/b/export/m.tflite"), Path("other/n.tflite")]
+    assert short_names(files) == ["a/m", "b/m", "n"]
+    assert short_names([files[0], files[0]]) == ["m", "m"]
+
+
+def test_the_threads_have_a_column_only_where_they_differ():
+    one, two = (TableRow(name="m", measurement=measurement(num_threads=num), size_bytes=1) for num in (1, 2))
+    assert "threads" not in drawn([one, one], 160)
+    assert "threads" in drawn([one, two], 160)
