@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 MOMENTUM = 0.9
-"""Of BatchNormalization's moving statistics, as in Torch; Keras's 0.99 lags behind in trainings of few steps."""
+"""Of BatchNormalization, as in Torch; Keras's 0.99 lags behind in trainings of few steps."""
 
 
 def conv(

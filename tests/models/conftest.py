@@ -15,15 +15,15 @@ WEIGHTS = Path(__file__).parents[3] / "shared" / "weights"
 
 @pytest.fixture(scope="session")
 def cost_of() -> Callable[..., Cost]:
-    """cost(build(family, **knobs)), each model built once a session; tuples for the pixels' scaling."""
+    """The cost of a family with these knobs, computed once a session."""
     import keras
 
-    from models.build import build
+    from models.build import build_without_weights
     from models.cost import cost
 
     @functools.cache
     def compute(family: str, **knobs: object) -> Cost:
-        result = cost(build(family, **knobs))
+        result = cost(build_without_weights(family, **knobs))
         keras.utils.clear_session(free_memory=False)
         return result
 

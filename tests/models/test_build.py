@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from models.build import build
+from models.build import build, build_without_weights
 from models.errors import KnobError
 from models.registry import FAMILIES, label
 
@@ -30,7 +30,7 @@ def test_quick_knobs_cover_the_registry():
 @pytest.mark.parametrize("image_size", [32, 64, 160, 224])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_builds_at_every_size(family, image_size, num_classes):
-    model = build(family, **SMALL[family], image_size=image_size, num_classes=num_classes)
+    model = build_without_weights(family, **SMALL[family], image_size=image_size, num_classes=num_classes)
     assert model.input_shape == (None, image_size, image_size, 3)
     assert model.output_shape == (None, num_classes)
     assert model.get_layer("logits").output.shape == (None, num_classes)
@@ -50,7 +50,9 @@ def test_layers_start_with_pixels_and_end_with_probabilities(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_names_are_the_same_at_every_build(family):
-    names = [[layer.name for layer in build(family, **SMALL[family]).layers] for _ in range(2)]
+    names = [
+        [layer.name for layer in build_without_weights(family, **SMALL[family]).layers] for _ in range(2)
+    ]
     assert names[0] == names[1]
     assert len(set(names[0])) == len(names[0])
 
@@ -66,13 +68,13 @@ def test_odd_image_sizes_give_probabilities(family, image_size):
 
 
 def test_four_block_densenet_fits_into_32_pixels_even_with_the_imagenet_stem():
-    model = build("densenet", variant="121", growth_rate=8, image_size=32, stem="imagenet")
+    model = build_without_weights("densenet", variant="121", growth_rate=8, image_size=32, stem="imagenet")
     assert model.get_layer("pool").input.shape == (None, 1, 1, 256)
 
 
 def test_alpha_half_halves_every_width():
-    whole = build("mobilenet", image_size=64)
-    half = build("mobilenet", image_size=64, alpha=0.5)
+    whole = build_without_weights("mobilenet", image_size=64)
+    half = build_without_weights("mobilenet", image_size=64, alpha=0.5)
     compared = 0
     for layer in whole.layers:
         if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)):
@@ -83,7 +85,7 @@ def test_alpha_half_halves_every_width():
 
 @pytest.mark.parametrize("alpha", [0.35, 0.7, 1.3, 1e-4])
 def test_odd_alphas_round_channels_down_as_keras_does_but_never_to_none(alpha):
-    model = build("mobilenet", image_size=32, alpha=alpha)
+    model = build_without_weights("mobilenet", image_size=32, alpha=alpha)
     widths = [layer.filters for layer in model.layers if type(layer) is keras.layers.Conv2D]
     paper = [32, 64, 128, 128, 256, 256, *[512] * 6, 1024, 1024]
     assert widths == [max(1, int(channels * alpha)) for channels in paper]
@@ -100,7 +102,7 @@ def test_odd_alphas_round_channels_down_as_keras_does_but_never_to_none(alpha):
 )
 def test_small_stem_keeps_the_resolution_its_docstring_states(family, knobs, sizes):
     for image_size, expected in sizes.items():
-        model = build(family, **knobs, image_size=image_size)
+        model = build_without_weights(family, **knobs, image_size=image_size)
         last = model.get_layer("logits" if family == "squeezenet" else "pool").input
         assert last.shape[1:3] == (expected, expected), image_size
 
@@ -109,7 +111,9 @@ def test_small_stem_keeps_the_resolution_its_docstring_states(family, knobs, siz
 def test_stem_can_be_chosen_against_the_image_size(family):
     before_scores = "dropout" if family == "squeezenet" else "pool"
     imagenet, automatic, small = (
-        build(family, **SMALL[family], image_size=64, stem=stem).get_layer(before_scores).input.shape[1]
+        build_without_weights(family, **SMALL[family], image_size=64, stem=stem)
+        .get_layer(before_scores)
+        .input.shape[1]
         for stem in ("imagenet", "auto", "small")
     )
     assert imagenet < automatic == small
@@ -133,7 +137,7 @@ def test_pixels_take_a_scale_and_an_offset_for_each_channel():
 
 @pytest.mark.parametrize(("activation", "max_value"), [("relu6", 6.0), ("relu", None)])
 def test_mobilenet_activation_is_the_chosen_one_everywhere(activation, max_value):
-    model = build("mobilenet", alpha=0.25, image_size=32, activation=activation)
+    model = build_without_weights("mobilenet", alpha=0.25, image_size=32, activation=activation)
     found = [layer.max_value for layer in model.layers if isinstance(layer, keras.layers.ReLU)]
     assert found == [max_value] * 27
 
@@ -150,7 +154,7 @@ def test_mobilenet_activation_is_the_chosen_one_everywhere(activation, max_value
     ],
 )
 def test_dropout_stands_where_the_papers_had_it(family, knobs, num_dropouts):
-    model = build(family, **knobs, image_size=32)
+    model = build_without_weights(family, **knobs, image_size=32)
     assert sum(isinstance(layer, keras.layers.Dropout) for layer in model.layers) == num_dropouts
 
 
@@ -166,3 +170,10 @@ def test_model_comes_back_whole_from_a_keras_file(family, tmp_path):
 def test_unknown_knob_is_refused_before_anything_is_built():
     with pytest.raises(KnobError, match="Did you mean 'alpha'"):
         build("mobilenet", alfa=0.5)
+
+
+def test_model_without_weights_has_the_same_layers_and_parameters():
+    whole = build("mobilenet", alpha=0.25, image_size=32)
+    shapes = build_without_weights("mobilenet", alpha=0.25, image_size=32)
+    assert shapes.get_config() == whole.get_config()
+    assert [weight.shape for weight in shapes.weights] == [weight.shape for weight in whole.weights]

@@ -123,10 +123,11 @@ def test_shallow_mobilenet_costs_what_table_5_says(cost_of):
 @pytest.mark.parametrize(
     ("kinds", "macs_percent", "parameters_percent"),
     [
-        # MobileNet paper, Table 2; its parameter shares count BatchNormalization nowhere
+        # MobileNet paper, Table 2, without BatchNormalization; the paper prints 1.19 for conv1, but its
+        # column adds up to 100 with 1.91 only
         ("conv_pw", 94.86, 74.59),
         ("conv_dw", 3.06, 1.06),
-        ("conv1", 1.19, 0.02),
+        ("conv1", 1.91, 0.02),
         ("logits", 0.18, 24.33),
     ],
 )
@@ -139,9 +140,9 @@ def test_mobilenet_layers_share_the_cost_as_table_2_says(cost_of, kinds, macs_pe
     macs = sum(layer.macs for layer in layers if layer.name.startswith(kinds))
     parameters = sum(layer.parameters for layer in layers if layer.name.startswith(kinds))
     # the paper's own rounding differs by one or two in the last digits
-    assert 100 * macs / sum(layer.macs for layer in layers) == pytest.approx(macs_percent, abs=0.1)
+    assert 100 * macs / sum(layer.macs for layer in layers) == pytest.approx(macs_percent, abs=0.05)
     assert 100 * parameters / sum(layer.parameters for layer in layers) == pytest.approx(
-        parameters_percent, abs=0.1
+        parameters_percent, abs=0.05
     )
 
 
@@ -191,11 +192,13 @@ def profiled_macs(model: keras.Model) -> int:
 
 
 def users_own_model() -> keras.Model:
-    """Layers that no family of ours has: separable, grouped, transposed, a model within a model."""
+    """Layers that no family of ours has: separable ones, a channel multiplier, a model within a model."""
     layers = keras.layers
     image = keras.Input((24, 20, 3))
     inner_input = keras.Input((12, 10, 8))
-    inner = keras.Model(inner_input, layers.Conv2D(8, 3, groups=2, padding="same")(inner_input), name="inner")
+    inner = keras.Model(
+        inner_input, layers.Conv2D(8, 3, padding="same", name="conv")(inner_input), name="inner"
+    )
     x = layers.SeparableConv2D(8, 3, strides=2, padding="same", depth_multiplier=2, name="separable")(image)
     x = inner(x) + x
     x = layers.DepthwiseConv2D((3, 1), depth_multiplier=2, name="depthwise")(x)
@@ -206,6 +209,12 @@ def users_own_model() -> keras.Model:
 def test_macs_of_a_users_model_are_those_of_tensorflows_profiler():
     model = users_own_model()
     assert cost(model).macs == profiled_macs(model)
+
+
+def test_grouped_convolution_reads_only_its_group():
+    image = keras.Input((12, 10, 8))
+    model = keras.Model(image, keras.layers.Conv2D(6, 3, groups=2, padding="same")(image))
+    assert cost(model).macs == 12 * 10 * 6 * 3 * 3 * 4
 
 
 @pytest.mark.parametrize(
@@ -219,7 +228,7 @@ def test_macs_of_our_families_are_those_of_tensorflows_profiler(family, knobs):
 
 def test_nested_models_are_opened_and_their_layers_named_by_path():
     names = [layer.name for layer in cost(users_own_model()).layers]
-    assert "inner/conv2d" in [name.rstrip("_0123456789") for name in names]
+    assert "inner/conv" in names
 
 
 def test_transposed_convolution_multiplies_each_input_value_by_the_kernel():
@@ -288,5 +297,5 @@ def test_layers_whose_macs_cannot_be_counted_are_named():
 def test_open_image_size_is_refused_with_what_to_do():
     image = keras.Input((None, None, 3))
     model = keras.Model(image, keras.layers.Conv2D(2, 1)(image), name="open")
-    with pytest.raises(ModelError, match="open size.*Build the model for one image size"):
+    with pytest.raises(ModelError, match=r"open size.*Build the model for one image size"):
         cost(model)
