@@ -112,7 +112,9 @@ def num_classes(parts: Parts) -> int:
 def read_npz(path: Path) -> Parts:
     """The train and test parts of a .npz file, never unpickling anything. PipelineError if it has none."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # opened here, since numpy leaves its own handle open when the file is none of its kind
+        with path.open("rb") as opened:
+            file = np.load(opened, allow_pickle=False)
             if not hasattr(file, "files"):
                 raise PipelineError(f"{path} is a single array; a .npz file with {EXPECTED} was expected.")
             missing = [key for key in KEYS if key not in file.files]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -88,8 +87,10 @@ def _random(seed: int, epoch: int, stream: int) -> np.random.Generator:
 
 def _crops(random: np.random.Generator, num: int, min_area: float) -> npt.NDArray[np.float32]:
     area = random.uniform(min_area, 1, num)
-    aspect = np.exp(random.uniform(math.log(_ASPECT[0]), math.log(_ASPECT[1]), num))
-    height, width = np.minimum(np.sqrt(area / aspect), 1), np.minimum(np.sqrt(area * aspect), 1)
+    # the aspect is drawn from what fits in the image with this area
+    low, high = np.maximum(_ASPECT[0], area), np.minimum(_ASPECT[1], 1 / area)
+    aspect = np.exp(random.uniform(np.log(low), np.log(high)))
+    height, width = np.sqrt(area / aspect), np.sqrt(area * aspect)
     top, left = random.random(num) * (1 - height), random.random(num) * (1 - width)
     boxes: npt.NDArray[np.float32] = np.stack(
         [top, left, top + height, left + width], axis=1, dtype=np.float32

@@ -84,8 +84,9 @@ def decode(content: bytes, *, at_least: int | None = None) -> Decoded:
                 raise UnreadableImageError(f"{width} x {height} pixels are more than {MAX_PIXELS:,}")
             if at_least:
                 image.draft(None, (at_least, at_least))
+            sixteen_bit = _stored_in_16_bits(image)
             image.load()
-            converted = _differences(image)
+            converted = _differences(image, sixteen_bit=sixteen_bit)
             upright = ImageOps.exif_transpose(image)
             if "EXIF-rotated" in converted and image.getexif()[ExifTags.Base.Orientation] >= 5:
                 width, height = height, width
@@ -118,11 +119,11 @@ def quiet_pillow() -> None:
     warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
-def _differences(image: Image.Image) -> tuple[str, ...]:
+def _differences(image: Image.Image, *, sixteen_bit: bool) -> tuple[str, ...]:
     names = []
     if image.mode == "CMYK":
         names.append("CMYK")
-    if image.mode in _SIXTEEN_BIT or _stored_in_16_bits(image):
+    if image.mode in _SIXTEEN_BIT or sixteen_bit:
         names.append("16-bit")
     if image.mode == "1":
         names.append("1-bit")
@@ -140,12 +141,9 @@ def _differences(image: Image.Image) -> tuple[str, ...]:
 
 
 def _stored_in_16_bits(image: Image.Image) -> bool:
-    """Whether Pillow made 8 bits a channel of a 16-bit PNG or TIFF while it decoded."""
-    png: Any = getattr(image, "png", None)
-    if png is not None and str(getattr(png, "im_rawmode", "")).endswith("16B"):
-        return True
-    bits: Any = getattr(image, "tag_v2", {}).get(258, (8,))  # BitsPerSample
-    return bool(np.max(bits) > 8)
+    """Whether Pillow will make 8 bits a channel of a 16-bit PNG or TIFF; known until it has decoded."""
+    tiles: Any = getattr(image, "tile", ())
+    return any(";16" in str(tile.args) for tile in tiles)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

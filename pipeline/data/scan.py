@@ -80,6 +80,7 @@ class _Memory:
     """What was found in a folder before, in a JSON file below the user's cache folder."""
 
     def __init__(self, root: Path) -> None:
+        self._root = root
         name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]
         self._path = _cache_folder() / "scans" / f"{name}.json"
         self._before: dict[str, dict[str, object]] = {}
@@ -87,7 +88,7 @@ class _Memory:
         with suppress(OSError, ValueError, KeyError, TypeError):
             stored = json.loads(self._path.read_bytes())
             if stored["version"] == VERSION:
-                self._before = stored["files"]
+                self._before = dict(stored["files"])
 
     def recall_or_examine(self, path: Path) -> Scanned | str:
         try:
@@ -95,11 +96,12 @@ class _Memory:
         except OSError as error:
             return f"cannot be read ({error.strerror or error})"
         stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
-        known = self._before.get(str(path))
+        name = str(path.relative_to(self._root))
+        known = self._before.get(name)
         recalled = _recalled(known) if known and known.get("stamp") == stamp else None
         result = recalled or examine(path)
         if isinstance(result, Scanned):
-            self._now[str(path)] = {"stamp": stamp, **asdict(result)}
+            self._now[name] = {"stamp": stamp, **asdict(result), "converted": list(result.converted)}
         return result
 
     def save(self) -> None:

@@ -1,16 +1,9 @@
 """The data set that is embedded: what it holds, and how its batches come."""
 
 import numpy as np
-import pytest
 from sklearn.datasets import load_digits
 
 from pipeline.data import augment
-from pipeline.data.registry import load
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load("digits")
 
 
 def test_every_digit_of_scikit_learn_stands_in_one_split(digits):

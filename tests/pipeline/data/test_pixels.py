@@ -1,0 +1,161 @@
+"""Decoding and resizing, beside TensorFlow's decoders and the arithmetic done by hand."""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import ExifTags, Image
+
+from pipeline.data import pixels
+
+GREY_STEPS = np.arange(256, dtype=np.uint8).reshape(16, 16)
+
+
+def encoded(image, suffix, **options):
+    file = io.BytesIO()
+    image.save(file, suffix, **options)
+    return file.getvalue()
+
+
+def colours(*, height=16, width=16):
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))
+
+
+def test_png_pixels_are_those_of_tensorflow():
+    content = encoded(colours(), "PNG")
+    assert (pixels.from_bytes(content, 16) == tf.io.decode_png(content).numpy()).all()
+
+
+def test_jpeg_pixels_are_those_of_tensorflow():
+    """Both use libjpeg-turbo with the accurate transform; one level allows for another version's rounding."""
+    content = encoded(colours(), "JPEG", quality=95)
+    reference = tf.io.decode_jpeg(content, dct_method="INTEGER_ACCURATE").numpy().astype(int)
+    assert np.abs(pixels.from_bytes(content, 16) - reference).max() <= 1
+
+
+def test_a_wide_image_gives_its_central_square_and_is_not_squashed():
+    wide = colours(height=16, width=48)
+    assert (pixels.resize(wide, 16) == np.asarray(wide)[:, 16:32]).all()
+
+
+def test_shrinking_averages_over_all_pixels_as_tensorflows_antialiased_resize_does():
+    """One level allows for TensorFlow's floats against Pillow's 8-bit fixed point."""
+    image = colours(height=96, width=96)
+    reference = tf.image.resize(np.asarray(image), (32, 32), method="bilinear", antialias=True).numpy()
+    assert np.abs(pixels.resize(image, 32) - reference).max() <= 1.01
+
+
+def test_a_jpeg_decoded_at_a_fraction_is_the_full_one_to_within_three_levels_on_average():
+    smooth = Image.fromarray(np.random.default_rng(1).integers(0, 256, (8, 8, 3), np.uint8))
+    content = encoded(smooth.resize((512, 512), Image.Resampling.BICUBIC), "JPEG", quality=95)
+    full = pixels.resize(pixels.decode(content).image, 32)
+    assert pixels.decode(content, at_least=64).image.size == (64, 64)
+    assert np.abs(pixels.from_bytes(content, 32).astype(int) - full).mean() < 3
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_rotated_photograph_stands_upright(orientation):
+    """Red is at the top left once the viewer has turned the image as EXIF 2.32 table 'Orientation' says."""
+    upright = np.zeros((16, 24, 3), np.uint8)
+    upright[:8, :12] = (255, 0, 0)
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = Image.fromarray(upright)
+    if orientation > 1:
+        stored = stored.transpose(undo[orientation])
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    decoded = pixels.decode(encoded(stored, "PNG", exif=exif))
+    assert (np.asarray(decoded.image) == upright).all()
+    assert (decoded.width, decoded.height) == (24, 16)
+    assert decoded.converted == (("EXIF-rotated",) if orientation > 1 else ())
+
+
+def test_transparent_parts_lie_over_white():
+    clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
+    half = Image.new("RGBA", (8, 8), (0, 0, 0, 128))
+    assert (pixels.from_bytes(encoded(clear, "PNG"), 8) == 255).all()
+    assert (pixels.from_bytes(encoded(half, "PNG"), 8) == 127).all()
+    assert pixels.decode(encoded(half, "PNG")).converted == ("alpha",)
+
+
+def test_sixteen_bit_levels_become_their_share_of_255():
+    deep = Image.fromarray(GREY_STEPS.astype(np.uint16) * 257)
+    decoded = pixels.decode(encoded(deep, "PNG"))
+    assert (np.asarray(decoded.image)[..., 1] == GREY_STEPS).all()
+    assert decoded.converted == ("16-bit",)
+
+
+def test_sixteen_bit_colour_is_counted_although_pillow_gives_eight():
+    levels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint16) * 257
+    content = tf.io.encode_png(levels.astype(np.uint16)).numpy()
+    decoded = pixels.decode(content)
+    assert decoded.converted == ("16-bit",)
+    assert (np.asarray(decoded.image) == levels // 257).all()
+
+
+def test_cmyk_becomes_rgb():
+    red = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    decoded = pixels.decode(encoded(red, "JPEG", quality=100))
+    assert decoded.converted == ("CMYK",)
+    assert np.abs(np.asarray(decoded.image).astype(int) - (255, 0, 0)).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("image", "kind"),
+    [
+        (Image.new("1", (8, 8), 1), "1-bit"),
+        (Image.new("L", (8, 8), 255), "grey"),
+        (Image.new("RGB", (8, 8), "white").quantize(4), "palette"),
+    ],
+)
+def test_other_modes_become_rgb_and_are_counted(image, kind):
+    decoded = pixels.decode(encoded(image, "PNG"))
+    assert decoded.converted == (kind,)
+    assert (np.asarray(decoded.image) == 255).all()
+
+
+def test_the_first_frame_of_an_animation_is_taken():
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    decoded = pixels.decode(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    assert "animated" in decoded.converted
+    assert (np.asarray(decoded.image) == (255, 0, 0)).all()
+
+
+@pytest.mark.parametrize("suffix", ["JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
+def test_a_truncated_file_is_refused_with_a_reason(suffix, share):
+    content = encoded(colours(height=64, width=64), suffix)
+    with pytest.raises(pixels.UnreadableImageError, match=r"broken|not an image"):
+        pixels.decode(content[: int(len(content) * share)])
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded():
+    pixels.quiet_pillow()
+    for side in (9_500, 14_000):
+        bomb = encoded(Image.new("1", (side, side)), "PNG")
+        assert len(bomb) < 100_000
+        with pytest.raises(pixels.UnreadableImageError, match="pixels"):
+            pixels.decode(bomb)
+
+
+def test_floating_point_levels_are_refused_since_their_range_is_not_known():
+    with pytest.raises(pixels.UnreadableImageError, match="floating-point"):
+        pixels.decode(encoded(Image.new("F", (8, 8), 0.5), "TIFF"))
+
+
+def test_arrays_take_the_same_way_as_files():
+    image = colours(height=24, width=32)
+    for size in (24, 16, 48):
+        expected = pixels.resize(image, size)
+        assert (pixels.from_array(np.asarray(image), size) == expected).all()
+    grey = pixels.from_array(GREY_STEPS, 16)
+    assert (grey == GREY_STEPS[:, :, None]).all()
