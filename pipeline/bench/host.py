@@ -102,8 +102,13 @@ def neighbours(measured: Sequence[MeasuredFile]) -> list[Comparison | None]:
 
 def machine_name() -> str:
     """The processor's model and how many CPUs this process may use."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    count = num_cpus()
     return f"{_processor()}, {count} CPU{'s' if count != 1 else ''}"
+
+
+def num_cpus() -> int:
+    """How many CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass

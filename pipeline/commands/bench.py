@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.bench.settings import RUNTIMES, BenchSettings
-from pipeline.commands.output import json_option, print_records
+from pipeline.commands.output import json_option, print_records, say
 from pipeline.runs import runs_folder, tflite_files
 
 if TYPE_CHECKING:
@@ -89,8 +89,12 @@ def command(targets: tuple[str, ...], *, as_json: bool, **options: Any) -> int: 
     """
     settings = BenchSettings(**options)
     files = tflite_files(targets, runs_folder())
-    from pipeline.bench.host import run_rounds
+    from pipeline.bench.host import num_cpus, run_rounds
 
+    if max(settings.num_threads) > num_cpus():
+        say(
+            f"{max(settings.num_threads)} threads on {num_cpus()} CPUs wait for one another: expect slower runs."
+        )
     with _progress() as progress:
         result = run_rounds(files, settings, progress=progress)
     if not result.measured:
@@ -102,7 +106,7 @@ def command(targets: tuple[str, ...], *, as_json: bool, **options: Any) -> int: 
         _show(result, settings)
     _store(result)  # after they were shown: a full disk takes away the store alone
     if not as_json:
-        things = "measurement" if len(measurements) == 1 else f"{len(measurements)} measurements"
+        things = "1 measurement" if len(measurements) == 1 else f"{len(measurements)} measurements"
         click.echo(f"stored {things} in {runs_folder()}/results.sqlite. Next: pipeline report")
     if result.stopped:
         raise click.Abort

@@ -143,3 +143,11 @@ def test_a_store_that_cannot_be_written_does_not_take_the_figures_along(files, t
     assert "median" in printed.out
     assert "stored" not in printed.out
     assert printed.err.startswith("pipeline: File exists: ")
+
+
+def test_more_threads_than_cpus_are_warned_of(files, capsys):
+    num = len(os.sched_getaffinity(0)) + 1
+    assert run(["bench", str(files["one"]), "--num-threads", str(num), "--json", *QUICK]) == 0
+    printed = capsys.readouterr()
+    assert f"{num} threads on {num - 1} CPU" in printed.err
+    assert json.loads(printed.out)[0]["num_threads"] == num
