@@ -6,13 +6,13 @@ lines equal to the commands' own.
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
 
 import click
 
 from pipeline.errors import PipelineError, unknown_name
+from pipeline.quiet import quiet_native_logs
 
 COMMANDS = {
     "demo": "Train, export, verify, benchmark and report on digits, in a minute.",
@@ -74,6 +74,7 @@ def pipeline() -> None:
 
 def main() -> None:
     """Runs the command line and exits with its status: a user's mistake is one line, a bug its traceback."""
+    quiet_native_logs()
     sys.exit(run())
 
 
@@ -82,8 +83,6 @@ def run(arguments: list[str] | None = None) -> int:
     from export.errors import ExportError
     from models.errors import KnobError, ModelError
 
-    # TensorFlow tells of CPU features and missing GPU drivers at every start; whoever wants that sets 0
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         status = pipeline.main(arguments, standalone_mode=False)
         return status if isinstance(status, int) else 0

@@ -104,7 +104,7 @@ def command(targets: tuple[str, ...], *, as_json: bool, **options: Any) -> int: 
         print_records(measurements)
     else:
         _show(result, settings)
-    _store(result)  # after they were shown: a full disk takes away the store alone
+    store_result(result)  # after they were shown: a full disk takes away the store alone
     if not as_json:
         things = "1 measurement" if len(measurements) == 1 else f"{len(measurements)} measurements"
         click.echo(f"stored {things} in {runs_folder()}/results.sqlite. Next: pipeline report")
@@ -187,7 +187,8 @@ def _delegates(rows: list[TableRow]) -> str:
     return " / ".join(dict.fromkeys(row.measurement.delegate for row in rows))
 
 
-def _store(result: BenchResult) -> None:
+def store_result(result: BenchResult) -> None:
+    """Adds every measurement to the store."""
     from pipeline.store.store import open_store
 
     with open_store(runs_folder()) as store:

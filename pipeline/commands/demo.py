@@ -27,11 +27,12 @@ def command(*, as_json: bool) -> int:
     pipeline demo
     """
     from export.artifact import Precision
+    from export.files import write_bytes
     from pipeline.bench.host import run_rounds
     from pipeline.bench.settings import BenchSettings
     from pipeline.commands.bench import store_result
     from pipeline.commands.export import export_source
-    from pipeline.commands.report import rows_of, write_report
+    from pipeline.commands.report import rendered, rows_of
     from pipeline.commands.train import train_new
     from pipeline.commands.verify import verify_files
     from pipeline.lineage import find_source
@@ -55,11 +56,12 @@ def command(*, as_json: bool) -> int:
     say(f"5/5  pipeline report {run.name} --format html")
     page = runs_folder() / "report.html"
     rows = rows_of((run.name,), runs_folder())
-    write_report(rows, "html", page)
+    content = rendered(rows, "html", to_terminal=False)
+    write_bytes(page, content if isinstance(content, bytes) else content.encode())
     if as_json:
         print_records(rows)
     else:
-        write_report(rows, "table", None)
+        click.echo(rendered(rows, "table", to_terminal=True), nl=False)
         click.echo(f"The page: {page}")
     say(f"done in {time.monotonic() - started:.0f} s. Next, with your own images: pipeline train mobilenet --data FOLDER")
     return 1 if refused else 0

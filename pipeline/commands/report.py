@@ -45,10 +45,10 @@ def command(runs: tuple[str, ...], format_name: str | None, out: Path | None, as
       pipeline report 20261123-101500-mobilenet --format csv --out figures.csv
     """
     format_name = _format(format_name, out, as_json=as_json)
-    rows = _rows(runs, runs_folder())
+    rows = rows_of(runs, runs_folder())
     if out is None and format_name in PICTURES:
         out = runs_folder() / f"report.{format_name}"
-    content = _rendered(rows, format_name, to_terminal=out is None)
+    content = rendered(rows, format_name, to_terminal=out is None)
     if out is None:
         click.echo(content, nl=False)
         _say_next(rows, format_name)
@@ -74,7 +74,7 @@ def _format(name: str | None, out: Path | None, *, as_json: bool) -> str:
     return name
 
 
-def _rows(runs: Sequence[str], folder: Path) -> list[ReportRow]:
+def rows_of(runs: Sequence[str], folder: Path) -> list[ReportRow]:
     """The rows of these runs, or of all; the store first takes in what the folder holds and it lacks."""
     from pipeline.store.folder import add_missing
     from pipeline.store.store import open_store
@@ -107,7 +107,7 @@ def _run_name(name: str, folder: Path, known: dict[str, str]) -> str:
     return find_run(name, folder).name
 
 
-def _rendered(rows: list[ReportRow], format_name: str, *, to_terminal: bool) -> str | bytes:
+def rendered(rows: list[ReportRow], format_name: str, *, to_terminal: bool) -> str | bytes:
     """The report in that format; its module is imported only now."""
     if format_name in PICTURES:
         return _picture(rows, format_name)

@@ -1,0 +1,46 @@
+"""Keeps TensorFlow's start-up chatter off the terminal. Standard library only.
+
+TensorFlow and absl write it straight to file descriptor 2 while they are imported, whatever
+TF_CPP_MIN_LOG_LEVEL says. Here that descriptor becomes a pipe whose lines are passed on but for the chatter;
+Python's own sys.stderr keeps writing to the terminal. TF_CPP_MIN_LOG_LEVEL=0 shows everything.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import sys
+import threading
+
+CHATTER = re.compile(
+    rb"[IW]0000 |I\d{4} |WARNING: All log messages before absl|To enable the following instructions"
+    rb"|INFO: Created TensorFlow Lite XNNPACK delegate|\d{4}-\d\d-\d\d [\d:.]+: [IW] |\s*$"
+)
+
+
+def quiet_native_logs() -> None:
+    """Filters what native code writes to standard error, from now until the process ends."""
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
+        return
+    terminal = os.dup(2)
+    os.set_inheritable(terminal, False)
+    sys.stderr = os.fdopen(terminal, "w", buffering=1, errors="backslashreplace")
+    reader, writer = os.pipe()
+    os.dup2(writer, 2)
+    os.close(writer)
+    passing_on = threading.Thread(target=_pass_on, args=(reader, terminal), daemon=True)
+    passing_on.start()
+
+    def finish() -> None:
+        os.dup2(terminal, 2)  # closes the pipe, unless a child still holds it
+        passing_on.join(timeout=0.5)
+
+    atexit.register(finish)
+
+
+def _pass_on(reader: int, terminal: int) -> None:
+    with os.fdopen(reader, "rb") as lines:
+        for line in lines:
+            if not CHATTER.match(line):
+                os.write(terminal, line)
