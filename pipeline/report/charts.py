@@ -24,7 +24,7 @@ TOOLTIPS = {
     "precision": "Precision",
     "size_text": "Size",
     "top1_text": "Top-1",
-    "change_text": "Change from Keras",
+    "change_text": "Change",
     "agreement_text": "Agreement",
     "median_text": "Median",
     "spread_text": "p5–p95",
@@ -124,7 +124,7 @@ def chart_spec(
         .properties(name="pareto")
     )
     points = (
-        base.mark_point(style="points", filled=True)
+        base.mark_point(style="points", filled=True, invalid="show")
         .encode(
             color=_colour(view.colour, drawn),
             shape=_shape(records, legend=family_legend),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from html import escape
 from importlib.metadata import version
 from importlib.resources import files
@@ -89,7 +90,7 @@ def page_text(rows: Sequence[ReportRow], *, written_utc: str | None = None) -> s
         style=_resource("page.css"),
         content=content,
         data=_data(rows, records, columns),
-        vega=vl_convert.javascript_bundle(snippet=GLOBALS),
+        vega=_vega(),
         script=_resource("page.js"),
     )
 
@@ -157,7 +158,7 @@ def _filters(records: Sequence[dict[str, Any]]) -> str:
         fieldsets.append(
             f'<fieldset><legend>{FILTERS[field]}</legend><div class="chips">{chips}</div></fieldset>'
         )
-    best = '<label class="chip toggle"><input type="checkbox" name="best"><span>★ only</span></label>'
+    best = '<label class="chip toggle"><input type="checkbox" name="best"><span>★ best only</span></label>'
     tail = (
         '<div class="tail"><span id="count" aria-live="polite"></span>'
         '<button type="reset" class="reset" hidden>Show all</button></div>'
@@ -196,6 +197,12 @@ def _footer(written_utc: str) -> str:
         f"Written {utc_text(written_utc)} by keras-mobile-pipeline {version('keras-mobile-pipeline')}.",
     )
     return f"<footer>{''.join(f'<p>{escape(note)}</p>' for note in notes)}</footer>"
+
+
+@cache
+def _vega() -> str:
+    """Vega-Embed, Vega-Lite and Vega in one script; it takes vl-convert seconds to put together."""
+    return str(vl_convert.javascript_bundle(snippet=GLOBALS))
 
 
 def _counted(number: int, noun: str) -> str:

@@ -1,0 +1,261 @@
+"""`pipeline report` and `pipeline runs`, as they are typed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from report_records import export_artifact, fill_zoo, measurement, train_record, verification
+
+from export.artifact import ExportArtifact, Precision, write_sidecar
+from export.files import sha256_of, write_json
+from pipeline.cli import run as pipeline
+from pipeline.report.run_list import RunSummary
+from pipeline.store.row import ReportRow
+from pipeline.store.store import FILE_NAME, open_store
+from pipeline.training.config import TrainRecord, record_as_json
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """An empty runs folder that the commands use."""
+    monkeypatch.setenv("PIPELINE_RUNS", str(tmp_path / "runs"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    return tmp_path / "runs"
+
+
+def finished(folder: Path, name: str, *precisions: Precision) -> tuple[TrainRecord, list[ExportArtifact]]:
+    """A finished run on disk, as training and export leave it."""
+    run = folder / name
+    (run / "export").mkdir(parents=True)
+    (run / "model.keras").write_bytes(f"model of {name}".encode())
+    record = train_record(name, model_sha256=sha256_of(run / "model.keras"))
+    artifacts = []
+    for precision in precisions:
+        file = run / "export" / f"{record.model_name}_{precision}.tflite"
+        file.write_bytes(f"{name} as {precision}".encode())
+        artifact = export_artifact(
+            record.model_sha256,
+            precision,
+            path=file.name,
+            sha256=sha256_of(file),
+            size_bytes=file.stat().st_size,
+        )
+        write_sidecar(file, artifact)
+        artifacts.append(artifact)
+    write_json(run / "train.json", record_as_json(record))
+    return record, artifacts
+
+
+def test_a_deleted_store_grows_back_with_the_runs_and_files_of_the_folder(folder, capsys):
+    record, (int8, float32) = finished(folder, "first", Precision.INT8, Precision.FLOAT32)
+    with open_store(folder) as store:
+        store.add_measurement(measurement(int8.sha256))
+    for file in folder.glob(f"{FILE_NAME}*"):
+        file.unlink()
+    assert pipeline(["report", "--json"]) == 0
+    rows = {row["sha256"]: row for row in json.loads(capsys.readouterr().out)}
+    assert set(rows) == {int8.sha256, float32.sha256}
+    assert {row["run"] for row in rows.values()} == {"first"}
+    assert {row["parameters"] for row in rows.values()} == {record.parameters}
+    assert {row["median_ms"] for row in rows.values()} == {None}
+
+
+def test_json_keys_are_the_fields_of_the_row(folder, capsys):
+    finished(folder, "first", Precision.INT8)
+    assert pipeline(["report", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert list(row) == [field.name for field in fields(ReportRow)]
+
+
+def test_a_run_chooses_its_own_files_by_name_or_path(folder, capsys):
+    finished(folder, "first", Precision.INT8)
+    finished(folder, "second", Precision.INT8, Precision.FLOAT16)
+    for chosen in ("second", str(folder / "second")):
+        assert pipeline(["report", chosen, "--json"]) == 0
+        assert [row["run"] for row in json.loads(capsys.readouterr().out)] == ["second"] * 2
+
+
+def test_the_page_is_written_into_the_runs_folder_and_named_last(folder, capsys):
+    finished(folder, "first", Precision.INT8)
+    assert pipeline(["report", "--format", "html"]) == 0
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines()[-1].startswith(f"Wrote {folder / 'report.html'}: 1 row")
+    assert (folder / "report.html").read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("r.csv", "model_name,"), ("r.md", "- "), ("r.json", "[\n"), ("r.svg", "<svg"), ("r.txt", "\n")],
+)
+def test_the_ending_of_out_chooses_the_format(folder, tmp_path, name, start):
+    _, (int8,) = finished(folder, "first", Precision.INT8)
+    with open_store(folder) as store:
+        store.add_measurement(measurement(int8.sha256))
+        store.add_verification(verification(int8.sha256))
+    assert pipeline(["report", "--out", str(tmp_path / name)]) == 0
+    assert (tmp_path / name).read_text().startswith(start)
+
+
+def test_the_table_says_what_is_missing_and_how_to_get_it(folder, capsys):
+    _, (int8, _) = finished(folder, "first", Precision.INT8, Precision.FLOAT32)
+    with open_store(folder) as store:
+        store.add_measurement(measurement(int8.sha256))
+    assert pipeline(["report"]) == 0
+    told = capsys.readouterr()
+    assert "2 files without accuracy: pipeline verify" in told.err
+    assert "1 file without latency: pipeline bench" in told.err
+    assert "\x1b" not in told.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["report", "--format", "hmtl"], 2, "Did you mean 'html'?"),
+        (["report", "frist"], 2, "unknown run 'frist'. Did you mean 'first'?"),
+        (["report", "--json", "--format", "csv"], 2, "contradict"),
+        (["runs", "frist"], 2, "unknown run 'frist'. Did you mean 'first'?"),
+        (["report", "--out", "nowhere.xyz"], 2, "unknown format 'xyz'"),
+    ],
+)
+def test_a_mistyped_word_gets_the_nearest_right_one(folder, capsys, arguments, status, message):
+    finished(folder, "first", Precision.INT8)
+    assert pipeline(arguments) == status
+    told = capsys.readouterr().err
+    assert message in told
+    assert len(told.splitlines()) == 1
+
+
+def test_without_any_exported_file_the_report_says_how_to_make_one(folder, capsys):
+    finished(folder, "first")
+    assert pipeline(["report"]) == 1
+    assert "Export one: pipeline export --int8" in capsys.readouterr().err
+    assert pipeline(["report", "first"]) == 1
+    assert "pipeline export first --int8" in capsys.readouterr().err
+
+
+def test_without_a_runs_folder_the_report_makes_none(folder, capsys):
+    shutil.rmtree(folder)
+    assert pipeline(["report"]) == 1
+    assert "pipeline train" in capsys.readouterr().err
+    assert not folder.exists()
+
+
+def test_a_damaged_store_is_one_line_and_stays_as_it_is(folder, capsys):
+    finished(folder, "first", Precision.INT8)
+    (folder / FILE_NAME).write_bytes(b"not a database" * 100)
+    assert pipeline(["report"]) == 1
+    told = capsys.readouterr().err
+    assert len(told.splitlines()) == 1
+    assert "move it away" in told
+    assert (folder / FILE_NAME).read_bytes() == b"not a database" * 100
+
+
+def test_a_file_that_its_sidecar_does_not_describe_is_named_and_left_out(folder, capsys):
+    finished(folder, "first", Precision.INT8, Precision.FLOAT32)
+    (folder / "first/export/mobilenet_alpha0.5_160_int8.tflite").write_bytes(b"other bytes")
+    (folder / "first/export/mobilenet_alpha0.5_160_float32.json").write_text("{")
+    finished(folder, "second", Precision.INT8)
+    assert pipeline(["report", "--json"]) == 0
+    told = capsys.readouterr()
+    assert [row["run"] for row in json.loads(told.out)] == ["second"]
+    assert "int8.tflite is not the file that its sidecar describes" in told.err
+    assert "float32.json is not a sidecar" in told.err
+
+
+def test_runs_lists_the_finished_the_damaged_and_the_unfinished(folder, capsys):
+    finished(folder, "first", Precision.INT8, Precision.FLOAT32)
+    finished(folder, "second")
+    (folder / "second/train.json").write_text('{"run": "second"')
+    (folder / "third").mkdir()
+    (folder / "third/config.json").write_text('{"family": "densenet", "data": "digits"}')
+    (folder / "fourth").mkdir()
+    (folder / "fourth/config.json").write_text("")
+    assert pipeline(["runs"]) == 0
+    told = capsys.readouterr()
+    assert "94.30%" in told.out
+    assert "5 min 46 s" in told.out
+    assert "pipeline train --resume third" in told.out
+    assert "pipeline train --resume fourth" in told.out
+    assert "second/train.json is not a record" in told.err
+    assert max(map(len, told.out.splitlines())) <= 100
+
+    assert pipeline(["runs", "--json"]) == 0
+    summaries = json.loads(capsys.readouterr().out)
+    assert [list(summary) for summary in summaries] == [[field.name for field in fields(RunSummary)]] * 4
+    states = {summary["run"]: summary["state"] for summary in summaries}
+    assert states == {"first": "finished", "second": "damaged", "third": "unfinished", "fourth": "unfinished"}
+    first = next(summary for summary in summaries if summary["run"] == "first")
+    assert {file["precision"] for file in first["exports"]} == {"int8", "float32"}
+    assert sum(file["size_bytes"] for file in first["exports"]) == len("first as int8first as float32")
+
+
+def test_without_a_run_one_line_says_how_to_make_the_first(folder, capsys):
+    assert pipeline(["runs"]) == 0
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert (
+        told.err == f"There is no run in {folder}/. Make the first: pipeline train mobilenet --alpha 0.25\n"
+    )
+    assert pipeline(["runs", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_one_run_shows_the_lineage_of_its_files_by_checksum(folder, capsys):
+    record, (int8, float32) = finished(folder, "first", Precision.INT8, Precision.FLOAT32)
+    with open_store(folder) as store:
+        store.add_verification(verification(int8.sha256))
+        store.add_measurement(measurement(int8.sha256))
+        store.add_measurement(measurement(float32.sha256, valid=False, reasons=("killed",)))
+    assert pipeline(["runs", "first"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    for text in (
+        record.model_sha256[:12],
+        int8.sha256[:12],
+        float32.sha256[:12],
+        "93.90%",
+        "1.23 ms",
+        "killed",
+    ):
+        assert text in told
+
+
+def test_an_unfinished_run_alone_says_how_to_go_on(folder, capsys):
+    (folder / "third").mkdir()
+    (folder / "third/config.json").write_text("{}")
+    assert pipeline(["runs", "third"]) == 1
+    assert "pipeline train --resume third" in capsys.readouterr().err
+
+
+def test_a_report_of_sixty_files_is_one_table(folder, capsys):
+    with open_store(folder) as store:
+        fill_zoo(store, folder)
+    assert pipeline(["report"]) == 0
+    assert capsys.readouterr().out.count("net_w") >= 60
+
+
+@pytest.mark.parametrize("verb", ["report", "runs"])
+def test_help_imports_neither_numpy_nor_rich_nor_charts(verb):
+    program = (
+        "import sys; from pipeline.cli import run; status = run([sys.argv[1], '--help']);"
+        "heavy = {'numpy', 'tensorflow', 'keras', 'rich', 'altair', 'vl_convert'} & set(sys.modules);"
+        "print(status, sorted(heavy))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program, verb],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[3],
+        env={**os.environ, "PYTHONPATH": "."},
+    )
+    assert told.stdout.splitlines()[-1] == "0 []"
+    assert "Example:" in told.stdout

@@ -1,0 +1,157 @@
+"""The report as text: terminal, CSV, JSON, Markdown, HTML, pictures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from dataclasses import fields, replace
+from html.parser import HTMLParser
+from io import StringIO
+
+import pytest
+
+from pipeline.report.charts import SIZE, VIEWS, chart_record, is_log
+from pipeline.report.page import page_text
+from pipeline.report.picture import png_bytes, svg_text
+from pipeline.report.records import csv_text, json_text, markdown_text
+from pipeline.report.table import terminal_table
+from pipeline.store.row import ReportRow
+
+NAMES = [field.name for field in fields(ReportRow)]
+
+
+def table(rows, width=100) -> str:
+    return terminal_table(rows, width=width, colour=False)
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_no_line_of_the_table_is_wider_than_the_terminal(zoo_rows, mixed_rows, width):
+    for rows in (zoo_rows, mixed_rows):
+        assert max(map(len, table(rows, width).splitlines())) <= width
+
+
+def test_a_hundred_columns_hold_every_model_name_on_one_line(zoo_rows, mixed_rows):
+    for rows in (zoo_rows, mixed_rows):
+        lines = table(rows).splitlines()
+        assert all(any(row.model_name in line for line in lines) for row in rows)
+
+
+def test_the_table_tells_the_figures_of_each_row(zoo_rows):
+    (line,) = [line for line in table(zoo_rows).splitlines() if re.search(r"mobilenet_w1_96 +int8", line)]
+    assert line.startswith(" ★" if "★" in line else "  ")
+    for text in ("0.560 MB", "87.40%", "-0.70", "0.405 ms", "0.393–0.429 ms"):
+        assert text in line or text.replace("0.560 MB", "560 kB") in line
+
+
+def test_conditions_that_all_rows_share_stand_once_below(zoo_rows):
+    text = table(zoo_rows)
+    for line in ("Machine: Xeon 8481C", "Runtime: litert 2.3.0, cpu", "Threads: 1 thread"):
+        assert text.count(line) == 1
+    assert "Data set: photos, 1,001 test images" in text
+
+
+def test_conditions_that_differ_are_told_by_letter(mixed_rows):
+    text = table(mixed_rows)
+    assert "On A: " in text
+    assert "On C: " in text
+    assert "Data 2: " in text
+    assert "Machine:" not in text
+
+
+def test_the_reasons_of_an_invalid_measurement_stand_below_the_table(zoo_rows):
+    told = "not valid: densenet_w1_96 int16x8, 1 thread: killed"
+    broken = [
+        replace(row, valid=False, reasons=("killed",))
+        for row in zoo_rows
+        if (row.model_name, row.precision) == ("densenet_w1_96", "int16x8")
+    ]
+    assert told in table(broken)
+    assert "invalid" in table(broken)
+
+
+def test_what_is_not_measured_is_a_dash_that_is_explained(zoo_rows):
+    unmeasured = [row for row in zoo_rows if row.valid is None]
+    assert "– not measured" in table(unmeasured)
+    assert " 0.00 ms" not in table(unmeasured)
+
+
+def test_json_has_the_fields_of_the_dataclass_and_its_values(mixed_rows):
+    records = json.loads(json_text(mixed_rows))
+    assert [list(record) for record in records] == [NAMES] * len(mixed_rows)
+    again = [ReportRow(**{**record, "reasons": tuple(record["reasons"])}) for record in records]
+    assert again == mixed_rows
+
+
+def test_csv_has_the_fields_of_the_dataclass_and_empty_cells_for_not_measured(mixed_rows):
+    records = list(csv.DictReader(StringIO(csv_text(mixed_rows))))
+    assert list(records[0]) == NAMES
+    for record, row in zip(records, mixed_rows, strict=True):
+        assert record["model_name"] == row.model_name
+        assert json.loads(record["knobs"]) == row.knobs
+        assert record["pareto"] == str(row.pareto).lower()
+        assert record["median_ms"] == ("" if row.median_ms is None else str(row.median_ms))
+        assert record["reasons"] == "; ".join(row.reasons)
+
+
+def test_markdown_tables_have_one_width_and_escape_their_marks(mixed_rows):
+    odd = [replace(mixed_rows[0], model_name="a|b *c* <d>\ne"), *mixed_rows[1:]]
+    lines = [line for line in markdown_text(odd).splitlines() if line.startswith("|")]
+    cells = [re.split(r"(?<!\\)\|", line) for line in lines]
+    assert len(lines) == len(odd) + 2
+    assert len({len(line) for line in cells}) == 1
+    assert r"a\|b \*c\* \<d\> e" in lines[2]
+
+
+class Scripts(HTMLParser):
+    """Collects the attributes and texts of all elements that a browser would see."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links.extend(value for name, value in attrs if name in ("src", "href", "action", "srcset"))
+
+
+def test_the_page_has_no_element_that_the_names_brought_and_links_to_nothing(mixed_rows):
+    seen = Scripts()
+    seen.feed(page_text(mixed_rows))
+    assert seen.tags.count("script") == 3
+    assert seen.links == []
+
+
+def test_the_page_tells_its_conditions_and_every_file(zoo_rows):
+    page = page_text(zoo_rows, written_utc="2026-11-24T08:00:00+00:00")
+    header = page[: page.index('id="filters"')]
+    for text in (
+        "Xeon 8481C",
+        "litert 2.3.0, cpu",
+        "1 thread",
+        "photos, 1,001 test images",
+        "2026-11-23 10:08 UTC",
+    ):
+        assert text in header
+    assert "Written 2026-11-24 08:00 UTC" in page
+    assert all(row.sha256 in page for row in zoo_rows)
+
+
+def test_reasons_of_an_invalid_measurement_stand_in_the_page(zoo_rows):
+    page = page_text(zoo_rows)
+    assert page.count("the child process was killed; 2 of 5 rounds are missing</small>") == 2
+
+
+def test_an_axis_is_logarithmic_only_where_the_range_asks_for_it(zoo_rows):
+    records = [chart_record(index, row) for index, row in enumerate(zoo_rows) if row.valid]
+    assert is_log(SIZE, records)
+    assert not is_log(SIZE, records[:1])
+    assert not is_log(VIEWS[1].y, records)
+
+
+def test_a_picture_is_drawn_with_a_mark_for_each_point(zoo_rows):
+    assert png_bytes(zoo_rows).startswith(b"\x89PNG\r\n\x1a\n")
+    picture = svg_text(zoo_rows)
+    assert picture.startswith("<svg")
+    assert picture.count('aria-roledescription="point"') == 55 + sum(row.pareto for row in zoo_rows)

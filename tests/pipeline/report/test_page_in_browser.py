@@ -1,0 +1,264 @@
+"""The page in a real browser: it draws, asks the network for nothing, and shows what the store holds."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pipeline.report.charts import VIEWS
+from pipeline.report.page import page_text
+from pipeline.store.row import ReportRow
+
+POINTS = """
+const view = window.report.views[arguments[0]], found = [];
+(function walk(item) {
+  if (item.marktype === "symbol" && item.role === "mark" && item.name.startsWith("points")) {
+    for (const symbol of item.items) {
+      found.push([symbol.datum.row, view.scale("x").invert(symbol.x), view.scale("y").invert(symbol.y)]);
+    }
+    return;
+  }
+  for (const child of item.items || []) walk(child);
+})(view.scenegraph().root);
+return found.sort((one, other) => one[0] - other[0]);
+"""
+RINGS = POINTS.replace('startsWith("points")', 'startsWith("pareto")')
+FIELDS = {
+    "size_mb": lambda row: None if row.size_bytes is None else row.size_bytes / 1e6,
+    "median_ms": lambda row: row.median_ms if row.valid else None,
+    "tflite_top1": lambda row: row.tflite_top1,
+}
+
+
+def every(_row: ReportRow) -> bool:
+    return True
+
+
+def opened(browser, path, rows: list[ReportRow]):
+    if not path.exists():
+        path.write_text(page_text(rows))
+    browser.get("about:blank")
+    browser.get_log("browser")
+    browser.get_log("performance")
+    browser.get(path.as_uri())
+    problem = browser.execute_async_script(
+        "const done = arguments[0];"
+        "window.report.ready.then(() => setTimeout(() => done(null), 100), (error) => done(error.stack));"
+    )
+    assert problem is None
+    return browser
+
+
+@pytest.fixture(scope="module")
+def zoo_path(tmp_path_factory):
+    return tmp_path_factory.mktemp("page") / "zoo.html"
+
+
+@pytest.fixture(scope="module")
+def mixed_path(tmp_path_factory):
+    return tmp_path_factory.mktemp("page") / "mixed.html"
+
+
+@pytest.fixture
+def zoo(browser, zoo_path, zoo_rows):
+    return opened(browser, zoo_path, zoo_rows)
+
+
+def expected(rows: list[ReportRow], view) -> list[tuple[int, float, float]]:
+    """From the store alone: the rows with a valid latency and both figures of the axes."""
+    places = [
+        (index, FIELDS[view.x.field](row), FIELDS[view.y.field](row))
+        for index, row in enumerate(rows)
+        if row.valid and row.size_bytes is not None and row.median_ms is not None
+    ]
+    return [place for place in places if None not in place]
+
+
+def assert_points(browser, rows: list[ReportRow], kept) -> None:
+    for view in VIEWS:
+        wanted = [place for place in expected(rows, view) if kept(rows[place[0]])]
+        found = browser.execute_script(POINTS, view.name)
+        assert [place[0] for place in found] == [place[0] for place in wanted]
+        for (_, *drawn), (_, *stored) in zip(found, wanted, strict=True):
+            assert drawn == pytest.approx(stored, rel=1e-6)
+
+
+def settle(browser) -> None:
+    browser.execute_async_script("const done = arguments[0]; setTimeout(done, 150);")
+
+
+def visible_lines(browser) -> list[int]:
+    return browser.execute_script(
+        'return [...document.querySelectorAll("#rows tbody tr")].filter((line) => line.offsetParent !== null)'
+        ".map((line) => Number(line.dataset.row));"
+    )
+
+
+def click(browser, selector: str) -> None:
+    browser.find_element("css selector", selector).click()
+    settle(browser)
+
+
+def test_every_point_stands_where_the_store_says(zoo, zoo_rows):
+    assert_points(zoo, zoo_rows, every)
+    assert len(zoo.execute_script(POINTS, "size-latency")) == 55
+
+
+def test_exactly_the_pareto_best_are_ringed(zoo, zoo_rows):
+    best = [index for index, row in enumerate(zoo_rows) if row.pareto]
+    assert 0 < len(best) < len(zoo_rows)
+    for view in VIEWS:
+        assert [place[0] for place in zoo.execute_script(RINGS, view.name)] == best
+
+
+def test_the_page_asks_the_network_for_nothing_and_the_console_stays_empty(zoo):
+    click(zoo, "input[name=family][value=densenet]")
+    requests = [
+        message["params"]["request"]["url"]
+        for entry in zoo.get_log("performance")
+        if (message := json.loads(entry["message"])["message"])["method"] == "Network.requestWillBeSent"
+    ]
+    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert sum(url.startswith("file:") for url in requests) == 1
+    assert zoo.get_log("browser") == []
+
+
+def test_a_filter_takes_points_and_table_lines_away_and_gives_them_back(zoo, zoo_rows):
+    click(zoo, "input[name=family][value=densenet]")
+    click(zoo, "input[name=precision][value=int8]")
+    assert_points(zoo, zoo_rows, lambda row: row.family != "densenet" and row.precision != "int8")
+    kept = [
+        index for index, row in enumerate(zoo_rows) if row.family != "densenet" and row.precision != "int8"
+    ]
+    assert visible_lines(zoo) == kept
+    assert zoo.find_element("id", "count").text == f"{len(kept)} of 60 rows"
+    click(zoo, "button.reset")
+    assert_points(zoo, zoo_rows, every)
+    assert visible_lines(zoo) == list(range(60))
+
+
+def test_best_only_leaves_the_pareto_best(zoo, zoo_rows):
+    click(zoo, "input[name=best]")
+    assert_points(zoo, zoo_rows, lambda row: row.pareto)
+    assert visible_lines(zoo) == [index for index, row in enumerate(zoo_rows) if row.pareto]
+
+
+def test_with_every_family_filtered_out_the_page_says_so(zoo):
+    for family in ("densenet", "mobilenet", "squeezenet"):
+        click(zoo, f"input[name=family][value={family}]")
+    assert zoo.find_element("id", "empty").is_displayed()
+    assert zoo.execute_script(POINTS, "size-latency") == []
+    assert zoo.get_log("browser") == []
+
+
+@pytest.mark.parametrize(
+    ("title", "key", "descending_first"),
+    [
+        ("Size", lambda row: row.size_bytes, False),
+        ("Top-1", lambda row: row.tflite_top1, True),
+        ("Median", lambda row: row.median_ms if row.valid else None, False),
+    ],
+)
+def test_a_click_on_a_heading_sorts_with_not_measured_last(zoo, zoo_rows, title, key, descending_first):
+    heading = f'//table[@id="rows"]//th/button[text()="{title}"]'
+    for descending in (descending_first, not descending_first):
+        zoo.find_element("xpath", heading).click()
+        figures = [key(zoo_rows[index]) for index in visible_lines(zoo)]
+        present = [figure for figure in figures if figure is not None]
+        assert present == sorted(present, reverse=descending)
+        assert figures == present + [None] * (len(figures) - len(present))
+    state = zoo.find_element("xpath", f"{heading}/..").get_attribute("aria-sort")
+    assert state == ("ascending" if descending_first else "descending")
+
+
+def test_hovering_a_point_tells_its_figures_and_lights_its_line(zoo, zoo_rows):
+    from selenium.webdriver import ActionChains
+
+    points = zoo.find_elements("css selector", "#chart-size-latency g.mark-symbol.role-mark path")
+    assert len(points) == 55 + sum(row.pareto for row in zoo_rows)
+    ActionChains(zoo).move_to_element(points[-1]).perform()
+    settle(zoo)
+    (lit,) = zoo.find_elements("css selector", "#rows tr.pointed")
+    row = zoo_rows[int(lit.get_attribute("data-row"))]
+    told = zoo.find_element("id", "vg-tooltip-element").text
+    for text in (row.model_name, row.precision, f"{row.tflite_top1:.2f}%", row.sha256[:12], "Xeon 8481C"):
+        assert text in told
+
+
+def test_hostile_names_stay_text(browser, mixed_rows, mixed_path):
+    page = opened(browser, mixed_path, mixed_rows)
+    assert page.get_log("browser") == []
+    hostile = "</script><script>alert(1)</script>"
+    names = [cell.text for cell in page.find_elements("css selector", "#rows .name > span:last-child")]
+    assert hostile in names
+    assert page.execute_script("return document.scripts.length") == 3
+    assert_points(page, mixed_rows, every)
+    values = [box.get_attribute("value") for box in page.find_elements("css selector", "input[name=family]")]
+    assert values == [hostile, "mobilenet", "other"]
+
+
+def test_hovering_a_hostile_name_keeps_it_text(browser, mixed_rows, tmp_path):
+    from selenium.webdriver import ActionChains
+
+    hostile = [row for row in mixed_rows if row.model_name.startswith("<")]
+    page = opened(browser, tmp_path / "hostile.html", hostile)
+    point = page.find_elements("css selector", "#chart-size-latency g.mark-symbol.role-mark path")[-1]
+    ActionChains(page).move_to_element(point).perform()
+    settle(page)
+    assert "</script><script>alert(1)</script>" in page.find_element("id", "vg-tooltip-element").text
+    assert page.get_log("browser") == []
+
+
+def test_several_machines_threads_and_data_sets_can_be_filtered(browser, mixed_rows, mixed_path):
+    page = opened(browser, mixed_path, mixed_rows)
+    click(page, 'input[name=threads_text][value="1 thread"]')
+    assert_points(page, mixed_rows, lambda row: row.num_threads != 1)
+    assert visible_lines(page) == [index for index, row in enumerate(mixed_rows) if row.num_threads != 1]
+    fields = {box.get_attribute("name") for box in page.find_elements("css selector", "#filters input")}
+    assert fields == {"family", "precision", "dataset_text", "machine_text", "threads_text", "best"}
+
+
+def test_a_file_without_accuracy_is_drawn_grey_and_only_where_it_has_a_place(browser, mixed_rows, mixed_path):
+    page = opened(browser, mixed_path, mixed_rows)
+    (index,) = [i for i, row in enumerate(mixed_rows) if row.tflite_top1 is None and row.valid]
+    assert index in [place[0] for place in page.execute_script(POINTS, "size-latency")]
+    assert index not in [place[0] for place in page.execute_script(POINTS, "size-accuracy")]
+    greys = page.find_elements("css selector", '#chart-size-latency path[fill="#8a8f98"]')
+    assert len(greys) == 1
+    assert "1 without accuracy" in page.find_element("id", "note-size-accuracy").text
+    assert "1 not valid" in page.find_element("id", "note-size-latency").text
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_no_page_is_wider_than_its_window(browser, mixed_rows, mixed_path, width, scheme):
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    try:
+        page = opened(browser, mixed_path, mixed_rows)
+        assert page.execute_script("return document.documentElement.scrollWidth") <= width
+        shade = page.execute_script("return getComputedStyle(document.body).backgroundColor")
+        assert shade == ("rgb(16, 19, 23)" if scheme == "dark" else "rgb(246, 247, 249)")
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_one_row_alone_stands_between_its_axes_figures(browser, zoo_rows, tmp_path):
+    one = [next(row for row in zoo_rows if row.valid)]
+    page = opened(browser, tmp_path / "one.html", one)
+    assert_points(page, one, every)
+    low, high = page.execute_script('return window.report.views["size-latency"].scale("y").domain()')
+    assert low < one[0].median_ms < high
+
+
+def test_a_report_without_any_measurement_still_shows_the_table(browser, zoo_rows, tmp_path):
+    unmeasured = [row for row in zoo_rows if row.valid is None]
+    page = opened(browser, tmp_path / "none.html", unmeasured)
+    assert page.get_log("browser") == []
+    assert len(visible_lines(page)) == 3
+    assert "not measured" in page.find_element("id", "rows").text
+    assert "0 points; not drawn: 3 not measured" in page.find_element("id", "note-size-latency").text
