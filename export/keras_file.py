@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -115,9 +116,11 @@ def _why_not(path: Path, error: Exception) -> str:
             f"{path} holds weights without a model. Expected a whole model: "
             "build the model, load these weights into it, then model.save('model.keras')."
         )
-    if "Could not locate class" in said or "Unknown layer" in said or "Could not deserialize class" in said:
+    if stranger := re.search(
+        r"(?:Could not locate class|Could not deserialize class|Unknown layer:?) '(\w+)'", said
+    ):
         return (
-            f"{path} uses a layer that Keras does not know ({first_line[:200]}). "
+            f"{path} uses the layer '{stranger[1]}', which Keras does not know. "
             "Expected Keras's own layers only: build the model from these and save it again."
         )
     return (

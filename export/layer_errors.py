@@ -145,13 +145,17 @@ def _layer_of(tensor_name: str, model: keras.Model, steps: Mapping[str, Step]) -
     Keras adds _1 to a scope that it enters a second time, here while the graph is traced.
     """
     scope, found, prefix = _named_layers(model), None, ""
-    for part in tensor_name.split("/"):
+    first, *parts = tensor_name.split("/")
+    if re.sub(r"_\d+$", "", first) != model.name:
+        parts = [first, *parts]
+    for part in parts:
         name = next((each for each in (re.sub(r"_\d+$", "", part), part) if each in scope), None)
         if name is None:
             continue
         found = prefix + name
-        if is_graph(scope[name]):
-            scope, prefix = _named_layers(scope[name]), f"{found}/"
+        if not is_graph(scope[name]):
+            break  # behind it stand operations, such as 'batchnorm/add_1', whose names layers may have too
+        scope, prefix = _named_layers(scope[name]), f"{found}/"
     return found if found in steps else None
 
 

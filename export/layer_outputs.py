@@ -29,20 +29,18 @@ class LayerOutputs:
     def __init__(self, model: keras.Model, wanted: Collection[str], prefix: str = "") -> None:
         """`wanted` are names of network_steps(); `prefix` stands before the names of a nested model."""
         named = [(prefix + operation.name, operation, node) for operation, node in network_nodes(model)]
-        asked = [(name, node.output_tensors[0]) for name, _, node in named if name in wanted]
+        outputs = {name: node.output_tensors[0] for name, _, node in named if name in wanted}
         nested = [(f"{name}/", operation, node) for name, operation, node in named if is_graph(operation)]
         nested = [each for each in nested if any(name.startswith(each[0]) for name in wanted)]
-        self._names = [name for name, _ in asked]
-        self._nested = [LayerOutputs(operation, wanted, start) for start, operation, _ in nested]
-        fed = [node.input_tensors[0] for _, _, node in nested]
-        self._extractor = keras.Model(model.inputs[0], [tensor for _, tensor in asked] + fed)
+        outputs |= {start: node.input_tensors[0] for start, _, node in nested}
+        self._nested = {start: LayerOutputs(operation, wanted, start) for start, operation, _ in nested}
+        self._extractor = keras.Model(model.inputs[0], outputs)
 
     def __call__(self, images: Floats) -> dict[str, Floats]:
         """Layer -> its output for images (batch, height, width, channels)."""
-        values = [np.asarray(value) for value in self._extractor(images, training=False)]
-        found = dict(zip(self._names, values, strict=False))
-        for nested, value in zip(self._nested, values[len(self._names) :], strict=True):
-            found.update(nested(value))
+        found = {name: np.asarray(value) for name, value in self._extractor(images, training=False).items()}
+        for start, nested in self._nested.items():
+            found.update(nested(found.pop(start)))
         return found
 
 

@@ -45,7 +45,12 @@ def random_statistics(model, seed):
         if isinstance(layer, keras.layers.BatchNormalization):
             num = layer.gamma.shape[0]
             layer.set_weights(
-                [rng.uniform(0.5, 1.5, num), rng.normal(0, 0.2, num), rng.normal(0, 0.2, num), rng.uniform(0.5, 1.5, num)]
+                [
+                    rng.uniform(0.5, 1.5, num),
+                    rng.normal(0, 0.2, num),
+                    rng.normal(0, 0.2, num),
+                    rng.uniform(0.5, 1.5, num),
+                ]
             )
     return model
 
@@ -74,7 +79,7 @@ def small_net(rescaling=EXACT, *, size=SIZE, num_classes=NUM_CLASSES, seed=0):
 
 
 def with_opinions(model, seed):
-    """Sets the logits so that `colourful` images fall into different classes: standardised features, mixed."""
+    """Sets the logits so that `colourful` images fall into different classes."""
     images = colourful(100, seed=99, size=model.inputs[0].shape[1]).astype(np.float32)
     logits = model.get_layer("logits")
     features = np.asarray(keras.Model(model.inputs[0], logits.input)(images, training=False))
@@ -85,7 +90,7 @@ def with_opinions(model, seed):
 
 
 def colourful(num, *, seed, size=SIZE):
-    """(num, size, size, 3) uint8 images of blocks, each image in its own colour, so that a net tells them apart."""
+    """(num, size, size, 3) uint8 images, each in a colour of its own, so that a net tells them apart."""
     rng = np.random.default_rng(seed)
     blocks = rng.integers(0, 256, (num, 1, 1, 3)) + rng.integers(-40, 41, (num, 4, 4, 3))
     images = blocks.repeat(size // 4, axis=1).repeat(size // 4, axis=2)
@@ -148,7 +153,7 @@ def nets():
 
 
 def litert(path, stored, *, resolver="AUTO"):
-    """What a bare LiteRT loop gives for inputs as the file stores them, and the input's and output's details."""
+    """What a bare LiteRT loop gives for stored inputs, and the details of its input and output."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     interpreter = Interpreter(model_path=str(path), experimental_op_resolver_type=OpResolverType[resolver])

@@ -55,7 +55,9 @@ def test_tflite_runtime_gives_the_same_bytes_as_litert(nets, exported, test_imag
 def test_both_runtimes_agree_in_float(nets, exported, test_images, tmp_path, precision):
     images = test_images.astype(np.float32)
     by_litert, _, _ = nets.litert(exported(precision), images)
-    np.testing.assert_allclose(by_litert, nets.tflite_runtime(exported(precision), images, tmp_path), atol=1e-4)
+    np.testing.assert_allclose(
+        by_litert, nets.tflite_runtime(exported(precision), images, tmp_path), atol=1e-4
+    )
 
 
 def test_int8_and_uint8_files_give_the_same_steps(nets, exported, test_images):
@@ -74,7 +76,7 @@ def test_int8_and_uint8_files_give_the_same_steps(nets, exported, test_images):
     ],
 )
 @pytest.mark.parametrize(("io_dtype", "zero"), [("int8", 128), ("uint8", 0)])
-def test_input_quantization_is_the_rescaling(nets, calibration_pixels, rescaling, worst_levels, io_dtype, zero):
+def test_input_quantization_is_the_rescaling(calibration_pixels, rescaling, worst_levels, io_dtype, zero):
     image = keras.Input((32, 32, 3))
     x = keras.layers.Rescaling(**rescaling)(image)
     x = keras.layers.Conv2D(4, 3, padding="same", name="conv")(x)
@@ -157,7 +159,12 @@ def test_no_calibration_pixels_is_refused(net, precision):
 
 
 @pytest.mark.parametrize(
-    "pixels", [np.zeros((3, 32, 32, 3), np.float32), np.zeros((3, 16, 32, 3), np.uint8), np.zeros((0, 32, 32, 3), np.uint8)]
+    "pixels",
+    [
+        np.zeros((3, 32, 32, 3), np.float32),
+        np.zeros((3, 16, 32, 3), np.uint8),
+        np.zeros((0, 32, 32, 3), np.uint8),
+    ],
 )
 def test_wrong_calibration_pixels_are_refused(net, pixels):
     with pytest.raises(ExportError, match=r"Expected uint8 \(n, 32, 32, 3\)"):
@@ -185,5 +192,10 @@ def test_no_temporary_folder_is_left(net, tmp_path, monkeypatch):
 
 def test_progress_counts_the_calibration_images(net, calibration_pixels):
     seen = []
-    convert(net, Precision.INT8, pixels=calibration_pixels, progress=lambda done, total: seen.append((done, total)))
+    convert(
+        net,
+        Precision.INT8,
+        pixels=calibration_pixels,
+        progress=lambda done, total: seen.append((done, total)),
+    )
     assert seen[-1] == (100, 100)

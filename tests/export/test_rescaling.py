@@ -24,7 +24,9 @@ def test_rescaling_and_rest_give_the_models_outputs(nets, test_images, rescaling
 def test_one_operator_gives_the_models_outputs_up_to_the_border(per_channel_net, test_images):
     images = test_images[:8].astype(np.float32)
     replaced = in_one_operator(split_rescaling(per_channel_net))
-    np.testing.assert_allclose(replaced(images, training=False), per_channel_net(images, training=False), atol=1e-5)
+    np.testing.assert_allclose(
+        replaced(images, training=False), per_channel_net(images, training=False), atol=1e-5
+    )
 
 
 def test_rescaling_then_normalization_become_one(test_images):
@@ -40,7 +42,12 @@ def test_rescaling_then_normalization_become_one(test_images):
 
 def test_a_sequential_model_is_split_too(test_images):
     model = keras.Sequential(
-        [keras.Input((32, 32, 3)), keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(2)]
+        [
+            keras.Input((32, 32, 3)),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Flatten(),
+            keras.layers.Dense(2),
+        ]
     )
     split = split_rescaling(model)
     images = test_images[:2].astype(np.float32)
@@ -60,7 +67,9 @@ def test_added_rescaling_lets_a_model_of_zero_to_one_take_raw_pixels(nets, test_
     model = nets.small_net(None)
     wrapped = add_rescaling(model, 1 / 255, 0.0)
     images = test_images[:4].astype(np.float32)
-    np.testing.assert_allclose(wrapped(images, training=False), model(images / 255, training=False), atol=1e-5)
+    np.testing.assert_allclose(
+        wrapped(images, training=False), model(images / 255, training=False), atol=1e-5
+    )
 
 
 def test_added_rescaling_of_two_channels_is_refused(nets):

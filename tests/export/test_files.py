@@ -1,0 +1,97 @@
+"""Whole or not at all; sidecars back as they went; what stands in a file of another kind."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from export.artifact import (
+    Calibration,
+    ExportArtifact,
+    OperatorUse,
+    Precision,
+    TensorInfo,
+    read_sidecar,
+    sidecar_path,
+    write_sidecar,
+)
+from export.errors import BadModelFileError
+from export.files import replacing, write_bytes
+
+ARTIFACT = ExportArtifact(
+    path="m.tflite",
+    sha256="a" * 64,
+    size_bytes=3,
+    precision=Precision.INT8,
+    parent_sha256="b" * 64,
+    model_name="m",
+    family="mobilenet",
+    knobs={"alpha": 0.5},
+    input=TensorInfo(name="image", shape=(1, 32, 32, 3), dtype="int8", scale=1 / 128),
+    output=TensorInfo(name="out", shape=(1, 2), dtype="int8", scale=1 / 256, zero_point=-128),
+    pixels="raw",
+    class_names=("cat", "dog"),
+    operators=(OperatorUse(name="CONV_2D", version=3, count=2),),
+    float_operators=(),
+    min_runtime_version="1.14.0",
+    tflite_runtime_loads=None,
+    calibration=Calibration(
+        dataset="d",
+        split="train",
+        num_samples=2,
+        seed=0,
+        samples_per_class={"cat": 1, "dog": 1},
+        sha256="c" * 64,
+    ),
+    versions={"keras": "3"},
+    created_utc="2025-01-01T00:00:00+00:00",
+)
+
+
+def test_a_sidecar_comes_back_as_it_went(tmp_path):
+    write_sidecar(tmp_path / "m.tflite", ARTIFACT)
+    assert read_sidecar(tmp_path / "m.tflite") == ARTIFACT
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"path": "m.tflite"}', "null"])
+def test_a_damaged_sidecar_is_refused_in_one_line(tmp_path, content):
+    sidecar_path(tmp_path / "m.tflite").write_text(content)
+    with pytest.raises(BadModelFileError, match="Export the model again"):
+        read_sidecar(tmp_path / "m.tflite")
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    write_bytes(tmp_path / "file.bin", b"old")
+
+    def fail():
+        with replacing(tmp_path / "file.bin") as partial:
+            partial.write_bytes(b"half")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail()
+    assert (tmp_path / "file.bin").read_bytes() == b"old"
+    assert [each.name for each in tmp_path.iterdir()] == ["file.bin"]
+
+
+def test_a_killed_process_leaves_no_file_that_looks_finished(tmp_path):
+    program = (
+        "import sys, time; from pathlib import Path; from export.files import replacing\n"
+        "with replacing(Path(sys.argv[1])) as partial:\n"
+        "    partial.write_bytes(b'half'); print('writing', flush=True); time.sleep(60)\n"
+    )
+    target = tmp_path / "model.tflite"
+    with subprocess.Popen([sys.executable, "-c", program, str(target)], stdout=subprocess.PIPE) as child:
+        assert child.stdout.readline() == b"writing\n"
+        child.send_signal(signal.SIGKILL)
+    assert not target.exists()
+    assert all(each.name.startswith(".") for each in tmp_path.iterdir())
+
+
+def test_reading_a_sidecar_needs_neither_numpy_nor_tensorflow():
+    program = (
+        "import sys, export.artifact, export.errors, export.files, export.verification, export.load_check; "
+        "sys.exit(any(name in sys.modules for name in ('numpy', 'tensorflow', 'keras')))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,0 +1,165 @@
+"""Real files, whole and damaged, as Keras and h5py write them."""
+
+import zipfile
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from export.errors import BadModelFileError, ExportError
+from export.keras_file import load_model
+
+
+@pytest.fixture
+def saved(net, tmp_path):
+    def save(suffix):
+        path = tmp_path / f"model{suffix}"
+        net.save(path)
+        return path
+
+    return save
+
+
+@pytest.mark.parametrize(
+    "suffix", [".keras", pytest.param(".h5", marks=pytest.mark.filterwarnings("ignore"))]
+)
+def test_a_saved_model_gives_the_same_outputs(net, saved, test_images, suffix):
+    images = test_images[:4].astype(np.float32)
+    again = load_model(saved(suffix))
+    np.testing.assert_array_equal(again(images, training=False), net(images, training=False))
+
+
+@pytest.mark.parametrize(
+    "suffix", [".keras", pytest.param(".h5", marks=pytest.mark.filterwarnings("ignore"))]
+)
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.7, 0.99])
+def test_a_truncated_file_is_refused_in_one_line(saved, suffix, share):
+    path = saved(suffix)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(BadModelFileError) as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_random_bytes_are_refused(tmp_path, suffix):
+    path = tmp_path / f"model{suffix}"
+    path.write_bytes(np.random.default_rng(0).bytes(3000))
+    with pytest.raises(BadModelFileError, match=r"no \.keras file|not an HDF5 file"):
+        load_model(path)
+
+
+def test_a_flipped_byte_in_the_weights_is_found_by_its_checksum(saved):
+    path = saved(".keras")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(BadModelFileError, match="damaged"):
+        load_model(path)
+
+
+def test_a_tflite_file_called_keras_is_refused(exported, tmp_path):
+    path = tmp_path / "model.keras"
+    path.write_bytes(exported("int8").read_bytes())
+    with pytest.raises(BadModelFileError, match=r"no \.keras file"):
+        load_model(path)
+
+
+def test_another_zip_archive_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "model.keras", "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    with pytest.raises(BadModelFileError, match=r"without config\.json"):
+        load_model(tmp_path / "model.keras")
+
+
+def test_another_hdf5_file_is_refused(tmp_path):
+    with h5py.File(tmp_path / "model.h5", "w") as file:
+        file["numbers"] = np.arange(3)
+    with pytest.raises(BadModelFileError, match="weights without a model"):
+        load_model(tmp_path / "model.h5")
+
+
+def test_weights_without_a_model_say_what_to_do(net, tmp_path):
+    net.save_weights(tmp_path / "model.weights.h5")
+    with pytest.raises(BadModelFileError, match="build the model, load these weights"):
+        load_model(tmp_path / "model.weights.h5")
+
+
+@pytest.mark.parametrize(
+    "suffix", [".keras", pytest.param(".h5", marks=pytest.mark.filterwarnings("ignore"))]
+)
+def test_a_lambda_is_not_run(tmp_path, suffix):
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Lambda(lambda value: value * 2, output_shape=(8, 8, 3))(image)
+    model = keras.Model(image, keras.layers.Dense(2)(keras.layers.Flatten()(x)))
+    model.save(tmp_path / f"model{suffix}")
+    with pytest.raises(BadModelFileError, match="Lambda layer, which would run code"):
+        load_model(tmp_path / f"model{suffix}")
+
+
+def test_a_layer_of_somebody_elses_is_named(tmp_path):
+    class Strange(keras.layers.Layer):
+        def call(self, inputs):
+            return inputs
+
+    image = keras.Input((8, 8, 3))
+    keras.Model(image, keras.layers.Dense(2)(keras.layers.Flatten()(Strange()(image)))).save(
+        tmp_path / "m.keras"
+    )
+    with pytest.raises(BadModelFileError, match="Strange"):
+        load_model(tmp_path / "m.keras")
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model"])
+def test_another_suffix_is_refused(tmp_path, name):
+    (tmp_path / name).write_bytes(b"something")
+    with pytest.raises(BadModelFileError, match=r"Expected a \.keras or \.h5 file"):
+        load_model(tmp_path / name)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path):
+    with pytest.raises(BadModelFileError, match="No such file"):
+        load_model(tmp_path / "model.keras")
+    (tmp_path / "folder.keras").mkdir()
+    with pytest.raises(BadModelFileError, match="Is a directory"):
+        load_model(tmp_path / "folder.keras")
+
+
+def _dense(*shapes):
+    inputs = [keras.Input(shape) for shape in shapes]
+    x = keras.layers.Concatenate()(inputs) if len(inputs) > 1 else inputs[0]
+    return keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(x)))
+
+
+def _of_any_size():
+    image = keras.Input((None, None, 3))
+    return keras.Model(image, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(image)))
+
+
+def _segmentation():
+    image = keras.Input((8, 8, 3))
+    return keras.Model(image, keras.layers.Conv2D(2, 1)(image))
+
+
+@pytest.mark.parametrize(
+    ("build", "says"),
+    [
+        (lambda: _dense((8, 8, 3), (8, 8, 3)), "2 inputs and 1 outputs"),
+        (lambda: _dense((10,)), "image classifier"),
+        (lambda: _dense((8, 8, 4)), "3 or 1"),
+        (_segmentation, r"\(batch, classes\)"),
+        (_of_any_size, "images of any size"),
+    ],
+)
+def test_a_model_that_classifies_no_images_of_one_size_is_refused(tmp_path, build, says):
+    build().save(tmp_path / "model.keras")
+    with pytest.raises(ExportError, match=says):
+        load_model(tmp_path / "model.keras")
+
+
+def test_nothing_is_printed(saved, capfd):
+    load_model(saved(".keras"))
+    assert capfd.readouterr() == ("", "")
