@@ -91,10 +91,9 @@ def command(targets: tuple[str, ...], *, as_json: bool, **options: Any) -> int: 
     files = tflite_files(targets, runs_folder())
     from pipeline.bench.host import num_cpus, run_rounds
 
-    if max(settings.num_threads) > num_cpus():
-        say(
-            f"{max(settings.num_threads)} threads on {num_cpus()} CPUs wait for one another: expect slower runs."
-        )
+    most_threads = max(settings.num_threads)
+    if most_threads > num_cpus():
+        say(f"{most_threads} threads on {num_cpus()} CPUs wait for one another: expect slower runs.")
     with _progress() as progress:
         result = run_rounds(files, settings, progress=progress)
     if not result.measured:
