@@ -1,0 +1,258 @@
+"""Published weights give the published outputs in our definitions; a file that does not fit is refused."""
+
+import keras
+import numpy as np
+import pytest
+
+from models.build import build
+from models.checkpoints import CHECKPOINTS, load_checkpoint
+from models.errors import CheckpointError
+
+
+def outputs(model, images):
+    """The model's outputs; not predict(), whose tracing takes longer than a few images."""
+    return model(images, training=False).numpy()
+
+
+def test_mobilenet_gives_the_outputs_of_keras_applications_on_the_same_file(weights):
+    checkpoint = CHECKPOINTS["mobilenet_1.0_224"]
+    ours = build(checkpoint.family, **checkpoint.knobs)
+    load_checkpoint(ours, weights / checkpoint.file)
+    theirs = keras.applications.MobileNet(weights=str(weights / checkpoint.file))
+    image = np.random.default_rng(0).uniform(0, 255, (2, 224, 224, 3)).astype(np.float32)
+    expected = outputs(theirs, keras.applications.mobilenet.preprocess_input(image.copy()))
+    # both are float32; only the scaling of the pixels is done in another order
+    np.testing.assert_allclose(outputs(ours, image), expected, atol=1e-5)
+    assert expected.max() > 0.1
+
+
+def test_squeezenet_gives_the_golden_outputs(weights):
+    checkpoint = CHECKPOINTS["squeezenet_1.1"]
+    model = build(checkpoint.family, version="1.1", scale=1.0, offset=0.0)
+    load_checkpoint(model, weights / checkpoint.file)
+    scores = keras.Model(model.input, model.get_layer("logits").output)
+    with np.load(weights / checkpoint.file) as golden:
+        for index in range(3):
+            image = golden[f"test_data_set/{index}/input_0"].transpose(0, 2, 3, 1)
+            expected = golden[f"test_data_set/{index}/output_0"]
+            # scores reach 296; ten layers of float32 sums in another order
+            np.testing.assert_allclose(outputs(scores, image), expected, rtol=1e-4, atol=1e-2)
+
+
+@pytest.fixture(scope="module")
+def densenet(weights):
+    checkpoint = CHECKPOINTS["densenet_bc_100_12_cifar10"]
+    model = build(checkpoint.family, **checkpoint.knobs)
+    load_checkpoint(model, weights / checkpoint.file)
+    return model
+
+
+def accuracy(model, images, labels):
+    """Share of images whose most probable class is the label."""
+    right = 0
+    for start in range(0, len(images), 100):
+        batch = slice(start, start + 100)
+        right += (outputs(model, images[batch].astype(np.float32)).argmax(axis=-1) == labels[batch]).sum()
+    return right / len(images)
+
+
+def test_densenet_bc_recognises_cifar10(densenet, cifar10_test):
+    images, labels = cifar10_test
+    # 94.03% of all 10,000; the standard error of 200 is 1.7 points
+    assert accuracy(densenet, images[:200], labels[:200]) >= 0.90
+
+
+@pytest.mark.slow
+def test_densenet_bc_reaches_its_published_accuracy_on_all_of_cifar10(densenet, cifar10_test):
+    # one image, 0.01%, may fall on the other side by float32 sums in another order
+    assert accuracy(densenet, *cifar10_test) == pytest.approx(0.9403, abs=1.01e-4)
+
+
+@pytest.fixture(scope="module")
+def keras_densenet(tmp_path_factory):
+    """keras.applications.DenseNet121 with random weights and statistics, and the file that it saved."""
+    model = keras.applications.DenseNet121(weights=None, input_shape=(64, 64, 3), classes=10)
+    random = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            shape = layer.gamma.shape
+            low_high = [(0.5, 1.5), (-0.3, 0.3), (-0.3, 0.3), (0.5, 2.0)]
+            layer.set_weights([random.uniform(low, high, shape) for low, high in low_high])
+    path = tmp_path_factory.mktemp("keras") / "densenet121.weights.h5"
+    model.save_weights(path)
+    return model, path
+
+
+def test_densenet121_gives_the_outputs_of_keras_applications_on_the_same_file(keras_densenet):
+    theirs, path = keras_densenet
+    ours = build("densenet", image_size=64, stem="imagenet", num_classes=10, scale=1.0, offset=0.0)
+    load_checkpoint(ours, path)
+    image = np.random.default_rng(1).normal(0, 1, (2, 64, 64, 3)).astype(np.float32)
+    expected = outputs(theirs, image)
+    # Keras has BatchNormalization epsilon 1.001e-5, we 1e-5 as Torch
+    np.testing.assert_allclose(outputs(ours, image), expected, atol=1e-4)
+    assert expected.std() > 0.01
+
+
+def test_weights_that_our_own_model_saved_come_back(tmp_path):
+    for family, knobs in [
+        ("squeezenet", {"bypass": "complex"}),
+        ("mobilenet", {"alpha": 0.25}),
+        ("densenet", {"depth": 10, "bottleneck": True}),
+    ]:
+        saved, loaded = (build(family, **knobs, image_size=32, num_classes=4) for _ in range(2))
+        saved.save_weights(tmp_path / f"{family}.weights.h5")
+        load_checkpoint(loaded, tmp_path / f"{family}.weights.h5")
+        for ours, theirs in zip(loaded.get_weights(), saved.get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.fixture(scope="module")
+def small_model():
+    return build("densenet", depth=10, growth_rate=2, bottleneck=True, num_classes=3)
+
+
+@pytest.fixture(scope="module")
+def small_arrays(small_model):
+    """The small model's weights in PyTorch's layout, as the published DenseNet-BC file has them."""
+    names = {"conv1": "conv1", "final_bn": "bn1", "logits": "fc"}
+    for number in (1, 2, 3):
+        names |= {
+            f"block{number}_layer1_bottleneck_bn": f"block{number}.layer.0.bn1",
+            f"block{number}_layer1_bottleneck": f"block{number}.layer.0.conv1",
+            f"block{number}_layer1_bn": f"block{number}.layer.0.bn2",
+            f"block{number}_layer1": f"block{number}.layer.0.conv2",
+        }
+    for number in (1, 2):
+        names |= {
+            f"transition{number}_bn": f"trans{number}.bn1",
+            f"transition{number}": f"trans{number}.conv1",
+        }
+    arrays = {}
+    for ours, theirs in names.items():
+        values = small_model.get_layer(ours).get_weights()
+        for part, value in zip(("weight", "bias", "running_mean", "running_var"), values, strict=False):
+            turned = value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
+            arrays[f"{theirs}.{part}"] = turned + 1
+        if "bn" in theirs:
+            arrays[f"{theirs}.num_batches_tracked"] = np.array(7)
+    return arrays
+
+
+def refusal(model, path):
+    """The message of the CheckpointError; the model's weights are proven unchanged."""
+    before = model.get_weights()
+    with pytest.raises(CheckpointError) as refused:
+        load_checkpoint(model, path)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    return str(refused.value)
+
+
+def test_whole_file_fills_every_weight(small_model, small_arrays, tmp_path):
+    np.savez(tmp_path / "whole.npz", **small_arrays)
+    model = keras.models.clone_model(small_model)
+    load_checkpoint(model, tmp_path / "whole.npz")
+    for loaded, original in zip(model.get_weights(), small_model.get_weights(), strict=True):
+        np.testing.assert_array_equal(loaded, original + 1)
+
+
+def test_file_that_leaves_a_layer_unfilled_is_refused_and_the_layer_named(
+    small_model, small_arrays, tmp_path
+):
+    for name, layer in [
+        ("block2.layer.0.conv2.weight", "block2_layer1"),
+        ("bn1.running_var", "final_bn"),
+        ("fc.bias", "logits"),
+    ]:
+        short = {key: value for key, value in small_arrays.items() if key != name}
+        np.savez(tmp_path / "short.npz", **short)
+        message = refusal(small_model, tmp_path / "short.npz")
+        assert f"leaves 1 layer of densenet_bc10k2_32 without weights: '{layer}'" in message
+
+
+def test_file_with_an_array_that_no_layer_takes_is_refused_and_the_array_named(
+    small_model, small_arrays, tmp_path
+):
+    np.savez(tmp_path / "more.npz", **small_arrays, **{"block3.layer.1.conv1.weight": np.ones((8, 4, 1, 1))})
+    message = refusal(small_model, tmp_path / "more.npz")
+    assert "1 array that no layer" in message
+    assert "'block3.layer.1.conv1.weight'" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "expected"),
+    [
+        ("fc.weight", lambda array: np.ones((10, array.shape[1])), "layer 'logits' expects (4, 3)"),
+        ("conv1.weight", lambda array: array[:, :, :1, :1], "layer 'conv1' expects (3, 3, 3, 4)"),
+        ("bn1.weight", lambda array: array[None], "layer 'final_bn' expects (4,)"),
+        ("fc.weight", lambda array: array * np.nan, "not finite"),
+        ("fc.weight", lambda array: array.astype(int), "not finite numbers (int64)"),
+    ],
+)
+def test_array_of_the_wrong_shape_or_kind_is_refused(
+    small_model, small_arrays, tmp_path, name, change, expected
+):
+    np.savez(tmp_path / "odd.npz", **(small_arrays | {name: change(small_arrays[name])}))
+    message = refusal(small_model, tmp_path / "odd.npz")
+    assert expected in message
+    assert name in message
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.99])
+@pytest.mark.parametrize("suffix", ["npz", "weights.h5"])
+def test_truncated_file_is_refused(small_model, small_arrays, tmp_path, suffix, kept):
+    whole = tmp_path / f"whole.{suffix}"
+    if suffix == "npz":
+        np.savez_compressed(whole, **small_arrays)
+    else:
+        small_model.save_weights(whole)
+    content = whole.read_bytes()
+    cut = tmp_path / f"cut.{suffix}"
+    cut.write_bytes(content[: int(len(content) * kept)])
+    message = refusal(small_model, cut)
+    assert "cannot be read as weights" in message
+    assert "download it again" in message
+
+
+def test_damaged_byte_in_an_npz_is_refused(small_model, small_arrays, tmp_path):
+    np.savez(tmp_path / "whole.npz", **small_arrays)
+    content = bytearray((tmp_path / "whole.npz").read_bytes())
+    content[content.index(small_arrays["fc.weight"].tobytes("A"))] ^= 0xFF
+    (tmp_path / "damaged.npz").write_bytes(content)
+    assert "damaged.npz" in refusal(small_model, tmp_path / "damaged.npz")
+
+
+@pytest.mark.parametrize("content", [b"\x00" * 4096, b"not weights at all", bytes(range(256)) * 50])
+@pytest.mark.parametrize("name", ["x.npz", "x.weights.h5"])
+def test_file_that_is_no_weights_is_refused(small_model, tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    assert "cannot be read as weights" in refusal(small_model, tmp_path / name)
+
+
+def test_pickled_objects_are_never_loaded(small_model, tmp_path):
+    np.savez(tmp_path / "objects.npz", **{"conv1.weight": np.array([{"a": 1}], dtype=object)})
+    assert "cannot be read as weights" in refusal(small_model, tmp_path / "objects.npz")
+    np.save(tmp_path / "single.npy", np.ones(3))
+    assert "single array" in refusal(small_model, tmp_path / "single.npy")
+
+
+def test_archive_of_unknown_names_is_refused_with_what_is_known(small_model, tmp_path):
+    np.savez(tmp_path / "other.npz", first=np.ones(3), second=np.ones(2))
+    assert "'first', 'second'. Known: Keras" in refusal(small_model, tmp_path / "other.npz")
+
+
+def test_missing_file_is_refused(small_model, tmp_path):
+    assert "there is no file" in refusal(small_model, tmp_path / "absent.npz")
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_checkpoint_of_another_model_is_refused(small_model, weights, name):
+    assert CHECKPOINTS[name].file in refusal(small_model, weights / CHECKPOINTS[name].file)
+
+
+def test_checkpoint_for_other_classes_is_refused_with_what_to_do(weights):
+    model = build("mobilenet", num_classes=10)
+    message = refusal(model, weights / CHECKPOINTS["mobilenet_1.0_224"].file)
+    assert "layer 'logits' expects (1024, 10)" in message
+    assert "number of classes" in message
