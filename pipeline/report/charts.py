@@ -19,6 +19,7 @@ LOG_RATIO = 12.0
 """From this ratio of the largest to the smallest figure on, an axis is logarithmic."""
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 NO_COLOUR = "#8a8f98"
+"""Of a point whose third figure was not measured."""
 TOOLTIPS = {
     "model_name": "Model",
     "precision": "Precision",
@@ -118,30 +119,15 @@ def chart_spec(
     base = alt.Chart(alt.NamedData(name=DATA)).transform_filter(
         f"datum.drawn && isValid(datum.{view.x.field}) && isValid(datum.{view.y.field})"
     )
-    rings = (
-        base.transform_filter("datum.pareto")
-        .mark_point(style="pareto", shape="circle", filled=False, size=300)
-        .properties(name="pareto")
+    marks = base.mark_point(style="points", filled=True).encode(
+        shape=_shape(records, legend=family_legend),
+        size=alt.SizeValue({"expr": "datum.row === highlight ? 420 : 120"}),
+        tooltip=[alt.Tooltip(f"{field}:N", title=title) for field, title in TOOLTIPS.items()],
     )
-    points = (
-        base.mark_point(style="points", filled=True, invalid="show")
-        .encode(
-            color=_colour(view.colour, drawn),
-            shape=_shape(records, legend=family_legend),
-            size=alt.SizeValue({"expr": "datum.row === highlight ? 420 : 120"}),
-            tooltip=[alt.Tooltip(f"{field}:N", title=title) for field, title in TOOLTIPS.items()],
-        )
-        .properties(name="points")
-    )
-    chart = (
-        alt.layer(rings, points)
-        .encode(**place)
-        .add_params(
-            alt.param(name="highlight", value=-1),
-            alt.param(name="x_domain", value=_domain(view.x, drawn)),
-            alt.param(name="y_domain", value=_domain(view.y, drawn)),
-        )
-    )
+    layers = (_rings(base), *_points(marks, view.colour, drawn))
+    parameters = {"highlight": -1, "x_domain": _domain(view.x, drawn), "y_domain": _domain(view.y, drawn)}
+    chart = alt.layer(*layers).encode(**place)
+    chart = chart.add_params(*(alt.param(name=name, value=value) for name, value in parameters.items()))
     spec: dict[str, Any] = chart.properties(width="container", height=height).to_dict()
     spec.pop("config", None)
     return spec
@@ -151,6 +137,25 @@ def is_log(measure: Measure, records: Sequence[dict[str, Any]]) -> bool:
     """Whether the figure's range asks for a logarithmic scale."""
     values = [value for record in records if (value := record[measure.field])]
     return measure.may_be_log and bool(values) and max(values) / min(values) >= LOG_RATIO
+
+
+def _rings(base: alt.Chart) -> alt.Chart:
+    """Around the Pareto-best."""
+    rings = base.transform_filter("datum.pareto")
+    return rings.mark_point(style="pareto", shape="circle", filled=False, size=300).properties(name="pareto")
+
+
+def _points(
+    marks: alt.Chart, colour: Measure, drawn: Sequence[dict[str, Any]]
+) -> tuple[alt.Chart, alt.Chart]:
+    """The points without a figure for the colour, in grey, and those with one.
+
+    Two layers: in one, Vega-Lite either leaves null out or gives it the scale's first colour.
+    """
+    known = f"isValid(datum.{colour.field})"
+    grey = marks.transform_filter(f"!{known}").encode(color=alt.ColorValue(NO_COLOUR))
+    coloured = marks.transform_filter(known).encode(color=_colour(colour, drawn))
+    return grey.properties(name="points_without_colour"), coloured.properties(name="points")
 
 
 def _change(row: ReportRow) -> str:
@@ -192,10 +197,7 @@ def _legend_values(measure: Measure, records: Sequence[dict[str, Any]]) -> list[
 
 
 def _colour(measure: Measure, records: Sequence[dict[str, Any]]) -> Any:  # noqa: ANN401 - altair's
-    """The third figure as colour; its range is fixed, so that a filter changes no colour.
-
-    Grey is not measured.
-    """
+    """The third figure as colour; its range is fixed, so that a filter changes no colour."""
     low, high = _domain(measure, records)
     kind = "log" if is_log(measure, records) else "linear"
     scale = alt.Scale(
@@ -203,8 +205,7 @@ def _colour(measure: Measure, records: Sequence[dict[str, Any]]) -> Any:  # noqa
     )
     ticks = {"values": _legend_values(measure, records)} if kind == "log" else {"tickCount": 4}
     legend = alt.Legend(title=measure.short, format="~r", **ticks)
-    colour = alt.Color(f"{measure.field}:Q", scale=scale, legend=legend)
-    return alt.condition(f"isValid(datum.{measure.field})", colour, alt.value(NO_COLOUR))
+    return alt.Color(f"{measure.field}:Q", scale=scale, legend=legend)
 
 
 def family_shapes(records: Sequence[dict[str, Any]]) -> dict[str, str]:
