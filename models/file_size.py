@@ -10,7 +10,7 @@ import keras
 OPERATOR_BYTES = 1000
 """An operator with weights: its entry, its tensors' entries and their names, as measured on trained files."""
 CHANNEL_BYTES = 24
-"""int8: a float32 scale and an int64 zero point for each channel, once for the weights and once for the bias."""
+"""int8: a float32 scale and an int64 zero point for each channel, for the weights and for the bias."""
 
 
 @dataclass(frozen=True, kw_only=True)

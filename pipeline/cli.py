@@ -114,9 +114,9 @@ def _what_to_do(error: OSError) -> str:
     import errno
 
     advice = {
-        errno.ENOSPC: "The disk is full: free some space, then run the same command again; nothing finished was lost.",
+        errno.ENOSPC: "The disk is full: free some space, then run the same command again; nothing is lost.",
         errno.EDQUOT: "Your quota is used up: free some space, then run the same command again.",
-        errno.EFBIG: "A file grew past its allowed size: raise the limit (ulimit -f), then run the same command again.",
+        errno.EFBIG: "A file grew past its limit: raise it (ulimit -f), then run the same command again.",
         errno.EACCES: "Check the permissions, or choose another folder with PIPELINE_RUNS.",
         errno.EROFS: "The folder is read-only: choose another with PIPELINE_RUNS.",
     }

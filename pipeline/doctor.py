@@ -22,7 +22,8 @@ MIN_FREE_BYTES = 2 * 1024**3
 # Writes a small convolutional .tflite; every runtime below loads and runs that very file.
 CONVERT = """
 import sys, tensorflow as tf, keras
-model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3), keras.layers.GlobalAveragePooling2D()])
+layers = keras.layers
+model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(4, 3), layers.GlobalAveragePooling2D()])
 open(sys.argv[1], "wb").write(tf.lite.TFLiteConverter.from_keras_model(model).convert())
 """
 RUN = """
@@ -71,7 +72,9 @@ def examine(runs: Path) -> Iterator[Check]:
         yield _package("keras", TRAIN, detail="trained a small model")
         yield _package("tensorflow", CONVERT, model, detail="converted a small model to TFLite")
         yield _runtime("ai-edge-litert", "from ai_edge_litert.interpreter import Interpreter", model)
-        yield _runtime("tflite-runtime", "from tflite_runtime.interpreter import Interpreter", model, needed=False)
+        yield _runtime(
+            "tflite-runtime", "from tflite_runtime.interpreter import Interpreter", model, needed=False
+        )
     yield _package("scikit-learn", DIGITS, detail="loaded the digits")
     yield _package("altair", CHART, detail="drew a chart with vl-convert")
     yield _runs_folder(runs)
@@ -93,8 +96,12 @@ def _runtime(name: str, imports: str, model: Path, *, needed: bool = True) -> Ch
     if not model.exists():
         version = _version(name)
         mend = "Mend tensorflow first."
-        return Check(name=name, version=version, works=False, needed=needed, detail="no model to run", mend=mend)
-    return _package(name, RUN.format(imports=imports), model, detail="made an interpreter and ran it", needed=needed)
+        return Check(
+            name=name, version=version, works=False, needed=needed, detail="no model to run", mend=mend
+        )
+    return _package(
+        name, RUN.format(imports=imports), model, detail="made an interpreter and ran it", needed=needed
+    )
 
 
 def _package(name: str, program: str, *arguments: Path, detail: str, needed: bool = True) -> Check:
@@ -159,9 +166,15 @@ def _runs_folder(runs: Path) -> Check:
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
-        problem, mend = f"{place} cannot be written ({error.strerror})", "Set PIPELINE_RUNS to a folder of yours."
+        problem, mend = (
+            f"{place} cannot be written ({error.strerror})",
+            "Set PIPELINE_RUNS to a folder of yours.",
+        )
     if not problem and free < MIN_FREE_BYTES:
-        problem, mend = f"{free / 1e9:.1f} GB free in {place}", "Free some space, or set PIPELINE_RUNS elsewhere."
+        problem, mend = (
+            f"{free / 1e9:.1f} GB free in {place}",
+            "Free some space, or set PIPELINE_RUNS elsewhere.",
+        )
     return Check(
         name="runs folder",
         version="",

@@ -69,7 +69,9 @@ def load_model_of(source: KerasSource) -> keras.Model:
     return model
 
 
-def source_of_file(tflite: Path, *, model: Path | None, data: str | None) -> tuple[KerasSource, ExportArtifact]:
+def source_of_file(
+    tflite: Path, *, model: Path | None, data: str | None
+) -> tuple[KerasSource, ExportArtifact]:
     """The Keras model that an exported file was made from: its sidecar and its checksum say which."""
     try:
         artifact = read_sidecar(tflite)
@@ -108,7 +110,9 @@ def _parent(artifact: ExportArtifact, tflite: Path, *, given: Path | None, besid
 def _run(target: str, folder: Path) -> Path:
     path = Path(target)
     if path.suffix and path.is_file():
-        raise UsageError(f"{path} is no Keras model: a run, or a file that ends in .keras or .h5 was expected.")
+        raise UsageError(
+            f"{path} is no Keras model: a run, or a file that ends in .keras or .h5 was expected."
+        )
     return find_run(target, folder)
 
 
@@ -135,6 +139,8 @@ def with_pixels(source: KerasSource, *, scale: float | None, offset: float | Non
     if scale is None and offset is None:
         return source
     if source.family is not None:
-        raise UsageError("--scale and --offset are for models from elsewhere: this run's model holds its own.")
+        raise UsageError(
+            "--scale and --offset are for models from elsewhere: this run's model holds its own."
+        )
     pixels = {"scale": 1.0 if scale is None else scale, "offset": 0.0 if offset is None else offset}
     return dataclasses.replace(source, knobs=pixels)

@@ -14,8 +14,9 @@ import sys
 import threading
 
 CHATTER = re.compile(
-    rb"[IW]0000 |I\d{4} |WARNING: All log messages before absl|To enable the following instructions"
-    rb"|INFO: Created TensorFlow Lite XNNPACK delegate|\d{4}-\d\d-\d\d [\d:.]+: [IW] |\s*$"
+    rb"[IW]\d{4} |\d{4}-\d\d-\d\d [\d:.]+: [IW] |E\d{4} .* node_def_util"
+    rb"|WARNING: All log messages before absl|To enable the following instructions"
+    rb"|INFO: Created TensorFlow Lite XNNPACK delegate|\s*$"
 )
 
 

@@ -52,7 +52,8 @@ def find_run(name: str, folder: Path) -> Path:
             return candidate
         if (candidate / "config.json").is_file():
             raise PipelineError(
-                f"the run {candidate} is not finished. Go on with it: pipeline train --resume {candidate.name}"
+                f"the run {candidate} is not finished. "
+                f"Go on with it: pipeline train --resume {candidate.name}"
             )
     raise unknown_name("run", name, [run.name for run in finished_runs(folder)])
 
@@ -71,12 +72,16 @@ def tflite_files(targets: tuple[str, ...], folder: Path) -> list[Path]:
         if path.suffix == ".tflite":
             if not path.is_file():
                 near = [file.name for file in path.parent.glob("*.tflite")] if path.parent.is_dir() else []
-                raise unknown_name("file", path.name, near) if near else UsageError(f"there is no file {path}.")
+                raise (
+                    unknown_name("file", path.name, near) if near else UsageError(f"there is no file {path}.")
+                )
             files.append(path)
             continue
         exported = exported_files(find_run(target, folder))
         if not exported:
             run = find_run(target, folder)
-            raise PipelineError(f"the run {run} has no exported file. Export one: pipeline export {run.name} --int8")
+            raise PipelineError(
+                f"the run {run} has no exported file. Export one: pipeline export {run.name} --int8"
+            )
         files.extend(exported)
     return list(dict.fromkeys(files))

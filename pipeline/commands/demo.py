@@ -63,5 +63,8 @@ def command(*, as_json: bool) -> int:
     else:
         click.echo(rendered(rows, "table", to_terminal=True), nl=False)
         click.echo(f"The page: {page}")
-    say(f"done in {time.monotonic() - started:.0f} s. Next, with your own images: pipeline train mobilenet --data FOLDER")
+    say(
+        f"done in {time.monotonic() - started:.0f} s. Next, with your own images: "
+        "pipeline train mobilenet --data FOLDER"
+    )
     return 1 if refused else 0

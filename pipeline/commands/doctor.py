@@ -31,12 +31,16 @@ def command(*, as_json: bool) -> None:
         _print(checks)
     broken = [check.name for check in checks if check.needed and not check.works]
     if broken:
-        raise MissingToolError(f"{', '.join(broken)} must be mended; what to do stands in the last column above.")
+        raise MissingToolError(
+            f"{', '.join(broken)} must be mended; what to do stands in the last column above."
+        )
 
 
 def _print(checks: list[Check]) -> None:
     rows = table("what", "version", "state", "detail", "what to do")
     for check in checks:
         state = "works" if check.works else "BROKEN" if check.needed else "absent"
-        rows.add_row(check.name, check.version if check.version is not None else "-", state, check.detail, check.mend)
+        rows.add_row(
+            check.name, check.version if check.version is not None else "-", state, check.detail, check.mend
+        )
     print_table(rows)

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from export.artifact import ExportArtifact, Precision
+from export.artifact import Calibration, ExportArtifact, Precision
 from export.errors import ExportError
 from pipeline.commands.output import json_option, print_records, print_table, say, table, working
 from pipeline.errors import UsageError
 from pipeline.runs import runs_folder
 
 if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    import numpy.typing as npt
+
     from pipeline.lineage import KerasSource
 
 CALIBRATED = (Precision.INT8, Precision.INT16X8)
@@ -39,11 +43,22 @@ NUM_CALIBRATION = 200
 @click.option("--seed", type=int, default=0, show_default=True, help="Which images these are.")
 @click.option("--io-dtype", type=click.Choice(["int8", "uint8"]), default="int8", show_default=True)
 @click.option("--scale", type=float, help="A model from elsewhere was fed pixel * SCALE + OFFSET.")
-@click.option("--offset", type=float, help="See --scale: 0..1 is --scale 0.00392157, -1..1 --scale 0.00784314 --offset -1.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder.  [default: the run's export/]")
+@click.option(
+    "--offset",
+    type=float,
+    help="See --scale. 0..1: 0.00392157 and 0; -1..1: 0.00784314 and -1.",
+)
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder.  [default: the run's export/]"
+)
 @json_option
 def command(
-    target: str | None, *, as_json: bool, data: str | None, out: Path | None, **options: Any  # noqa: ANN401
+    target: str | None,
+    *,
+    as_json: bool,
+    data: str | None,
+    out: Path | None,
+    **options: Any,  # noqa: ANN401
 ) -> int:
     """Export a trained model to TFLite files.
 
@@ -76,7 +91,10 @@ def command(
     for message in refused:
         say(f"pipeline: {message}")
     if artifacts and not as_json:
-        say(f"wrote {len(artifacts)} {'file' if len(artifacts) == 1 else 'files'} in {folder}. Next: pipeline verify")
+        say(
+            f"wrote {len(artifacts)} {'file' if len(artifacts) == 1 else 'files'} in {folder}. "
+            "Next: pipeline verify"
+        )
     return 1 if refused else 0
 
 
@@ -89,7 +107,7 @@ def export_source(
     io_dtype: str = "int8",
     out: Path | None = None,
 ) -> tuple[list[ExportArtifact], list[str]]:
-    """Exports the source in each precision into its folder and the store; what could not be exported, and why.
+    """Exports the source in each precision into its folder and the store; says what was refused, and why.
 
     One precision that fails keeps none of the others from being written.
     """
@@ -128,16 +146,18 @@ def export_source(
     return artifacts, refused
 
 
-def _calibration(source: KerasSource, model: Any, precisions: Sequence[Precision], num_samples: int, seed: int) -> Any:  # noqa: ANN401
-    """(pixels, Calibration, source with its class names), or (None, None, source) where no precision needs any."""
+def _calibration(
+    source: KerasSource, model: keras.Model, precisions: Sequence[Precision], num_samples: int, seed: int
+) -> tuple[npt.NDArray[np.uint8] | None, Calibration | None, KerasSource]:
+    """Pixels and which they are, None where no precision needs any; and the source with its class names."""
     import dataclasses
 
     if source.data is None:
         needing = [precision for precision in precisions if precision in CALIBRATED]
         if needing:
             raise UsageError(
-                f"{' and '.join(needing)} must see training images to choose their ranges, and {source.model_path} "
-                "comes without any. Give them: --data NAME or FOLDER."
+                f"{' and '.join(needing)} must see training images to choose their ranges, and "
+                f"{source.model_path} comes without any. Give them: --data NAME or FOLDER."
             )
         return None, None, source
     from pipeline.data.registry import load
@@ -165,7 +185,9 @@ def _store(artifacts: Sequence[ExportArtifact], folder: Path) -> None:
 
 
 def _print(artifacts: Sequence[ExportArtifact]) -> None:
-    rows = table("file", "precision", "bytes", "input", "oldest runtime", "tflite-runtime 2.14", numbers=["bytes"])
+    rows = table(
+        "file", "precision", "bytes", "input", "oldest runtime", "tflite-runtime 2.14", numbers=["bytes"]
+    )
     loads = {True: "loads it", False: "refuses it", None: "not installed"}
     for artifact in artifacts:
         rows.add_row(

@@ -1,4 +1,4 @@
-"""The families' knobs as command line options, made from the registry. Imports click and the registry alone."""
+"""The families' knobs as command line options, made from the registry. No Keras is imported."""
 
 from __future__ import annotations
 
@@ -62,10 +62,7 @@ def _option(users: dict[str, Knob]) -> Callable[[Callable[..., Any]], Callable[.
 def _help(users: dict[str, Knob]) -> str:
     knob = next(iter(users.values()))
     defaults = {family: each.default for family, each in users.items()}
-    if len(users) == len(FAMILIES):
-        who = ""
-    else:
-        who = f"{', '.join(users)}: "
+    who = "" if len(users) == len(FAMILIES) else f"{', '.join(users)}: "
     if set(defaults.values()) == {None}:
         return who + knob.help
     if len(set(defaults.values())) == 1:

@@ -47,7 +47,9 @@ class FamilyKnob:
     help: str
 
 
-@click.command(name="models", short_help="Show the models and what they cost: parameters, MACs, memory, bytes.")
+@click.command(
+    name="models", short_help="Show the models and what they cost: parameters, MACs, memory, bytes."
+)
 @click.argument("family", required=False)
 @knob_options()
 @click.option("--layers", is_flag=True, help="A line for each layer.")
@@ -106,7 +108,12 @@ def _print_layers(costs: Cost) -> None:
     for layer in costs.layers:
         shape = "x".join(map(str, layer.output_shape))
         rows.add_row(
-            layer.name, layer.kind, shape, f"{layer.parameters:,}", f"{layer.macs:,}", f"{layer.activation_bytes:,}"
+            layer.name,
+            layer.kind,
+            shape,
+            f"{layer.parameters:,}",
+            f"{layer.macs:,}",
+            f"{layer.activation_bytes:,}",
         )
     print_table(rows)
 

@@ -60,4 +60,6 @@ def working(what: str) -> Iterator[Callable[[str], None]]:
         yield lambda detail: status.update(f"{what}: {detail}")
 
 
-json_option: Any = click.option("--json", "as_json", is_flag=True, help="Print a JSON array of records.")
+json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
+    "--json", "as_json", is_flag=True, help="Print a JSON array of records."
+)

@@ -26,13 +26,17 @@ RECIPE = "the paper's, by family"
 
 @click.command(name="train", short_help="Train a model on your images.")
 @click.argument("family", required=False)
-@click.option("--data", metavar="NAME|FOLDER", help="A data set or a folder of class/image files.  [default: digits]")
+@click.option(
+    "--data", metavar="NAME|FOLDER", help="A data set or a folder of class/image files.  [default: digits]"
+)
 @knob_options(without=("num_classes",))
 @click.option("--epochs", type=click.IntRange(min=1), default=DEFAULTS["epochs"], show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), help=f"[default: {RECIPE}]")
 @click.option("--optimizer", type=click.Choice(["sgd", "rmsprop", "adam"]), help=f"[default: {RECIPE}]")
 @click.option(
-    "--learning-rate", type=click.FloatRange(min=0, min_open=True), help=f"At its highest.  [default: {RECIPE}]"
+    "--learning-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    help=f"At its highest.  [default: {RECIPE}]",
 )
 @click.option("--momentum", type=click.FloatRange(0, 1), default=DEFAULTS["momentum"], show_default=True)
 @click.option("--schedule", type=click.Choice(list(SCHEDULES)), help=f"[default: {RECIPE}]")
@@ -49,12 +53,19 @@ RECIPE = "the paper's, by family"
 @click.option(
     "--label-smoothing", type=click.FloatRange(0, 1), default=DEFAULTS["label_smoothing"], show_default=True
 )
-@click.option("--augment/--no-augment", default=True, show_default=True, help="The data set's own augmentation.")
+@click.option(
+    "--augment/--no-augment", default=True, show_default=True, help="The data set's own augmentation."
+)
 @click.option("--seed", type=int, default=DEFAULTS["seed"], show_default=True)
 @click.option("--resume", metavar="RUN", help="Go on with a run that was stopped, with its own settings.")
 @json_option
 def command(
-    family: str | None, data: str | None, resume: str | None, *, as_json: bool, **options: Any
+    family: str | None,
+    data: str | None,
+    resume: str | None,
+    *,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401
 ) -> None:
     """Train a model on your images.
 
@@ -66,7 +77,8 @@ def command(
     """
     if (family is None) == (resume is None):
         raise UsageError(
-            "give either a family to train or --resume RUN: pipeline train mobilenet --alpha 0.5 --data photos/"
+            "give either a family to train or --resume RUN: "
+            "pipeline train mobilenet --alpha 0.5 --data photos/"
         )
     run, config, dataset = _resumed(resume) if resume else _new(str(family), data, options)
     record = _train(config, dataset, run)
@@ -82,7 +94,7 @@ def command(
 
 
 def train_new(family: str, data: str, **options: Any) -> tuple[Path, TrainRecord]:  # noqa: ANN401
-    """Trains a new run with the family's recipe and gives back its folder and record; options as TrainConfig's."""
+    """Trains a new run with the family's recipe, and gives back its folder and record."""
     run, config, dataset = _new(family, data, options)
     return run, _train(config, dataset, run)
 
@@ -150,7 +162,8 @@ def _train(config: TrainConfig, dataset: Dataset, run: Path) -> TrainRecord:
 
     say(
         f"{run.name}: {config.epochs} epochs of {dataset.spec.num_train:,} images, {config.optimizer}, "
-        f"learning rate {config.learning_rate:g}, batch {config.batch_size}, weight decay {config.weight_decay:g}"
+        f"learning rate {config.learning_rate:g}, batch {config.batch_size}, "
+        f"weight decay {config.weight_decay:g}"
     )
     try:
         record = train(config, dataset, run)
@@ -165,4 +178,7 @@ def _train(config: TrainConfig, dataset: Dataset, run: Path) -> TrainRecord:
 def _name_left_out(dataset: Dataset) -> None:
     left_out = dataset.spec.left_out
     if left_out:
-        say(f"{len(left_out)} files were left out, such as {left_out[0].path} ({left_out[0].reason}). All of them: pipeline data FOLDER")
+        say(
+            f"{len(left_out)} files were left out, such as {left_out[0].path} ({left_out[0].reason}). "
+            f"All of them: pipeline data {dataset.spec.source}"
+        )

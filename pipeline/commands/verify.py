@@ -38,10 +38,16 @@ BATCH_SIZE = 64
     metavar="POINTS",
     help="A gate: exit 1 when a file's top-1 is more than so many percentage points below the Keras model's.",
 )
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N images of the split alone.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="The first N images of the split alone."
+)
 @json_option
 def command(
-    targets: tuple[str, ...], *, max_drop: float | None, as_json: bool, **options: Any  # noqa: ANN401
+    targets: tuple[str, ...],
+    *,
+    max_drop: float | None,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401
 ) -> int:
     """Run exported files over the test split beside the Keras model.
 
@@ -59,11 +65,14 @@ def command(
         print_records(list(verified.values()))
     else:
         _print(verified)
-    failed = [path for path, found in verified.items() if max_drop is not None and found.drop_points > max_drop]
+    failed = [
+        path for path, found in verified.items() if max_drop is not None and found.drop_points > max_drop
+    ]
     for path in failed:
         found = verified[path]
         say(
-            f"pipeline: {path.name} loses {found.drop_points:.2f} points of top-1, more than --max-drop {max_drop:g}. "
+            f"pipeline: {path.name} loses {found.drop_points:.2f} points of top-1, "
+            f"more than --max-drop {max_drop:g}. "
             + (f"Its error grows most at {found.worst_layer}." if found.worst_layer else "")
         )
     if not as_json and not failed:
@@ -101,7 +110,9 @@ def verify_files(
             found = verify(
                 keras_model,
                 path,
-                dataset.batches(split, image_size=keras_model.input_shape[1], batch_size=BATCH_SIZE, limit=limit),
+                dataset.batches(
+                    split, image_size=keras_model.input_shape[1], batch_size=BATCH_SIZE, limit=limit
+                ),
                 dataset=dataset.spec.name,
                 split=split,
                 progress=lambda done: update(f"{done:,} of {total:,} images"),  # noqa: B023 - called in this turn

@@ -1,4 +1,4 @@
-"""What a training shows on stderr: a bar with images per second and time left, or a line an epoch when piped."""
+"""What a training shows on stderr: a bar with images per second and time left, and a line an epoch."""
 
 from __future__ import annotations
 
@@ -66,8 +66,7 @@ class TrainingProgress:
         scores = f"loss {result.loss:.3f}, validation {result.validation_top1:.2f}%"
         if self.task is not None:
             self.bar.update(self.task, scores=scores)
-        done = result.epoch - self.first_epoch
-        left = (time.monotonic() - self.started) / done * (self.epochs - result.epoch)
+        left = result.seconds * (self.epochs - result.epoch)
         self.console.print(
             f"epoch {result.epoch}/{self.epochs}  {scores}{' (best)' if is_best else ''}, "
             f"train {result.train_top1:.2f}%, {result.images_per_second:,.0f} images/s, "
@@ -80,4 +79,6 @@ class TrainingProgress:
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    return (
+        f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    )

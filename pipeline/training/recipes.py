@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SMALL_MODEL_PARAMETERS = 500_000
-"""Below this many parameters a model is given no weight decay: it hardly overfits (MobileNets, section 3.1)."""
+"""Below this many a model is given no weight decay: it hardly overfits (MobileNets, section 3.1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ RECIPES = {
         weight_decay=2e-4,
         source="Iandola et al. 2016, arXiv:1602.07360, and forresti/SqueezeNet's solver.prototxt",
     ),
-    # RMSprop as for Inception V3, "very little or no weight decay", less augmentation, one recipe for all sizes
+    # RMSprop as for Inception V3, "very little or no weight decay", one recipe for all sizes
     "mobilenet": Recipe(
         optimizer="rmsprop",
         learning_rate=0.045,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from export.files import replacing, sha256_of, write_json
@@ -135,13 +136,17 @@ def _loss(label_smoothing: float, num_classes: int) -> Callable[[Any, Any], Any]
 def _restore(scorer: keras.Model, weights: Path, epoch: int) -> None:
     scorer.load_weights(weights)
     if scorer.optimizer.iterations.numpy() == 0:
-        raise PipelineError(f"{weights} holds no optimizer state after epoch {epoch}. Start the training anew.")
+        raise PipelineError(
+            f"{weights} holds no optimizer state after epoch {epoch}. Start the training anew."
+        )
 
 
-class _EachStep(keras.callbacks.Callback):  # type: ignore[misc]
+class _EachStep(keras.callbacks.Callback):
     """Sets the learning rate before each step, counts images after it."""
 
-    def __init__(self, config: TrainConfig, progress: TrainingProgress, *, epoch: int, num_images: int) -> None:
+    def __init__(
+        self, config: TrainConfig, progress: TrainingProgress, *, epoch: int, num_images: int
+    ) -> None:
         super().__init__()
         self.config = config
         self.progress = progress
@@ -171,8 +176,8 @@ def _run_epochs(
             history = (*history, result)
             if not math.isfinite(result.loss):
                 raise PipelineError(
-                    f"the loss became {result.loss} in epoch {epoch + 1}: the training diverged. Try a smaller "
-                    f"--learning-rate than {config.learning_rate:g}. The epochs before it are kept in {run}."
+                    f"the loss became {result.loss} in epoch {epoch + 1}: the training diverged. "
+                    f"Try a smaller --learning-rate than {config.learning_rate:g}. The epochs before it are kept in {run}."
                 )
             state = save_state(run, scorer, history)
             progress.epoch_done(result, is_best=state.best_epoch == result.epoch)
@@ -181,7 +186,9 @@ def _run_epochs(
                     tf.summary.scalar(name, value)
             writer.flush()
     if state is None:
-        raise PipelineError(f"a training of {config.epochs} epochs has nothing to keep. Give --epochs 1 or more.")
+        raise PipelineError(
+            f"a training of {config.epochs} epochs has nothing to keep. Give --epochs 1 or more."
+        )
     return state
 
 
@@ -189,6 +196,7 @@ def _run_epoch(
     scorer: keras.Model, dataset: Dataset, *, config: TrainConfig, epoch: int, progress: TrainingProgress
 ) -> EpochResult:
     started = time.monotonic()
+    _seed_dropout(scorer, seed=config.seed, epoch=epoch)
     image_size = config.knobs["image_size"]
     batches = dataset.training_batches(
         image_size=image_size,
@@ -213,6 +221,14 @@ def _run_epoch(
         images_per_second=dataset.spec.num_train / (trained - started),
         seconds=time.monotonic() - started,
     )
+
+
+def _seed_dropout(model: keras.Model, *, seed: int, epoch: int) -> None:
+    """Lets what is dropped depend on (seed, epoch) alone: Keras saves no generator's state."""
+    random = np.random.default_rng([abs(seed), epoch])
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer.seed_generator.state.assign(random.integers(2**31, size=2))
 
 
 def _augmentation(config: TrainConfig, dataset: Dataset) -> augment.Augment:

@@ -1,0 +1,67 @@
+"""The learning rate over a training, and the recipes, against what the papers print."""
+
+from __future__ import annotations
+
+import pytest
+
+from models.registry import FAMILIES
+from pipeline.errors import UsageError
+from pipeline.training.config import TrainConfig
+from pipeline.training.recipes import RECIPES, SMALL_MODEL_PARAMETERS, weight_decay_for
+from pipeline.training.schedule import SCHEDULES, learning_rate_at
+
+
+def config(**settings: object) -> TrainConfig:
+    defaults = {"family": "densenet", "knobs": {}, "epochs": 300, "learning_rate": 0.1, "warmup_epochs": 0.0}
+    return TrainConfig(**(defaults | settings))
+
+
+@pytest.mark.parametrize(
+    ("epoch", "rate"), [(0, 0.1), (149, 0.1), (150, 0.01), (224, 0.01), (225, 0.001), (299, 0.001)]
+)
+def test_steps_are_densenets_on_cifar(epoch: float, rate: float):
+    # Huang et al. 2017, section 4.2: 0.1, divided by 10 at 50% and 75% of 300 epochs
+    assert learning_rate_at(config(schedule="steps"), epoch) == pytest.approx(rate)
+
+
+def test_linear_is_caffes_poly_of_power_one():
+    # base_lr * (1 - iter / max_iter) ** power, SqueezeNet's solver.prototxt
+    rates = [
+        learning_rate_at(config(schedule="linear", learning_rate=0.04), epoch) for epoch in (0, 75, 150, 300)
+    ]
+    assert rates == pytest.approx([0.04, 0.03, 0.02, 0.0])
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_rate_warms_up_from_near_zero_and_never_rises_again(schedule: str):
+    settings = config(schedule=schedule, warmup_epochs=5.0)
+    rates = [learning_rate_at(settings, epoch / 10) for epoch in range(1, 3001)]
+    assert rates[0] < 0.1 / 40
+    top = rates.index(max(rates))
+    assert 4.0 <= top / 10 <= 5.0
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+
+
+def test_warm_up_takes_at_most_a_quarter_of_a_short_training():
+    assert learning_rate_at(config(epochs=2, warmup_epochs=5.0, schedule="steps"), 0.5) == pytest.approx(0.1)
+
+
+def test_unknown_schedule_gets_the_nearest_name():
+    with pytest.raises(UsageError, match="Did you mean 'cosine'"):
+        learning_rate_at(config(schedule="cosin"), 1)
+
+
+def test_every_family_has_a_recipe():
+    assert set(RECIPES) == set(FAMILIES)
+
+
+def test_weight_decay_is_the_papers_and_none_for_mobilenet():
+    # SqueezeNet's solver.prototxt, DenseNet section 4.2, MobileNets section 3.1
+    large = SMALL_MODEL_PARAMETERS
+    decays = {family: weight_decay_for(family, large) for family in FAMILIES}
+    assert decays == {"squeezenet": 2e-4, "densenet": 1e-4, "mobilenet": 0.0}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_small_models_have_no_weight_decay_by_default(family: str):
+    assert weight_decay_for(family, SMALL_MODEL_PARAMETERS - 1) == 0.0
