@@ -91,7 +91,7 @@ def _list_known(*, as_json: bool) -> None:
 def _print_spec(spec: DatasetSpec) -> None:
     from rich.markup import escape
 
-    size = f"{spec.image_size} x {spec.image_size}" if spec.image_size else "mixed"
+    size = f"{spec.image_size} x {spec.image_size}" if spec.image_size else "several, or not square"
     facts = table("", spec.name)
     facts.add_row("source", escape(spec.source))
     facts.add_row("image size", size)

@@ -63,6 +63,8 @@ class Dataset:
 
         def read(chosen: Integers) -> tuple[Any, Any]:
             rows, good = self._reader.read(chosen, image_size)
+            if not good.any():
+                self._reader.check_not_gone(indices)
             return rows[good], self._labels[chosen[good]]
 
         return (
@@ -125,6 +127,8 @@ class Dataset:
             found, good = self._reader.read(chosen, image_size)
             rows.append(found[good])
             taken.extend(chosen[good].tolist())
+        if not taken:
+            self._reader.check_not_gone(self._indices("train"))
         pixels = np.concatenate(rows)
         names = [self.spec.class_names[label] for label in self._labels[taken]]
         return pixels, Calibration(

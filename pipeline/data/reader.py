@@ -97,12 +97,20 @@ class Reader:
                     rows[place], chosen[place] = row[0], other[0]
                     break
             else:
-                self.failure = PipelineError(
-                    f"the images are gone: {self._source.path(int(indices[place]))} and those after it "
-                    "cannot be read any more. Put them back, then start again."
-                )
-                raise self.failure
+                raise self._gone(int(indices[place]))
         return rows, chosen
+
+    def check_not_gone(self, indices: Integers) -> None:
+        """Raises the failure where not one of these images could be read."""
+        if self._unreadable.issuperset(indices.tolist()):
+            raise self._gone(int(indices[0]))
+
+    def _gone(self, index: int) -> PipelineError:
+        self.failure = PipelineError(
+            f"the images are gone: neither {self._source.path(index)} nor the others can be read any more. "
+            "Put them back, then start again."
+        )
+        return self.failure
 
     def _keep(self, image_size: int) -> _Kept | None:
         """The store for this size, made when it is first asked for; None where the data set does not fit."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.data.augment import Augment
 
@@ -16,6 +16,7 @@ PER_CLASS = 8
 MAX_CLASSES = 20
 LABEL_WIDTH = 140
 GAP = 4
+FONT_SIZE = 14
 BATCH = 64
 
 
@@ -27,9 +28,9 @@ def draw(dataset: Dataset, *, image_size: int, augment: Augment, seed: int = 0) 
     names = dataset.spec.class_names[:MAX_CLASSES]
     cell = image_size + GAP
     sheet = Image.new("RGB", (LABEL_WIDTH + PER_CLASS * cell, len(names) * cell + GAP), "white")
-    pen = ImageDraw.Draw(sheet)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=FONT_SIZE)
     for row, name in enumerate(names):
-        pen.text((GAP, GAP + row * cell + cell // 2 - 8), name, fill="black")
+        pen.text((GAP, GAP + row * cell + cell // 2 - FONT_SIZE), name, fill="black", font=font)
     drawn = [0] * len(names)
     batches = dataset.training_batches(
         image_size=image_size, batch_size=BATCH, augment=augment, seed=seed, epoch=0

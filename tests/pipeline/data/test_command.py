@@ -44,7 +44,7 @@ def test_the_table_names_classes_counts_and_what_was_left_out(photos):
     Image.new("CMYK", (9, 9)).save(photos / "dog" / "press.jpg")
     shown = run(str(photos))
     assert shown.exit_code == 0
-    for text in ("cat/[b]odd.txt", "not an image", "1 CMYK", "mixed", "2 classes"):
+    for text in ("cat/[b]odd.txt", "not an image", "1 CMYK", "several", "2 classes"):
         assert text in shown.stdout
     assert "pipeline train" in shown.stderr
     assert "pipeline train" not in shown.stdout

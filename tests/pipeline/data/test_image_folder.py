@@ -218,7 +218,8 @@ def test_a_set_that_does_not_fit_is_read_each_time(photos):
     assert (all_images(dataset)["test"] == first["test"]).all()
     for file in photos.glob("*/*.png"):
         file.unlink()
-    assert len(list(dataset.batches("test", image_size=32, batch_size=4).unbatch())) == 0
+    with pytest.raises(tf.errors.OpError):
+        all_images(dataset)
 
 
 def test_files_that_break_after_the_scan_are_replaced_in_training_and_left_out_of_figures(photos, caplog):
@@ -248,9 +249,25 @@ def test_files_that_break_after_the_scan_are_replaced_in_training_and_left_out_o
 def test_when_all_images_are_gone_the_reason_is_kept(photos):
     dataset = load(str(photos), settings=ReadSettings(cache_fraction=0.0))
     shutil.rmtree(photos)
-    with pytest.raises(tf.errors.OpError):
-        list(dataset.training_batches(image_size=32, batch_size=8, augment=NONE, seed=0, epoch=0))
-    assert "the images are gone" in str(dataset.failure)
+    for read in (
+        lambda: list(dataset.batches("test", image_size=32, batch_size=2)),
+        lambda: list(dataset.training_batches(image_size=32, batch_size=8, augment=NONE, seed=0, epoch=0)),
+    ):
+        with pytest.raises(tf.errors.OpError, match="the images are gone"):
+            read()
+        assert isinstance(dataset.failure, PipelineError)
+        assert dataset.failure.exit_status == 1
+    with pytest.raises(PipelineError, match="the images are gone"):
+        dataset.calibration_pixels(image_size=32, num_samples=10, seed=0)
+
+
+def test_calibration_goes_on_with_the_images_that_are_left(photos):
+    dataset = load(str(photos), settings=ReadSettings(cache_fraction=0.0))
+    for file in sorted((photos / "cat").iterdir())[:30]:
+        file.unlink()
+    _, calibration = dataset.calibration_pixels(image_size=32, num_samples=30, seed=0)
+    assert calibration.num_samples == 30
+    assert 0 < calibration.samples_per_class["cat"] <= 10
 
 
 def test_a_second_scan_reads_only_what_changed(photos, cache_folder):
