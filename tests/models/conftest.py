@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from models.cost import Cost
+from models.registry import resolve
 
 WEIGHTS = Path(__file__).parents[3] / "shared" / "weights"
 
@@ -22,12 +23,12 @@ def cost_of() -> Callable[..., Cost]:
     from models.cost import cost
 
     @functools.cache
-    def compute(family: str, **knobs: object) -> Cost:
-        result = cost(build_without_weights(family, **knobs))
+    def compute(family: str, knobs: tuple[tuple[str, object], ...]) -> Cost:
+        result = cost(build_without_weights(family, **dict(knobs)))
         keras.utils.clear_session(free_memory=False)
         return result
 
-    return compute
+    return lambda family, **knobs: compute(family, tuple(resolve(family, knobs).items()))
 
 
 @pytest.fixture(scope="session")

@@ -87,6 +87,7 @@ def test_densenet121_gives_the_outputs_of_keras_applications_on_the_same_file(ke
     theirs, path = keras_densenet
     ours = build("densenet", image_size=64, stem="imagenet", num_classes=10, scale=1.0, offset=0.0)
     load_checkpoint(ours, path)
+    assert ours.count_params() == theirs.count_params()
     image = np.random.default_rng(1).normal(0, 1, (2, 64, 64, 3)).astype(np.float32)
     expected = outputs(theirs, image)
     # Keras has BatchNormalization epsilon 1.001e-5, we 1e-5 as Torch
