@@ -38,7 +38,8 @@ def _line(index: int, row: ReportRow, columns: Sequence[Column]) -> str:
 def _cell(column: Column, row: ReportRow) -> str:
     if column is MODEL:
         star = f'<span class="star" title="{escape(LEGEND)}">★</span>' if row.pareto else NO_STAR
-        name = f"<span>{escape(row.model_name)}{_reasons(row)}</span>"
+        words = escape(row.model_name).replace("_", "_<wbr>")
+        name = f"<span>{words}{_reasons(row)}</span>"
         return f'<th scope="row" title="{escape(row.path or "")}"><div class="name">{star}{name}</div></th>'
     kinds = [
         name

@@ -1,12 +1,19 @@
 """The SQL that joins files, runs, verifications and measurements by hash."""
 
 ROWS = """
-WITH newest_verification AS (
+WITH dated_verification AS (
+    SELECT *, rowid AS number, first_value(dataset) OVER (
+        PARTITION BY artifact_sha256 ORDER BY split = 'test' DESC, verified_utc DESC, rowid DESC
+    ) AS newest_dataset
+    FROM verifications
+),
+newest_verification AS (
     SELECT *, row_number() OVER (
         PARTITION BY artifact_sha256
-        ORDER BY split = 'test' DESC, verified_utc DESC, rowid DESC
+        ORDER BY dataset = newest_dataset DESC, split = 'test' DESC, num_samples DESC,
+            verified_utc DESC, number DESC
     ) AS place
-    FROM verifications
+    FROM dated_verification
 ),
 newest_measurement AS (
     SELECT *, row_number() OVER (
@@ -35,6 +42,10 @@ LEFT JOIN newest_run AS r ON r.model_sha256 = a.parent_sha256 AND r.place = 1
 LEFT JOIN newest_verification AS v ON v.artifact_sha256 = a.sha256 AND v.place = 1
 LEFT JOIN newest_measurement AS m ON m.artifact_sha256 = a.sha256 AND m.place = 1
 ORDER BY model_name, a.size_bytes DESC, a.sha256, m."where", m.machine, m.runtime, m.delegate, m.num_threads
+"""
+"""Of a file's verifications the one that counts is on the data set of the newest, on the test split, on the
+most samples (a quick look at a part does not hide the whole), and of those the newest. Of its measurements
+with one setting it is the newest valid one, else the newest.
 """
 
 ADD_MODEL = """

@@ -38,7 +38,7 @@ class ReportRow:
     dataset: str | None
     split: str | None
     num_samples: int | None
-    """Samples that the accuracy was measured on."""
+    """Samples that the accuracy was measured on; the verification on the most of them counts."""
     verified_utc: str | None
     median_ms: float | None
     p5_ms: float | None
