@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
-from rich.text import Text
 from rich.tree import Tree
 
 from pipeline.report import figures
 from pipeline.report.conditions import dataset_text, machine_text, runtime_text, threads_text
 from pipeline.report.run_list import ExportedFile, RunSummary
-from pipeline.report.terminal import rendered
+from pipeline.report.terminal import line, rendered
 from pipeline.store.row import ReportRow
 
 TITLES = ("Run", "Model", "Data set", "Validation", "Test", "Epochs", "Time", "Exported")
@@ -28,24 +27,24 @@ def runs_table(summaries: Sequence[RunSummary], *, width: int, colour: bool) -> 
         table.add_column(title, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
     for summary in summaries:
         table.add_row(
-            *(Text(cell) for cell in _cells(summary)), style="" if summary.problem is None else "dim"
+            *(line(cell) for cell in _cells(summary)), style="" if summary.problem is None else "dim"
         )
     left = [summary for summary in summaries if summary.state == "unfinished"]
-    notes = [Text(f"{summary.run} is {summary.problem}") for summary in left]
+    notes = [line(f"{summary.run} is {summary.problem}") for summary in left]
     return rendered(Group(table, *notes), width=width, colour=colour)
 
 
 def run_tree(summary: RunSummary, rows: Sequence[ReportRow], *, width: int, colour: bool) -> str:
     """model.keras, the files exported from it, and what was found of each, with their checksums."""
-    tree = Tree(Text(f"{summary.run}: {summary.model_name}, {summary.dataset}", style="bold"))
-    tree.add(Text(_trained_text(summary)))
-    model = tree.add(Text(_model_text(summary)))
+    tree = Tree(line(f"{summary.run}: {summary.model_name}, {summary.dataset}", style="bold"))
+    tree.add(line(_trained_text(summary)))
+    model = tree.add(line(_model_text(summary)))
     for sha256 in dict.fromkeys(row.sha256 for row in rows):
         found = [row for row in rows if row.sha256 == sha256]
-        file = model.add(Text(_file_text(found[0])))
-        file.add(Text(_verified_text(found[0])))
+        file = model.add(line(_file_text(found[0])))
+        file.add(line(_verified_text(found[0])))
         for row in found:
-            file.add(Text(_measured_text(row)))
+            file.add(line(_measured_text(row)))
     return rendered(tree, width=width, colour=colour)
 
 

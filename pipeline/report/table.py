@@ -22,7 +22,7 @@ from pipeline.report.conditions import (
     shared_conditions,
 )
 from pipeline.report.figures import NOT_MEASURED
-from pipeline.report.terminal import rendered
+from pipeline.report.terminal import line, rendered
 from pipeline.store.row import ReportRow
 
 SETTING = ("Machine", "Runtime", "Threads")
@@ -66,8 +66,8 @@ def _fitting(columns: list[Column], rows: Sequence[ReportRow], *, width: int) ->
 def _cell(column: Column, row: ReportRow) -> Text:
     text = column.text(row)
     if text == NOT_MEASURED:
-        return Text(DASH, style="dim")
-    return Text(text, style="red" if column is MEDIAN and row.valid is False else "")
+        return line(DASH, style="dim")
+    return line(text, style="red" if column is MEDIAN and row.valid is False else "")
 
 
 def _keyed_columns(rows: Sequence[ReportRow]) -> list[Column]:
@@ -131,5 +131,5 @@ def _notes(rows: Sequence[ReportRow]) -> list[RenderableType]:
         lines.append(LEGEND)
     if any(NOT_MEASURED in (column.text(row) for column in SHORT) for row in rows):
         lines.append(f"{DASH} {NOT_MEASURED}")
-    notes: list[RenderableType] = [Text(line, style="dim") for line in lines]
-    return [*notes, *(Text(f"not valid: {text}", style="red") for text in invalid_notes(rows))]
+    notes: list[RenderableType] = [line(text, style="dim") for text in lines]
+    return [*notes, *(line(f"not valid: {text}", style="red") for text in invalid_notes(rows))]

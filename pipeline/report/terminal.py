@@ -7,6 +7,7 @@ import sys
 from io import StringIO
 
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 PIPED_WIDTH = 100
 
@@ -14,6 +15,11 @@ PIPED_WIDTH = 100
 def terminal_width() -> int | None:
     """The columns of the terminal that stdout is; None where stdout goes into a file or a pipe."""
     return shutil.get_terminal_size((PIPED_WIDTH, 24)).columns if sys.stdout.isatty() else None
+
+
+def line(text: str, style: str = "") -> Text:
+    """The text on one line, without what would steer the terminal: a model's name may hold anything."""
+    return Text("".join(letter if letter.isprintable() else "�" for letter in text), style=style)
 
 
 def rendered(content: RenderableType, *, width: int, colour: bool) -> str:

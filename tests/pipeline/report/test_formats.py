@@ -69,6 +69,12 @@ def test_the_reasons_of_an_invalid_measurement_stand_below_the_table(zoo_rows):
     assert "invalid" in table(broken)
 
 
+def test_a_name_cannot_steer_the_terminal(zoo_rows):
+    text = table([replace(zoo_rows[0], model_name="bad\x1b[2J\nname"), *zoo_rows[1:]])
+    assert "\x1b" not in text
+    assert "bad�[2J�name" in text
+
+
 def test_what_is_not_measured_is_a_dash_that_is_explained(zoo_rows):
     unmeasured = [row for row in zoo_rows if row.valid is None]
     assert "– not measured" in table(unmeasured)
