@@ -18,6 +18,7 @@ from export.artifact import Precision, TensorInfo
 from export.errors import ExportError
 from export.inspect import inspect_bytes
 from export.keras_file import check_image_classifier
+from export.metadata import PIXELS, with_note
 from export.rescaling import RAW, Rescaling, in_one_operator, split_rescaling
 from export.runner import ZERO_PIXEL
 
@@ -46,7 +47,8 @@ def convert(
     """The .tflite file's content: one image (1, height, width, channels) in, (1, classes) out.
 
     Takes raw 0-255 pixels in every precision: as float32 but for int8, where the input is `io_dtype` and
-    holds pixel - 128 (int8) or pixel (uint8), and the output is `io_dtype` too. `pixels` (n, height, width,
+    holds pixel - 128 (int8) or pixel (uint8), and the output is `io_dtype` too; the file says so in its
+    metadata. `pixels` (n, height, width,
     channels) uint8 calibrate int8 and int16x8; `progress` is told (done, all) of them.
 
     A scalar rescaling at the model's start becomes the int8 input's own quantization. Where its zero is no
@@ -75,7 +77,15 @@ def convert(
         raise ExportError(_why_not(precision, error, said.text)) from error
     if precision is Precision.INT8:
         _check_input(content, plan.rescaling, io_dtype)
-    return content
+    stored = inspect_bytes(content, name="the converted file").inputs[0]
+    return with_note(content, PIXELS, pixels_in_words(stored))
+
+
+def pixels_in_words(stored: TensorInfo) -> str:
+    """What an app feeds into an input of ours."""
+    colours = "RGB" if stored.shape[-1] == 3 else "grey"
+    values = {"int8": "int8: pixel - 128", "uint8": "uint8: the pixel itself"}
+    return f"raw 0-255 {colours} as {values.get(stored.dtype, stored.dtype)}"
 
 
 def input_error_levels(stored: TensorInfo, rescaling: Rescaling) -> float:

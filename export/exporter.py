@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from export.artifact import Calibration, ExportArtifact, Precision, TensorInfo, sidecar_path
+from export.artifact import Calibration, ExportArtifact, Precision, sidecar_path
 from export.convert import IoDtype, Progress, convert
 from export.errors import ExportError, FloatOperatorError
 from export.files import replacing, sha256_of
@@ -78,7 +78,7 @@ def export_model(
             knobs=dict(knobs),
             input=contents.inputs[0],
             output=contents.outputs[0],
-            pixels=pixels_in_words(contents.inputs[0]),
+            pixels=contents.pixels,
             class_names=tuple(class_names),
             operators=contents.operators,
             float_operators=contents.float_operators,
@@ -105,13 +105,6 @@ def refuse_float_operators(contents: FileContents, name: str) -> None:
         f"({'; '.join(places[:_MOST_PLACES_NAMED])}{more}). Expected none. Replace the layers named there "
         "(ReLU, convolutions, pooling, Dense and softmax have integer kernels), or export float16 instead."
     )
-
-
-def pixels_in_words(stored: TensorInfo) -> str:
-    """What an app feeds into an input of ours."""
-    colours = "RGB" if stored.shape[-1] == 3 else "grey"
-    values = {"int8": "int8: pixel - 128", "uint8": "uint8: the pixel itself"}
-    return f"raw 0-255 {colours} as {values.get(stored.dtype, stored.dtype)}"
 
 
 def _check_class_names(class_names: Sequence[str], model: keras.Model) -> None:

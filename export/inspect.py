@@ -13,6 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from export.artifact import OperatorUse, TensorInfo
 from export.errors import BadModelFileError
+from export.metadata import PIXELS
 
 _MEND = "Export the model again, or copy the file again from where it came."
 _OPERATOR_NAMES = {
@@ -55,7 +56,8 @@ class FileContents:
 
     size_bytes: int
     sha256: str
-    description: str
+    pixels: str
+    """What an app feeds, as the file itself says; empty in a file from elsewhere."""
     min_runtime_version: str
     """The oldest TFLite runtime that can load it, as the converter says; empty where the file says none."""
     inputs: tuple[TensorInfo, ...]
@@ -121,7 +123,7 @@ def _contents(content: bytes) -> FileContents:
     return FileContents(
         size_bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
-        description=(model.Description() or b"").decode(),
+        pixels=_metadata(model, PIXELS).decode(),
         min_runtime_version=_metadata(model, "min_runtime_version").rstrip(b"\0").decode("ascii"),
         inputs=tuple(_info(tensors[index]) for index in _indices(subgraph.InputsAsNumpy())),
         outputs=tuple(_info(tensors[index]) for index in _indices(subgraph.OutputsAsNumpy())),

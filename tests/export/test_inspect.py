@@ -13,6 +13,7 @@ from export.convert import convert
 from export.errors import BadModelFileError
 from export.inspect import inspect, inspect_bytes
 from export.load_check import litert_loads, loads, tflite_runtime_loads
+from export.metadata import with_note
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16", "dynamic", "int8", "int16x8"])
@@ -164,3 +165,28 @@ def test_inspection_needs_no_tensorflow(exported):
         "sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras')))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("precision", "io_dtype", "words"),
+    [
+        ("float32", "int8", "raw 0-255 RGB as float32"),
+        ("int16x8", "int8", "raw 0-255 RGB as float32"),
+        ("int8", "int8", "raw 0-255 RGB as int8: pixel - 128"),
+        ("int8", "uint8", "raw 0-255 RGB as uint8: the pixel itself"),
+    ],
+)
+def test_the_file_itself_says_which_pixels_it_takes(exported, precision, io_dtype, words):
+    path = exported(precision, io_dtype)
+    assert inspect(path).pixels == words
+    assert words.encode() in path.read_bytes()
+
+
+def test_a_note_changes_neither_graph_nor_older_notes(exported):
+    content = exported("int8").read_bytes()
+    before, after = (
+        inspect_bytes(content, name="x"),
+        inspect_bytes(with_note(content, "other", "ä"), name="x"),
+    )
+    assert (after.graph, after.tensors) == (before.graph, before.tensors)
+    assert (after.pixels, after.min_runtime_version) == (before.pixels, before.min_runtime_version)

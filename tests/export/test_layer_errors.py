@@ -89,8 +89,8 @@ def test_sixteen_bits_spare_the_spoiled_layer(nets, tmp_path):
 def test_every_fused_layer_is_compared_once_at_its_end(net, exported, test_images):
     found = verify(net, exported("int8"), [(test_images, np.zeros(60, int))], dataset="b", split="t")
     assert [each.layer for each in found.layers] == [
-        "conv1_relu", "dw2_relu", "expand1", "expand3", "fire", "project", "residual", "pre_relu", "pool", "gap",
-        "logits", "probabilities",
+        "conv1_relu", "dw2_relu", "expand1", "expand3", "fire", "project", "residual", "pre_relu", "pool",
+        "gap", "logits", "probabilities",
     ]  # fmt: skip
 
 
