@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 from rich.tree import Tree
 
 from pipeline.report import figures
@@ -15,20 +17,24 @@ from pipeline.report.run_list import ExportedFile, RunSummary
 from pipeline.report.terminal import line, rendered
 from pipeline.store.row import ReportRow
 
-TITLES = ("Run", "Model", "Data set", "Validation", "Test", "Epochs", "Time", "Exported")
-NUMERIC = ("Validation", "Test", "Epochs", "Time")
+DASH = "–"
 
 
 def runs_table(summaries: Sequence[RunSummary], *, width: int, colour: bool) -> str:
     """A line a run; what an unfinished one needs stands below."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    for title in TITLES:
-        numeric = title in NUMERIC
-        table.add_column(title, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("Run", overflow="fold")
+    named = all(summary.run.startswith(summary.model_name or "") for summary in summaries)
+    if not named:
+        table.add_column("Model", overflow="fold")
+    table.add_column("Data set", overflow="fold")
+    for title in ("Val.", "Test", "Epochs", "Time"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("Exported", no_wrap=True)
     for summary in summaries:
-        table.add_row(
-            *(line(cell) for cell in _cells(summary)), style="" if summary.problem is None else "dim"
-        )
+        model = [] if named else [line(summary.model_name or DASH)]
+        style = "" if summary.problem is None else "dim"
+        table.add_row(line(summary.run), *model, *_cells(summary), _exports(summary), style=style)
     left = [summary for summary in summaries if summary.state == "unfinished"]
     notes = [line(f"{summary.run} is {summary.problem}") for summary in left]
     return rendered(Group(table, *notes), width=width, colour=colour)
@@ -48,18 +54,25 @@ def run_tree(summary: RunSummary, rows: Sequence[ReportRow], *, width: int, colo
     return rendered(tree, width=width, colour=colour)
 
 
-def _cells(summary: RunSummary) -> tuple[str, ...]:
-    done = summary.state == "finished"
-    return (
-        summary.run,
-        summary.model_name or (f"{summary.family or ''} ({summary.state})").strip(),
-        summary.dataset or "–",
-        figures.percent_text(summary.validation_top1) if done else "–",
-        figures.percent_text(summary.test_top1) if done else "–",
-        str(summary.epochs_run) if done else "–",
-        figures.seconds_text(summary.seconds or 0) if done else "–",
-        ", ".join(_export_text(file) for file in summary.exports) or "–",
+def _cells(summary: RunSummary) -> list[Text]:
+    dataset = summary.dataset or DASH
+    if summary.state != "finished":
+        return [line(text) for text in (dataset, DASH, DASH, DASH, DASH)]
+    figures_of = (
+        figures.percent_text(summary.validation_top1),
+        figures.percent_text(summary.test_top1),
+        str(summary.epochs_run),
+        figures.seconds_text(summary.seconds or 0),
     )
+    return [line(text) for text in (dataset, *figures_of)]
+
+
+def _exports(summary: RunSummary) -> Text:
+    """A line a file; the state of a run that is not finished."""
+    texts = [_export_text(file) for file in summary.exports]
+    if summary.state != "finished":
+        texts.insert(0, summary.state)
+    return Text("\n").join(line(text) for text in texts) if texts else line(DASH)
 
 
 def _trained_text(summary: RunSummary) -> str:
@@ -82,7 +95,8 @@ def _export_text(file: ExportedFile) -> str:
 
 
 def _file_text(row: ReportRow) -> str:
-    return f"{row.path} {_short(row.sha256)}: {row.precision}, {figures.size_text(row.size_bytes)}"
+    name = Path(row.path).name if row.path else row.model_name
+    return f"{name} {_short(row.sha256)}: {row.precision}, {figures.size_text(row.size_bytes)}"
 
 
 def _verified_text(row: ReportRow) -> str:
