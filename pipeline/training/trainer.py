@@ -7,6 +7,7 @@ import json
 import math
 import platform
 import time
+import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import metadata
@@ -177,7 +178,8 @@ def _run_epochs(
             if not math.isfinite(result.loss):
                 raise PipelineError(
                     f"the loss became {result.loss} in epoch {epoch + 1}: the training diverged. "
-                    f"Try a smaller --learning-rate than {config.learning_rate:g}. The epochs before it are kept in {run}."
+                    f"Try a smaller --learning-rate than {config.learning_rate:g}. "
+                    f"The epochs before it are kept in {run}."
                 )
             state = save_state(run, scorer, history)
             progress.epoch_done(result, is_best=state.best_epoch == result.epoch)
@@ -245,7 +247,10 @@ def _augmentation(config: TrainConfig, dataset: Dataset) -> augment.Augment:
 def evaluate(scorer: keras.Model, dataset: Dataset, split: str, *, config: TrainConfig) -> dict[str, float]:
     """loss and top1 (0 to 1) of the compiled scorer on a split."""
     batches = dataset.batches(split, image_size=config.knobs["image_size"], batch_size=2 * config.batch_size)
-    scores: dict[str, float] = scorer.evaluate(batches, verbose=0, return_dict=True)
+    with warnings.catch_warnings():
+        # how many batches there are shows at their end, since broken images are left out
+        warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
+        scores: dict[str, float] = scorer.evaluate(batches, verbose=0, return_dict=True)
     return scores
 
 

@@ -1,0 +1,172 @@
+"""The command line as a person meets it: help, mistyped words, bad files. Nothing here trains."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from export.errors import ExportError
+from models.errors import KnobError
+from pipeline.cli import COMMANDS, pipeline, run
+from pipeline.errors import MissingToolError, PipelineError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "runs"
+    monkeypatch.setenv("PIPELINE_RUNS", str(folder))
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def get_command(name: str) -> click.Command:
+    command = pipeline.get_command(click.Context(pipeline), name)
+    assert command is not None
+    return command
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_tables_help_line_is_the_commands_own(name: str):
+    assert get_command(name).get_short_help_str(limit=200) == COMMANDS[name]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_shows_an_example(name: str):
+    assert f"pipeline {name}" in (get_command(name).help or "")
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, None])
+def test_help_imports_neither_tensorflow_nor_numpy(name: str | None):
+    arguments = [name, "--help"] if name else ["--help"]
+    program = (
+        "import sys\n"
+        "from pipeline.cli import run\n"
+        f"assert run({arguments!r}) == 0\n"
+        "heavy = {'tensorflow', 'keras', 'numpy', 'ai_edge_litert', 'PIL', 'altair', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Usage:" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["trian"], "Did you mean 'train'?"),
+        (["train", "mobilnet"], "Did you mean 'mobilenet'?"),
+        (["train", "mobilenet", "--data", "digit"], "Did you mean 'digits'?"),
+        (["train", "mobilenet", "--data", "nowhere/photos"], "there is no data set at nowhere/photos"),
+        (["train", "mobilenet", "--alpha", "-1"], "alpha"),
+        (["train", "mobilenet", "--alpha", "wide"], "alpha"),
+        (["train", "mobilenet", "--growth-rate", "12"], "mobilenet has no knob 'growth_rate'"),
+        (["train", "mobilenet", "--alhpa", "1"], "--alpha"),
+        (["train", "mobilenet", "--epochs", "0"], "--epochs"),
+        (["train"], "give either a family to train or --resume RUN"),
+        (["train", "--resume", "nothing"], "unknown unfinished run 'nothing'"),
+        (["models", "sqeezenet"], "Did you mean 'squeezenet'?"),
+        (["export", "--int9"], "--int8"),
+        (["export", "nothing"], "unknown run 'nothing'"),
+        (["export", "nothing.keras"], "unknown model 'nothing.keras'"),
+        (["verify", "nothing.tflite"], "there is no file nothing.tflite"),
+        (["bench", "--runtime", "litter"], "Did you mean 'litert'?"),
+        (["report", "--format", "htlm"], "Did you mean 'html'?"),
+    ],
+)
+def test_mistyped_word_is_one_line_with_the_right_one_and_status_2(
+    arguments: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+):
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert hint in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize("name", ["export", "verify", "bench", "report"])
+def test_without_any_run_a_command_says_how_to_make_the_first(name: str, capsys: pytest.CaptureFixture[str]):
+    assert run([name]) == 1
+    assert "pipeline train mobilenet --alpha 0.25" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"\x00\x01random" * 50])
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+def test_damaged_keras_file_is_one_line_and_status_1(
+    ending: str, content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    file = tmp_path / f"damaged{ending}"
+    file.write_bytes(content)
+    assert run(["export", str(file), "--float32"]) == 1
+    message = [line for line in capsys.readouterr().err.splitlines() if line.startswith("pipeline:")]
+    assert len(message) == 1
+    assert file.name in message[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"\x1c\x00\x00\x00TFL3 cut off", b"\x00\x01random" * 50])
+def test_damaged_tflite_file_is_one_line_and_status_1(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    file = tmp_path / "damaged.tflite"
+    file.write_bytes(content)
+    assert run(["bench", str(file)]) == 1
+    message = capsys.readouterr().err.strip().splitlines()
+    assert len(message) == 1
+    assert "damaged.tflite" in message[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (PipelineError("a finding"), 1),
+        (UsageError("a usage"), 2),
+        (MissingToolError("a tool"), 3),
+        (KnobError("a knob"), 2),
+        (ExportError("an export"), 1),
+        (OSError(28, "No space left on device", "runs/x"), 1),
+    ],
+)
+def test_each_kind_of_error_has_its_status_and_one_line(
+    error: Exception, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def raises(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(pipeline, "main", raises)
+    assert run([]) == status
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch):
+    def raises(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(pipeline, "main", raises)
+    with pytest.raises(ZeroDivisionError):
+        run([])
+
+
+def test_models_prints_the_papers_figures_beside_ours(capsys: pytest.CaptureFixture[str]):
+    assert run(["models", "mobilenet", "--alpha", "0.5", "--image-size", "160", "--json"]) == 0
+    (figures,) = json.loads(capsys.readouterr().out)
+    # reference: paper's Table 9, 0.50 MobileNet-160: 60.2% and 76 million mult-adds
+    assert figures["parameters"] == 1_331_592
+    assert figures["macs"] / 1e6 == pytest.approx(76.5, abs=0.05)
+    assert 60.2 in [row["top1"] for row in figures["published"]]
+
+
+def test_native_chatter_is_kept_from_the_terminal_and_errors_are_not():
+    program = (
+        "import os, sys\n"
+        "from pipeline.quiet import quiet_native_logs\n"
+        "quiet_native_logs()\n"
+        "os.write(2, b'I0000 00:00:1.2 port.cc:153] oneDNN custom operations are on.\\n')\n"
+        "os.write(2, b'free(): invalid pointer\\n')\n"
+        "print('from Python', file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert sorted(done.stderr.splitlines()) == ["free(): invalid pointer", "from Python"]
