@@ -153,7 +153,7 @@ def _outputs(
     model: keras.Model, path: Path, contents: FileContents, batches: Iterable[Batch]
 ) -> Iterator[tuple[Floats, npt.NDArray[np.int64], Floats, Floats]]:
     """Images, labels, the Keras model's outputs and the file's, dequantized, batch by batch."""
-    num_threads = os.cpu_count() or 1
+    num_threads, full = os.cpu_count() or 1, 0
     runners = [Runner(path, contents) for _ in range(num_threads)]
     with ThreadPoolExecutor(num_threads) as pool:
         for raw, raw_labels in batches:
@@ -161,10 +161,18 @@ def _outputs(
             _check_batch(images, labels, model)
             if not len(images):
                 continue
-            expected = np.asarray(model(images, training=False), np.float32)
+            full = max(full, len(images))
+            expected = _by_keras(model, images, full)
             shares = np.array_split(images, num_threads)
             found = np.concatenate(list(pool.map(Runner.outputs, runners, shares)))
             yield images, labels, expected, found
+
+
+def _by_keras(model: keras.Model, images: Floats, full: int) -> Floats:
+    """The model's outputs; a smaller batch is filled up to `full`, since each new size is traced anew."""
+    filled = np.zeros((full, *images.shape[1:]), np.float32)
+    filled[: len(images)] = images
+    return np.asarray(model.predict_on_batch(filled), np.float32)[: len(images)]
 
 
 def _check_batch(images: Floats, labels: npt.NDArray[np.int64], model: keras.Model) -> None:
