@@ -47,7 +47,8 @@ def test_help_imports_neither_tensorflow_nor_numpy(name: str | None):
         "import sys\n"
         "from pipeline.cli import run\n"
         f"assert run({arguments!r}) == 0\n"
-        "heavy = {'tensorflow', 'keras', 'numpy', 'ai_edge_litert', 'PIL', 'altair', 'rich'} & set(sys.modules)\n"
+        "heavy = {'tensorflow', 'keras', 'numpy', 'ai_edge_litert', 'PIL', 'altair', 'rich'}\n"
+        "heavy &= set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -1,0 +1,188 @@
+"""Sizes and medians of the three families at 224 with 1000 classes, float32 and int8, as a Markdown table.
+
+Every net is built, given random weights (size and latency depend on the shapes alone; all-equal biases would
+be stored once and flatter the sizes), exported, checked to be fully integer, and measured in LiteRT, one
+thread, all files taking turns in one run. Beside it stands a peer: the same net from keras.applications,
+converted as TensorFlow's own guide says (full integer quantization). The ratio is ours to the peer's, from
+the paired rounds, with its verdict.
+
+    python benchmarks/zoo.py [--num-rounds 20] [--only mobilenet] [--out FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from export.artifact import Precision
+from export.convert import convert
+from export.inspect import inspect
+from models.build import build
+from models.cost import cost
+from models.registry import label
+from pipeline.bench.child import runtime_version
+from pipeline.bench.host import MeasuredFile, machine_name, run_rounds
+from pipeline.bench.settings import BenchSettings
+from pipeline.bench.statistics import compare
+
+ZOO: tuple[tuple[str, dict[str, Any], Callable[..., keras.Model] | None], ...] = (
+    ("mobilenet", {"alpha": 0.25}, keras.applications.MobileNet),
+    ("mobilenet", {"alpha": 0.5}, None),
+    ("mobilenet", {"alpha": 0.75}, None),
+    ("mobilenet", {}, keras.applications.MobileNet),
+    ("squeezenet", {"version": "1.1"}, None),
+    ("squeezenet", {"version": "1.0"}, None),
+    ("densenet", {"variant": "121"}, keras.applications.DenseNet121),
+    ("densenet", {"variant": "169"}, None),
+)
+PRECISIONS = (Precision.FLOAT32, Precision.INT8)
+NUM_CALIBRATION = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One net in one precision; the peer's file where there is one."""
+
+    name: str
+    precision: Precision
+    parameters: int
+    mmacs: float
+    file: Path
+    fully_integer: bool
+    peer: Path | None
+
+
+def main() -> None:
+    """Prints the table as soon as everything is measured."""
+    arguments = _parser().parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = arguments.out or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = [
+            row
+            for family, knobs, peer in ZOO
+            if arguments.only in (None, family)
+            for row in make(family, knobs, peer, folder)
+        ]
+        files = [file for row in rows for file in (row.file, row.peer) if file is not None]
+        result = run_rounds(
+            files, BenchSettings(num_rounds=arguments.num_rounds, min_secs=arguments.min_secs)
+        )
+        measured = dict(zip(files, result.measured, strict=True))
+        print_table(rows, measured)
+
+
+def make(
+    family: str, knobs: dict[str, Any], peer: Callable[..., keras.Model] | None, folder: Path
+) -> list[Row]:
+    """Exports one net in both precisions, and its peer."""
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (NUM_CALIBRATION, 224, 224, 3), np.uint8)
+    model = with_random_weights(build(family, **knobs), random)
+    total = cost(model)
+    peer_model = with_random_weights(peer(weights=None, **knobs_of_peer(knobs)), random) if peer else None
+    rows = []
+    for precision in PRECISIONS:
+        file = folder / f"{label(family, knobs)}_{precision}.tflite"
+        file.write_bytes(convert(model, precision, pixels=pixels))
+        peer_file = None
+        if peer_model is not None:
+            peer_file = folder / f"stock_{file.name}"
+            peer_file.write_bytes(stock_conversion(peer_model, precision, pixels))
+        rows.append(
+            Row(
+                name=label(family, knobs),
+                precision=precision,
+                parameters=total.parameters,
+                mmacs=total.macs / 1e6,
+                file=file,
+                fully_integer=not inspect(file).float_operators,
+                peer=peer_file,
+            )
+        )
+    return rows
+
+
+def knobs_of_peer(knobs: dict[str, Any]) -> dict[str, Any]:
+    """keras.applications knows alpha alone; its DenseNets are functions of their own."""
+    return {name: value for name, value in knobs.items() if name == "alpha"}
+
+
+def with_random_weights(model: keras.Model, random: np.random.Generator) -> keras.Model:
+    """The model with every vector of its weights drawn near what a trained net has."""
+    for layer in model.layers:
+        drawn = []
+        for variable in layer.weights:
+            value = variable.numpy()
+            if value.ndim == 1:
+                value = value + 0.1 * np.abs(random.standard_normal(value.shape))
+            drawn.append(value)
+        layer.set_weights(drawn)
+    return model
+
+
+def stock_conversion(model: keras.Model, precision: Precision, pixels: np.ndarray) -> bytes:
+    """What TensorFlow's guide to post-training integer quantization does, on pixels scaled to -1..1."""
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    if precision is Precision.INT8:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: (
+            [image[np.newaxis].astype(np.float32) / 127.5 - 1] for image in pixels
+        )
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+    return bytes(converter.convert())
+
+
+def print_table(rows: list[Row], measured: dict[Path, MeasuredFile]) -> None:
+    """A Markdown table, then the conditions."""
+    print(
+        "| model | parameters | M MACs | precision | MB | fully integer | median ms | p5-p95 ms | stock ms | ratio |"
+    )
+    print("| --- | ---: | ---: | --- | ---: | --- | ---: | ---: | ---: | --- |")
+    for row in rows:
+        ours = measured[row.file].measurement
+        peer = measured[row.peer] if row.peer else None
+        print(
+            f"| {row.name} | {row.parameters:,} | {row.mmacs:,.1f} | {row.precision} "
+            f"| {row.file.stat().st_size / 1e6:.2f} "
+            f"| {'yes' if row.fully_integer else 'no'} "
+            f"| {ours.median_ms:.2f} | {ours.p5_ms:.2f}-{ours.p95_ms:.2f} "
+            f"| {f'{peer.measurement.median_ms:.2f}' if peer else '-'} | {verdict(measured[row.file], peer)} |"
+        )
+    one = next(iter(measured.values())).measurement
+    print(
+        f"\n{machine_name()}; litert {runtime_version('litert')}, one thread, "
+        f"{one.num_rounds} interleaved rounds, {one.measured_utc}. Random weights; stock: keras.applications and TFLiteConverter."
+    )
+
+
+def verdict(ours: MeasuredFile, peer: MeasuredFile | None) -> str:
+    """The ratio of the medians, and whether it is larger than the noise."""
+    if peer is None:
+        return "-"
+    found = compare(ours.round_medians_ms, peer.round_medians_ms)
+    return f"{found.ratio:.2f}{'' if found.larger_than_noise else ' (noise)'}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--num-rounds", type=int, default=10)
+    parser.add_argument("--min-secs", type=float, default=2.0)
+    parser.add_argument("--only", choices=["mobilenet", "squeezenet", "densenet"])
+    parser.add_argument("--out", type=Path, help="keep the files here")
+    return parser
+
+
+if __name__ == "__main__":
+    main()
