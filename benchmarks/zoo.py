@@ -144,9 +144,8 @@ def stock_conversion(model: keras.Model, precision: Precision, pixels: np.ndarra
 
 def print_table(rows: list[Row], measured: dict[Path, MeasuredFile]) -> None:
     """A Markdown table, then the conditions."""
-    print(
-        "| model | parameters | M MACs | precision | MB | fully integer | median ms | p5-p95 ms | stock ms | ratio |"
-    )
+    columns = "model|parameters|M MACs|precision|MB|fully integer|median ms|p5-p95 ms|stock ms|ratio"
+    print(f"| {columns.replace('|', ' | ')} |")
     print("| --- | ---: | ---: | --- | ---: | --- | ---: | ---: | ---: | --- |")
     for row in rows:
         ours = measured[row.file].measurement
@@ -156,12 +155,14 @@ def print_table(rows: list[Row], measured: dict[Path, MeasuredFile]) -> None:
             f"| {row.file.stat().st_size / 1e6:.2f} "
             f"| {'yes' if row.fully_integer else 'no'} "
             f"| {ours.median_ms:.2f} | {ours.p5_ms:.2f}-{ours.p95_ms:.2f} "
-            f"| {f'{peer.measurement.median_ms:.2f}' if peer else '-'} | {verdict(measured[row.file], peer)} |"
+            f"| {f'{peer.measurement.median_ms:.2f}' if peer else '-'} "
+            f"| {verdict(measured[row.file], peer)} |"
         )
     one = next(iter(measured.values())).measurement
     print(
         f"\n{machine_name()}; litert {runtime_version('litert')}, one thread, "
-        f"{one.num_rounds} interleaved rounds, {one.measured_utc}. Random weights; stock: keras.applications and TFLiteConverter."
+        f"{one.num_rounds} interleaved rounds, {one.measured_utc}. "
+        "Random weights; stock: keras.applications and TFLiteConverter."
     )
 
 
