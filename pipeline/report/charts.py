@@ -18,6 +18,8 @@ DATA = "rows"
 LOG_RATIO = 12.0
 """From this ratio of the largest to the smallest figure on, an axis is logarithmic."""
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+MOST_LABELS = 9
+"""Up to so many points have their names beside them."""
 NO_COLOUR = "#8a8f98"
 """Of a point whose third figure was not measured."""
 TOOLTIPS = {
@@ -102,6 +104,7 @@ def chart_record(index: int, row: ReportRow) -> dict[str, Any]:
         "conditions_text": ", ".join(
             text for text in (machine_text(row), runtime_text(row), threads_text(row)) if text
         ),
+        "label": f"{row.model_name} {row.precision or ''}".strip(),
         "short_sha256": row.sha256[:12],
     }
 
@@ -112,7 +115,7 @@ def chart_spec(
     """The view's Vega-Lite specification, as wide as its place; its data is the named set `rows`.
 
     Rows that cannot be placed (no valid latency, no size, no accuracy on an axis) are left out. The
-    parameter `highlight` is the `row` of a point to show larger.
+    parameter `highlight` is the `row` of a point to show larger; `labelled` puts names beside the points.
     """
     drawn = [record for record in records if record["drawn"]]
     place = {"x": _axis(alt.X, view.x, drawn), "y": _axis(alt.Y, view.y, drawn)}
@@ -124,8 +127,13 @@ def chart_spec(
         size=alt.SizeValue({"expr": "datum.row === highlight ? 420 : 120"}),
         tooltip=[alt.Tooltip(f"{field}:N", title=title) for field, title in TOOLTIPS.items()],
     )
-    layers = (_rings(base), *_points(marks, view.colour, drawn))
-    parameters = {"highlight": -1, "x_domain": _domain(view.x, drawn), "y_domain": _domain(view.y, drawn)}
+    layers = (_rings(base), *_points(marks, view.colour, drawn), _labels(base, view.x, drawn))
+    parameters = {
+        "highlight": -1,
+        "labelled": len(drawn) <= MOST_LABELS,
+        "x_domain": _domain(view.x, drawn),
+        "y_domain": _domain(view.y, drawn),
+    }
     chart = alt.layer(*layers).encode(**place)
     chart = chart.add_params(*(alt.param(name=name, value=value) for name, value in parameters.items()))
     spec: dict[str, Any] = chart.properties(width="container", height=height).to_dict()
@@ -156,6 +164,20 @@ def _points(
     grey = marks.transform_filter(f"!{known}").encode(color=alt.ColorValue(NO_COLOUR))
     coloured = marks.transform_filter(known).encode(color=_colour(colour, drawn))
     return grey.properties(name="points_without_colour"), coloured.properties(name="points")
+
+
+def _labels(base: alt.Chart, x: Measure, drawn: Sequence[dict[str, Any]]) -> alt.Chart:
+    """Names beside the points, towards the middle, while they are few: the parameter `labelled` says so."""
+    alone = len({record["model_name"] for record in drawn}) <= 1
+    on_the_right = f"datum.{x.field} > (x_domain[0] + x_domain[1]) / 2"
+    labels = base.transform_filter("labelled").mark_text(
+        style="labels",
+        align={"expr": f"{on_the_right} ? 'right' : 'left'"},
+        dx={"expr": f"{on_the_right} ? -14 : 14"},
+        limit=190,
+        tooltip=None,
+    )
+    return labels.encode(text=alt.Text("precision:N" if alone else "label:N")).properties(name="labels")
 
 
 def _change(row: ReportRow) -> str:

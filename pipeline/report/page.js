@@ -7,6 +7,8 @@
   const lines = new Map([...body.rows].map((line) => [Number(line.dataset.row), line]));
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const views = {};
+  const one_model = new Set(report.rows.filter((row) => row.drawn).map((row) => row.model_name)).size <= 1;
+  const ROOM_FOR_NAMES = 420; /* pixels of a chart's width; one model's points need only their precision */
 
   function chosen(group) {
     return new Set([...form.querySelectorAll(`input[name="${group}"]:checked`)].map((box) => box.value));
@@ -74,6 +76,8 @@
     const [x, y] = spec.fields;
     const placed = rows.filter((row) => row[x] !== null && row[y] !== null);
     view.signal("x_domain", domain(placed, x)).signal("y_domain", domain(placed, y));
+    const few = placed.filter((row) => row.drawn).length <= report.most_labels;
+    view.signal("labelled", few && (one_model || view.width() >= ROOM_FOR_NAMES));
     return view.data("rows", copies(rows)).runAsync();
   }
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import vl_convert
 
-from pipeline.report.charts import VIEWS, View, chart_record, chart_spec, family_shapes
+from pipeline.report.charts import MOST_LABELS, VIEWS, View, chart_record, chart_spec, family_shapes
 from pipeline.report.columns import ALL, TRACE, Column, condition_columns
 from pipeline.report.conditions import LEGEND, shared_conditions
 from pipeline.report.figures import NOT_MEASURED, utc_text
@@ -120,7 +120,15 @@ def _data(rows: Sequence[ReportRow], records: list[dict[str, Any]], columns: Seq
         for view in VIEWS
     ]
     config = {"light": vega_config(dark=False), "dark": vega_config(dark=True)}
-    return json_for_script({"rows": keyed, "charts": charts, "config": config, "groups": _groups(records)})
+    return json_for_script(
+        {
+            "rows": keyed,
+            "charts": charts,
+            "config": config,
+            "groups": _groups(records),
+            "most_labels": MOST_LABELS,
+        }
+    )
 
 
 def _lede(rows: Sequence[ReportRow]) -> str:

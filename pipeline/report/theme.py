@@ -55,6 +55,7 @@ def vega_config(*, dark: bool, fonts: str = FONTS) -> dict[str, Any]:
         },
         "style": {
             "points": {"opacity": 0.92, "stroke": ink, "strokeWidth": 0.6},
+            "labels": {"color": text, "fontSize": 12, "baseline": "middle"},
             "pareto": {"color": "#f2a541" if dark else "#c05600", "strokeWidth": 2, "opacity": 1},
         },
     }

@@ -144,6 +144,20 @@ def test_best_only_leaves_the_pareto_best(zoo, zoo_rows):
     assert visible_lines(zoo) == [index for index, row in enumerate(zoo_rows) if row.pareto]
 
 
+def test_few_points_have_their_names_beside_them_and_many_have_none(zoo, zoo_rows):
+    texts = "#chart-size-latency g.mark-text.role-mark text"
+    assert zoo.find_elements("css selector", texts) == []
+    for name in ("squeezenet", "densenet"):
+        click(zoo, f"input[name=family][value={name}]")
+    for precision in ("dynamic", "float16", "int16x8"):
+        click(zoo, f"input[name=precision][value={precision}]")
+    wanted = {row.model_name for row in zoo_rows if row.family == "mobilenet"}
+    told = [text.text for text in zoo.find_elements("css selector", texts)]
+    assert sorted(told) == sorted(
+        f"{name} {precision}" for name in wanted for precision in ("float32", "int8")
+    )
+
+
 def test_with_every_family_filtered_out_the_page_says_so(zoo):
     for family in ("densenet", "mobilenet", "squeezenet"):
         click(zoo, f"input[name=family][value={family}]")
