@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -67,7 +68,7 @@ def add_rescaling(
 
 
 def split_rescaling(model: keras.Model) -> SplitModel:
-    """Cuts off the Rescaling and Normalization layers that a model begins with.
+    """Cuts off the Rescaling and Normalization layers, and the plain arithmetic, that a model begins with.
 
     Several in a row become one rescaling. A model that begins otherwise, or uses its raw input twice,
     comes back whole with RAW.
@@ -120,6 +121,8 @@ def _rescaling_behind(
     elif isinstance(layer, keras.layers.Normalization) and not layer.invert:
         deviation = np.maximum(np.sqrt(np.asarray(layer.variance)), keras.config.epsilon())
         scale, offset = 1 / deviation, -np.asarray(layer.mean) / deviation
+    elif (found := _arithmetic(layer, node, tensor)) is not None:
+        scale, offset = found
     else:
         return None
     if scale.size not in (1, channels) or offset.size not in (1, channels):
@@ -130,6 +133,26 @@ def _rescaling_behind(
         np.broadcast_to(scale.ravel(), channels),
         np.broadcast_to(offset.ravel(), channels),
     )
+
+
+def _arithmetic(
+    operation: keras.Operation,
+    node: Any,  # noqa: ANN401 - Keras carries no types
+    tensor: keras.KerasTensor,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
+    """Scale and offset of `tensor / number` and the like, as preprocess_input of keras.applications does."""
+    arguments = node.arguments.args
+    if len(arguments) != 2 or arguments[0] is not tensor or not isinstance(arguments[1], int | float):
+        return None
+    number = float(arguments[1])
+    if not number:
+        return None
+    scales = {"Multiply": number, "Divide": 1 / number, "TrueDivide": 1 / number}
+    offsets = {"Add": number, "Subtract": -number}
+    kind = type(operation).__name__
+    if kind not in scales and kind not in offsets:
+        return None
+    return np.asarray(scales.get(kind, 1.0)), np.asarray(offsets.get(kind, 0.0))
 
 
 def _operations(model: keras.Model) -> list[keras.Operation]:

@@ -75,3 +75,19 @@ def test_added_rescaling_lets_a_model_of_zero_to_one_take_raw_pixels(nets, test_
 def test_added_rescaling_of_two_channels_is_refused(nets):
     with pytest.raises(ExportError, match="2 values as scale, but images of 3 channels"):
         add_rescaling(nets.small_net(None), [1.0, 2.0], 0.0)
+
+
+def test_plain_arithmetic_as_in_preprocess_input_is_cut_off_too(test_images):
+    image = keras.Input((32, 32, 3))
+    x = keras.applications.mobilenet_v2.preprocess_input(image)
+    model = keras.Model(image, keras.layers.Flatten()(x))
+    split = split_rescaling(model)
+    assert len(split.layers) == 2
+    images = test_images[:2].astype(np.float32)
+    np.testing.assert_allclose(split.rescaling(images).reshape(2, -1), model(images), atol=1e-5)
+
+
+def test_arithmetic_between_two_tensors_is_no_rescaling():
+    image = keras.Input((32, 32, 3))
+    model = keras.Model(image, keras.layers.Flatten()(keras.ops.multiply(image, image)))
+    assert split_rescaling(model).rescaling == RAW
