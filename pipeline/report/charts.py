@@ -141,6 +141,12 @@ def chart_spec(
     return spec
 
 
+def family_shapes(records: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """The mark of each family, in order of their names."""
+    families = sorted({record["family"] for record in records})
+    return {family: SHAPES[place % len(SHAPES)] for place, family in enumerate(families)}
+
+
 def is_log(measure: Measure, records: Sequence[dict[str, Any]]) -> bool:
     """Whether the figure's range asks for a logarithmic scale."""
     values = [value for record in records if (value := record[measure.field])]
@@ -228,12 +234,6 @@ def _colour(measure: Measure, records: Sequence[dict[str, Any]]) -> Any:  # noqa
     ticks = {"values": _legend_values(measure, records)} if kind == "log" else {"tickCount": 4}
     legend = alt.Legend(title=measure.short, format="~r", **ticks)
     return alt.Color(f"{measure.field}:Q", scale=scale, legend=legend)
-
-
-def family_shapes(records: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """The mark of each family, in order of their names."""
-    families = sorted({record["family"] for record in records})
-    return {family: SHAPES[place % len(SHAPES)] for place, family in enumerate(families)}
 
 
 def _shape(records: Sequence[dict[str, Any]], *, legend: bool) -> Any:  # noqa: ANN401 - altair's
