@@ -12,7 +12,7 @@ class LayerError:
     layer: str
     """The Keras layer."""
     relative_error: float
-    """Root mean square of the difference over the root mean square of the Keras activation."""
+    """0 to 1: mean over the channels of rms(difference) / rms(Keras activation)."""
     growth: float
     """relative_error less that of the worst layer that feeds it; the largest is where to look."""
 
