@@ -102,7 +102,8 @@ def run(arguments: list[str] | None = None) -> int:
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        return _complain(f"{error.strerror}: {error.filename or 'a file'}. {_what_to_do(error)}", 1)
+        where = f" ({error.filename})" if error.filename else ""
+        return _complain(f"{error.strerror}{where}. {_what_to_do(error)}", 1)
 
 
 def _complain(message: str, status: int) -> int:

@@ -1,18 +1,22 @@
 """The state of a training between two epochs, so that a killed run goes on where it was.
 
 state.json is replaced last and names the weights that belong to it: whenever the process is killed, the
-folder holds one consistent state. The optimizer's own variables are part of the last weights.
+folder holds one consistent state. Weights are .npz files made in memory: HDF5, Keras's own format for weights
+alone, crashes the process when the disk is full.
 """
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 
-from export.files import replacing, write_bytes, write_json
+from export.files import write_bytes, write_json
+from pipeline.errors import PipelineError
 
 STATE = "state.json"
 HISTORY_COLUMNS = (
@@ -54,17 +58,17 @@ class TrainState:
 def save_state(run: Path, model: keras.Model, history: tuple[EpochResult, ...]) -> TrainState:
     """Writes the weights after the newest epoch, then the state that names them; older weights go."""
     epoch = history[-1].epoch
-    last = f"last-{epoch:04d}.weights.h5"
-    with replacing(run / last) as partial:
-        model.save_weights(partial)
+    last = f"last-{epoch:04d}.npz"
     best_epoch = best_of(history).epoch
-    best = f"best-{best_epoch:04d}.weights.h5"
+    best = f"best-{best_epoch:04d}.npz"
+    content = _as_npz(model)
+    write_bytes(run / last, content)
     if best_epoch == epoch:
-        write_bytes(run / best, (run / last).read_bytes())
+        write_bytes(run / best, content)
     state = TrainState(history=history, best_epoch=best_epoch, last_weights=last, best_weights=best)
     write_json(run / STATE, asdict(state))
     write_history(run, history)
-    for old in (*run.glob("last-*.weights.h5"), *run.glob("best-*.weights.h5")):
+    for old in (*run.glob("last-*.npz"), *run.glob("best-*.npz")):
         if old.name not in (last, best):
             old.unlink(missing_ok=True)
     return state
@@ -77,6 +81,29 @@ def read_state(run: Path) -> TrainState | None:
     record = json.loads((run / STATE).read_text())
     history = tuple(EpochResult(**row) for row in record["history"])
     return TrainState(**{**record, "history": history})
+
+
+def load_weights(model: keras.Model, path: Path) -> None:
+    """Fills a compiled model and its optimizer with what save_state wrote."""
+    variables = [*model.variables, *model.optimizer.variables]
+    try:
+        with np.load(path) as arrays:
+            values = [arrays[str(index)] for index in range(len(variables))]
+    except (OSError, KeyError, ValueError) as error:
+        raise PipelineError(
+            f"{path} cannot be read ({error}); it should hold the weights of the last finished epoch. "
+            "Start the training anew."
+        ) from error
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _as_npz(model: keras.Model) -> bytes:
+    """All variables of a compiled model and its optimizer, by their place."""
+    variables = [*model.variables, *model.optimizer.variables]
+    buffer = io.BytesIO()
+    np.savez(buffer, **{str(index): np.asarray(variable) for index, variable in enumerate(variables)})
+    return buffer.getvalue()
 
 
 def best_of(history: tuple[EpochResult, ...]) -> EpochResult:

@@ -29,6 +29,7 @@ from pipeline.training.checkpoint import (
     EpochResult,
     TrainState,
     best_of,
+    load_weights,
     read_state,
     save_state,
 )
@@ -91,9 +92,9 @@ def train(config: TrainConfig, dataset: Dataset, run: Path) -> TrainRecord:
     scorer = _compiled_scorer(model, config)
     state = read_state(run)
     if state is not None:
-        _restore(scorer, run / state.last_weights, state.history[-1].epoch)
+        load_weights(scorer, run / state.last_weights)
     state = _run_epochs(scorer, dataset, config=config, run=run, state=state)
-    scorer.load_weights(run / state.best_weights)
+    load_weights(scorer, run / state.best_weights)
     return _finish(model, scorer, dataset, config=config, run=run, state=state, started=started)
 
 
@@ -132,14 +133,6 @@ def _loss(label_smoothing: float, num_classes: int) -> Callable[[Any, Any], Any]
         )
 
     return smoothed_cross_entropy
-
-
-def _restore(scorer: keras.Model, weights: Path, epoch: int) -> None:
-    scorer.load_weights(weights)
-    if scorer.optimizer.iterations.numpy() == 0:
-        raise PipelineError(
-            f"{weights} holds no optimizer state after epoch {epoch}. Start the training anew."
-        )
 
 
 class _EachStep(keras.callbacks.Callback):
@@ -183,15 +176,25 @@ def _run_epochs(
                 )
             state = save_state(run, scorer, history)
             progress.epoch_done(result, is_best=state.best_epoch == result.epoch)
-            with writer.as_default(step=result.epoch):
-                for name, value in dataclasses.asdict(result).items():
-                    tf.summary.scalar(name, value)
-            writer.flush()
+            _log(writer, result, run)
     if state is None:
         raise PipelineError(
             f"a training of {config.epochs} epochs has nothing to keep. Give --epochs 1 or more."
         )
     return state
+
+
+def _log(writer: Any, result: EpochResult, run: Path) -> None:  # noqa: ANN401 - TensorFlow carries no types
+    try:
+        with writer.as_default(step=result.epoch):
+            for name, value in dataclasses.asdict(result).items():
+                tf.summary.scalar(name, value)
+        writer.flush()
+    except tf.errors.OpError as error:
+        raise PipelineError(
+            f"cannot write the TensorBoard log of {run} ({error.message}). The finished epochs are kept. "
+            f"Free some space, then go on: pipeline train --resume {run.name}"
+        ) from error
 
 
 def _run_epoch(
