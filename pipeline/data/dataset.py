@@ -74,6 +74,7 @@ class Dataset:
             .map(
                 lambda rows, labels: (tf.cast(rows, tf.float32), labels), num_parallel_calls=tf.data.AUTOTUNE
             )
+            .filter(lambda _, labels: tf.size(labels) > 0)
             .prefetch(tf.data.AUTOTUNE)
         )
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import threading
+import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 MAX_REPLACEMENTS = 1000
 """So many images in a row that cannot be read mean that the data are gone."""
+SETTLE_SECS = 0.2
+"""At exit, so long without a call means that TensorFlow calls no more."""
+MAX_SETTLE_SECS = 10.0
 
 
 class Source(Protocol):
@@ -62,23 +69,29 @@ class Reader:
         self._settings = settings
         self._kept: dict[int, _Kept | None] = {}
         self._unreadable: set[int] = set()
+        self._lock = threading.Lock()
+        self._num_active = 0
+        self._last_call = 0.0
         self._threads = ThreadPoolExecutor(
             settings.num_threads or os.cpu_count() or 1, thread_name_prefix="read-images"
         )
         quiet_pillow()
+        _READERS.add(self)
+
+    def is_busy(self) -> bool:
+        """Whether it is being called or was in the last SETTLE_SECS."""
+        return self._num_active > 0 or time.monotonic() - self._last_call < SETTLE_SECS
 
     def read(self, indices: Integers, image_size: int) -> tuple[Pixels, Flags]:
         """Pixels (n, image_size, image_size, 3) uint8, and whether each could be read (else it is 0)."""
-        kept = self._keep(image_size)
-        if kept is None:
-            rows = np.zeros((len(indices), image_size, image_size, 3), np.uint8)
-            good = np.zeros(len(indices), np.bool_)
-            self._fill(rows, good, range(len(indices)), indices, image_size)
-            return rows, good
-        missing = [index for index in indices.tolist() if not kept.filled[index]]
-        if missing:
-            self._fill(kept.rows, kept.filled, missing, missing, image_size)
-        return kept.rows[indices], kept.filled[indices]
+        with self._lock:
+            self._num_active += 1
+        try:
+            return self._read(indices, image_size)
+        finally:
+            with self._lock:
+                self._num_active -= 1
+                self._last_call = time.monotonic()
 
     def read_replacing(
         self, indices: Integers, image_size: int, *, spare: Integers
@@ -99,6 +112,21 @@ class Reader:
             else:
                 raise self._gone(int(indices[place]))
         return rows, chosen
+
+    def _read(self, indices: Integers, image_size: int) -> tuple[Pixels, Flags]:
+        rows = np.zeros((len(indices), image_size, image_size, 3), np.uint8)
+        if not threading.main_thread().is_alive():
+            # the program is ending: nobody will see the pixels, and an error would only be printed
+            return rows, np.ones(len(indices), np.bool_)
+        kept = self._keep(image_size)
+        if kept is None:
+            good = np.zeros(len(indices), np.bool_)
+            self._fill(rows, good, range(len(indices)), indices, image_size)
+            return rows, good
+        missing = [index for index in indices.tolist() if not kept.filled[index]]
+        if missing:
+            self._fill(kept.rows, kept.filled, missing, missing, image_size)
+        return kept.rows[indices], kept.filled[indices]
 
     def check_not_gone(self, indices: Integers) -> None:
         """Raises the failure where not one of these images could be read."""
@@ -139,11 +167,18 @@ class Reader:
             try:
                 rows[place] = self._source.read(index, image_size)
                 good[place] = True
+                self._unreadable.discard(index)
             except (OSError, UnreadableImageError) as error:
                 self._warn(index, error)
 
-        for _ in self._threads.map(one, places, map(int, indices)):
-            pass
+        pairs = list(zip(places, map(int, indices), strict=True))
+        try:
+            for done in [self._threads.submit(one, *pair) for pair in pairs]:
+                done.result()
+        except RuntimeError:
+            # no thread is to be had, as when the program is ending: this one does it all
+            for pair in pairs:
+                one(*pair)
 
     def _warn(self, index: int, error: Exception) -> None:
         if index in self._unreadable:
@@ -151,3 +186,18 @@ class Reader:
         self._unreadable.add(index)
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         LOG.warning("%s cannot be read any more (%s); going on without it", self._source.path(index), reason)
+
+
+_READERS: weakref.WeakSet[Reader] = weakref.WeakSet()
+
+
+@atexit.register
+def _settle() -> None:
+    """Waits until TensorFlow's threads no longer call back: one that does while Python ends hangs for ever.
+
+    That is so where an iterator over batches is still alive at exit, as after an interrupted training.
+    """
+    readers = list(_READERS)
+    begun = time.monotonic()
+    while any(reader.is_busy() for reader in readers) and time.monotonic() - begun < MAX_SETTLE_SECS:
+        time.sleep(SETTLE_SECS / 10)

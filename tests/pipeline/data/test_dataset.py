@@ -1,6 +1,8 @@
 """Batches for training and evaluation, and pixels for calibration."""
 
 import hashlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -118,3 +120,19 @@ def test_calibration_takes_all_there_are_and_says_how_many(digits):
 def test_no_calibration_samples_is_a_mistake(digits):
     with pytest.raises(UsageError, match="1 or more"):
         digits.calibration_pixels(image_size=32, num_samples=0, seed=0)
+
+
+def test_a_program_that_ends_in_the_middle_of_an_epoch_ends():
+    """An iterator that lives until exit once kept Python from ending: TensorFlow's threads called back."""
+    code = (
+        "from pipeline.data.registry import load\n"
+        "from pipeline.data.augment import NONE\n"
+        "settings = {'image_size': 224, 'batch_size': 64, 'augment': NONE, 'seed': 0, 'epoch': 0}\n"
+        "batches = iter(load('digits').training_batches(**settings))\n"
+        "next(batches); print('leaving')"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert ended.stdout == "leaving\n"
+    assert "Traceback" not in ended.stderr

@@ -261,6 +261,14 @@ def test_when_all_images_are_gone_the_reason_is_kept(photos):
         dataset.calibration_pixels(image_size=32, num_samples=10, seed=0)
 
 
+def test_a_batch_of_which_nothing_is_left_is_no_batch(photos):
+    dataset = load(str(photos), settings=ReadSettings(cache_fraction=0.0))
+    for file in (photos / "cat").iterdir():
+        file.unlink()
+    sizes = [len(labels) for _, labels in dataset.batches("test", image_size=32, batch_size=1)]
+    assert sizes == [1] * dataset.spec.class_counts[1].test
+
+
 def test_calibration_goes_on_with_the_images_that_are_left(photos):
     dataset = load(str(photos), settings=ReadSettings(cache_fraction=0.0))
     for file in sorted((photos / "cat").iterdir())[:30]:
