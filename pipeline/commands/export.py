@@ -160,14 +160,14 @@ def _calibration(
                 f"{source.model_path} comes without any. Give them: --data NAME or FOLDER."
             )
         return None, None, source
-    from pipeline.data.registry import load
+    from pipeline.data.progress import load_shown
 
-    with working(f"reading {source.data}"):
-        dataset = load(source.data)
-        if source.class_names is None:
-            source = dataclasses.replace(source, class_names=dataset.spec.class_names)
-        if not any(precision in CALIBRATED for precision in precisions):
-            return None, None, source
+    dataset = load_shown(source.data)
+    if source.class_names is None:
+        source = dataclasses.replace(source, class_names=dataset.spec.class_names)
+    if not any(precision in CALIBRATED for precision in precisions):
+        return None, None, source
+    with working("choosing calibration images"):
         pixels, calibration = dataset.calibration_pixels(
             image_size=model.input_shape[1], num_samples=num_samples, seed=seed
         )

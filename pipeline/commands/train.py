@@ -51,6 +51,9 @@ RECIPE = "the paper's, by family"
 @click.option("--decay-depthwise", is_flag=True, help="Decay depthwise kernels too.")
 @click.option("--decay-norm-and-bias", is_flag=True, help="Decay BatchNorm and biases too.")
 @click.option(
+    "--clip-norm", type=click.FloatRange(min=0), help="[default: 1 SqueezeNet, else 0: no clipping]"
+)
+@click.option(
     "--label-smoothing", type=click.FloatRange(0, 1), default=DEFAULTS["label_smoothing"], show_default=True
 )
 @click.option(
@@ -106,9 +109,9 @@ def _new(family: str, data: str | None, options: dict[str, Any]) -> tuple[Path, 
     if data is None:
         say("no --data given: training on digits, 1,797 images of 32x32 that come with scikit-learn.")
     data = data or str(DEFAULTS["data"])
-    from pipeline.data.registry import load
+    from pipeline.data.progress import load_shown
 
-    dataset = load(data)
+    dataset = load_shown(data)
     _name_left_out(dataset)
     config = _config(family, data, dataset, options)
     from pipeline.training.trainer import start_run
@@ -127,7 +130,7 @@ def _config(family: str, data: str, dataset: Dataset, options: dict[str, Any]) -
     resolved = resolve(family, knobs)
     settings = {name: options[name] for name in DEFAULTS if options.get(name) is not None}
     recipe = recipe_for(family)
-    for name in ("optimizer", "learning_rate", "batch_size", "schedule"):
+    for name in ("optimizer", "learning_rate", "batch_size", "schedule", "clip_norm"):
         settings.setdefault(name, getattr(recipe, name))
     if "weight_decay" not in settings:
         parameters = build(family, **resolved).count_params()
@@ -146,12 +149,12 @@ def _resumed(name: str) -> tuple[Path, TrainConfig, Dataset]:
         raise UsageError(f"the run {run_name} is finished; there is nothing to resume. See it: pipeline runs")
     if run_name not in runs:
         raise unknown_name("unfinished run", run_name, runs)
-    from pipeline.data.registry import load
+    from pipeline.data.progress import load_shown
     from pipeline.training.trainer import check_same_data, read_config
 
     run = runs[run_name]
     config = read_config(run)
-    dataset = load(config.data)
+    dataset = load_shown(config.data)
     check_same_data(run, dataset.spec)
     return run, config, dataset
 

@@ -92,17 +92,19 @@ def verify_files(
     from pipeline.lineage import load_model_of, source_of_file
 
     sources = {path: source_of_file(path, model=model, data=data) for path in files}
-    with working("reading the model and the images"):
+    from pipeline.data.progress import load_shown
+
+    names = dict.fromkeys(str(source.data) for source, _ in sources.values())
+    datasets = {name: load_shown(name) for name in names}
+    with working("reading the model"):
         from export.verify import check_sidecar, verify
-        from pipeline.data.registry import load
         from pipeline.store.store import open_store
 
-        datasets = {source.data: load(str(source.data)) for source, _ in sources.values()}
         models = {source.model_path: load_model_of(source) for source, _ in sources.values()}
     verified = {}
     for path, (source, artifact) in sources.items():
         check_sidecar(path, artifact)
-        dataset = datasets[source.data]
+        dataset = datasets[str(source.data)]
         _check_classes(path, artifact.class_names, dataset.spec.class_names)
         keras_model = models[source.model_path]
         total = min(dataset.num_examples(split), limit or dataset.num_examples(split))

@@ -5,11 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from pipeline.data.registry import Progress
+from pipeline.data.registry import Progress, load
+
+if TYPE_CHECKING:
+    from pipeline.data.dataset import Dataset
 
 PATIENCE_SECS = 2.0
 """Nothing is shown for what takes less."""
+
+
+def load_shown(name_or_path: str) -> Dataset:
+    """The data set, as registry.load gives it; how far a long scan is stands on stderr."""
+    with shown() as progress:
+        return load(name_or_path, progress=progress)
 
 
 @contextmanager

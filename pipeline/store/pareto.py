@@ -16,7 +16,7 @@ def mark_pareto(rows: Sequence[ReportRow]) -> list[ReportRow]:
     """The rows, `pareto` set on those that no comparable row dominates.
 
     Comparable rows share the data set and its samples, the machine, the runtime and its version, the
-    delegate and the threads. A row without a valid latency, a size and an accuracy takes no part.
+    kind of delegate and the threads. A row without a valid latency, a size and an accuracy takes no part.
     """
     groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
@@ -62,6 +62,11 @@ def _conditions(row: ReportRow) -> tuple[object, ...]:
         row.machine,
         row.runtime,
         row.runtime_version,
-        row.delegate,
+        _where_it_ran(row),
         row.num_threads,
     )
+
+
+def _where_it_ran(row: ReportRow) -> str | None:
+    """cpu, gpu, nnapi: whether XNNPACK took a file's operators on the CPU is a finding, not a condition."""
+    return row.delegate.split()[0] if row.delegate else None

@@ -35,6 +35,8 @@ class TrainConfig:
     """Decay depthwise kernels too; the MobileNet paper advises little or none."""
     decay_norm_and_bias: bool = False
     """Decay BatchNorm's gamma and beta, and biases."""
+    clip_norm: float = 0.0
+    """All gradients together are scaled down to this norm; 0 leaves them as they are."""
     label_smoothing: float = 0.0
     augment: bool = True
     """The data set's own augmentation; off feeds the images as they are."""

@@ -93,9 +93,14 @@ def train(config: TrainConfig, dataset: Dataset, run: Path) -> TrainRecord:
     state = read_state(run)
     if state is not None:
         load_weights(scorer, run / state.last_weights)
-    state = _run_epochs(scorer, dataset, config=config, run=run, state=state)
-    load_weights(scorer, run / state.best_weights)
-    return _finish(model, scorer, dataset, config=config, run=run, state=state, started=started)
+    try:
+        state = _run_epochs(scorer, dataset, config=config, run=run, state=state)
+        load_weights(scorer, run / state.best_weights)
+        return _finish(model, scorer, dataset, config=config, run=run, state=state, started=started)
+    except tf.errors.OpError as error:
+        if dataset.failure is None:
+            raise
+        raise dataset.failure from error  # the images are gone, which TensorFlow cannot say
 
 
 def _compiled_scorer(model: keras.Model, config: TrainConfig) -> keras.Model:
@@ -114,13 +119,14 @@ def _compiled_scorer(model: keras.Model, config: TrainConfig) -> keras.Model:
 
 
 def _optimizer(config: TrainConfig) -> keras.Optimizer:
+    rate, momentum, clip = config.learning_rate, config.momentum, config.clip_norm or None
     makers: dict[str, Callable[[], keras.Optimizer]] = {
-        "sgd": lambda: keras.optimizers.SGD(config.learning_rate, momentum=config.momentum, nesterov=True),
+        "sgd": lambda: keras.optimizers.SGD(rate, momentum=momentum, nesterov=True, global_clipnorm=clip),
         # decay 0.9 and epsilon 1, as TF-slim trained Inception and MobileNet
         "rmsprop": lambda: keras.optimizers.RMSprop(
-            config.learning_rate, rho=0.9, momentum=config.momentum, epsilon=1.0
+            rate, rho=0.9, momentum=momentum, epsilon=1.0, global_clipnorm=clip
         ),
-        "adam": lambda: keras.optimizers.Adam(config.learning_rate),
+        "adam": lambda: keras.optimizers.Adam(rate, global_clipnorm=clip),
     }
     return makers[config.optimizer]()
 
