@@ -11,7 +11,7 @@ from pipeline.commands.output import json_option, print_records, say
 FAMILY = "mobilenet"
 DATA = "digits"
 ALPHA = 0.25
-EPOCHS = 24
+EPOCHS = 18
 
 
 @click.command(name="demo", short_help="Train, export, verify, benchmark and report on digits, in a minute.")

@@ -55,4 +55,5 @@ def shown(patience_secs: float = PATIENCE_SECS) -> Iterator[Progress]:
     try:
         yield update
     finally:
-        bar.stop()
+        if bar.live.is_started:  # stopping one that never began prints an empty line
+            bar.stop()
