@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import keras
 
-from models.errors import ModelError
+from models.graph import Call, Graph
 
 FLOAT32_BYTES = 4
 IN_PLACE = (
@@ -80,22 +79,12 @@ class Cost:
         return self.activation_values * FLOAT32_BYTES
 
 
-@dataclass(frozen=True)
-class _Call:
-    """A layer that ran once: which tensors, by number, it read and wrote."""
-
-    name: str
-    layer: keras.Operation
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-
-
 def cost(model: keras.Model) -> Cost:
     """The model's cost, in all and by layer. ModelError where a size is open, as in Input((None, None, 3)).
 
     A frozen layer's weights are in total_parameters alone.
     """
-    graph = _Graph(model)
+    graph = Graph(model)
     seen: set[int] = set()
     layers = []
     uncounted = []
@@ -125,79 +114,6 @@ def cost(model: keras.Model) -> Cost:
     )
 
 
-class _Graph:
-    """The calls of a model in the order they run, nested models opened; tensors are numbered."""
-
-    def __init__(self, model: keras.Model) -> None:
-        self.calls: list[_Call] = []
-        self.shapes: list[tuple[int, ...]] = []
-        functional = _functional(model)
-        self.inputs = [self._number(tensor, model.name) for tensor in functional.inputs]
-        self.outputs = self._walk(functional, self.inputs, prefix="")
-
-    def values(self, number: int) -> int:
-        """How many numbers the tensor holds, for one image."""
-        return math.prod(self.shapes[number])
-
-    def _walk(self, model: keras.Model, inputs: Sequence[int], *, prefix: str) -> list[int]:
-        """Appends the model's calls and returns the numbers of its outputs."""
-        numbers = dict(zip(map(id, model.inputs), inputs, strict=True))
-        for node in _nodes_in_order(model.inputs, model.outputs):
-            layer = node.operation
-            read = tuple(numbers[id(tensor)] for tensor in node.input_tensors)
-            name = prefix + layer.name
-            if isinstance(layer, keras.Model):
-                written = self._walk(_functional(layer), read, prefix=f"{name}/")
-            else:
-                written = [self._number(tensor, name) for tensor in node.outputs]
-                self.calls.append(_Call(name, layer, read, tuple(written)))
-            numbers.update(zip(map(id, node.outputs), written, strict=True))
-        return [numbers[id(tensor)] for tensor in model.outputs]
-
-    def _number(self, tensor: keras.KerasTensor, name: str) -> int:
-        shape = tuple(tensor.shape[1:])
-        if None in shape:
-            raise ModelError(
-                f"{name} has an open size, {shape}. Build the model for one image size, "
-                "such as (224, 224, 3)."
-            )
-        self.shapes.append(shape)
-        return len(self.shapes) - 1
-
-
-def _functional(model: keras.Model) -> keras.Model:
-    """The model itself, or the functional one that a Sequential keeps."""
-    functional = getattr(model, "_functional", None) or model
-    if not hasattr(functional, "operations"):
-        raise ModelError(
-            f"{model.name} is a {type(model).__name__} without a graph of layers. "
-            "Give a functional or a built sequential model."
-        )
-    return functional
-
-
-def _nodes_in_order(
-    inputs: Iterable[keras.KerasTensor], outputs: Iterable[keras.KerasTensor]
-) -> Iterator[keras.Node]:
-    """Every node between inputs and outputs, each after those it reads. A stack, as nets are deep."""
-    done = {id(tensor) for tensor in inputs}
-    stack = [*reversed(list(outputs))]
-    while stack:
-        tensor = stack[-1]
-        if id(tensor) in done:
-            stack.pop()
-            continue
-        operation, node_index, _ = tensor._keras_history
-        node = operation._inbound_nodes[node_index]
-        waiting = [source for source in node.input_tensors if id(source) not in done]
-        if waiting:
-            stack.extend(reversed(waiting))
-            continue
-        done.update(map(id, node.outputs))
-        stack.pop()
-        yield node
-
-
 def _parameters(layer: keras.Operation) -> int:
     return sum(math.prod(variable.shape) for variable in getattr(layer, "trainable_variables", ()))
 
@@ -220,7 +136,7 @@ def _macs(layer: keras.Operation, inputs: list[int], outputs: list[int]) -> int 
     return None if any(len(weight.shape) > 1 for weight in weights) else 0
 
 
-def _peak_values(graph: _Graph) -> int:
+def _peak_values(graph: Graph) -> int:
     """The most values that are alive while any one layer runs."""
     buffers = {number: number for number in range(len(graph.shapes))}
     sizes: dict[int, int] = {number: graph.values(number) for number in graph.inputs}
@@ -245,7 +161,7 @@ def _peak_values(graph: _Graph) -> int:
     return peak
 
 
-def _in_place(call: _Call, graph: _Graph) -> bool:
+def _in_place(call: Call, graph: Graph) -> bool:
     if type(call.layer).__name__ not in IN_PLACE or len(call.inputs) != 1 or len(call.outputs) != 1:
         return False
     return graph.values(call.inputs[0]) == graph.values(call.outputs[0])

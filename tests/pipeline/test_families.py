@@ -1,0 +1,101 @@
+"""Every family of the registry through conversion: fully integer, and the same answers in LiteRT.
+
+models/ and export/ know nothing of one another, so this is where they meet.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from export.artifact import Precision
+from export.convert import convert
+from export.inspect import inspect, inspect_bytes
+from export.load_check import litert_loads, tflite_runtime_loads
+from export.verify import verify
+from models.build import build
+from models.file_size import file_size
+from models.registry import FAMILIES
+
+SMALL: dict[str, dict[str, Any]] = {
+    "squeezenet": {},
+    "mobilenet": {"alpha": 0.25},
+    "densenet": {"depth": 22, "bottleneck": True},
+}
+
+
+def test_every_family_is_tried():
+    assert set(SMALL) == set(FAMILIES)
+
+
+def as_if_trained(model: keras.Model, pixels: np.ndarray) -> keras.Model:
+    """BatchNorm statistics from real activations, and biases that differ: equal ones are stored once."""
+    random = np.random.default_rng(0)
+    for layer in model.layers:
+        for variable in layer.weights:
+            if len(variable.shape) == 1:
+                variable.assign(variable.numpy() + 0.1 * np.abs(random.standard_normal(variable.shape)))
+    for _ in range(30):
+        model(pixels.astype(np.float32), training=True)
+    return model
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (32, 32, 32, 3), np.uint8)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(family: str, pixels: np.ndarray) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    return as_if_trained(build(family, image_size=32, num_classes=10, **SMALL[family]), pixels)
+
+
+@pytest.fixture(scope="module")
+def int8(model: keras.Model, pixels: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("families") / f"{model.name}_int8.tflite"
+    path.write_bytes(convert(model, Precision.INT8, pixels=pixels))
+    return path
+
+
+def test_int8_has_no_float_operator_and_scales_by_channel(int8: Path):
+    contents = inspect(int8)
+    assert contents.float_operators == ()
+    assert contents.per_channel
+
+
+def test_int8_takes_the_pixel_less_128(int8: Path):
+    (taken,) = inspect(int8).inputs
+    # (x - 128) / 128: scale 1/128, and the stored value is x - 128
+    assert (taken.dtype, taken.zero_point) == ("int8", 0)
+    assert taken.scale == pytest.approx(1 / 128)
+
+
+def test_both_runtimes_run_it(int8: Path):
+    assert litert_loads(int8) == (True, None)
+    assert tflite_runtime_loads(int8)[0] in (True, None)
+
+
+def test_float32_in_litert_is_keras_to_rounding(model: keras.Model, pixels: np.ndarray, tmp_path: Path):
+    path = tmp_path / "float32.tflite"
+    path.write_bytes(convert(model, Precision.FLOAT32))
+    labels = np.zeros(len(pixels), np.int64)
+    found = verify(model, path, [(pixels, labels)], dataset="noise", split="test")
+    assert found.agreement == 100
+    assert found.max_abs_difference < 1e-4  # float32 rounding through some 40 layers
+
+
+def test_file_sizes_are_within_five_percent_of_what_is_announced(model: keras.Model, int8: Path):
+    announced = file_size(model)
+    float32 = inspect_bytes(convert(model, Precision.FLOAT32), name="float32.tflite")
+    assert announced.int8_bytes == pytest.approx(int8.stat().st_size, rel=0.05)
+    assert announced.float32_bytes == pytest.approx(float32.size_bytes, rel=0.05)
