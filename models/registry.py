@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.errors import KnobError
-from models.knobs import Knob as Knob
-from models.knobs import did_you_mean
+from models.knobs import Knob, did_you_mean
 
 LARGEST_SMALL_IMAGE = 96
 """Images up to this many pixels get the small stem when stem is auto."""

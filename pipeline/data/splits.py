@@ -11,7 +11,6 @@ from pipeline.data.registry import SPLITS, LeftOut
 
 VALIDATION_OF_TRAIN = {"train": 0.9, "validation": 0.1}
 """How the training part of a published data set is divided."""
-TEST_OF_TRAIN = {"train": 0.9, "test": 0.1}
 THREE_WAY = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 

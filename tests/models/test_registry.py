@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from models.errors import KnobError
-from models.registry import COMMON, FAMILIES, Knob, label, resolve
+from models.knobs import Knob
+from models.registry import COMMON, FAMILIES, label, resolve
 
 EVERY_KNOB = [
     pytest.param(family, knob, id=f"{family}-{knob.name}")
