@@ -154,7 +154,7 @@ def print_table(rows: list[Row], measured: dict[Path, MeasuredFile]) -> None:
         print(
             f"| {row.name} | {row.parameters:,} | {row.mmacs:,.1f} | {row.precision} "
             f"| {row.file.stat().st_size / 1e6:.2f} "
-            f"| {'yes' if row.fully_integer else 'no'} "
+            f"| {('yes' if row.fully_integer else 'NO') if row.precision is Precision.INT8 else '-'} "
             f"| {ours.median_ms:.2f} | {ours.p5_ms:.2f}-{ours.p95_ms:.2f} "
             f"| {f'{peer.measurement.median_ms:.2f}' if peer else '-'} "
             f"| {verdict(measured[row.file], peer)} |"

@@ -87,7 +87,7 @@ def export_model(
             tflite_runtime_error=runtime_error,
             calibration=calibration if precision in (Precision.INT8, Precision.INT16X8) else None,
             dataset=dataset,
-            versions=_versions(),
+            versions=package_versions(),
             created_utc=created_utc or datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
@@ -142,7 +142,8 @@ def _write(content: bytes, target: Path, artifact_of: Callable[[Path], ExportArt
     return artifact
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """The versions that a file or a figure depends on; a package that is not installed is not in."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

@@ -36,6 +36,8 @@ class KerasSource:
     """None for a model from elsewhere whose data set was not given."""
     data: str | None
     """What --data was, or is."""
+    dataset: str | None = None
+    """The name of the data set it was trained on, where that is known."""
     export_folder: Path
 
 
@@ -54,6 +56,7 @@ def find_source(target: str | None, *, data: str | None, folder: Path) -> KerasS
         knobs=record.config.knobs,
         class_names=record.class_names,
         data=data or record.config.data,
+        dataset=record.dataset,
         export_folder=run / EXPORT,
     )
 
@@ -130,7 +133,8 @@ def _foreign(path: Path, data: str | None, folder: Path) -> KerasSource:
         family=None,
         class_names=None,
         data=data,
-        export_folder=folder / path.stem / EXPORT,
+        # two files of one name from two folders are two models
+        export_folder=folder / f"{path.stem}-{sha256_of(path)[:8]}" / EXPORT,
     )
 
 

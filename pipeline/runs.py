@@ -1,7 +1,8 @@
 """The runs folder: which runs are finished, which is the newest, which files they exported.
 
 runs/<run>/ holds model.keras, train.json (written last: a run without it is not finished), history.csv,
-last.keras (for --resume), tensorboard/, and export/<model>_<precision>.tflite with a .json sidecar each.
+config.json (written first), state.json and the weights that
+--resume goes on from, tensorboard/, and export/<model>_<precision>.tflite with a .json sidecar each.
 Standard library only.
 """
 
@@ -13,14 +14,20 @@ from pathlib import Path
 from pipeline.errors import PipelineError, UsageError, unknown_name
 
 DEFAULT_RUNS = Path("runs")
+CONFIG = "config.json"
 RECORD = "train.json"
 MODEL = "model.keras"
 EXPORT = "export"
 
 
 def runs_folder() -> Path:
-    """The folder of all runs: ./runs, or what PIPELINE_RUNS names."""
-    return Path(os.environ.get("PIPELINE_RUNS") or DEFAULT_RUNS)
+    """The folder of all runs: ./runs, or what PIPELINE_RUNS names; it need not be there yet."""
+    folder = Path(os.environ.get("PIPELINE_RUNS") or DEFAULT_RUNS)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(
+            f"{folder} is a file, where the folder of runs should be. Set PIPELINE_RUNS to a folder."
+        )
+    return folder
 
 
 def finished_runs(folder: Path) -> list[Path]:
@@ -31,7 +38,7 @@ def finished_runs(folder: Path) -> list[Path]:
 
 def unfinished_runs(folder: Path) -> list[Path]:
     """The runs that were killed before they ended, by name; `pipeline train --resume` goes on with them."""
-    settings = sorted(folder.glob("*/config.json"))
+    settings = sorted(folder.glob(f"*/{CONFIG}"))
     return [path.parent for path in settings if not (path.parent / RECORD).exists()]
 
 
@@ -50,7 +57,7 @@ def find_run(name: str, folder: Path) -> Path:
     for candidate in (Path(name), folder / name):
         if (candidate / RECORD).is_file():
             return candidate
-        if (candidate / "config.json").is_file():
+        if (candidate / CONFIG).is_file():
             raise PipelineError(
                 f"the run {candidate} is not finished. "
                 f"Go on with it: pipeline train --resume {candidate.name}"
@@ -77,11 +84,18 @@ def tflite_files(targets: tuple[str, ...], folder: Path) -> list[Path]:
                 )
             files.append(path)
             continue
-        exported = exported_files(find_run(target, folder))
-        if not exported:
-            run = find_run(target, folder)
-            raise PipelineError(
-                f"the run {run} has no exported file. Export one: pipeline export {run.name} --int8"
-            )
-        files.extend(exported)
+        files.extend(_files_of(target, folder))
     return list(dict.fromkeys(files))
+
+
+def _files_of(target: str, folder: Path) -> list[Path]:
+    """The exported files of a run, or of a folder that a model from elsewhere was exported to."""
+    for place in (Path(target), folder / target):
+        if not (place / RECORD).is_file() and exported_files(place):
+            return exported_files(place)
+    run = find_run(target, folder)
+    if not exported_files(run):
+        raise PipelineError(
+            f"the run {run} has no exported file. Export one: pipeline export {run.name} --int8"
+        )
+    return exported_files(run)

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.commands.output import json_option, print_records, say
 
+if TYPE_CHECKING:
+    from export.verification import Verification
+
 FAMILY = "mobilenet"
 DATA = "digits"
 ALPHA = 0.25
 EPOCHS = 18
+MIN_TOP1 = 97.0
+MAX_DROP_POINTS = 1.0
 
 
 @click.command(name="demo", short_help="Train, export, verify, benchmark and report on digits, in a minute.")
@@ -49,10 +56,12 @@ def command(*, as_json: bool) -> int:
         say(f"pipeline: {message}")
     files = exported_files(run)
     say(f"3/5  pipeline verify {run.name}")
-    verify_files(files)
+    verified = verify_files(files)
     say(f"4/5  pipeline bench {run.name}")
     result = run_rounds(files, BenchSettings())
     store_result(result)
+    if result.stopped:
+        raise click.Abort
     say(f"5/5  pipeline report {run.name} --format html")
     page = runs_folder() / "report.html"
     rows = rows_of((run.name,), runs_folder())
@@ -67,4 +76,18 @@ def command(*, as_json: bool) -> int:
         f"done in {time.monotonic() - started:.0f} s. Next, with your own images: "
         "pipeline train mobilenet --data FOLDER"
     )
-    return 1 if refused else 0
+    return 1 if refused or not _holds(verified) else 0
+
+
+def _holds(verified: dict[Path, Verification]) -> bool:
+    """Whether every file is as good as this job always was; what is not is said on stderr."""
+    good = True
+    for path, found in verified.items():
+        if found.tflite_top1 < MIN_TOP1 or found.drop_points > MAX_DROP_POINTS:
+            good = False
+            say(
+                f"pipeline: {path.name} reaches {found.tflite_top1:.2f}%, {found.drop_points:.2f} points "
+                f"below Keras; at least {MIN_TOP1:g}%, {MAX_DROP_POINTS:g} point below, was expected. "
+                "Something is wrong with this installation: pipeline doctor"
+            )
+    return good

@@ -10,6 +10,7 @@ import click
 
 from export.artifact import Calibration, ExportArtifact, Precision
 from export.errors import ExportError
+from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, print_table, say, table, working
 from pipeline.errors import UsageError
 from pipeline.runs import runs_folder
@@ -42,10 +43,10 @@ NUM_CALIBRATION = 200
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Which images these are.")
 @click.option("--io-dtype", type=click.Choice(["int8", "uint8"]), default="int8", show_default=True)
-@click.option("--scale", type=float, help="A model from elsewhere was fed pixel * SCALE + OFFSET.")
+@click.option("--scale", type=Finite(), help="A model from elsewhere was fed pixel * SCALE + OFFSET.")
 @click.option(
     "--offset",
-    type=float,
+    type=Finite(),
     help="See --scale. 0..1: 0.00392157 and 0; -1..1: 0.00784314 and -1.",
 )
 @click.option(
@@ -91,11 +92,18 @@ def command(
     for message in refused:
         say(f"pipeline: {message}")
     if artifacts and not as_json:
-        say(
-            f"wrote {len(artifacts)} {'file' if len(artifacts) == 1 else 'files'} in {folder}. "
-            "Next: pipeline verify"
-        )
+        count = "a file" if len(artifacts) == 1 else f"{len(artifacts)} files"
+        say(f"wrote {count} in {folder}. Next: pipeline verify {_what_to_verify(source, folder)}")
     return 1 if refused else 0
+
+
+def _what_to_verify(source: KerasSource, folder: Path) -> str:
+    """What `pipeline verify` must be given to take these very files."""
+    if folder == source.export_folder:
+        target = folder.parent.name if source.family else str(folder.parent)
+    else:
+        target = f"{folder}/*.tflite"
+    return target if source.family else f"{target} --data {source.data or 'FOLDER'}"
 
 
 def export_source(
@@ -131,7 +139,7 @@ def export_source(
                     family=source.family,
                     knobs=source.knobs,
                     class_names=source.class_names or [str(n) for n in range(model.output_shape[-1])],
-                    dataset=calibration.dataset if calibration else source.data,
+                    dataset=calibration.dataset if calibration else source.dataset,
                     calibration=calibration,
                     pixels=pixels,
                     io_dtype="uint8" if io_dtype == "uint8" else "int8",
@@ -152,8 +160,10 @@ def _calibration(
     """Pixels and which they are, None where no precision needs any; and the source with its class names."""
     import dataclasses
 
+    needing = [precision for precision in precisions if precision in CALIBRATED]
+    if not needing and source.class_names is not None:
+        return None, None, source
     if source.data is None:
-        needing = [precision for precision in precisions if precision in CALIBRATED]
         if needing:
             raise UsageError(
                 f"{' and '.join(needing)} must see training images to choose their ranges, and "
@@ -164,12 +174,18 @@ def _calibration(
 
     dataset = load_shown(source.data)
     if source.class_names is None:
-        source = dataclasses.replace(source, class_names=dataset.spec.class_names)
-    if not any(precision in CALIBRATED for precision in precisions):
+        source = dataclasses.replace(source, class_names=dataset.spec.class_names, dataset=dataset.spec.name)
+    if not needing:
         return None, None, source
+    height, width = model.input_shape[1:3]
+    if height != width:
+        raise ExportError(
+            f"{source.model_path} takes images of {height}x{width}, and images are made square here. "
+            "Export it as float32, float16 or dynamic, which need no calibration images."
+        )
     with working("choosing calibration images"):
         pixels, calibration = dataset.calibration_pixels(
-            image_size=model.input_shape[1], num_samples=num_samples, seed=seed
+            image_size=height, num_samples=num_samples, seed=seed
         )
     if calibration.num_samples < num_samples:
         say(f"calibrating with {calibration.num_samples} images: the training split has no more.")

@@ -103,7 +103,7 @@ def _list(as_json: bool) -> None:
 
 
 def _print_layers(costs: Cost) -> None:
-    numbers = ["output", "parameters", "MACs", "live bytes"]
+    numbers = ["output", "parameters", "MACs", "output bytes"]
     rows = table("layer", "kind", *numbers, numbers=numbers)
     for layer in costs.layers:
         shape = "x".join(map(str, layer.output_shape))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -17,7 +18,16 @@ if TYPE_CHECKING:
 
 def print_records(records: Sequence[DataclassInstance]) -> None:
     """Prints a JSON array of records whose keys are the dataclass's fields."""
-    click.echo(json.dumps([asdict(record) for record in records], indent=2))
+    click.echo(json.dumps([_finite(asdict(record)) for record in records], indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON takes
+    """The same with null for nan and inf, which JSON has no words for."""
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_table(table: Table) -> None:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline.commands.knobs import given_knobs, knob_options
+from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, say
-from pipeline.errors import UsageError
+from pipeline.errors import PipelineError, UsageError
 from pipeline.runs import RECORD, runs_folder
 from pipeline.training.config import TrainConfig
 from pipeline.training.schedule import SCHEDULES
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pipeline.data.dataset import Dataset
     from pipeline.training.config import TrainRecord
 
@@ -35,31 +35,27 @@ RECIPE = "the paper's, by family"
 @click.option("--optimizer", type=click.Choice(["sgd", "rmsprop", "adam"]), help=f"[default: {RECIPE}]")
 @click.option(
     "--learning-rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Finite(min=0, min_open=True),
     help=f"At its highest.  [default: {RECIPE}]",
 )
-@click.option("--momentum", type=click.FloatRange(0, 1), default=DEFAULTS["momentum"], show_default=True)
+@click.option("--momentum", type=Finite(0, 1), default=DEFAULTS["momentum"], show_default=True)
 @click.option("--schedule", type=click.Choice(list(SCHEDULES)), help=f"[default: {RECIPE}]")
-@click.option(
-    "--warmup-epochs", type=click.FloatRange(min=0), default=DEFAULTS["warmup_epochs"], show_default=True
-)
+@click.option("--warmup-epochs", type=Finite(min=0), default=DEFAULTS["warmup_epochs"], show_default=True)
 @click.option(
     "--weight-decay",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     help="[default: 2e-4 SqueezeNet, 1e-4 DenseNet, 0 MobileNet and models under 0.5 M parameters]",
 )
 @click.option("--decay-depthwise", is_flag=True, help="Decay depthwise kernels too.")
 @click.option("--decay-norm-and-bias", is_flag=True, help="Decay BatchNorm and biases too.")
-@click.option(
-    "--clip-norm", type=click.FloatRange(min=0), help="[default: 1 SqueezeNet, else 0: no clipping]"
-)
-@click.option(
-    "--label-smoothing", type=click.FloatRange(0, 1), default=DEFAULTS["label_smoothing"], show_default=True
-)
+@click.option("--clip-norm", type=Finite(min=0), help="[default: 1 SqueezeNet, else 0: no clipping]")
+@click.option("--label-smoothing", type=Finite(0, 1), default=DEFAULTS["label_smoothing"], show_default=True)
 @click.option(
     "--augment/--no-augment", default=True, show_default=True, help="The data set's own augmentation."
 )
-@click.option("--seed", type=int, default=DEFAULTS["seed"], show_default=True)
+@click.option(
+    "--seed", type=click.IntRange(min=0, max=2**32 - 1), default=DEFAULTS["seed"], show_default=True
+)
 @click.option("--resume", metavar="RUN", help="Go on with a run that was stopped, with its own settings.")
 @json_option
 def command(
@@ -83,6 +79,8 @@ def command(
             "give either a family to train or --resume RUN: "
             "pipeline train mobilenet --alpha 0.5 --data photos/"
         )
+    if resume:
+        _refuse_settings(click.get_current_context())
     run, config, dataset = _resumed(resume) if resume else _new(str(family), data, options)
     record = _train(config, dataset, run)
     if as_json:
@@ -106,13 +104,18 @@ def _new(family: str, data: str | None, options: dict[str, Any]) -> tuple[Path, 
     from models.registry import resolve
 
     resolve(family, given_knobs(family, options))  # a mistyped name is told before anything slow is imported
+    if data is not None and not data.strip():
+        raise UsageError("--data is empty: give a data set's name or a folder of class/image files.")
     if data is None:
         say("no --data given: training on digits, 1,797 images of 32x32 that come with scikit-learn.")
-    data = data or str(DEFAULTS["data"])
+        data = str(DEFAULTS["data"])
     from pipeline.data.progress import load_shown
+    from pipeline.data.registry import DATASETS
 
     dataset = load_shown(data)
     _name_left_out(dataset)
+    if data not in DATASETS:
+        data = str(Path(data).expanduser().absolute())  # so that the run is of use from any folder
     config = _config(family, data, dataset, options)
     from pipeline.training.trainer import start_run
 
@@ -120,7 +123,8 @@ def _new(family: str, data: str | None, options: dict[str, Any]) -> tuple[Path, 
 
 
 def _config(family: str, data: str, dataset: Dataset, options: dict[str, Any]) -> TrainConfig:
-    from models.build import build
+    from models.build import build_without_weights
+    from models.cost import cost
     from models.registry import resolve
     from pipeline.training.recipes import recipe_for, weight_decay_for
 
@@ -133,30 +137,46 @@ def _config(family: str, data: str, dataset: Dataset, options: dict[str, Any]) -
     for name in ("optimizer", "learning_rate", "batch_size", "schedule", "clip_norm"):
         settings.setdefault(name, getattr(recipe, name))
     if "weight_decay" not in settings:
-        parameters = build(family, **resolved).count_params()
+        parameters = cost(build_without_weights(family, **resolved)).parameters
         settings["weight_decay"] = weight_decay_for(family, parameters)
     return TrainConfig(**{**settings, "family": family, "knobs": resolved, "data": data})
 
 
 def _resumed(name: str) -> tuple[Path, TrainConfig, Dataset]:
     from pipeline.errors import unknown_name
-    from pipeline.runs import unfinished_runs
+    from pipeline.runs import CONFIG, unfinished_runs
 
     folder = runs_folder()
-    runs = {run.name: run for run in unfinished_runs(folder)}
-    run_name = name.rstrip("/").split("/")[-1]
-    if (folder / run_name / RECORD).exists():
-        raise UsageError(f"the run {run_name} is finished; there is nothing to resume. See it: pipeline runs")
-    if run_name not in runs:
-        raise unknown_name("unfinished run", run_name, runs)
+    found = [path for path in (Path(name), folder / name) if (path / CONFIG).is_file()]
+    if not found:
+        raise unknown_name("unfinished run", name, [run.name for run in unfinished_runs(folder)])
+    run = found[0]
+    if (run / RECORD).exists():
+        raise UsageError(f"the run {run.name} is finished; there is nothing to resume. See it: pipeline runs")
     from pipeline.data.progress import load_shown
     from pipeline.training.trainer import check_same_data, read_config
 
-    run = runs[run_name]
     config = read_config(run)
     dataset = load_shown(config.data)
     check_same_data(run, dataset.spec)
     return run, config, dataset
+
+
+def _refuse_settings(context: click.Context) -> None:
+    """A resumed run has its own settings: one that is given beside --resume would be passed over."""
+    from click.core import ParameterSource
+
+    given = [
+        parameter.opts[-1]
+        for parameter in context.command.params
+        if parameter.name not in ("resume", "as_json")
+        and context.get_parameter_source(str(parameter.name)) is not ParameterSource.DEFAULT
+    ]
+    if given:
+        raise UsageError(
+            f"--resume goes on with the run's own settings, so {', '.join(given)} cannot be given with it. "
+            "Leave it out, or start a new training."
+        )
 
 
 def _train(config: TrainConfig, dataset: Dataset, run: Path) -> TrainRecord:
@@ -173,6 +193,11 @@ def _train(config: TrainConfig, dataset: Dataset, run: Path) -> TrainRecord:
     except KeyboardInterrupt:
         say(f"\nstopped. The finished epochs are kept; go on: pipeline train --resume {run.name}")
         raise
+    except OSError as error:
+        raise PipelineError(
+            f"cannot write to {run} ({error.strerror or error}). The finished epochs are kept. "
+            f"Mend that, such as by freeing space, then go on: pipeline train --resume {run.name}"
+        ) from error
     with open_store(runs_folder()) as store:
         store.add_run(record)
     return record

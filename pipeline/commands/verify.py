@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, print_table, say, table, working
 from pipeline.errors import PipelineError
 from pipeline.runs import runs_folder, tflite_files
 
 if TYPE_CHECKING:
+    import keras
+
     from export.verification import Verification
 
 BATCH_SIZE = 64
@@ -34,7 +37,7 @@ BATCH_SIZE = 64
 )
 @click.option(
     "--max-drop",
-    type=float,
+    type=Finite(),
     metavar="POINTS",
     help="A gate: exit 1 when a file's top-1 is more than so many percentage points below the Keras model's.",
 )
@@ -76,7 +79,7 @@ def command(
             + (f"Its error grows most at {found.worst_layer}." if found.worst_layer else "")
         )
     if not as_json and not failed:
-        say(f"stored in {runs_folder()}/results.sqlite. Next: pipeline bench")
+        say(f"stored in {runs_folder()}/results.sqlite. Next: {' '.join(['pipeline bench', *targets])}")
     return 1 if failed else 0
 
 
@@ -107,6 +110,7 @@ def verify_files(
         dataset = datasets[str(source.data)]
         _check_classes(path, artifact.class_names, dataset.spec.class_names)
         keras_model = models[source.model_path]
+        _check_square(path, keras_model)
         total = min(dataset.num_examples(split), limit or dataset.num_examples(split))
         with working(f"verifying {path.name}") as update:
             found = verify(
@@ -116,6 +120,7 @@ def verify_files(
                     split, image_size=keras_model.input_shape[1], batch_size=BATCH_SIZE, limit=limit
                 ),
                 dataset=dataset.spec.name,
+                dataset_fingerprint=dataset.spec.fingerprint,
                 split=split,
                 progress=lambda done: update(f"{done:,} of {total:,} images"),  # noqa: B023 - called in this turn
             )
@@ -127,10 +132,29 @@ def verify_files(
 
 
 def _check_classes(path: Path, of_file: Sequence[str], of_data: Sequence[str]) -> None:
-    if len(of_file) != len(of_data):
+    """Refuses a data set of other classes: its labels would mean something else."""
+    if tuple(of_file) == tuple(of_data):
+        return
+    unnamed = tuple(of_file) == tuple(str(number) for number in range(len(of_data)))
+    if unnamed:  # exported without a data set: only the count is known
+        return
+    raise PipelineError(
+        f"{path.name} tells apart {_few(of_file)}, the data set has {_few(of_data)}. "
+        "Give the data set that the model was trained on: --data NAME or FOLDER."
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:4])
+    return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown
+
+
+def _check_square(path: Path, model: keras.Model) -> None:
+    height, width = model.input_shape[1:3]
+    if height != width:
         raise PipelineError(
-            f"{path.name} tells {len(of_file)} classes apart, the data set has {len(of_data)}. "
-            "Give the data set that the model was trained on: --data NAME or FOLDER."
+            f"{path.name} takes images of {height}x{width}, and images are made square here. "
+            "It can be exported and measured, not verified."
         )
 
 

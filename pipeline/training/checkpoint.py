@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -78,32 +79,46 @@ def read_state(run: Path) -> TrainState | None:
     """The state of a run; None before its first epoch ended."""
     if not (run / STATE).is_file():
         return None
-    record = json.loads((run / STATE).read_text())
-    history = tuple(EpochResult(**row) for row in record["history"])
-    return TrainState(**{**record, "history": history})
+    try:
+        record = json.loads((run / STATE).read_text())
+        history = tuple(EpochResult(**row) for row in record["history"])
+        return TrainState(**{**record, "history": history})
+    except (ValueError, TypeError, KeyError) as error:
+        raise PipelineError(
+            f"{run / STATE} is damaged ({error!r}); it should name the finished epochs. Train anew."
+        ) from error
 
 
 def load_weights(model: keras.Model, path: Path) -> None:
     """Fills a compiled model and its optimizer with what save_state wrote."""
-    variables = [*model.variables, *model.optimizer.variables]
+    variables = _named_variables(model)
     try:
-        with np.load(path) as arrays:
-            values = [arrays[str(index)] for index in range(len(variables))]
-    except (OSError, KeyError, ValueError) as error:
+        # np.load leaves a damaged file open, unless it is handed an open one
+        with path.open("rb") as file, np.load(file) as arrays:
+            values = {name: arrays[name] for name in variables}
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise PipelineError(
             f"{path} cannot be read ({error}); it should hold the weights of the last finished epoch. "
             "Start the training anew."
         ) from error
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
+    for name, variable in variables.items():
+        variable.assign(values[name])
 
 
 def _as_npz(model: keras.Model) -> bytes:
-    """All variables of a compiled model and its optimizer, by their place."""
-    variables = [*model.variables, *model.optimizer.variables]
     buffer = io.BytesIO()
-    np.savez(buffer, **{str(index): np.asarray(variable) for index, variable in enumerate(variables)})
+    np.savez(buffer, **{name: np.asarray(variable) for name, variable in _named_variables(model).items()})
     return buffer.getvalue()
+
+
+def _named_variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """Every weight of a compiled model, such as model/conv1/kernel, and its optimizer's variables."""
+    optimizer = model.optimizer.variables
+    named = {f"model/{variable.path}": variable for variable in model.weights}
+    # Keras numbers the optimizers of a process: sgd/..., sgd_1/...
+    named |= {f"optimizer/{variable.path.partition('/')[2]}": variable for variable in optimizer}
+    assert len(named) == len(model.weights) + len(optimizer)
+    return named
 
 
 def best_of(history: tuple[EpochResult, ...]) -> EpochResult:

@@ -18,7 +18,7 @@ class TrainConfig:
     knobs: dict[str, Any]
     """All knobs of the model, resolved by `models.registry.resolve`."""
     data: str = "digits"
-    """A data set's name, or a folder of class/image files."""
+    """A data set's name, or the path of an .npz file or of a folder of class/image files."""
     epochs: int = 30
     batch_size: int = 64
     optimizer: str = "sgd"

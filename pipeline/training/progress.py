@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 import time
 from types import TracebackType
@@ -33,6 +34,7 @@ class TrainingProgress:
         self.task: TaskID | None = None
         self.started = time.monotonic()
         self.images = 0
+        self.seconds: list[float] = []
 
     def __enter__(self) -> TrainingProgress:
         self.bar.start()
@@ -66,7 +68,8 @@ class TrainingProgress:
         scores = f"loss {result.loss:.3f}, validation {result.validation_top1:.2f}%"
         if self.task is not None:
             self.bar.update(self.task, scores=scores)
-        left = result.seconds * (self.epochs - result.epoch)
+        self.seconds.append(result.seconds)
+        left = statistics.median(self.seconds[-5:]) * (self.epochs - result.epoch)
         self.console.print(
             f"epoch {result.epoch}/{self.epochs}  {scores}{' (best)' if is_best else ''}, "
             f"train {result.train_top1:.2f}%, {result.images_per_second:,.0f} images/s, "

@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import platform
 import time
 import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +16,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from export.exporter import package_versions
 from export.files import replacing, sha256_of, write_json
 from models.build import build
 from models.cost import cost
 from models.registry import label
 from pipeline.data import augment
 from pipeline.errors import PipelineError
-from pipeline.runs import MODEL, RECORD
+from pipeline.runs import CONFIG, MODEL, RECORD
 from pipeline.training.checkpoint import (
     EpochResult,
     TrainState,
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset
     from pipeline.data.registry import DatasetSpec
 
-CONFIG = "config.json"
-
 
 def start_run(config: TrainConfig, dataset: DatasetSpec, *, folder: Path) -> Path:
     """Makes the folder of a new run, with its settings, and gives back its path."""
@@ -57,24 +54,47 @@ def start_run(config: TrainConfig, dataset: DatasetSpec, *, folder: Path) -> Pat
         except FileExistsError:
             number += 1
             continue
-        settings = {"dataset_fingerprint": dataset.fingerprint, "config": dataclasses.asdict(config)}
+        settings = {
+            "started_utc": _now_utc(),
+            "dataset_fingerprint": dataset.fingerprint,
+            "config": dataclasses.asdict(config),
+        }
         write_json(run / CONFIG, settings)
         return run
 
 
 def read_config(run: Path) -> TrainConfig:
     """The settings that a run was started with."""
-    return TrainConfig(**json.loads((run / CONFIG).read_text())["config"])
+    try:
+        return TrainConfig(**_read_settings(run)["config"])
+    except TypeError as error:
+        raise PipelineError(
+            f"{run / CONFIG} was written by another version ({error}). Train anew."
+        ) from error
 
 
 def check_same_data(run: Path, dataset: DatasetSpec) -> None:
     """Refuses to go on with a run whose images have changed since: its figures would mean nothing."""
-    before = json.loads((run / CONFIG).read_text())["dataset_fingerprint"]
+    before = _read_settings(run)["dataset_fingerprint"]
     if dataset.fingerprint != before:
         raise PipelineError(
             f"the images of {dataset.source} have changed since {run.name} was started (fingerprint "
             f"{before[:12]}, now {dataset.fingerprint[:12]}). Put them back, or start a new training."
         )
+
+
+def _read_settings(run: Path) -> dict[str, Any]:
+    try:
+        settings: dict[str, Any] = json.loads((run / CONFIG).read_text())
+        return {key: settings[key] for key in ("started_utc", "dataset_fingerprint", "config")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise PipelineError(
+            f"{run / CONFIG} is damaged ({error!r}), so nobody knows how the run was set. Train anew."
+        ) from error
+
+
+def _now_utc() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def train(config: TrainConfig, dataset: Dataset, run: Path) -> TrainRecord:
@@ -85,7 +105,6 @@ def train(config: TrainConfig, dataset: Dataset, run: Path) -> TrainRecord:
     same weights, also when one was killed and resumed: shuffling and augmentation depend on the seed and
     the epoch alone.
     """
-    started = datetime.now(UTC)
     keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()
     model = build(config.family, **config.knobs)
@@ -96,7 +115,7 @@ def train(config: TrainConfig, dataset: Dataset, run: Path) -> TrainRecord:
     try:
         state = _run_epochs(scorer, dataset, config=config, run=run, state=state)
         load_weights(scorer, run / state.best_weights)
-        return _finish(model, scorer, dataset, config=config, run=run, state=state, started=started)
+        return _finish(model, scorer, dataset, config=config, run=run, state=state)
     except tf.errors.OpError as error:
         if dataset.failure is None:
             raise
@@ -271,7 +290,6 @@ def _finish(
     config: TrainConfig,
     run: Path,
     state: TrainState,
-    started: datetime,
 ) -> TrainRecord:
     test = evaluate(scorer, dataset, "test", config=config)
     with replacing(run / MODEL) as partial:
@@ -297,15 +315,9 @@ def _finish(
         best_epoch=state.best_epoch,
         epochs_run=len(state.history),
         seconds=sum(row.seconds for row in state.history),
-        versions=versions(),
-        started_utc=started.isoformat(timespec="seconds"),
-        finished_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=package_versions(),
+        started_utc=_read_settings(run)["started_utc"],
+        finished_utc=_now_utc(),
     )
     write_json(run / RECORD, record_as_json(record))
     return record
-
-
-def versions() -> dict[str, str]:
-    """The versions that a figure depends on."""
-    packages = {name: metadata.version(name) for name in ("tensorflow", "keras", "numpy")}
-    return {"python": platform.python_version(), **packages}

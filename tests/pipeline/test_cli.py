@@ -68,6 +68,12 @@ def test_help_imports_neither_tensorflow_nor_numpy(name: str | None):
         (["train", "mobilenet", "--growth-rate", "12"], "mobilenet has no knob 'growth_rate'"),
         (["train", "mobilenet", "--alhpa", "1"], "--alpha"),
         (["train", "mobilenet", "--epochs", "0"], "--epochs"),
+        (["train", "mobilenet", "--seed", "-1"], "--seed"),
+        (["train", "mobilenet", "--weight-decay", "nan"], "not a finite number"),
+        (["train", "mobilenet", "--learning-rate", "inf"], "not a finite number"),
+        (["train", "mobilenet", "--data", ""], "--data is empty"),
+        (["train", "--resume", "some-run", "--epochs", "3"], "--epochs cannot be given with it"),
+        (["verify", "--max-drop", "nan"], "not a finite number"),
         (["train"], "give either a family to train or --resume RUN"),
         (["train", "--resume", "nothing"], "unknown unfinished run 'nothing'"),
         (["models", "sqeezenet"], "Did you mean 'squeezenet'?"),
@@ -171,3 +177,13 @@ def test_native_chatter_is_kept_from_the_terminal_and_errors_are_not():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert sorted(done.stderr.splitlines()) == ["free(): invalid pointer", "from Python"]
+
+
+def test_runs_folder_that_is_a_file_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    file = tmp_path / "a-file"
+    file.write_text("")
+    monkeypatch.setenv("PIPELINE_RUNS", str(file))
+    assert run(["bench"]) == 2
+    assert "is a file, where the folder of runs should be" in capsys.readouterr().err

@@ -228,3 +228,60 @@ def test_runs_lists_the_run_with_its_files(
 ):
     listed = printed(capsys, "runs")
     assert trained.name in [record["run"] for record in listed]
+
+
+def test_float_export_of_a_run_needs_no_images(
+    capsys: pytest.CaptureFixture[str], tiny_npz: Path, trained: Path, tmp_path: Path
+):
+    hidden = tiny_npz.with_suffix(".hidden")
+    tiny_npz.rename(hidden)
+    try:
+        assert run(["export", str(trained), "--float16", "--out", str(tmp_path)]) == 0
+    finally:
+        hidden.rename(tiny_npz)
+
+
+def test_data_set_of_other_classes_is_refused(
+    capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
+):
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    for name in ("cat", "cow", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(30):
+            pixels = random.integers(0, 256, (16, 16, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pets" / name / f"{number}.png")
+    train_pets = ["--depth", "7", "--growth-rate", "1", "--epochs", "1", "--data", str(tmp_path / "pets")]
+    assert run(["train", "densenet", *train_pets, "--image-size", "16"]) == 0
+    (pets,) = (folder / "runs").glob("*-pets-1")
+    assert run(["export", str(pets), "--float32"]) == 0
+    (tmp_path / "pets" / "cow").rename(tmp_path / "pets" / "horse")
+    assert run(["verify", str(pets)]) == 1
+    message = capsys.readouterr().err
+    assert "tells apart cat, cow, dog, the data set has cat, dog, horse" in message
+
+
+def test_models_of_one_name_from_two_folders_stay_two(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, folder: Path
+):
+    layers = keras.layers
+    written = []
+    for number in (1, 2):
+        model = keras.Sequential(
+            [keras.Input((8, 8, 3)), layers.Conv2D(4, 3), layers.GlobalAveragePooling2D(), layers.Softmax()]
+        )
+        file = tmp_path / str(number) / "best.keras"
+        file.parent.mkdir()
+        model.save(file)
+        written += printed(capsys, "export", str(file), "--float32")
+    assert written[0]["sha256"] != written[1]["sha256"]
+    kept = {sha256_of(file) for file in (folder / "runs").glob("best-*/export/*.tflite")}
+    assert kept == {record["sha256"] for record in written}
+
+
+def test_run_is_of_use_from_another_folder(
+    exported: dict[Precision, Path], trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert run(["verify", str(exported[Precision.INT8]), "--limit", "5"]) == 0

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from pipeline.data.dataset import Dataset
 from pipeline.errors import PipelineError
 from pipeline.runs import finished_runs, unfinished_runs
 from pipeline.training.config import TrainConfig, TrainRecord, read_record
-from pipeline.training.trainer import check_same_data, start_run, train
+from pipeline.training.trainer import check_same_data, read_config, start_run, train
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,3 +175,44 @@ def test_diverging_training_says_so_and_keeps_the_settings(
 def test_second_run_of_one_name_gets_the_next_number(tiny_config: TrainConfig, tiny: Dataset, tmp_path: Path):
     names = [start_run(tiny_config, tiny.spec, folder=tmp_path).name for _ in range(2)]
     assert names == ["densenet_l7k4_dropout0.2_16-tiny-1", "densenet_l7k4_dropout0.2_16-tiny-2"]
+
+
+@pytest.fixture
+def stopped(first: Trained, tmp_path: Path) -> Path:
+    """A run as it stands after its last epoch, before train.json."""
+    run = tmp_path / first.run.name
+    shutil.copytree(first.run, run)
+    (run / "train.json").unlink()
+    return run
+
+
+@pytest.mark.parametrize("content", [b"", b"PK cut off", None])
+@pytest.mark.parametrize("name", ["config.json", "state.json", "last-0003.npz"])
+def test_damaged_file_of_a_run_is_named(
+    name: str, content: bytes | None, stopped: Path, tiny_config: TrainConfig, tiny: Dataset
+):
+    whole = (stopped / name).read_bytes()
+    (stopped / name).write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(PipelineError, match=name):
+        train(read_config(stopped), tiny, stopped)
+
+
+def test_full_disk_is_one_line_that_says_how_to_go_on(tiny_npz: Path, tmp_path: Path):
+    # files of 30 kB at most: the settings fit, the weights do not, and write() fails as on a full disk
+    settings = ["--depth", "10", "--growth-rate", "12", "--epochs", "2", "--data", str(tiny_npz)]
+    program = (
+        "import resource, sys\n"
+        "import tensorflow, keras\n"
+        "from pipeline.cli import run\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))\n"
+        f"sys.exit(run(['train', 'densenet', *{settings!r}]))\n"
+    )
+    environment = os.environ | {"PIPELINE_RUNS": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("pipeline:")]
+    assert "go on: pipeline train --resume densenet_l10k12_16-tiny-1" in line
+    assert finished_runs(tmp_path) == []
+    assert list(tmp_path.glob("**/.partial-*")) == []
