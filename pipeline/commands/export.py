@@ -201,17 +201,16 @@ def _store(artifacts: Sequence[ExportArtifact], folder: Path) -> None:
 
 
 def _print(artifacts: Sequence[ExportArtifact]) -> None:
-    rows = table(
-        "file", "precision", "bytes", "input", "oldest runtime", "tflite-runtime 2.14", numbers=["bytes"]
-    )
+    rows = table("file", "bytes", "oldest runtime", "tflite-runtime 2.14", numbers=["bytes"])
     loads = {True: "loads it", False: "refuses it", None: "not installed"}
     for artifact in artifacts:
         rows.add_row(
             artifact.path,
-            artifact.precision,
             f"{artifact.size_bytes:,}",
-            artifact.pixels,
             artifact.min_runtime_version,
             loads[artifact.tflite_runtime_loads],
         )
     print_table(rows)
+    for pixels in dict.fromkeys(artifact.pixels for artifact in artifacts):
+        takers = [artifact.precision for artifact in artifacts if artifact.pixels == pixels]
+        click.echo(f"{', '.join(takers)}: takes {pixels}")

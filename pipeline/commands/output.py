@@ -47,7 +47,7 @@ def table(*columns: str, numbers: Sequence[str] = ()) -> Table:
 
     made = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        made.add_column(column, justify="right" if column in numbers else "left", no_wrap=column in numbers)
+        made.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     return made
 
 

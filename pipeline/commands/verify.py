@@ -159,7 +159,7 @@ def _check_square(path: Path, model: keras.Model) -> None:
 
 
 def _print(verified: dict[Path, Verification]) -> None:
-    numbers = ["Keras top-1", "file top-1", "drop", "agreement", "largest difference", "images"]
+    numbers = ["Keras top-1", "file top-1", "drop", "agree", "max diff"]
     rows = table("file", *numbers, "error grows most at", numbers=numbers)
     for path, found in verified.items():
         rows.add_row(
@@ -169,7 +169,11 @@ def _print(verified: dict[Path, Verification]) -> None:
             f"{found.drop_points:+.2f}",
             f"{found.agreement:.2f}%",
             f"{found.max_abs_difference:.3g}",
-            f"{found.num_samples:,}",
             found.worst_layer or "-",
         )
     print_table(rows)
+    one = next(iter(verified.values()))
+    click.echo(
+        f"{one.num_samples:,} {one.split} images of {one.dataset}; {one.runtime} {one.runtime_version}; "
+        "drop in percentage points, max diff the largest of any output"
+    )
