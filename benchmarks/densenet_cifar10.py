@@ -25,7 +25,7 @@ SHARED_WEIGHTS = Path(__file__).parents[2] / "shared" / "weights"
 
 
 def main() -> None:
-    """Prints the top-1 of the Keras model and of each file."""
+    """Prints the top-1 of the Keras model and of the int8 file."""
     weights = Path(sys.argv[1]) if len(sys.argv) > 1 else SHARED_WEIGHTS / CHECKPOINT.file
     if not weights.exists():
         sys.exit(f"{weights} is not here: give the path of {CHECKPOINT.file}")
@@ -38,29 +38,35 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         keras_file = Path(scratch, "densenet_bc_100_12.keras")
         model.save(keras_file)
-        for precision in (Precision.INT8,):
-            target = keras_file.with_name(f"densenet_bc_100_12_{precision}.tflite")
-            artifact = export_model(
-                keras_file,
-                target,
-                precision,
-                model_name="densenet_bc_100_12",
-                family=CHECKPOINT.family,
-                knobs=CHECKPOINT.knobs,
-                class_names=dataset.spec.class_names,
-                dataset=dataset.spec.name,
-                calibration=calibration,
-                pixels=pixels,
-            )
-            batches = dataset.batches("test", image_size=32, batch_size=100)
-            found = verify(model, target, batches, dataset="cifar10", split="test", progress=_progress)
-            print(
-                f"{precision}: {artifact.size_bytes:,} bytes, "
-                f"float operators {list(artifact.float_operators)}, {found.num_samples:,} images, "
-                f"Keras {found.keras_top1:.2f}%, file {found.tflite_top1:.2f}%, "
-                f"agreement {found.agreement:.2f}%, error grows most at {found.worst_layer}, "
-                f"{found.seconds:.0f} s"
-            )
+        target = keras_file.with_name("densenet_bc_100_12_int8.tflite")
+        artifact = export_model(
+            keras_file,
+            target,
+            Precision.INT8,
+            model_name="densenet_bc_100_12",
+            family=CHECKPOINT.family,
+            knobs=CHECKPOINT.knobs,
+            class_names=dataset.spec.class_names,
+            dataset=dataset.spec.name,
+            calibration=calibration,
+            pixels=pixels,
+        )
+        found = verify(
+            model,
+            target,
+            dataset.batches("test", image_size=32, batch_size=100),
+            dataset=dataset.spec.name,
+            dataset_fingerprint=dataset.spec.fingerprint,
+            split="test",
+            progress=_progress,
+        )
+        print(
+            f"int8: {artifact.size_bytes:,} bytes, "
+            f"float operators {list(artifact.float_operators)}, {found.num_samples:,} images, "
+            f"Keras {found.keras_top1:.2f}%, file {found.tflite_top1:.2f}%, "
+            f"agreement {found.agreement:.2f}%, error grows most at {found.worst_layer}, "
+            f"{found.seconds:.0f} s"
+        )
 
 
 def _progress(done: int) -> None:

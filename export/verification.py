@@ -23,6 +23,8 @@ class Verification:
 
     artifact_sha256: str
     dataset: str
+    dataset_fingerprint: str
+    """SHA-256 over all images and their splits: two folders may have one name."""
     split: str
     num_samples: int
     keras_top1: float

@@ -58,6 +58,7 @@ def verify(
     batches: Iterable[Batch],
     *,
     dataset: str,
+    dataset_fingerprint: str,
     split: str,
     progress: Callable[[int], None] | None = None,
 ) -> Verification:
@@ -93,6 +94,7 @@ def verify(
     return Verification(
         artifact_sha256=contents.sha256,
         dataset=dataset,
+        dataset_fingerprint=dataset_fingerprint,
         split=split,
         num_samples=tally.samples,
         keras_top1=100 * tally.keras_right / tally.samples,

@@ -80,6 +80,7 @@ def verification(artifact_sha256: str | None = None, **changes: Any) -> Verifica
     values: dict[str, Any] = {
         "artifact_sha256": artifact_sha256 or export_artifact().sha256,
         "dataset": "photos",
+        "dataset_fingerprint": sha256("photos"),
         "split": "test",
         "num_samples": 101,
         "keras_top1": 94.4,

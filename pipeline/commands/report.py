@@ -40,9 +40,8 @@ def command(runs: tuple[str, ...], format_name: str | None, out: Path | None, as
     file that works offline.
 
     \b
-    Example:
-      pipeline report --format html
-      pipeline report 20261123-101500-mobilenet --format csv --out figures.csv
+    pipeline report --format html
+    pipeline report mobilenet_alpha0.5_160-photos-1 --format csv --out figures.csv
     """
     format_name = _format(format_name, out, as_json=as_json)
     rows = rows_of(runs, runs_folder())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.commands.output import json_option
 from pipeline.errors import PipelineError, unknown_name
 from pipeline.runs import runs_folder
 
@@ -17,16 +18,15 @@ if TYPE_CHECKING:
 
 @click.command(name="runs")
 @click.argument("run", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON array of records.")
+@json_option
 def command(run: str | None, as_json: bool) -> None:
     """List the runs and what each holds.
 
     With RUN, that run alone: its model, the files exported from it, and what was found of each.
 
     \b
-    Example:
-      pipeline runs
-      pipeline runs 20261123-101500-mobilenet
+    pipeline runs
+    pipeline runs mobilenet_alpha0.5_160-photos-1
     """
     from pipeline.report.run_list import run_summaries, summary_as_json
 

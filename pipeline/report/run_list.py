@@ -10,7 +10,7 @@ from typing import Any, Literal
 from export.artifact import read_sidecar
 from export.errors import ExportError
 from pipeline.errors import PipelineError
-from pipeline.runs import RECORD, exported_files, finished_runs, unfinished_runs
+from pipeline.runs import CONFIG, RECORD, exported_files, finished_runs, unfinished_runs
 from pipeline.training.config import TrainRecord, read_record
 
 State = Literal["finished", "unfinished", "damaged"]
@@ -102,9 +102,9 @@ def _exported(file: Path) -> ExportedFile:
 def _unfinished(run: Path) -> RunSummary:
     """What its config.json tells; that of a killed run may itself be broken."""
     try:
-        settings = json.loads((run / "config.json").read_text())
-        family, dataset = settings.get("family"), settings.get("data")
-    except (OSError, ValueError, AttributeError):
+        config = json.loads((run / CONFIG).read_text())["config"]
+        family, dataset = config["family"], Path(config["data"]).name
+    except (OSError, ValueError, KeyError, TypeError):
         family = dataset = None
     return RunSummary(
         run=run.name,

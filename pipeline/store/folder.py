@@ -36,10 +36,10 @@ def add_missing(store: Store, runs_folder: Path) -> list[str]:
     return warnings
 
 
-def _add_file(store: Store, file: Path, known: dict[str, Path | None]) -> str | None:
+def _add_file(store: Store, file: Path, known: dict[tuple[str, str], Path]) -> str | None:
     """Adds an exported file unless it is known at its place; what is wrong with it, if anything."""
     artifact = read_sidecar(file)
-    place = known.get(artifact.sha256)
+    place = known.get((artifact.sha256, artifact.parent_sha256))
     if place is not None and place.exists():
         return None
     if sha256_of(file) != artifact.sha256:

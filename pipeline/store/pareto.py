@@ -55,7 +55,7 @@ def _point(row: ReportRow) -> Point:
 
 def _conditions(row: ReportRow) -> tuple[object, ...]:
     return (
-        row.dataset,
+        row.dataset_fingerprint,
         row.split,
         row.num_samples,
         row.where,

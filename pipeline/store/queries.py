@@ -1,16 +1,24 @@
 """The SQL that joins files, runs, verifications and measurements by hash."""
 
-ROWS = """
-WITH dated_verification AS (
-    SELECT *, rowid AS number, first_value(dataset) OVER (
+NEWEST_ARTIFACT = """
+newest_artifact AS (
+    SELECT *, row_number() OVER (PARTITION BY coalesce(path, sha256) ORDER BY rowid DESC) AS place
+    FROM artifacts
+)
+"""
+
+ROWS = f"""
+WITH {NEWEST_ARTIFACT},
+dated_verification AS (
+    SELECT *, rowid AS number, first_value(dataset_fingerprint) OVER (
         PARTITION BY artifact_sha256 ORDER BY split = 'test' DESC, verified_utc DESC, rowid DESC
-    ) AS newest_dataset
+    ) AS newest_fingerprint
     FROM verifications
 ),
 newest_verification AS (
     SELECT *, row_number() OVER (
         PARTITION BY artifact_sha256
-        ORDER BY dataset = newest_dataset DESC, split = 'test' DESC, num_samples DESC,
+        ORDER BY dataset_fingerprint = newest_fingerprint DESC, split = 'test' DESC, num_samples DESC,
             verified_utc DESC, number DESC
     ) AS place
     FROM dated_verification
@@ -30,22 +38,30 @@ SELECT
     a.sha256, a.parent_sha256, a.record AS artifact, a.precision, a.size_bytes, a.path,
     coalesce(a.model_name, models.model_name) AS model_name,
     models.parameters, models.macs,
-    r.run, r.test_top1, r.dataset AS run_dataset,
-    v.keras_top1, v.tflite_top1, v.drop_points, v.agreement, v.dataset, v.split, v.num_samples,
-    v.verified_utc,
+    r.run, r.test_top1, r.dataset AS run_dataset, r.dataset_fingerprint AS run_fingerprint,
+    v.keras_top1, v.tflite_top1, v.drop_points, v.agreement, v.dataset, v.dataset_fingerprint, v.split,
+    v.num_samples, v.verified_utc,
     m.median_ms, m.p5_ms, m.p95_ms, m.noise_ms, m.first_ms, m.init_ms, m.peak_memory_bytes, m.num_runs,
     m.num_threads, m.runtime, m.runtime_version, m.delegate, m.machine, m."where", m.measured_utc,
     m.valid, m.reasons
-FROM artifacts AS a
+FROM newest_artifact AS a
 LEFT JOIN models ON models.sha256 = a.parent_sha256
 LEFT JOIN newest_run AS r ON r.model_sha256 = a.parent_sha256 AND r.place = 1
 LEFT JOIN newest_verification AS v ON v.artifact_sha256 = a.sha256 AND v.place = 1
 LEFT JOIN newest_measurement AS m ON m.artifact_sha256 = a.sha256 AND m.place = 1
-ORDER BY model_name, a.size_bytes DESC, a.sha256, m."where", m.machine, m.runtime, m.delegate, m.num_threads
+WHERE a.place = 1
+ORDER BY model_name, a.size_bytes DESC, a.sha256, r.run, a.parent_sha256,
+    m."where", m.machine, m.runtime, m.delegate, m.num_threads
 """
-"""Of a file's verifications the one that counts is on the data set of the newest, on the test split, on the
-most samples (a quick look at a part does not hide the whole), and of those the newest. Of its measurements
-with one setting it is the newest valid one, else the newest.
+"""Of the files that stood at one path it is the last alone; the others' figures stay in the store. Of a
+file's verifications the one that counts is on the data set of the newest, on the test split, on the most
+samples (a quick look at a part does not hide the whole), and of those the newest. Of its measurements with
+one setting it is the newest valid one, else the newest.
+"""
+
+ARTIFACTS = f"""
+WITH {NEWEST_ARTIFACT}
+SELECT sha256, parent_sha256, path FROM newest_artifact WHERE place = 1 AND parent_sha256 IS NOT NULL
 """
 
 ADD_MODEL = """
@@ -58,16 +74,24 @@ INSERT INTO runs (run, model_sha256, record) VALUES (:run, :model_sha256, :recor
 ON CONFLICT (run) DO UPDATE SET model_sha256 = excluded.model_sha256, record = excluded.record
 """
 
+ADD_FILE = "INSERT INTO files (sha256) VALUES (:sha256) ON CONFLICT DO NOTHING"
+
 ADD_ARTIFACT = """
-INSERT INTO artifacts (sha256, parent_sha256, record) VALUES (:sha256, :parent_sha256, :record)
-ON CONFLICT (sha256) DO UPDATE SET parent_sha256 = excluded.parent_sha256, record = excluded.record
+INSERT OR REPLACE INTO artifacts (sha256, parent_sha256, record) VALUES (:sha256, :parent_sha256, :record)
 """
+"""A replaced one gets a new rowid: it is what was last seen at its path."""
 
 MENTION_MODEL = "INSERT INTO models (sha256, record) VALUES (:sha256, :record) ON CONFLICT DO NOTHING"
 
+FORGET_MENTION = """
+DELETE FROM artifacts WHERE sha256 = :sha256 AND parent_sha256 IS NULL
+AND (path IS NULL OR json_extract(:record, '$.size_bytes') IS NOT NULL)
+"""
+"""A file that was only mentioned gives way to one of which more is known."""
+
 MENTION_ARTIFACT = """
-INSERT INTO artifacts (sha256, record) VALUES (:sha256, :record)
-ON CONFLICT (sha256) DO UPDATE SET record = excluded.record WHERE json_extract(record, '$.path') IS NULL
+INSERT INTO artifacts (sha256, record)
+SELECT :sha256, :record WHERE NOT EXISTS (SELECT 1 FROM artifacts WHERE sha256 = :sha256)
 """
 """A file that only a measurement or a verification speaks of; its sidecar, when it comes, replaces this."""
 

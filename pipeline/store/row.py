@@ -36,6 +36,8 @@ class ReportRow:
     agreement: float | None
     """Percent of samples on which both give the same label."""
     dataset: str | None
+    dataset_fingerprint: str | None
+    """SHA-256 over all images and their splits: two folders may have one name."""
     split: str | None
     num_samples: int | None
     """Samples that the accuracy was measured on; the verification on the most of them counts."""

@@ -31,23 +31,34 @@ CREATE TABLE runs (
     run TEXT PRIMARY KEY,
     model_sha256 TEXT NOT NULL REFERENCES models (sha256),
     record TEXT NOT NULL,
-    {_generated("dataset TEXT", "validation_top1 REAL", "test_top1 REAL", "finished_utc TEXT")}
+    {
+    _generated(
+        "dataset TEXT",
+        "dataset_fingerprint TEXT",
+        "validation_top1 REAL",
+        "test_top1 REAL",
+        "finished_utc TEXT",
+    )
+}
 );
 CREATE INDEX runs_by_model ON runs (model_sha256);
+CREATE TABLE files (sha256 TEXT PRIMARY KEY);
 CREATE TABLE artifacts (
-    sha256 TEXT PRIMARY KEY,
-    parent_sha256 TEXT REFERENCES models (sha256),
+    sha256 TEXT NOT NULL REFERENCES files (sha256),
+    parent_sha256 TEXT REFERENCES models (sha256), -- null for a file without a sidecar
     record TEXT NOT NULL,
-    {_generated("model_name TEXT", "precision TEXT", "size_bytes INTEGER", "path TEXT", "created_utc TEXT")}
+    {_generated("model_name TEXT", "precision TEXT", "size_bytes INTEGER", "path TEXT", "created_utc TEXT")},
+    UNIQUE (sha256, parent_sha256)
 );
 CREATE INDEX artifacts_by_parent ON artifacts (parent_sha256);
 CREATE TABLE verifications (
     id TEXT PRIMARY KEY,
-    artifact_sha256 TEXT NOT NULL REFERENCES artifacts (sha256),
+    artifact_sha256 TEXT NOT NULL REFERENCES files (sha256),
     record TEXT NOT NULL,
     {
     _generated(
         "dataset TEXT",
+        "dataset_fingerprint TEXT",
         "split TEXT",
         "num_samples INTEGER",
         "keras_top1 REAL",
@@ -61,7 +72,7 @@ CREATE TABLE verifications (
 CREATE INDEX verifications_by_artifact ON verifications (artifact_sha256);
 CREATE TABLE measurements (
     id TEXT PRIMARY KEY,
-    artifact_sha256 TEXT NOT NULL REFERENCES artifacts (sha256),
+    artifact_sha256 TEXT NOT NULL REFERENCES files (sha256),
     record TEXT NOT NULL,
     {
     _generated(

@@ -86,20 +86,16 @@ class Store:
             connection.execute(queries.ADD_RUN, run)
 
     def add_artifact(self, artifact: ExportArtifact, folder: Path) -> None:
-        """Adds an exported file that stands in `folder`, or replaces what is known of those bytes."""
+        """Adds an exported file that stands in `folder`, or replaces what is known of that export."""
         model = {"model_name": artifact.model_name, "family": artifact.family, "knobs": artifact.knobs}
-        record = {**asdict(artifact), "path": self._portable(folder / artifact.path)}
+        record = _json({**asdict(artifact), "path": self._portable(folder / artifact.path)})
+        sha256, parent = artifact.sha256, artifact.parent_sha256
         with self._writing() as connection:
+            connection.execute(queries.MENTION_MODEL, {"sha256": parent, "record": _json(model)})
+            connection.execute(queries.ADD_FILE, {"sha256": sha256})
+            connection.execute(queries.FORGET_MENTION, {"sha256": sha256, "record": record})
             connection.execute(
-                queries.MENTION_MODEL, {"sha256": artifact.parent_sha256, "record": _json(model)}
-            )
-            connection.execute(
-                queries.ADD_ARTIFACT,
-                {
-                    "sha256": artifact.sha256,
-                    "parent_sha256": artifact.parent_sha256,
-                    "record": _json(record),
-                },
+                queries.ADD_ARTIFACT, {"sha256": sha256, "parent_sha256": parent, "record": record}
             )
 
     def add_verification(self, verification: Verification) -> None:
@@ -107,7 +103,7 @@ class Store:
         record = _json(asdict(verification))
         sha256 = verification.artifact_sha256
         with self._writing() as connection:
-            connection.execute(queries.MENTION_ARTIFACT, {"sha256": sha256, "record": "{}"})
+            _mention(connection, sha256, "{}")
             connection.execute(queries.ADD_VERIFICATION, _fact(sha256, record))
 
     def add_measurement(self, measurement: Measurement) -> None:
@@ -116,7 +112,7 @@ class Store:
         sha256 = measurement.artifact_sha256
         stub = _json(self._stub(Path(measurement.path), sha256))
         with self._writing() as connection:
-            connection.execute(queries.MENTION_ARTIFACT, {"sha256": sha256, "record": stub})
+            _mention(connection, sha256, stub)
             connection.execute(queries.ADD_MEASUREMENT, _fact(sha256, record))
 
     def rows(self) -> list[ReportRow]:
@@ -128,10 +124,10 @@ class Store:
         """The names of the known runs, with the sha256 of the model each trained."""
         return {row["run"]: row["model_sha256"] for row in self._read("SELECT run, model_sha256 FROM runs")}
 
-    def artifacts(self) -> dict[str, Path | None]:
-        """The sha256 of every file that came with its sidecar, and where it stood then."""
-        found = self._read("SELECT sha256, path FROM artifacts WHERE precision IS NOT NULL")
-        return {row["sha256"]: self._located(row["path"]) for row in found}
+    def artifacts(self) -> dict[tuple[str, str], Path]:
+        """Where each file that came with its sidecar stood last, by its sha256 and its model's."""
+        found = self._read(queries.ARTIFACTS)
+        return {(row["sha256"], row["parent_sha256"]): self._folder / row["path"] for row in found}
 
     def verifications(self, artifact_sha256: str) -> list[Verification]:
         """The verifications of a file, oldest first."""
@@ -172,7 +168,7 @@ class Store:
         knobs = artifact.get("knobs") or {}
         path = self._located(found["path"])
         shape: list[int] = (artifact.get("input") or {}).get("shape") or []
-        top1 = found["keras_top1"] if found["dataset"] is not None else found["test_top1"]
+        verified = found["dataset"] is not None
         values = {name: found[name] for name in found.keys() if name in _COLUMNS}  # noqa: SIM118 - a Row
         return ReportRow(
             **{
@@ -182,8 +178,9 @@ class Store:
                 "alpha": knobs.get("alpha"),
                 "knobs": knobs,
                 "image_size": shape[1] if len(shape) == 4 else None,
-                "keras_top1": top1,
+                "keras_top1": found["keras_top1" if verified else "test_top1"],
                 "dataset": found["dataset"] or found["run_dataset"] or artifact.get("dataset"),
+                "dataset_fingerprint": found["dataset_fingerprint" if verified else "run_fingerprint"],
                 "valid": None if found["valid"] is None else bool(found["valid"]),
                 "reasons": tuple(json.loads(found["reasons"] or "[]")),
                 "path": None if path is None else str(path),
@@ -208,6 +205,13 @@ class Store:
 
 
 _COLUMNS = frozenset(ReportRow.__dataclass_fields__)
+
+
+def _mention(connection: sqlite3.Connection, sha256: str, record: str) -> None:
+    """Adds what a measurement or a verification tells of a file, unless its sidecar is known."""
+    connection.execute(queries.ADD_FILE, {"sha256": sha256})
+    connection.execute(queries.FORGET_MENTION, {"sha256": sha256, "record": record})
+    connection.execute(queries.MENTION_ARTIFACT, {"sha256": sha256, "record": record})
 
 
 def _fact(artifact_sha256: str, record: str) -> dict[str, str]:

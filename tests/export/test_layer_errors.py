@@ -62,7 +62,9 @@ def _verified(nets, model, tmp_path, precision=Precision.INT8):
     images = nets.colourful(60, seed=2)
     path = tmp_path / "model.tflite"
     path.write_bytes(convert(model, precision, pixels=images))
-    return verify(model, path, [(images, np.zeros(60, int))], dataset="blocks", split="test")
+    return verify(
+        model, path, [(images, np.zeros(60, int))], dataset="blocks", dataset_fingerprint="", split="test"
+    )
 
 
 @pytest.mark.parametrize("spoiled", SPOILED)
@@ -87,7 +89,14 @@ def test_sixteen_bits_spare_the_spoiled_layer(nets, tmp_path):
 
 
 def test_every_fused_layer_is_compared_once_at_its_end(net, exported, test_images):
-    found = verify(net, exported("int8"), [(test_images, np.zeros(60, int))], dataset="b", split="t")
+    found = verify(
+        net,
+        exported("int8"),
+        [(test_images, np.zeros(60, int))],
+        dataset="b",
+        dataset_fingerprint="",
+        split="t",
+    )
     assert [each.layer for each in found.layers] == [
         "conv1_relu", "dw2_relu", "expand1", "expand3", "fire", "project", "residual", "pre_relu", "pool",
         "gap", "logits", "probabilities",
@@ -98,7 +107,14 @@ def test_errors_are_those_of_the_dequantized_activations(net, exported, test_ima
     """The layer's error worked out by hand from LiteRT's own tensors."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    found = verify(net, exported("int8"), [(test_images[:32], np.zeros(32, int))], dataset="b", split="t")
+    found = verify(
+        net,
+        exported("int8"),
+        [(test_images[:32], np.zeros(32, int))],
+        dataset="b",
+        dataset_fingerprint="",
+        split="t",
+    )
     interpreter = Interpreter(
         model_path=str(exported("int8")),
         experimental_preserve_all_tensors=True,
@@ -126,7 +142,14 @@ def test_errors_are_those_of_the_dequantized_activations(net, exported, test_ima
 
 
 def test_growth_is_the_error_less_that_of_the_worst_layer_that_feeds_it(net, exported, test_images):
-    found = verify(net, exported("int8"), [(test_images, np.zeros(60, int))], dataset="b", split="t")
+    found = verify(
+        net,
+        exported("int8"),
+        [(test_images, np.zeros(60, int))],
+        dataset="b",
+        dataset_fingerprint="",
+        split="t",
+    )
     errors = {each.layer: each for each in found.layers}
     residual = errors["residual"]
     feeding = max(errors["fire"].relative_error, errors["project"].relative_error)

@@ -9,6 +9,8 @@ from export.convert import convert
 from export.errors import BadModelFileError, ExportError
 from export.verify import check_sidecar, verify
 
+DATA = {"dataset": "blocks", "dataset_fingerprint": "b10c", "split": "test"}
+
 
 @pytest.fixture(scope="module")
 def labels():
@@ -25,7 +27,7 @@ def test_figures_are_those_of_a_bare_loop(
     nets, net, exported, test_images, labels, precision, io_dtype, zero
 ):
     path = exported(precision, io_dtype)
-    found = verify(net, path, _batches(test_images, labels), dataset="blocks", split="test")
+    found = verify(net, path, _batches(test_images, labels), **DATA)
     stored, _, gives = nets.litert(path, (test_images.astype(np.int16) - zero).astype(io_dtype))
     scale, zero_point = gives["quantization"]
     theirs = scale * (stored.astype(np.float64) - zero_point)
@@ -37,11 +39,12 @@ def test_figures_are_those_of_a_bare_loop(
     assert found.agreement == pytest.approx(100 * (theirs.argmax(1) == ours.argmax(1)).mean())
     assert found.max_abs_difference == pytest.approx(np.abs(theirs - ours).max(), abs=1e-5)
     assert found.runtime == "litert"
+    assert (found.dataset, found.dataset_fingerprint, found.split) == ("blocks", "b10c", "test")
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16", "dynamic"])
 def test_a_float_file_agrees_and_compares_no_layers(net, exported, test_images, labels, precision):
-    found = verify(net, exported(precision), _batches(test_images, labels), dataset="blocks", split="test")
+    found = verify(net, exported(precision), _batches(test_images, labels), **DATA)
     assert found.agreement >= (100 if precision == "float32" else 95)
     assert found.worst_layer is None
     assert found.layers == ()
@@ -53,8 +56,8 @@ def test_float_images_as_a_tf_dataset_gives_them_do_too(net, exported, test_imag
     batches = tf.data.Dataset.from_tensor_slices(
         (test_images.astype(np.float32), labels.astype(np.int32))
     ).batch(16)
-    as_floats = verify(net, exported("int8"), batches, dataset="blocks", split="test")
-    as_bytes = verify(net, exported("int8"), _batches(test_images, labels), dataset="blocks", split="test")
+    as_floats = verify(net, exported("int8"), batches, **DATA)
+    as_bytes = verify(net, exported("int8"), _batches(test_images, labels), **DATA)
     assert as_floats.agreement == as_bytes.agreement
     assert as_floats.layers == as_bytes.layers
 
@@ -62,21 +65,21 @@ def test_float_images_as_a_tf_dataset_gives_them_do_too(net, exported, test_imag
 def test_a_rescaling_per_channel_verifies(per_channel_net, calibration_pixels, test_images, labels, tmp_path):
     path = tmp_path / "model.tflite"
     path.write_bytes(convert(per_channel_net, Precision.INT8, pixels=calibration_pixels))
-    found = verify(per_channel_net, path, _batches(test_images, labels), dataset="blocks", split="test")
+    found = verify(per_channel_net, path, _batches(test_images, labels), **DATA)
     assert found.agreement > 80
     assert found.layers[0].layer == "pixels"
 
 
 def test_progress_counts_samples(net, exported, test_images, labels):
     seen = []
-    verify(net, exported("int8"), _batches(test_images, labels), dataset="b", split="t", progress=seen.append)
+    verify(net, exported("int8"), _batches(test_images, labels), **DATA, progress=seen.append)
     assert seen == [25, 50, 60]
 
 
 def test_a_file_of_another_model_is_refused(nets, exported, test_images, labels):
     other = nets.small_net(num_classes=3)
     with pytest.raises(ExportError, match=r"gives \(5,\), but the Keras model .*\(3,\)"):
-        verify(other, exported("int8"), _batches(test_images, labels), dataset="b", split="t")
+        verify(other, exported("int8"), _batches(test_images, labels), **DATA)
 
 
 def test_a_file_that_does_not_take_raw_pixels_is_refused(
@@ -87,14 +90,14 @@ def test_a_file_that_does_not_take_raw_pixels_is_refused(
         convert(nets.small_net({"scale": 1 / 20, "offset": 0.0}), Precision.INT8, pixels=calibration_pixels)
     )
     with pytest.raises(ExportError, match="does not take raw pixels"):
-        verify(net, path, _batches(test_images, labels), dataset="b", split="t")
+        verify(net, path, _batches(test_images, labels), **DATA)
 
 
 def test_a_truncated_file_is_refused(net, exported, test_images, labels):
     path = exported("int8")
     path.write_bytes(path.read_bytes()[:4000])
     with pytest.raises(BadModelFileError, match="truncated"):
-        verify(net, path, _batches(test_images, labels), dataset="b", split="t")
+        verify(net, path, _batches(test_images, labels), **DATA)
 
 
 def test_images_of_another_size_labels_out_of_range_and_no_samples_are_refused(
@@ -102,15 +105,15 @@ def test_images_of_another_size_labels_out_of_range_and_no_samples_are_refused(
 ):
     path = exported("int8")
     with pytest.raises(ExportError, match="resize the images"):
-        verify(net, path, [(test_images[:, :16], labels)], dataset="b", split="t")
+        verify(net, path, [(test_images[:, :16], labels)], **DATA)
     with pytest.raises(ExportError, match="labels from 0 to 9"):
-        verify(net, path, [(test_images[:2], [0, 9])], dataset="b", split="t")
-    with pytest.raises(ExportError, match="no samples in split 't' of b"):
-        verify(net, path, [], dataset="b", split="t")
+        verify(net, path, [(test_images[:2], [0, 9])], **DATA)
+    with pytest.raises(ExportError, match="no samples in split 'test' of blocks"):
+        verify(net, path, [], **DATA)
 
 
 def test_nothing_is_printed(net, exported, test_images, labels, capfd):
-    verify(net, exported("int8"), _batches(test_images, labels), dataset="b", split="t")
+    verify(net, exported("int8"), _batches(test_images, labels), **DATA)
     assert capfd.readouterr() == ("", "")
 
 
@@ -128,5 +131,5 @@ def test_a_nested_model_is_verified(nets, calibration_pixels, test_images, label
     model = keras.Model(image, inner(keras.layers.Rescaling(1 / 128, -1.0)(image)))
     path = tmp_path / "model.tflite"
     path.write_bytes(convert(model, Precision.INT8, pixels=calibration_pixels))
-    found = verify(model, path, _batches(test_images, labels), dataset="b", split="t")
+    found = verify(model, path, _batches(test_images, labels), **DATA)
     assert "small/conv1_relu" in {each.layer for each in found.layers}

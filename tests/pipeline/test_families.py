@@ -89,7 +89,7 @@ def test_float32_in_litert_is_keras_to_rounding(model: keras.Model, pixels: np.n
     path = tmp_path / "float32.tflite"
     path.write_bytes(convert(model, Precision.FLOAT32))
     labels = np.zeros(len(pixels), np.int64)
-    found = verify(model, path, [(pixels, labels)], dataset="noise", split="test")
+    found = verify(model, path, [(pixels, labels)], dataset="noise", dataset_fingerprint="", split="test")
     assert found.agreement == 100
     assert found.max_abs_difference < 1e-4  # float32 rounding through some 40 layers
 

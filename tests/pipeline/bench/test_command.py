@@ -142,13 +142,13 @@ def test_ctrl_c_exits_130_leaves_no_child_and_keeps_what_was_measured(files, run
 
 
 def test_a_store_that_cannot_be_written_does_not_take_the_figures_along(files, tmp_path, monkeypatch, capsys):
-    (tmp_path / "blocked").write_text("a file where the runs folder should be")
-    monkeypatch.setenv("PIPELINE_RUNS", str(tmp_path / "blocked"))
+    (tmp_path / "results.sqlite").mkdir()  # a folder where the store's file should be
+    monkeypatch.setenv("PIPELINE_RUNS", str(tmp_path))
     assert run(["bench", str(files["one"]), *QUICK]) == 1
     printed = capsys.readouterr()
     assert "median" in printed.out
     assert "stored" not in printed.out
-    assert printed.err.startswith("pipeline: File exists: ")
+    assert "results.sqlite cannot be used" in printed.err
 
 
 def test_more_threads_than_cpus_are_warned_of(files, capsys):

@@ -47,7 +47,7 @@ def test_conditions_that_all_rows_share_stand_once_below(zoo_rows):
     text = table(zoo_rows)
     for line in ("Machine: Xeon 8481C", "Runtime: litert 2.3.0, cpu", "Threads: 1 thread"):
         assert text.count(line) == 1
-    assert "Data set: photos, 1,001 test images" in text
+    assert f"Data set: photos ({zoo_rows[0].dataset_fingerprint[:8]}), 1,001 test images" in text
 
 
 def test_conditions_that_differ_are_told_by_letter(mixed_rows):
@@ -135,7 +135,7 @@ def test_the_page_tells_its_conditions_and_every_file(zoo_rows):
         "Xeon 8481C",
         "litert 2.3.0, cpu",
         "1 thread",
-        "photos, 1,001 test images",
+        f"photos ({zoo_rows[0].dataset_fingerprint[:8]}), 1,001 test images",
         "2026-11-23 10:08 UTC",
     ):
         assert text in header

@@ -52,7 +52,7 @@ def test_a_row_that_is_beaten_in_all_three_is_not_pareto_best(row):
 @pytest.mark.parametrize(
     "condition",
     [
-        {"dataset": "other"},
+        {"dataset_fingerprint": "other"},
         {"split": "validation"},
         {"num_samples": 7},
         {"where": "Pixel 8"},

@@ -47,6 +47,7 @@ def test_a_row_joins_run_file_verification_and_measurement_by_hash(tmp_path):
         drop_points=0.5,
         agreement=98.7,
         dataset="photos",
+        dataset_fingerprint=sha256("photos"),
         split="test",
         num_samples=101,
         verified_utc=check.verified_utc,
@@ -179,6 +180,65 @@ def test_each_machine_runtime_delegate_and_thread_count_has_a_row_of_its_own(tmp
         assert sorted(row.median_ms for row in store.rows()) == [1.234, 7.0]
 
 
+def test_the_data_set_of_an_unverified_file_is_that_of_its_training(tmp_path):
+    with open_store(tmp_path) as store:
+        store.add_run(train_record())
+        store.add_artifact(export_artifact(), tmp_path)
+    row = only_row(tmp_path)
+    assert (row.dataset, row.dataset_fingerprint) == ("photos", sha256("photos"))
+
+
+def test_two_runs_with_byte_equal_files_each_show_their_own(tmp_path):
+    first, second = train_record("first"), train_record("second")
+    files = {run.run: export_artifact(run.model_sha256, sha256=sha256("equal")) for run in (first, second)}
+    with open_store(tmp_path) as store:
+        store.add_verification(verification(sha256("equal")))
+        for run in (first, second):
+            store.add_run(run)
+            store.add_artifact(files[run.run], tmp_path / run.run / "export")
+        store.add_measurement(measurement(sha256("equal")))
+        rows = {row.run: row for row in store.rows()}
+        assert len(store.rows()) == 2
+    for run in (first, second):
+        row = rows[run.run]
+        assert row.parent_sha256 == run.model_sha256
+        assert row.path == str(tmp_path / run.run / "export" / files[run.run].path)
+        assert (row.tflite_top1, row.median_ms, row.pareto) == (93.9, 1.234, True)
+
+
+def test_of_the_files_exported_to_one_path_the_last_is_reported_and_all_figures_stay(tmp_path):
+    first, second = (export_artifact(sha256=sha256(name)) for name in ("first", "second"))
+    with open_store(tmp_path) as store:
+        for artifact in (first, second):
+            store.add_artifact(artifact, tmp_path)
+            store.add_verification(verification(artifact.sha256))
+            store.add_measurement(measurement(artifact.sha256))
+        assert [row.sha256 for row in store.rows()] == [second.sha256]
+        assert store.measurements(first.sha256) == [measurement(first.sha256)]
+        assert store.verifications(first.sha256) == [verification(first.sha256)]
+        store.add_artifact(first, tmp_path)
+        assert [row.sha256 for row in store.rows()] == [first.sha256], "it stands there again"
+
+
+def test_of_measured_files_without_a_sidecar_at_one_path_the_last_is_reported(tmp_path):
+    file = tmp_path / "theirs.tflite"
+    with open_store(tmp_path / "runs") as store:
+        for content in ("first", "second", "first"):
+            file.write_text(content)
+            store.add_measurement(measurement(sha256(content), path=str(file)))
+            assert [row.sha256 for row in store.rows()] == [sha256(content)]
+
+
+def test_a_measured_file_that_is_gone_keeps_its_size(tmp_path):
+    file = tmp_path / "theirs.tflite"
+    file.write_text("model")
+    with open_store(tmp_path / "runs") as store:
+        store.add_measurement(measurement(sha256("model"), path=str(file)))
+        file.unlink()
+        store.add_measurement(measurement(sha256("model"), path=str(file), num_threads=2))
+        assert [row.size_bytes for row in store.rows()] == [5, 5]
+
+
 def test_the_newest_verification_on_the_test_split_counts(tmp_path):
     with open_store(tmp_path) as store:
         store.add_verification(verification(tflite_top1=90.0, verified_utc="2026-11-23T11:00:00+00:00"))
@@ -203,10 +263,14 @@ def test_the_data_set_of_the_newest_verification_counts(tmp_path):
         store.add_verification(verification(tflite_top1=90.0, verified_utc="2026-11-23T11:00:00+00:00"))
         store.add_verification(
             verification(
-                tflite_top1=80.0, dataset="rain", num_samples=10, verified_utc="2026-11-23T12:00:00+00:00"
+                tflite_top1=80.0,
+                dataset_fingerprint=sha256("another folder named photos"),
+                num_samples=10,
+                verified_utc="2026-11-23T12:00:00+00:00",
             )
         )
-    assert (only_row(tmp_path).dataset, only_row(tmp_path).tflite_top1) == ("rain", 80.0)
+    row = only_row(tmp_path)
+    assert (row.dataset_fingerprint, row.tflite_top1) == (sha256("another folder named photos"), 80.0)
 
 
 def test_a_file_of_a_users_own_keras_model_has_a_family_of_none(tmp_path):
@@ -227,9 +291,9 @@ def test_retraining_under_the_same_name_replaces_the_run_and_keeps_the_old_files
     old, new = train_record(), train_record(model_sha256=sha256("second"), test_top1=96.0)
     with open_store(tmp_path) as store:
         store.add_run(old)
-        store.add_artifact(export_artifact(old.model_sha256), tmp_path)
+        store.add_artifact(export_artifact(old.model_sha256), tmp_path / "old")
         store.add_run(new)
-        store.add_artifact(export_artifact(new.model_sha256), tmp_path)
+        store.add_artifact(export_artifact(new.model_sha256), tmp_path / "new")
         rows = {row.parent_sha256: row for row in store.rows()}
         assert store.runs() == {new.run: new.model_sha256}
     assert rows[new.model_sha256].run == new.run
@@ -256,7 +320,9 @@ def test_only_files_that_came_with_a_sidecar_count_as_known(tmp_path):
     with open_store(tmp_path) as store:
         store.add_measurement(measurement(sha256("stranger")))
         store.add_artifact(export_artifact(), tmp_path)
-        assert store.artifacts() == {export_artifact().sha256: tmp_path / export_artifact().path}
+        assert store.artifacts() == {
+            (export_artifact().sha256, export_artifact().parent_sha256): tmp_path / export_artifact().path
+        }
 
 
 WRITER = """
