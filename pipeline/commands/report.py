@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.commands.output import json_option, say
 from pipeline.errors import PipelineError, UsageError, unknown_name
 from pipeline.runs import find_run, finished_runs, runs_folder
 
@@ -32,7 +33,7 @@ PICTURES = ("html", "png", "svg")
     type=click.Path(dir_okay=False, path_type=Path),
     help="The file to write. [default: the terminal; report.FORMAT in the runs folder for html, png, svg]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON array of records; as --format json.")
+@json_option
 def command(runs: tuple[str, ...], format_name: str | None, out: Path | None, as_json: bool) -> None:
     """Show size, latency and accuracy of every file, as a table or a page.
 
@@ -52,10 +53,19 @@ def command(runs: tuple[str, ...], format_name: str | None, out: Path | None, as
         click.echo(content, nl=False)
         _say_next(rows, format_name)
         return
+    _write(out, content if isinstance(content, bytes) else content.encode())
+    say(f"Wrote {out}: {_counted(len(rows), 'row')}, {len(content) / 1e6:.2f} MB.")
+
+
+def _write(out: Path, content: bytes) -> None:
     from export.files import write_bytes
 
-    write_bytes(out, content if isinstance(content, bytes) else content.encode())
-    click.echo(f"Wrote {out}: {_counted(len(rows), 'row')}, {len(content) / 1e6:.2f} MB.", err=True)
+    try:
+        write_bytes(out, content)
+    except OSError as error:
+        raise PipelineError(
+            f"{out} cannot be written ({error.strerror}). Write it elsewhere with --out FILE."
+        ) from error
 
 
 def _format(name: str | None, out: Path | None, *, as_json: bool) -> str:
@@ -75,17 +85,16 @@ def _format(name: str | None, out: Path | None, *, as_json: bool) -> str:
 
 def rows_of(runs: Sequence[str], folder: Path) -> list[ReportRow]:
     """The rows of these runs, or of all; the store first takes in what the folder holds and it lacks."""
-    from pipeline.store.folder import add_missing
-    from pipeline.store.store import open_store
+    from pipeline.store.snapshot import complete_store
 
     if not folder.is_dir():
         raise PipelineError(
             f"there is nothing to report: no folder {folder}/. Train a model first: "
             "pipeline train mobilenet --alpha 0.25"
         )
-    with open_store(folder) as store:
-        for warning in add_missing(store, folder):
-            click.echo(f"pipeline: {warning}", err=True)
+    with complete_store(folder) as (store, warnings):
+        for warning in warnings:
+            say(f"pipeline: {warning}")
         wanted = {_run_name(run, folder, store.runs()) for run in runs}
         rows = [row for row in store.rows() if not wanted or row.run in wanted]
     if not rows:
@@ -139,11 +148,11 @@ def _say_next(rows: list[ReportRow], format_name: str) -> None:
     unverified = len({row.sha256 for row in rows if row.tflite_top1 is None})
     unmeasured = len({row.sha256 for row in rows if row.valid is None})
     if unverified:
-        click.echo(f"{_counted(unverified, 'file')} without accuracy: pipeline verify RUN", err=True)
+        say(f"{_counted(unverified, 'file')} without accuracy: pipeline verify RUN")
     if unmeasured:
-        click.echo(f"{_counted(unmeasured, 'file')} without latency: pipeline bench RUN", err=True)
+        say(f"{_counted(unmeasured, 'file')} without latency: pipeline bench RUN")
     if not unverified and not unmeasured:
-        click.echo("The same with charts: pipeline report --format html", err=True)
+        say("The same with charts: pipeline report --format html")
 
 
 def _counted(number: int, noun: str) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.commands.output import json_option
-from pipeline.errors import PipelineError, unknown_name
-from pipeline.runs import runs_folder
+from pipeline.commands.output import json_option, print_records, say
+from pipeline.errors import PipelineError, UsageError, unknown_name
+from pipeline.runs import newest_run, runs_folder
 
 if TYPE_CHECKING:
     from pipeline.report.run_list import RunSummary
@@ -18,8 +17,14 @@ if TYPE_CHECKING:
 
 @click.command(name="runs")
 @click.argument("run", required=False)
+@click.option(
+    "--curve",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Draw RUN's accuracy and loss over the epochs into FILE.png or FILE.svg.",
+)
 @json_option
-def command(run: str | None, as_json: bool) -> None:
+def command(run: str | None, curve: Path | None, as_json: bool) -> None:
     """List the runs and what each holds.
 
     With RUN, that run alone: its model, the files exported from it, and what was found of each.
@@ -27,26 +32,42 @@ def command(run: str | None, as_json: bool) -> None:
     \b
     pipeline runs
     pipeline runs mobilenet_alpha0.5_160-photos-1
+    pipeline runs mobilenet_alpha0.5_160-photos-1 --curve curve.png
     """
-    from pipeline.report.run_list import run_summaries, summary_as_json
+    from pipeline.report.run_list import run_summaries
 
     folder = runs_folder()
+    if curve is not None:
+        _draw(curve, run, folder)
+        return
     summaries = run_summaries(folder)
     for summary in summaries:
         if summary.state == "damaged":
-            click.echo(f"pipeline: {summary.problem}", err=True)
+            say(f"pipeline: {summary.problem}")
     if run is not None:
         summaries = [_chosen(run, summaries)]
     if as_json:
-        click.echo(json.dumps([summary_as_json(summary) for summary in summaries], indent=2))
+        print_records(summaries)
     elif run is not None:
         _show_one(summaries[0], folder)
     elif summaries:
         _show_all(summaries)
     if not summaries:
-        click.echo(
-            f"There is no run in {folder}/. Make the first: pipeline train mobilenet --alpha 0.25", err=True
-        )
+        say(f"There is no run in {folder}/. Make the first: pipeline train mobilenet --alpha 0.25")
+
+
+def _draw(target: Path, name: str | None, folder: Path) -> None:
+    """Writes the curve of the run, or of the newest one, that may still be unfinished."""
+    from export.files import write_bytes
+    from pipeline.report.curve import curve_picture
+    from pipeline.report.run_list import run_summaries
+
+    kind = target.suffix.lstrip(".").lower()
+    if kind not in ("png", "svg"):
+        raise UsageError(f"--curve {target} should end in .png or .svg.")
+    run = newest_run(folder) if name is None else folder / _chosen(name, run_summaries(folder)).run
+    write_bytes(target, curve_picture(run, kind=kind))
+    say(f"wrote {target}")
 
 
 def _chosen(name: str, summaries: list[RunSummary]) -> RunSummary:
@@ -68,17 +89,15 @@ def _show_all(summaries: list[RunSummary]) -> None:
 def _show_one(summary: RunSummary, folder: Path) -> None:
     from pipeline.report.run_table import run_tree
     from pipeline.report.terminal import PIPED_WIDTH, terminal_width
-    from pipeline.store.folder import add_missing
-    from pipeline.store.store import open_store
+    from pipeline.store.snapshot import complete_store
 
     if summary.state != "finished":
         state = f"the run {summary.run} is " if summary.state == "unfinished" else ""
         raise PipelineError(f"{state}{summary.problem}")
-    with open_store(folder) as store:
-        add_missing(store, folder)
+    with complete_store(folder) as (store, _):
         rows = [row for row in store.rows() if row.run == summary.run]
     width = terminal_width()
     tree = run_tree(summary, rows, width=width or PIPED_WIDTH, colour=width is not None)
     click.echo(tree, nl=False)
     if not rows:
-        click.echo(f"No exported file yet: pipeline export {summary.run} --int8", err=True)
+        say(f"No exported file yet: pipeline export {summary.run} --int8")

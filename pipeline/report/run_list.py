@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from export.artifact import read_sidecar
 from export.errors import ExportError
@@ -53,11 +53,6 @@ def run_summaries(folder: Path) -> list[RunSummary]:
     """All runs of the folder: the finished and the damaged, oldest first, then the unfinished."""
     ended = [_ended(run) for run in finished_runs(folder)]
     return [*ended, *(_unfinished(run) for run in unfinished_runs(folder))]
-
-
-def summary_as_json(summary: RunSummary) -> dict[str, Any]:
-    """The summary as JSON holds it."""
-    return asdict(summary)
 
 
 def _ended(run: Path) -> RunSummary:

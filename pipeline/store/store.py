@@ -34,16 +34,11 @@ def open_store(runs_folder: Path) -> Store:
     """The store in the runs folder, made if missing. PipelineError for a newer or a damaged file."""
     runs_folder.mkdir(parents=True, exist_ok=True)
     path = runs_folder / FILE_NAME
-    with _named_errors(path):
+    with named_errors(path):
         connection = sqlite3.connect(path, timeout=WAIT_SECONDS, isolation_level=None)
         try:
-            connection.row_factory = sqlite3.Row
-            damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if damage != "ok":
-                raise sqlite3.DatabaseError(damage.strip().splitlines()[-1])
-            check(connection)
+            check_undamaged(connection)
             _use_write_ahead_log(connection)
-            connection.execute("PRAGMA foreign_keys = ON")
             migrate(connection)
         except BaseException:
             connection.close()
@@ -56,6 +51,8 @@ class Store:
 
     def __init__(self, connection: sqlite3.Connection, runs_folder: Path) -> None:
         self.path = runs_folder / FILE_NAME
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA foreign_keys = ON")
         self._connection = connection
         self._folder = runs_folder
 
@@ -147,13 +144,13 @@ class Store:
         return [json.loads(row["record"]) for row in self._read(query, (artifact_sha256,))]
 
     def _read(self, query: str, values: tuple[str, ...] = ()) -> list[sqlite3.Row]:
-        with _named_errors(self.path):
+        with named_errors(self.path):
             return self._connection.execute(query, values).fetchall()
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction: all of the block's changes, or none."""
-        with _named_errors(self.path):
+        with named_errors(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -207,6 +204,14 @@ class Store:
 _COLUMNS = frozenset(ReportRow.__dataclass_fields__)
 
 
+def check_undamaged(connection: sqlite3.Connection) -> None:
+    """Raises sqlite3.DatabaseError, ForeignFileError or NewerStoreError unless it is a whole store."""
+    damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if damage != "ok":
+        raise sqlite3.DatabaseError(damage.strip().splitlines()[-1])
+    check(connection)
+
+
 def _mention(connection: sqlite3.Connection, sha256: str, record: str) -> None:
     """Adds what a measurement or a verification tells of a file, unless its sidecar is known."""
     connection.execute(queries.ADD_FILE, {"sha256": sha256})
@@ -252,7 +257,7 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
+def named_errors(path: Path) -> Iterator[None]:
     """Turns what SQLite says of the file into one line for the user; the file is left as it is."""
     try:
         yield
