@@ -1,0 +1,70 @@
+"""A training's curve as a picture: accuracy and loss of each epoch, from history.csv."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PipelineError
+
+WIDTH, HEIGHT, SCALE = 420, 260, 2
+MEASURES = (
+    ("Top-1 (%)", "train_top1", "validation_top1"),
+    ("Loss", "loss", "validation_loss"),
+)
+SERIES = ("training", "validation")
+COLOURS = ("#9a6700", "#0b5cad")
+
+
+def curve_picture(run: Path, *, kind: str) -> bytes:
+    """The picture of a run's curve, kind 'png' or 'svg': top-1 and loss over the epochs, side by side.
+
+    The training's figures are those of augmented images while the weights still changed.
+    """
+    import altair
+    import vl_convert
+
+    rows = list(csv.DictReader(_history(run).splitlines()))
+    panels = [_panel(rows, title, dict(zip(SERIES, columns, strict=True))) for title, *columns in MEASURES]
+    chart = altair.hconcat(*panels).properties(title=f"{run.name}: {len(rows)} epochs")
+    spec = chart.configure_view(stroke=None).to_dict()
+    if kind == "svg":
+        return str(vl_convert.vegalite_to_svg(spec)).encode()
+    picture: bytes = vl_convert.vegalite_to_png(spec, scale=SCALE)
+    return picture
+
+
+def _history(run: Path) -> str:
+    try:
+        return (run / "history.csv").read_text()
+    except FileNotFoundError as error:
+        raise PipelineError(
+            f"{run} has no history.csv: no epoch is finished yet. "
+            f"Train on: pipeline train --resume {run.name}"
+        ) from error
+
+
+def _panel(rows: list[dict[str, str]], title: str, columns: dict[str, str]) -> Any:  # noqa: ANN401 - Altair's own
+    import altair
+
+    points = [
+        {"epoch": int(row["epoch"]), "value": float(row[column]), "of": series}
+        for row in rows
+        for series, column in columns.items()
+    ]
+    return (
+        altair.Chart(altair.Data(values=points))
+        .mark_line(point=len(rows) <= 60)
+        .encode(
+            x=altair.X("epoch:Q", title="Epoch", axis=altair.Axis(tickMinStep=1, grid=False)),
+            y=altair.Y("value:Q", title=title, scale=altair.Scale(zero=False)),
+            color=altair.Color(
+                "of:N",
+                title=None,
+                scale=altair.Scale(domain=SERIES, range=COLOURS),
+                legend=altair.Legend(orient="top"),
+            ),
+        )
+        .properties(width=WIDTH, height=HEIGHT)
+    )
