@@ -41,8 +41,7 @@ def test_the_memory_grows_with_the_weights(files):
 
 def test_a_hung_child_is_ended_and_named(files):
     with child(files["one"], patience_secs=1) as worker:
-        threading.Event().wait(0.1)
-        os.kill(worker.process.pid, signal.SIGSTOP)
+        os.kill(worker.process.pid, signal.SIGSTOP)  # at once: it must not have answered yet
         with pytest.raises(ChildFailedError, match="hung: no answer in 1 s"):
             worker.wait_until_ready()
         assert worker.process.poll() is not None
