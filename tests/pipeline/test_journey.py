@@ -285,3 +285,17 @@ def test_run_is_of_use_from_another_folder(
 ):
     monkeypatch.chdir(tmp_path)
     assert run(["verify", str(exported[Precision.INT8]), "--limit", "5"]) == 0
+
+
+def test_curve_has_a_mark_for_each_epoch_and_measure(trained: Path, tmp_path: Path):
+    assert run(["runs", trained.name, "--curve", str(tmp_path / "curve.svg")]) == 0
+    drawn = (tmp_path / "curve.svg").read_text()
+    # Vega labels each mark for screen readers: 2 epochs, training and validation, top-1 and loss
+    assert drawn.count('aria-roledescription="point"') == 2 * 2 * 2
+
+
+def test_curve_of_another_ending_is_refused(
+    capsys: pytest.CaptureFixture[str], trained: Path, tmp_path: Path
+):
+    assert run(["runs", trained.name, "--curve", str(tmp_path / "curve.pdf")]) == 2
+    assert "should end in .png or .svg" in capsys.readouterr().err
