@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from export.errors import BadModelFileError
-from export.files import write_json
+from export.files import write_bytes
 
 
 class Precision(enum.StrEnum):
@@ -99,7 +99,12 @@ def sidecar_path(tflite: Path) -> Path:
 
 def write_sidecar(tflite: Path, artifact: ExportArtifact) -> None:
     """Writes the sidecar beside the file, whole or not at all."""
-    write_json(sidecar_path(tflite), asdict(artifact))
+    write_bytes(sidecar_path(tflite), sidecar_content(artifact))
+
+
+def sidecar_content(artifact: ExportArtifact) -> bytes:
+    """The sidecar as it stands in the file: indented JSON."""
+    return (json.dumps(asdict(artifact), indent=2) + "\n").encode()
 
 
 def read_sidecar(tflite: Path) -> ExportArtifact:

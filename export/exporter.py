@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from export.artifact import Calibration, ExportArtifact, Precision, sidecar_path
+from export.artifact import Calibration, ExportArtifact, Precision, sidecar_content, sidecar_path
 from export.convert import IoDtype, Progress, convert
 from export.errors import ExportError, FloatOperatorError
 from export.files import replacing, sha256_of
@@ -133,7 +131,7 @@ def _write(content: bytes, target: Path, artifact_of: Callable[[Path], ExportArt
         with replacing(sidecar_path(target)) as partial_sidecar, replacing(target) as partial:
             partial.write_bytes(content)
             artifact = artifact_of(partial)
-            partial_sidecar.write_text(json.dumps(asdict(artifact), indent=2) + "\n")
+            partial_sidecar.write_bytes(sidecar_content(artifact))
     except OSError as error:
         raise ExportError(
             f"cannot write {target} ({error.strerror or error}). Nothing was changed there. "

@@ -27,12 +27,6 @@ class MissingToolError(PipelineError):
     exit_status = 3
 
 
-class DeviceError(PipelineError):
-    """The phone is missing, not authorised, or gone."""
-
-    exit_status = 4
-
-
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a mistyped name, with the nearest known one."""
     names = sorted(known)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.bench.settings import RUNTIMES, BenchSettings
-from pipeline.commands.output import json_option, print_records, say
+from pipeline.commands.output import json_option, print_records, say, stdout_console
 from pipeline.runs import runs_folder, tflite_files
 
 if TYPE_CHECKING:
@@ -113,14 +113,10 @@ def command(targets: tuple[str, ...], *, as_json: bool, **options: Any) -> int: 
 
 
 def _show(result: BenchResult, settings: BenchSettings) -> None:
-    from rich.console import Console
-
     from pipeline.bench.table import latency_tables
 
     rows = _rows(result)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
+    console = stdout_console()
     for table in latency_tables(rows, width=console.width):
         console.print(table)
     for row in rows:

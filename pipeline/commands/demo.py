@@ -34,12 +34,11 @@ def command(*, as_json: bool) -> int:
     pipeline demo
     """
     from export.artifact import Precision
-    from export.files import write_bytes
     from pipeline.bench.host import run_rounds
     from pipeline.bench.settings import BenchSettings
     from pipeline.commands.bench import store_result
     from pipeline.commands.export import export_source
-    from pipeline.commands.report import rendered, rows_of
+    from pipeline.commands.report import rendered, rows_of, write_report
     from pipeline.commands.train import train_new
     from pipeline.commands.verify import verify_files
     from pipeline.lineage import find_source
@@ -65,8 +64,7 @@ def command(*, as_json: bool) -> int:
     say(f"5/5  pipeline report {run.name} --format html")
     page = runs_folder() / "report.html"
     rows = rows_of((run.name,), runs_folder())
-    content = rendered(rows, "html", to_terminal=False)
-    write_bytes(page, content if isinstance(content, bytes) else content.encode())
+    write_report(rows, "html", page)
     if as_json:
         print_records(rows)
     else:

@@ -171,21 +171,17 @@ def _calibration(
             )
         return None, None, source
     from pipeline.data.progress import load_shown
+    from pipeline.lineage import image_size_of
 
     dataset = load_shown(source.data)
     if source.class_names is None:
         source = dataclasses.replace(source, class_names=dataset.spec.class_names, dataset=dataset.spec.name)
     if not needing:
         return None, None, source
-    height, width = model.input_shape[1:3]
-    if height != width:
-        raise ExportError(
-            f"{source.model_path} takes images of {height}x{width}, and images are made square here. "
-            "Export it as float32, float16 or dynamic, which need no calibration images."
-        )
+    image_size = image_size_of(model, source.model_path)
     with working("choosing calibration images"):
         pixels, calibration = dataset.calibration_pixels(
-            image_size=height, num_samples=num_samples, seed=seed
+            image_size=image_size, num_samples=num_samples, seed=seed
         )
     if calibration.num_samples < num_samples:
         say(f"calibrating with {calibration.num_samples} images: the training split has no more.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -11,33 +10,33 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.json_values import finite
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+    from rich.console import Console
     from rich.table import Table
+
+PIPED_WIDTH = 200
+"""Columns of a table that goes into a file or a pipe: none is cut to a terminal's 80."""
 
 
 def print_records(records: Sequence[DataclassInstance]) -> None:
     """Prints a JSON array of records whose keys are the dataclass's fields."""
-    click.echo(json.dumps([_finite(asdict(record)) for record in records], indent=2, allow_nan=False))
-
-
-def _finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON takes
-    """The same with null for nan and inf, which JSON has no words for."""
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    click.echo(json.dumps([finite(asdict(record)) for record in records], indent=2, allow_nan=False))
 
 
 def print_table(table: Table) -> None:
-    """Prints a table to stdout, without colour when piped, never cut to a narrow pipe's 80 columns."""
+    """Prints a table to stdout, without colour when piped."""
+    stdout_console().print(table)
+
+
+def stdout_console() -> Console:
+    """What draws tables on stdout: as wide as the terminal, or PIPED_WIDTH."""
     from rich.console import Console
 
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
-    console.print(table)
+    return console if console.is_terminal else Console(width=PIPED_WIDTH)
 
 
 def table(*columns: str, numbers: Sequence[str] = ()) -> Table:

@@ -48,24 +48,27 @@ def command(runs: tuple[str, ...], format_name: str | None, out: Path | None, as
     rows = rows_of(runs, runs_folder())
     if out is None and format_name in PICTURES:
         out = runs_folder() / f"report.{format_name}"
-    content = rendered(rows, format_name, to_terminal=out is None)
     if out is None:
-        click.echo(content, nl=False)
+        click.echo(rendered(rows, format_name, to_terminal=True), nl=False)
         _say_next(rows, format_name)
         return
-    _write(out, content if isinstance(content, bytes) else content.encode())
-    say(f"Wrote {out}: {_counted(len(rows), 'row')}, {len(content) / 1e6:.2f} MB.")
+    num_bytes = write_report(rows, format_name, out)
+    say(f"Wrote {out}: {_counted(len(rows), 'row')}, {num_bytes / 1e6:.2f} MB.")
 
 
-def _write(out: Path, content: bytes) -> None:
+def write_report(rows: list[ReportRow], format_name: str, out: Path) -> int:
+    """Writes the report into a file, whole or not at all; returns its size in bytes."""
     from export.files import write_bytes
 
+    content = rendered(rows, format_name, to_terminal=False)
+    content = content.encode() if isinstance(content, str) else content
     try:
         write_bytes(out, content)
     except OSError as error:
         raise PipelineError(
             f"{out} cannot be written ({error.strerror}). Write it elsewhere with --out FILE."
         ) from error
+    return len(content)
 
 
 def _format(name: str | None, out: Path | None, *, as_json: bool) -> str:

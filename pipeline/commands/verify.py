@@ -14,8 +14,6 @@ from pipeline.errors import PipelineError
 from pipeline.runs import runs_folder, tflite_files
 
 if TYPE_CHECKING:
-    import keras
-
     from export.verification import Verification
 
 BATCH_SIZE = 64
@@ -92,7 +90,7 @@ def verify_files(
     limit: int | None = None,
 ) -> dict[Path, Verification]:
     """Verifies the files one after another; each result is in the store before the next file begins."""
-    from pipeline.lineage import load_model_of, source_of_file
+    from pipeline.lineage import image_size_of, load_model_of, source_of_file
 
     sources = {path: source_of_file(path, model=model, data=data) for path in files}
     from pipeline.data.progress import load_shown
@@ -110,15 +108,13 @@ def verify_files(
         dataset = datasets[str(source.data)]
         _check_classes(path, artifact.class_names, dataset.spec.class_names)
         keras_model = models[source.model_path]
-        _check_square(path, keras_model)
+        image_size = image_size_of(keras_model, path)
         total = min(dataset.num_examples(split), limit or dataset.num_examples(split))
         with working(f"verifying {path.name}") as update:
             found = verify(
                 keras_model,
                 path,
-                dataset.batches(
-                    split, image_size=keras_model.input_shape[1], batch_size=BATCH_SIZE, limit=limit
-                ),
+                dataset.batches(split, image_size=image_size, batch_size=BATCH_SIZE, limit=limit),
                 dataset=dataset.spec.name,
                 dataset_fingerprint=dataset.spec.fingerprint,
                 split=split,
@@ -147,15 +143,6 @@ def _check_classes(path: Path, of_file: Sequence[str], of_data: Sequence[str]) -
 def _few(names: Sequence[str]) -> str:
     shown = ", ".join(names[:4])
     return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown
-
-
-def _check_square(path: Path, model: keras.Model) -> None:
-    height, width = model.input_shape[1:3]
-    if height != width:
-        raise PipelineError(
-            f"{path.name} takes images of {height}x{width}, and images are made square here. "
-            "It can be exported and measured, not verified."
-        )
 
 
 def _print(verified: dict[Path, Verification]) -> None:

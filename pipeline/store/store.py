@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from export.files import sha256_of
 from export.verification import LayerError, Verification
 from pipeline.bench.measurement import Measurement
 from pipeline.errors import PipelineError
+from pipeline.json_values import finite
 from pipeline.store import queries
 from pipeline.store.pareto import mark_pareto
 from pipeline.store.row import ReportRow
@@ -230,15 +230,7 @@ def _fact(artifact_sha256: str, record: str) -> dict[str, str]:
 
 def _json(record: dict[str, Any]) -> str:
     """Canonical JSON; a figure that is not finite becomes null, for JSON and SQLite have no NaN."""
-    return json.dumps(_finite(record), sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON takes
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json.dumps(finite(record), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
