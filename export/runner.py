@@ -43,7 +43,7 @@ class Runner:
         for index, stored in enumerate(stored_input(images, self._contents.inputs[0].dtype)):
             self._interpreter.set_tensor(self._input, stored[np.newaxis])
             self._interpreter.invoke()
-            found[index] = _real(
+            found[index] = real_values(
                 self._interpreter.get_tensor(self._output)[0], output.scale, output.zero_point
             )
         return found
@@ -52,7 +52,7 @@ class Runner:
         """What the last image left in an activation, dequantized; `tensor` is its index in the file."""
         described = self._contents.tensors[tensor]
         scale, zero_point = (described.scales or (0.0,))[0], (described.zero_points or (0,))[0]
-        return _real(self._interpreter.get_tensor(tensor), scale, zero_point)
+        return real_values(self._interpreter.get_tensor(tensor), scale, zero_point)
 
 
 def stored_input(images: Floats, dtype: str) -> npt.NDArray[Any]:
@@ -63,7 +63,8 @@ def stored_input(images: Floats, dtype: str) -> npt.NDArray[Any]:
     return (whole + ZERO_PIXEL[dtype]).astype(dtype)
 
 
-def _real(stored: npt.NDArray[Any], scale: float, zero_point: int) -> Floats:
+def real_values(stored: npt.NDArray[Any], scale: float, zero_point: int) -> Floats:
+    """scale * (stored - zero_point); scale 0 is not quantized."""
     if not scale:
         return stored.astype(np.float32)
     return (np.float32(scale) * (stored.astype(np.float32) - zero_point)).astype(np.float32)

@@ -21,7 +21,8 @@ COMMANDS = {
     "train": "Train a model on your images.",
     "export": "Export a trained model to TFLite files.",
     "verify": "Run exported files over the test split beside the Keras model.",
-    "bench": "Measure the latency of exported files on this machine.",
+    "bench": "Measure the latency of exported files, on this machine or on phones.",
+    "devices": "List the phones that adb sees, and what to do about those that are not ready.",
     "report": "Show size, latency and accuracy of every file, as a table or a page.",
     "runs": "List the runs and what each holds.",
     "doctor": "Say what is installed, what works, and how to mend the rest.",
@@ -80,6 +81,7 @@ def main() -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Runs one command line (default: this process's) and gives back its exit status."""
+    from android_bench.errors import DeviceError, LogError, ToolError
     from export.errors import ExportError
     from models.errors import KnobError, ModelError
 
@@ -95,8 +97,12 @@ def run(arguments: list[str] | None = None) -> int:
         return _complain(str(error), error.exit_status)
     except KnobError as error:
         return _complain(str(error), 2)
-    except (ModelError, ExportError) as error:
+    except (ModelError, ExportError, LogError) as error:
         return _complain(str(error), 1)
+    except ToolError as error:
+        return _complain(str(error), 3)
+    except DeviceError as error:
+        return _complain(str(error), 4)
     except BrokenPipeError:
         return 141
     except OSError as error:

@@ -87,27 +87,38 @@ def source_of_file(
     tflite: Path, *, model: Path | None, data: str | None
 ) -> tuple[KerasSource, ExportArtifact]:
     """The Keras model that an exported file was made from: its sidecar and its checksum say which."""
-    try:
-        artifact = read_sidecar(tflite)
-    except FileNotFoundError as error:
-        raise PipelineError(
-            f"{tflite} has no sidecar ({tflite.stem}.json), so nobody knows which model it was made from. "
-            "Verify a file that `pipeline export` wrote, with its sidecar beside it."
-        ) from error
+    artifact = artifact_of(tflite)
     run = tflite.absolute().parent.parent
-    record = read_record(run / RECORD) if (run / RECORD).is_file() else None
     source = KerasSource(
         model_path=_parent(artifact, tflite, given=model, beside=run / MODEL),
         model_name=artifact.model_name,
         family=artifact.family,
         knobs=artifact.knobs,
         class_names=artifact.class_names,
-        data=data or (record.config.data if record else None),
+        data=data_of_file(tflite, data),
         export_folder=tflite.parent,
     )
-    if source.data is None:
-        raise UsageError(f"which data set is {tflite.name} to be verified on? Give --data NAME or FOLDER.")
     return source, artifact
+
+
+def artifact_of(tflite: Path) -> ExportArtifact:
+    """The sidecar of an exported file. PipelineError where there is none."""
+    try:
+        return read_sidecar(tflite)
+    except FileNotFoundError as error:
+        raise PipelineError(
+            f"{tflite} has no sidecar ({tflite.stem}.json), so nobody knows which model it was made from. "
+            "Verify a file that `pipeline export` wrote, with its sidecar beside it."
+        ) from error
+
+
+def data_of_file(tflite: Path, data: str | None) -> str:
+    """The data set to verify a file on: the one given, else that of the training."""
+    record = tflite.absolute().parent.parent / RECORD
+    found = data or (read_record(record).config.data if record.is_file() else None)
+    if found is None:
+        raise UsageError(f"which data set is {tflite.name} to be verified on? Give --data NAME or FOLDER.")
+    return found
 
 
 def _parent(artifact: ExportArtifact, tflite: Path, *, given: Path | None, beside: Path) -> Path:

@@ -21,7 +21,7 @@ from export.files import sha256_of
 from export.inspect import inspect
 from pipeline.bench.child import Child, ChildFailedError, runtime_version
 from pipeline.bench.measurement import Measurement
-from pipeline.bench.settings import BenchSettings
+from pipeline.bench.settings import BenchSettings, share_of_runs
 from pipeline.bench.statistics import Comparison, compare, noise_ms, percentile, summarize
 
 Progress = Callable[[int, int, str], None]
@@ -241,13 +241,12 @@ def _take_turns(
 
 
 def _request(settings: BenchSettings, round_index: int, left_secs: float) -> dict[str, Any]:
-    """This round's share of the settings; num_runs is spread so that the sum is exact."""
+    """This round's share of the settings."""
     rounds = settings.rounds
     return {
         "warmup_runs": settings.warmup_runs,
         "warmup_min_secs": settings.warmup_min_secs / rounds,
-        "num_runs": settings.num_runs * (round_index + 1) // rounds
-        - settings.num_runs * round_index // rounds,
+        "num_runs": share_of_runs(settings, round_index),
         "min_secs": settings.min_secs / rounds,
         "max_secs": min(settings.max_secs / rounds, left_secs),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,3 +47,19 @@ class Measurement:
     reasons: tuple[str, ...]
     """Why it is not valid; empty when it is."""
     measured_utc: str
+    cores: str = "all"
+    """The CPUs it was pinned to: big, little, all, or a mask in hexadecimal."""
+    warm_init_ms: float | None = None
+    """Median initialisation of the later rounds; init_ms is the first round's, cold."""
+    tool_sha256: str | None = None
+    """Of the benchmark_model binary; None on the host."""
+    series: str | None = None
+    """Names artifact, phone, tool and settings: what was measured so is not measured again."""
+    round_medians_ms: tuple[float, ...] = ()
+    """By which it is compared with another file, round by round."""
+
+
+def measurement_from_record(record: dict[str, Any]) -> Measurement:
+    """A Measurement from what asdict() and JSON made of it, by this version or an older one."""
+    lists = {name: tuple(record.get(name, ())) for name in ("reasons", "round_medians_ms")}
+    return Measurement(**{**record, **lists})

@@ -1,4 +1,4 @@
-"""The settings of a host benchmark, named and meant as benchmark_model's. Standard library only."""
+"""The settings of a benchmark, named and meant as benchmark_model's. Standard library only."""
 
 from __future__ import annotations
 
@@ -57,3 +57,23 @@ class BenchSettings:
     def rounds(self) -> int:
         """The rounds that are really run: never more than runs, where only num_runs asks for some."""
         return self.num_rounds if self.min_secs > 0 else min(self.num_rounds, self.num_runs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhoneSettings:
+    """What is measured on phones, beside BenchSettings. How phones are treated: android_bench.matrix."""
+
+    delegates: tuple[str, ...] = ("cpu",)
+    """Every file is measured with each of these."""
+    cores: str = "all"
+    """The CPUs to pin the tool to: big, little, all, or a mask in hexadecimal."""
+    extra_flags: tuple[str, ...] = ()
+    """Given to benchmark_model as they are."""
+    max_drift: float = 0.10
+    """A median that rises by more than this share over the rounds makes a measurement invalid."""
+
+
+def share_of_runs(settings: BenchSettings, round_index: int) -> int:
+    """This round's share of num_runs, spread so that the sum is exact."""
+    rounds = settings.rounds
+    return settings.num_runs * (round_index + 1) // rounds - settings.num_runs * round_index // rounds

@@ -105,6 +105,21 @@ def compare(rounds_ms: Sequence[float], other_rounds_ms: Sequence[float]) -> Com
     )
 
 
+def drift(rounds_ms: Sequence[float]) -> float | None:
+    """By which factor the rounds grew from their first third to their last, where they really grow.
+
+    None where they do not, or where as steep a rise would come by chance in more than 5% of random orders
+    (Mann's test against trend, exact; Mann 1945, doi:10.2307/1907187). Fewer than 4 rounds cannot tell.
+    """
+    count = len(rounds_ms)
+    falls = sum(later <= earlier for i, earlier in enumerate(rounds_ms) for later in rounds_ms[i + 1 :])
+    orders = _orders_of_falls(count)
+    if count < 4 or sum(orders[: falls + 1]) > (1 - CONFIDENCE) * sum(orders):
+        return None
+    third = max(1, count // 3)
+    return median(rounds_ms[-third:]) / median(rounds_ms[:third])
+
+
 def signed_rank_interval(values: Sequence[float]) -> Interval | None:
     """The centre of symmetry of the values, after Hodges and Lehmann; None for fewer than 6 values.
 
@@ -130,3 +145,16 @@ def _cut(num_values: int) -> int:
     allowed = (1 - CONFIDENCE) / 2 * 2**num_values
     tails = accumulate(subsets_of_sum)
     return sum(1 for tail in tails if tail <= allowed)
+
+
+@cache
+def _orders_of_falls(num_values: int) -> tuple[int, ...]:
+    """How many orders of so many values have 0, 1, 2, ... pairs in which the later one is smaller."""
+    orders = [1]
+    for length in range(2, num_values + 1):
+        longer = [0] * (len(orders) + length - 1)
+        for falls, count in enumerate(orders):
+            for more in range(length):
+                longer[falls + more] += count
+        orders = longer
+    return tuple(orders)

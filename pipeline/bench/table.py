@@ -30,6 +30,7 @@ class TableRow:
 Column = tuple[str, Callable[[TableRow], str]]
 
 THREADS: tuple[Column, ...] = (("threads", lambda row: str(row.measurement.num_threads)),)
+DELEGATE: tuple[Column, ...] = (("delegate", lambda row: kind_of_delegate(row.measurement)),)
 LATENCY: tuple[Column, ...] = (
     ("median\nms", lambda row: milliseconds(row.measurement.median_ms)),
     ("±\nms", lambda row: milliseconds(row.measurement.noise_ms)),
@@ -42,6 +43,7 @@ REST: tuple[Column, ...] = (
     ("std\nms", lambda row: milliseconds(row.measurement.std_ms)),
     ("first\nms", lambda row: milliseconds(row.measurement.first_ms)),
     ("init\nms", lambda row: milliseconds(row.measurement.init_ms)),
+    ("warm\ninit", lambda row: milliseconds(row.measurement.warm_init_ms)),
     ("peak mem\nMB", lambda row: megabytes(row.measurement.peak_memory_bytes)),
     ("size\nMB", lambda row: megabytes(row.size_bytes)),
 )
@@ -50,15 +52,23 @@ REST: tuple[Column, ...] = (
 def latency_tables(rows: Sequence[TableRow], *, width: int) -> list[Table]:
     """One table, or two with the same lines where one would be wider than `width` characters.
 
-    The threads have a column where the lines differ in them.
+    Delegate and threads have a column where the lines differ in them, a warm start where one was measured.
     """
     from rich.console import Console
 
-    threads = THREADS if len({row.measurement.num_threads for row in rows}) > 1 else ()
-    whole = _table(rows, threads + LATENCY[:-1] + REST + LATENCY[-1:])
+    settings = DELEGATE if len({kind_of_delegate(row.measurement) for row in rows}) > 1 else ()
+    settings += THREADS if len({row.measurement.num_threads for row in rows}) > 1 else ()
+    warm = any(row.measurement.warm_init_ms is not None for row in rows)
+    rest = tuple(column for column in REST if warm or not column[0].startswith("warm"))
+    whole = _table(rows, settings + LATENCY[:-1] + rest + LATENCY[-1:])
     if Console(width=1000).measure(whole).maximum <= width:
         return [whole]
-    return [_table(rows, threads + LATENCY), _table(rows, threads + REST)]
+    return [_table(rows, settings + LATENCY), _table(rows, settings + rest)]
+
+
+def kind_of_delegate(measurement: Measurement) -> str:
+    """cpu, gpu, nnapi: whether XNNPACK took a file's operators on the CPU is told apart elsewhere."""
+    return measurement.delegate.split()[0]
 
 
 def milliseconds(value: float | None) -> str:

@@ -1,26 +1,37 @@
-"""`pipeline bench`: the latency of exported files on this machine, as a table and in the store."""
+"""`pipeline bench`: the latency of exported files, here or on phones, as a table and in the store."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pipeline.bench.settings import RUNTIMES, BenchSettings
+from android_bench.settings import MatrixSettings
+from pipeline.bench.settings import RUNTIMES, BenchSettings, PhoneSettings
 from pipeline.commands.output import json_option, print_records, say, stdout_console
+from pipeline.commands.phone_options import (
+    DEVICE_TROUBLE,
+    Decorator,
+    delegate_option,
+    serial_option,
+    server_option,
+    tool_option,
+)
+from pipeline.errors import UsageError
 from pipeline.runs import runs_folder, tflite_files
 
 if TYPE_CHECKING:
     from pipeline.bench.host import BenchResult, Progress
     from pipeline.bench.table import TableRow
 
-DEFAULTS = {field.name: field.default for field in dataclasses.fields(BenchSettings)}
-
-
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+DEFAULTS = {
+    field.name: field.default
+    for settings in (BenchSettings, PhoneSettings, MatrixSettings)
+    for field in dataclasses.fields(settings)
+}
 
 
 def thread_counts(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
@@ -36,11 +47,11 @@ def thread_counts(context: click.Context, parameter: click.Parameter, value: str
     return tuple(dict.fromkeys(int(word) for word in words))
 
 
-def _seconds(name: str, *, above_zero: bool, text: str) -> Decorator:
+def _seconds(name: str, *, above_zero: bool, text: str, metavar: str = "SECS") -> Decorator:
     kind = click.FloatRange(min=0, min_open=above_zero)
     option = f"--{name.replace('_', '-')}"
     return click.option(
-        option, name, type=kind, default=DEFAULTS[name], show_default=True, metavar="SECS", help=text
+        option, name, type=kind, default=DEFAULTS[name], show_default=True, metavar=metavar, help=text
     )
 
 
@@ -52,8 +63,19 @@ def _count(name: str, *, least: int, text: str) -> Decorator:
     )
 
 
-@click.command(name="bench", short_help="Measure the latency of exported files on this machine.")
-@click.argument("targets", nargs=-1, metavar="[FILE|RUN]...")
+def _cores(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    from android_bench.device import check_cores
+
+    try:
+        return check_cores(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from error
+
+
+@click.command(
+    name="bench", short_help="Measure the latency of exported files, on this machine or on phones."
+)
+@click.argument("targets", nargs=-1, metavar="[FILE|RUN]... [-- FLAGS]")
 @click.option(
     "--num-threads",
     callback=thread_counts,
@@ -68,26 +90,125 @@ def _count(name: str, *, least: int, text: str) -> Decorator:
 @_seconds("max_secs", above_zero=True, text="Begin no run of a file after so many seconds.")
 @_seconds("warmup_min_secs", above_zero=False, text="At least so many seconds of untimed runs.")
 @_count("num_rounds", least=1, text="Rounds in which the files take turns; runs and seconds are their sum.")
+@_seconds("patience_secs", above_zero=True, text="A runtime silent so much longer than asked is ended.")
 @click.option(
     "--runtime",
     default=DEFAULTS["runtime"],
     show_default=True,
     metavar="NAME",
-    help=f"{', '.join(RUNTIMES)}.",
+    help=f"On this machine: {', '.join(RUNTIMES)}.",
+)
+@click.option("--adb", "on_phones", is_flag=True, help="Measure on phones, with benchmark_model over adb.")
+@serial_option
+@delegate_option
+@click.option(
+    "--cores",
+    callback=_cores,
+    default=DEFAULTS["cores"],
+    show_default=True,
+    metavar="big|little|all|MASK",
+    help="Pin to these cores; a mask is hexadecimal, f0 being CPUs 4 to 7.",
+)
+@tool_option
+@_seconds("max_celsius", above_zero=True, text="Let a phone cool that is warmer.", metavar="DEGREES")
+@_seconds("cool_secs", above_zero=False, text="Wait so long at most for it to cool, each time.")
+@_seconds("reconnect_secs", above_zero=False, text="Wait so long for a phone that vanished.")
+@click.option(
+    "--max-drift",
+    type=click.FloatRange(min=0),
+    default=DEFAULTS["max_drift"],
+    show_default=True,
+    metavar="SHARE",
+    help="Not valid when the median rises by more over the rounds.",
+)
+@click.option("--keep", is_flag=True, help="Leave the files on the phone, for the next call.")
+@click.option("--again", is_flag=True, help="Measure anew what is in the store already.")
+@server_option
+@click.option(
+    "--sustained",
+    "sustained_minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MINUTES",
+    help="Run one file for so long, and show how its latency moves under heat.",
+)
+@click.option("--op-profile", is_flag=True, help="Show the operators that cost most, two files side by side.")
+@click.option(
+    "--from-log",
+    metavar="FILE|-",
+    help="Read what benchmark_model printed elsewhere, logcat too; measures and stores nothing.",
 )
 @json_option
-def command(targets: tuple[str, ...], *, as_json: bool, **options: Any) -> int:  # noqa: ANN401 - BenchSettings' fields
-    """Measure the latency of exported files on this machine.
+@click.pass_context
+def command(
+    context: click.Context,
+    /,
+    targets: tuple[str, ...],
+    *,
+    on_phones: bool,
+    from_log: str | None,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401 - the settings' fields
+) -> int:
+    """Measure the latency of exported files, on this machine or on phones.
 
     FILE is a .tflite file, RUN a run's folder or name; without either, the newest run's files. The files
     take turns, and each line says whether it differs from the line above by more than the noise. Every
     measurement is kept in the store. Exits 1 when a file could not be measured.
 
+    With --adb each round is one process of benchmark_model on a phone, several phones work at once, and what
+    stands behind -- goes to benchmark_model as it is. Exits 4 when a phone is missing or lost.
+
     \b
     pipeline bench
     pipeline bench mobilenet_int8.tflite densenet_int8.tflite --num-threads 1,2
+    pipeline bench --adb --cores big --delegate cpu,gpu
+    pipeline bench --adb -s all --num-threads 1,4 -- --use_caching=true
+    pipeline bench --from-log phone.log
     """
-    settings = BenchSettings(**options)
+    files_or_runs, flags = _split_flags(targets)
+    if from_log is not None:
+        _refuse_beside(context, "--from-log", allowed=("from_log", "as_json"))
+        from pipeline.commands.from_log import show_log
+
+        return show_log(from_log, as_json=as_json)
+    bench = _settings_of(BenchSettings, options)
+    if not on_phones:
+        _refuse_phone_options(context, flags)
+        return _bench_here(files_or_runs, bench, as_json=as_json)
+    if _given(context, "runtime"):
+        raise UsageError("--runtime is for this machine; a phone runs benchmark_model. Leave it out.")
+    return _bench_there(files_or_runs, flags, bench, options, as_json=as_json)
+
+
+def _bench_there(
+    targets: tuple[str, ...],
+    flags: tuple[str, ...],
+    bench: BenchSettings,
+    options: dict[str, Any],
+    *,
+    as_json: bool,
+) -> int:
+    from pipeline.bench.fleet import locks_folder
+    from pipeline.commands.on_phones import bench_on_phones
+    from pipeline.commands.phone_options import find_fleet
+    from pipeline.commands.profile_phone import profile_on_phone
+    from pipeline.commands.sustain_phone import sustain_on_phone
+
+    _check_flags(flags)
+    settings = _settings_of(PhoneSettings, {**options, "extra_flags": flags})
+    matrix = _settings_of(MatrixSettings, {**options, "locks": locks_folder()})
+    files = tflite_files(targets, runs_folder())
+    fleet, num_absent = find_fleet(options["serials"], options["servers"], options["binaries"])
+    if options["op_profile"]:
+        return profile_on_phone(files, fleet, bench, settings, matrix, as_json=as_json)
+    if options["sustained_minutes"]:
+        minutes = options["sustained_minutes"]
+        return sustain_on_phone(files, fleet, bench, settings, matrix, minutes=minutes, as_json=as_json)
+    status = bench_on_phones(files, fleet, bench, settings, matrix, again=options["again"], as_json=as_json)
+    return status or (DEVICE_TROUBLE if num_absent else 0)
+
+
+def _bench_here(targets: tuple[str, ...], settings: BenchSettings, *, as_json: bool) -> int:
     files = tflite_files(targets, runs_folder())
     from pipeline.bench.host import num_cpus, run_rounds
 
@@ -110,6 +231,64 @@ def command(targets: tuple[str, ...], *, as_json: bool, **options: Any) -> int: 
     if result.stopped:
         raise click.Abort
     return 0 if all(measurement.valid for measurement in measurements) else 1
+
+
+def _split_flags(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The files and runs, and what stood behind -- for benchmark_model."""
+    flags = tuple(word for word in words if word.startswith("--"))
+    return tuple(word for word in words if not word.startswith("--")), flags
+
+
+def _check_flags(flags: tuple[str, ...]) -> None:
+    from android_bench.runner import OURS
+
+    for flag in flags:
+        name, equals, _ = flag.removeprefix("--").partition("=")
+        if not name or not equals:
+            raise UsageError(f"'{flag}' is no flag of benchmark_model. Give --NAME=VALUE behind the --.")
+        if name in OURS:
+            raise UsageError(f"--{name} is set by the pipeline, which reads what it names. Leave it out.")
+
+
+PHONE_OPTIONS = (
+    "serials", "delegates", "cores", "binaries", "max_celsius", "cool_secs", "reconnect_secs", "max_drift",
+    "keep", "again", "servers", "sustained_minutes", "op_profile",
+)  # fmt: skip
+
+
+def _refuse_phone_options(context: click.Context, flags: tuple[str, ...]) -> None:
+    given = [_option_name(context, name) for name in PHONE_OPTIONS if _given(context, name)]
+    if given or flags:
+        raise UsageError(f"{', '.join([*given, *flags])} is for phones. Add --adb, or leave it out.")
+
+
+def _refuse_beside(context: click.Context, this: str, *, allowed: tuple[str, ...]) -> None:
+    others = [name for name in context.params if name not in allowed and _given(context, name)]
+    if others:
+        names = ", ".join(_option_name(context, name) for name in others)
+        raise UsageError(f"{this} only reads a log, so {names} has no meaning beside it. Leave it out.")
+
+
+def _given(context: click.Context, name: str) -> bool:
+    from click.core import ParameterSource
+
+    if name == "targets":
+        return bool(context.params[name])
+    return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+def _option_name(context: click.Context, name: str) -> str:
+    found = next(each for each in context.command.params if each.name == name)
+    return "FILE" if name == "targets" else max(found.opts, key=len)
+
+
+Settings = TypeVar("Settings")
+
+
+def _settings_of(kind: type[Settings], options: dict[str, Any]) -> Settings:
+    """A settings dataclass from those options that are its fields."""
+    names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in options.items() if name in names})
 
 
 def _show(result: BenchResult, settings: BenchSettings) -> None:

@@ -10,6 +10,7 @@ import click
 
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, print_table, say, table, working
+from pipeline.commands.phone_options import delegate_option, serial_option, server_option, tool_option
 from pipeline.errors import PipelineError
 from pipeline.runs import runs_folder, tflite_files
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from export.verification import Verification
 
 BATCH_SIZE = 64
+BUDGET_SECS = 60.0
+"""On a phone, where each sample is a process: as many samples as fit into it."""
+MIN_AGREEMENT = 95.0
+"""Percent of samples on which a phone must give the host's label; float16 on a GPU turns few."""
 
 
 @click.command(name="verify", short_help="Run exported files over the test split beside the Keras model.")
@@ -42,11 +47,33 @@ BATCH_SIZE = 64
 @click.option(
     "--limit", type=click.IntRange(min=1), metavar="N", help="The first N images of the split alone."
 )
+@click.option("--adb", "on_phones", is_flag=True, help="Run them on phones too, beside LiteRT here.")
+@serial_option
+@delegate_option
+@tool_option
+@server_option
+@click.option(
+    "--budget-secs",
+    type=click.FloatRange(min=0, min_open=True),
+    default=BUDGET_SECS,
+    show_default=True,
+    metavar="SECS",
+    help="On a phone: as many samples as fit into so many seconds, for each file and delegate.",
+)
+@click.option(
+    "--min-agreement",
+    type=click.FloatRange(0, 100),
+    default=MIN_AGREEMENT,
+    show_default=True,
+    metavar="PERCENT",
+    help="On a phone: exit 1 when it gives the host's label on fewer samples.",
+)
 @json_option
 def command(
     targets: tuple[str, ...],
     *,
     max_drop: float | None,
+    on_phones: bool,
     as_json: bool,
     **options: Any,  # noqa: ANN401
 ) -> int:
@@ -57,11 +84,20 @@ def command(
     quantized files the layer where the error grows most.
 
     \b
+    With --adb the files run on phones, and their labels there are held against LiteRT's here: a delegate that
+    is fast and wrong is found so.
+
+    \b
     pipeline verify --max-drop 1.0
     pipeline verify runs/mobilenet_alpha0.5_160-photos-1/export/mobilenet_alpha0.5_160_int8.tflite
+    pipeline verify --adb --delegate cpu,gpu
     """
     files = tflite_files(targets, runs_folder())
-    verified = verify_files(files, **options)
+    if on_phones:
+        from pipeline.commands.verify_phones import verify_on_phones
+
+        return verify_on_phones(files, max_drop=max_drop, as_json=as_json, **options)
+    verified = verify_files(files, **{name: options[name] for name in ("data", "split", "model", "limit")})
     if as_json:
         print_records(list(verified.values()))
     else:
@@ -106,7 +142,7 @@ def verify_files(
     for path, (source, artifact) in sources.items():
         check_sidecar(path, artifact)
         dataset = datasets[str(source.data)]
-        _check_classes(path, artifact.class_names, dataset.spec.class_names)
+        check_classes(path, artifact.class_names, dataset.spec.class_names)
         keras_model = models[source.model_path]
         image_size = image_size_of(keras_model, path)
         total = min(dataset.num_examples(split), limit or dataset.num_examples(split))
@@ -127,7 +163,7 @@ def verify_files(
     return verified
 
 
-def _check_classes(path: Path, of_file: Sequence[str], of_data: Sequence[str]) -> None:
+def check_classes(path: Path, of_file: Sequence[str], of_data: Sequence[str]) -> None:
     """Refuses a data set of other classes: its labels would mean something else."""
     if tuple(of_file) == tuple(of_data):
         return

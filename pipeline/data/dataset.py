@@ -120,17 +120,7 @@ class Dataset:
         """
         if num_samples < 1:
             raise UsageError(f"{num_samples} calibration samples were asked for; 1 or more was expected.")
-        queue = self._class_balanced(seed)
-        rows: list[npt.NDArray[np.uint8]] = []
-        taken: list[int] = []
-        while len(taken) < num_samples and len(queue):
-            chosen, queue = np.split(queue, [min(num_samples - len(taken), len(queue))])
-            found, good = self._reader.read(chosen, image_size)
-            rows.append(found[good])
-            taken.extend(chosen[good].tolist())
-        if not taken:
-            self._reader.check_not_gone(self._indices("train"))
-        pixels = np.concatenate(rows)
+        pixels, taken = self._read_balanced("train", image_size, num_samples, seed)
         names = [self.spec.class_names[label] for label in self._labels[taken]]
         return pixels, Calibration(
             dataset=self.spec.name,
@@ -141,9 +131,32 @@ class Dataset:
             sha256=hashlib.sha256(pixels.tobytes()).hexdigest(),
         )
 
-    def _class_balanced(self, seed: int) -> Integers:
-        """The training split's indices, one of each class in turn."""
-        indices = self._indices("train")
+    def balanced_samples(
+        self, split: str, *, image_size: int, num_samples: int, seed: int
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+        """(n, image_size, image_size, 3) uint8 images of a split, their labels (n,); the classes in turn."""
+        pixels, taken = self._read_balanced(split, image_size, num_samples, seed)
+        return pixels, self._labels[taken]
+
+    def _read_balanced(
+        self, split: str, image_size: int, num_samples: int, seed: int
+    ) -> tuple[npt.NDArray[np.uint8], list[int]]:
+        """The pixels and the indices of images that can be read, the classes in turn."""
+        queue = self._class_balanced(split, seed)
+        rows: list[npt.NDArray[np.uint8]] = []
+        taken: list[int] = []
+        while len(taken) < num_samples and len(queue):
+            chosen, queue = np.split(queue, [min(num_samples - len(taken), len(queue))])
+            found, good = self._reader.read(chosen, image_size)
+            rows.append(found[good])
+            taken.extend(chosen[good].tolist())
+        if not taken:
+            self._reader.check_not_gone(self._indices(split))
+        return np.concatenate(rows), taken
+
+    def _class_balanced(self, split: str, seed: int) -> Integers:
+        """A split's indices, one of each class in turn."""
+        indices = self._indices(split)
         random = np.random.default_rng([abs(seed), 2])
         shuffled = indices[random.permutation(len(indices))]
         labels = self._labels[shuffled]

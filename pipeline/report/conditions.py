@@ -12,15 +12,18 @@ LEGEND = f"{STAR} no comparable file is as small, as fast and as accurate"
 
 
 def machine_text(row: ReportRow) -> str | None:
-    """'Xeon 8481C', or 'Pixel 8 (Tensor G3)' for a phone."""
+    """'Xeon 8481C', or 'Pixel 8 1a2b3c4d (Tensor G3, Android 14)' for a phone."""
     if row.machine is None:
         return None
     return row.machine if row.where in (None, "host", row.machine) else f"{row.where} ({row.machine})"
 
 
 def runtime_text(row: ReportRow) -> str | None:
-    """'litert 2.3.0, cpu'."""
-    return None if row.runtime is None else f"{row.runtime} {row.runtime_version}, {row.delegate}"
+    """'litert 2.3.0, cpu', and the cores where it was pinned to some."""
+    if row.runtime is None:
+        return None
+    pinned = f" on cores {row.cores}" if row.cores not in (None, "all") else ""
+    return f"{row.runtime} {row.runtime_version}, {row.delegate}{pinned}"
 
 
 def threads_text(row: ReportRow) -> str | None:

@@ -15,8 +15,8 @@ Point = tuple[float, float, float]
 def mark_pareto(rows: Sequence[ReportRow]) -> list[ReportRow]:
     """The rows, `pareto` set on those that no comparable row dominates.
 
-    Comparable rows share the data set and its samples, the machine, the runtime and its version, the
-    kind of delegate and the threads. A row without a valid latency, a size and an accuracy takes no part.
+    Comparable rows share the data set and its samples, the machine, the runtime and its version, the kind of
+    delegate, the threads and the cores. A row without a valid latency, a size and an accuracy takes no part.
     """
     groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
@@ -64,6 +64,7 @@ def _conditions(row: ReportRow) -> tuple[object, ...]:
         row.runtime_version,
         _where_it_ran(row),
         row.num_threads,
+        row.cores,
     )
 
 

@@ -25,7 +25,7 @@ newest_verification AS (
 ),
 newest_measurement AS (
     SELECT *, row_number() OVER (
-        PARTITION BY artifact_sha256, "where", machine, runtime, delegate, num_threads
+        PARTITION BY artifact_sha256, "where", machine, runtime, delegate, num_threads, coalesce(cores, 'all')
         ORDER BY valid DESC, measured_utc DESC, rowid DESC
     ) AS place
     FROM measurements
@@ -42,7 +42,9 @@ SELECT
     v.keras_top1, v.tflite_top1, v.drop_points, v.agreement, v.dataset, v.dataset_fingerprint, v.split,
     v.num_samples, v.verified_utc,
     m.median_ms, m.p5_ms, m.p95_ms, m.noise_ms, m.first_ms, m.init_ms, m.peak_memory_bytes, m.num_runs,
-    m.num_threads, m.runtime, m.runtime_version, m.delegate, m.machine, m."where", m.measured_utc,
+    m.num_threads,
+    CASE WHEN m.id IS NOT NULL THEN coalesce(m.cores, 'all') END AS cores,
+    m.runtime, m.runtime_version, m.delegate, m.machine, m."where", m.measured_utc,
     m.valid, m.reasons
 FROM newest_artifact AS a
 LEFT JOIN models ON models.sha256 = a.parent_sha256
@@ -51,7 +53,7 @@ LEFT JOIN newest_verification AS v ON v.artifact_sha256 = a.sha256 AND v.place =
 LEFT JOIN newest_measurement AS m ON m.artifact_sha256 = a.sha256 AND m.place = 1
 WHERE a.place = 1
 ORDER BY model_name, a.size_bytes DESC, a.sha256, r.run, a.parent_sha256,
-    m."where", m.machine, m.runtime, m.delegate, m.num_threads
+    m."where", m.machine, m.runtime, m.delegate, m.num_threads, cores
 """
 """Of the files that stood at one path it is the last alone; the others' figures stay in the store. Of a
 file's verifications the one that counts is on the data set of the newest, on the test split, on the most
@@ -102,5 +104,23 @@ ON CONFLICT DO NOTHING
 
 ADD_MEASUREMENT = """
 INSERT INTO measurements (id, artifact_sha256, record) VALUES (:id, :artifact_sha256, :record)
+ON CONFLICT DO NOTHING
+"""
+
+ADD_ROUND = (
+    "INSERT OR REPLACE INTO rounds (series, round_index, record) VALUES (:series, :round_index, :record)"
+)
+
+ROUNDS = "SELECT round_index, record FROM rounds WHERE series = ? ORDER BY round_index"
+
+FORGET_ROUNDS = "DELETE FROM rounds WHERE series = :series"
+"""They stand in the measurement now."""
+
+OF_SERIES = """
+SELECT record FROM measurements WHERE series = ? AND valid ORDER BY measured_utc DESC, rowid DESC LIMIT 1
+"""
+
+ADD_PHONE_VERIFICATION = """
+INSERT INTO phone_verifications (id, artifact_sha256, record) VALUES (:id, :artifact_sha256, :record)
 ON CONFLICT DO NOTHING
 """

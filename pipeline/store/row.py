@@ -51,6 +51,8 @@ class ReportRow:
     peak_memory_bytes: int | None
     num_runs: int | None
     num_threads: int | None
+    cores: str | None
+    """The CPUs it was pinned to: big, little, all, or a mask in hexadecimal."""
     runtime: str | None
     runtime_version: str | None
     delegate: str | None

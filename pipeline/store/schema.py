@@ -100,7 +100,37 @@ CREATE INDEX measurements_by_artifact ON measurements (artifact_sha256);
 PRAGMA application_id = {APPLICATION_ID};
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+_PHONES = f"""
+ALTER TABLE measurements ADD COLUMN {_generated("cores TEXT")};
+ALTER TABLE measurements ADD COLUMN {_generated("series TEXT")};
+CREATE INDEX measurements_by_series ON measurements (series);
+CREATE TABLE rounds ( -- of measurements on phones that are not complete
+    series TEXT NOT NULL,
+    round_index INTEGER NOT NULL,
+    record TEXT NOT NULL,
+    PRIMARY KEY (series, round_index)
+);
+CREATE TABLE phone_verifications (
+    id TEXT PRIMARY KEY,
+    artifact_sha256 TEXT NOT NULL REFERENCES files (sha256),
+    record TEXT NOT NULL,
+    {
+    _generated(
+        "where TEXT",
+        "machine TEXT",
+        "delegate TEXT",
+        "num_samples INTEGER",
+        "phone_top1 REAL",
+        "host_top1 REAL",
+        "agreement REAL",
+        "verified_utc TEXT",
+    )
+}
+);
+CREATE INDEX phone_verifications_by_artifact ON phone_verifications (artifact_sha256);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _PHONES)
 """MIGRATIONS[n] takes a store of version n to version n + 1. Never edited once released: append."""
 
 

@@ -16,7 +16,8 @@ from typing import Any
 from export.artifact import ExportArtifact
 from export.files import sha256_of
 from export.verification import LayerError, Verification
-from pipeline.bench.measurement import Measurement
+from pipeline.bench.measurement import Measurement, measurement_from_record
+from pipeline.bench.phone_verification import PhoneVerification
 from pipeline.errors import PipelineError
 from pipeline.json_values import finite
 from pipeline.store import queries
@@ -111,6 +112,36 @@ class Store:
         with self._writing() as connection:
             _mention(connection, sha256, stub)
             connection.execute(queries.ADD_MEASUREMENT, _fact(sha256, record))
+            connection.execute(queries.FORGET_ROUNDS, {"series": measurement.series})
+
+    def add_phone_verification(self, verification: PhoneVerification) -> None:
+        """Adds what a file answered on a phone, also for a file that the store does not know."""
+        sha256 = verification.artifact_sha256
+        with self._writing() as connection:
+            _mention(connection, sha256, "{}")
+            connection.execute(queries.ADD_PHONE_VERIFICATION, _fact(sha256, _json(asdict(verification))))
+
+    def add_round(self, series: str, round_index: int, record: dict[str, Any]) -> None:
+        """Keeps one round of a measurement that is not complete, so that it can go on later."""
+        values = {"series": series, "round_index": round_index, "record": _json(record)}
+        with self._writing() as connection:
+            connection.execute(queries.ADD_ROUND, values)
+
+    def forget_rounds(self, series: str) -> None:
+        """Drops the rounds that were kept, to begin anew."""
+        with self._writing() as connection:
+            connection.execute(queries.FORGET_ROUNDS, {"series": series})
+
+    def rounds(self, series: str) -> dict[int, dict[str, Any]]:
+        """The kept rounds of a measurement that is not complete, by their number."""
+        return {
+            row["round_index"]: json.loads(row["record"]) for row in self._read(queries.ROUNDS, (series,))
+        }
+
+    def measurement_of(self, series: str) -> Measurement | None:
+        """The newest valid measurement of a series: one artifact, phone, tool and setting."""
+        found = self._read(queries.OF_SERIES, (series,))
+        return measurement_from_record(json.loads(found[0]["record"])) if found else None
 
     def rows(self) -> list[ReportRow]:
         """One row per file and setting it was measured with (one for a file not measured), Pareto marked."""
@@ -137,7 +168,12 @@ class Store:
     def measurements(self, artifact_sha256: str) -> list[Measurement]:
         """The measurements of a file, oldest first."""
         records = self._records("measurements", artifact_sha256, "measured_utc")
-        return [Measurement(**{**record, "reasons": tuple(record["reasons"])}) for record in records]
+        return [measurement_from_record(record) for record in records]
+
+    def phone_verifications(self, artifact_sha256: str) -> list[PhoneVerification]:
+        """What a file answered on phones, oldest first."""
+        records = self._records("phone_verifications", artifact_sha256, "verified_utc")
+        return [PhoneVerification(**{**each, "reasons": tuple(each["reasons"])}) for each in records]
 
     def _records(self, table: str, artifact_sha256: str, order: str) -> list[dict[str, Any]]:
         query = f"SELECT record FROM {table} WHERE artifact_sha256 = ? ORDER BY {order}, rowid"

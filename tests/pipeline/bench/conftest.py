@@ -5,8 +5,11 @@ import signal
 from pathlib import Path
 
 import pytest
+from device_lab.fixtures import lab, phone
 
 from pipeline.bench.settings import BenchSettings
+
+__all__ = ["lab", "phone"]
 
 
 def convert_stack(num_layers, precision="float32"):

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.bench.statistics import compare, noise_ms, percentile, signed_rank_interval, summarize
+from pipeline.bench.statistics import compare, drift, noise_ms, percentile, signed_rank_interval, summarize
 
 LATENCIES = st.lists(st.floats(1e-3, 1e4), min_size=1, max_size=60)
 
@@ -111,3 +112,20 @@ def test_swapping_the_files_turns_the_ratio_over():
 
 def test_equal_rounds_are_noise():
     assert compare([1.0] * 10, [1.0] * 10).larger_than_noise is False
+
+
+def test_a_steady_rise_is_a_drift_by_its_factor():
+    assert drift([10, 10.5, 11, 11.5, 12, 13]) == pytest.approx(12.5 / 10.25)
+
+
+@pytest.mark.parametrize(
+    "rounds", [[10, 11, 12], [10, 10, 10, 10, 10, 10], [12, 11, 10, 9, 8, 7], [10, 14, 9, 13, 10, 12, 9, 11]]
+)
+def test_few_level_falling_or_merely_noisy_rounds_have_no_drift(rounds):
+    assert drift(rounds) is None
+
+
+def test_chance_gives_a_drift_in_at_most_5_percent_of_all_orders():
+    # every order of 6 values: the test is exact, so the share is known without it
+    orders = list(itertools.permutations(range(1, 7)))
+    assert 0.02 < sum(drift(order) is not None for order in orders) / len(orders) <= 0.05

@@ -89,7 +89,8 @@ def test_a_wide_terminal_gets_one_table_and_a_narrow_one_two_with_nothing_cut():
 
 
 def test_a_figure_that_is_missing_is_a_dash_and_never_zero():
-    figures = [field.name for field in dataclasses.fields(Measurement) if "None" in str(field.type)]
+    optional = [field.name for field in dataclasses.fields(Measurement) if "None" in str(field.type)]
+    figures = [name for name in optional if name not in ("warm_init_ms", "tool_sha256", "series")]
     assert len(figures) == 11
     nothing = dict.fromkeys(figures)
     text = drawn([TableRow(name="m", measurement=measurement(**nothing, valid=False), size_bytes=None)], 160)
@@ -111,3 +112,15 @@ def test_the_threads_have_a_column_only_where_they_differ():
     one, two = (TableRow(name="m", measurement=measurement(num_threads=num), size_bytes=1) for num in (1, 2))
     assert "threads" not in drawn([one, one], 160)
     assert "threads" in drawn([one, two], 160)
+
+
+def test_delegate_and_warm_start_have_columns_only_where_phones_measured_them():
+    cpu, gpu = (
+        TableRow(name="m", measurement=measurement(delegate=name, warm_init_ms=3.21), size_bytes=1)
+        for name in ("cpu with XNNPACK", "gpu")
+    )
+    assert "delegate" not in drawn([cpu, cpu], 200)
+    assert "delegate" in drawn([cpu, gpu], 200)
+    assert "3.21" in drawn([cpu], 200)
+    host = TableRow(name="m", measurement=measurement(), size_bytes=1)
+    assert "warm" not in drawn([host], 200)

@@ -1,0 +1,299 @@
+"""Models x threads x delegates on many phones at once: one thread a phone, one job at a time on each.
+
+On a phone the jobs take turns in rounds, every second round backwards, so that a phone that drifts hits all
+of them alike. A phone that vanishes is waited for; what it had finished is kept.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from android_bench.adb import ANSWER_SECS, Phone
+from android_bench.device import DeviceInfo, Heat, read_heat
+from android_bench.errors import (
+    ConnectionLostError,
+    DeviceError,
+    NoPhoneError,
+    NotReadyError,
+    StorageError,
+    TimeLimitError,
+    ToolError,
+)
+from android_bench.runner import RunOutcome, RunRequest, ToolFlags, prepare, run
+from android_bench.session import LocalFile, Session
+from android_bench.settings import MatrixSettings
+
+POLL_SECS = 1.0
+"""How often a warm or a lost phone is looked at."""
+NUM_LOSSES = 3
+"""A job during which the phone went away so often is given up: it may be what takes the phone down."""
+NUM_REPEATS = 2
+"""A round in which the phone throttled is measured again so often, after cooling."""
+_LEAVE_SECS = 30.0
+_GONE = (ConnectionLostError, TimeLimitError, NoPhoneError, NotReadyError)
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One file with one setting on one phone, in rounds."""
+
+    key: str
+    """Names the job in what is stored."""
+    label: str
+    rounds: tuple[RunRequest, ...]
+    done: frozenset[int] = frozenset()
+    """The rounds that were measured before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhonePlan:
+    """What one phone is to do."""
+
+    phone: Phone
+    info: DeviceInfo
+    tool: LocalFile
+    jobs: tuple[Job, ...]
+
+    @property
+    def num_runs(self) -> int:
+        """How many runs are to be made."""
+        return sum(len(job.rounds) - len(job.done) for job in self.jobs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundDone:
+    """A round that was measured, or that failed."""
+
+    plan: PhonePlan
+    job: Job
+    round_index: int
+    outcome: RunOutcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """What a phone is doing, in a few words."""
+
+    plan: PhonePlan
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhoneLost:
+    """A phone that is given up; its jobs that are not complete are not measured."""
+
+    plan: PhonePlan
+    reason: str
+
+
+Event = RoundDone | Status | PhoneLost
+Listener = Callable[[Event], None]
+
+
+def run_matrix(plans: Sequence[PhonePlan], settings: MatrixSettings, listen: Listener) -> None:
+    """Runs every phone's jobs; `listen` is told all that happens, in the caller's thread.
+
+    KeyboardInterrupt ends what runs on the phones, cleans up there, and goes on to the caller.
+    """
+    events: queue.Queue[Event | None] = queue.Queue()
+    stop = threading.Event()
+    workers = [_Worker(plan, settings, events, stop) for plan in plans]
+    threads = [threading.Thread(target=worker.work, daemon=True) for worker in workers]
+    for thread in threads:
+        thread.start()
+    try:
+        _listen(events, len(threads), listen)
+    except BaseException:
+        stop.set()
+        for plan in plans:
+            plan.phone.interrupt()
+        deadline = time.monotonic() + _LEAVE_SECS
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        raise
+
+
+def too_warm(heat: Heat, max_celsius: float) -> str | None:
+    """Why a run should not begin now, if there is a reason."""
+    if heat.throttled:
+        return f"the phone throttled: {heat.throttled}"
+    if heat.celsius is not None and heat.celsius > max_celsius:
+        return f"the phone is at {heat.celsius:.1f} °C, above --max-celsius {max_celsius:g}"
+    return None
+
+
+def _listen(events: queue.Queue[Event | None], num_workers: int, listen: Listener) -> None:
+    while num_workers:
+        event = events.get()
+        if event is None:
+            num_workers -= 1
+        else:
+            listen(event)
+
+
+class _StoppedError(Exception):
+    """Everything is to end, now."""
+
+
+class _UnstableError(DeviceError):
+    """The phone goes away and comes back, again and again."""
+
+
+class _Worker:
+    """What one thread does with one phone."""
+
+    def __init__(
+        self,
+        plan: PhonePlan,
+        settings: MatrixSettings,
+        events: queue.Queue[Event | None],
+        stop: threading.Event,
+    ) -> None:
+        self._plan = plan
+        self._phone = plan.phone
+        self._settings = settings
+        self._events = events
+        self._stop = stop
+        self._heat: Heat | None = None
+
+    def work(self) -> None:
+        try:
+            with Session(self._phone, locks=self._settings.locks, keep=self._settings.keep) as session:
+                self._take_turns(session)
+            self._say("done")
+        except _StoppedError:
+            pass
+        except (DeviceError, ToolError) as error:
+            if not self._stop.is_set():
+                self._events.put(PhoneLost(plan=self._plan, reason=str(error)))
+        finally:
+            self._events.put(None)
+
+    def _take_turns(self, session: Session) -> None:
+        flags = self._patiently(session, lambda: prepare(session, self._plan.tool))
+        over: set[str] = set()
+        for job, round_index in _turns(self._plan.jobs):
+            if job.key in over:
+                continue
+            outcome = self._play(session, flags, job, round_index)
+            if outcome.failure or outcome.reasons:
+                over.add(job.key)
+            self._events.put(RoundDone(plan=self._plan, job=job, round_index=round_index, outcome=outcome))
+
+    def _play(self, session: Session, flags: ToolFlags, job: Job, round_index: int) -> RunOutcome:
+        """One round, again after cooling where the phone throttled in it."""
+        request = job.rounds[round_index]
+        files = [self._plan.tool, request.model]
+        outcome = None
+        for _ in range(1 + NUM_REPEATS):
+            warm = self._cool(session)
+            self._say(f"{job.label}, round {round_index + 1} of {len(job.rounds)}")
+
+            def play() -> RunOutcome:
+                session.put(files, progress=self._pushing(job))
+                return run(session, self._plan.tool, flags, request)
+
+            try:
+                outcome = self._patiently(session, play)
+            except (StorageError, ToolError, _UnstableError) as error:
+                return self._failed(str(error))
+            self._heat = outcome.heat
+            if warm is not None or outcome.failure or not outcome.heat.throttled:
+                break
+            warm = f"the phone throttled: {outcome.heat.throttled}"
+        assert outcome is not None
+        found = [*outcome.reasons, *([warm] if warm else [])]
+        if round_index == len(job.rounds) - 1 and not outcome.failure:
+            found += self._patiently(session, lambda: _changed(session, request.model))
+        return replace(outcome, reasons=tuple(dict.fromkeys(found)))
+
+    def _failed(self, why: str) -> RunOutcome:
+        heat = self._heat or self._plan.info.heat
+        return RunOutcome(report=None, failure=why, reasons=(), heat=heat, output="")
+
+    def _cool(self, session: Session) -> str | None:
+        """Waits until the phone is cool; why it is not, after cool_secs."""
+        if self._heat is None:
+            self._heat = self._patiently(session, lambda: read_heat(self._phone))
+        deadline = time.monotonic() + self._settings.cool_secs
+        while (warm := too_warm(self._heat, self._settings.max_celsius)) is not None:
+            left_secs = deadline - time.monotonic()
+            if left_secs <= 0:
+                return f"{warm}, and after cooling {self._settings.cool_secs:g} s it still was"
+            self._say(f"cooling, {left_secs:.0f} s at most: {warm}")
+            self._wait(min(POLL_SECS, left_secs))
+            self._heat = self._patiently(session, lambda: read_heat(self._phone))
+        return None
+
+    def _patiently(self, session: Session, action: Callable[[], Answer]) -> Answer:
+        """What the action gives; it is done again when the phone went away and came back."""
+        reason = ""
+        for _ in range(NUM_LOSSES):
+            self._check_stop()
+            try:
+                return action()
+            except _GONE as error:
+                self._check_stop()
+                reason = str(error)
+                if not self._comes_back(session, reason):
+                    raise
+        raise _UnstableError(f"the phone went away {NUM_LOSSES} times during it: {reason}")
+
+    def _comes_back(self, session: Session, reason: str) -> bool:
+        deadline = time.monotonic() + self._settings.reconnect_secs
+        while (left_secs := deadline - time.monotonic()) > 0:
+            self._say(f"gone, waiting {left_secs:.0f} s at most: {reason}")
+            self._phone.reconnect()
+            if self._phone.is_ready() and self._opens(session, min(left_secs, ANSWER_SECS)):
+                return True
+            self._wait(min(POLL_SECS, left_secs))
+        return False
+
+    def _opens(self, session: Session, limit_secs: float) -> bool:
+        try:
+            self._phone.shell("true", limit_secs=limit_secs)
+            session.end_tool()
+            session.open()
+        except DeviceError:
+            return False
+        return True
+
+    def _pushing(self, job: Job) -> Callable[[int, int], None]:
+        def show(done: int, total: int) -> None:
+            self._say(f"pushing {job.label}, {done / 1e6:.1f} of {total / 1e6:.1f} MB")
+
+        return show
+
+    def _wait(self, secs: float) -> None:
+        self._stop.wait(secs)
+        self._check_stop()
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise _StoppedError
+
+    def _say(self, text: str) -> None:
+        self._events.put(Status(plan=self._plan, text=text))
+
+
+def _turns(jobs: Sequence[Job]) -> Iterator[tuple[Job, int]]:
+    """Every round of every job that is to be run, every second round backwards."""
+    for round_index in range(max((len(job.rounds) for job in jobs), default=0)):
+        for job in jobs if round_index % 2 == 0 else reversed(jobs):
+            if round_index < len(job.rounds) and round_index not in job.done:
+                yield job, round_index
+
+
+def _changed(session: Session, model: LocalFile) -> list[str]:
+    """That the file on the phone is not, after all rounds, the one that was asked for."""
+    there = session.checksums([model.remote]).get(model.remote)
+    if there == model.sha256:
+        return []
+    return [f"the file on the phone is not the one asked for: its sha256 is {(there or 'missing')[:12]}"]

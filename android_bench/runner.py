@@ -1,0 +1,277 @@
+"""One run of benchmark_model on one phone: the command, what came back, and whether it did what was asked."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from android_bench.device import HEAT_SCRIPT, Heat, parse_heat, read_heat, split_sections
+from android_bench.errors import LogError, TimeLimitError, ToolError
+from android_bench.proto import differences, read_result
+from android_bench.report import BenchmarkReport, parse_run
+from android_bench.session import LocalFile, Session
+
+DELEGATES = ("cpu", "gpu", "nnapi")
+TFLITE, LITERT = "tflite", "litert"
+"""The two tools of one name: TFLite's, and LiteRT v2's."""
+OURS = ("graph", "result_file_path", "op_profiling_output_mode", "op_profiling_output_file")
+"""Flags that nobody else may give: the figures are read from what they name."""
+_RESULT, _PROFILE = "result.pb", "profile.csv"
+_LITERT_MARKS = ("--dispatch_library_path", "benchmark_litert_model")
+"""What LiteRT v2's tool says of itself when it is asked for its help."""
+_LITERT_FLAGS = frozenset({"result_file_path"})
+"""LiteRT v2's tool may list no flags; of those that not every tool has it knows these."""
+_THREAD_SAMPLES = 20
+_FEW_SAMPLES = 3
+"""A run that ended before so many looks at its threads says nothing about them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolFlags:
+    """Which of the two tools it is, and the flags it lists; an old one lists none."""
+
+    kind: str
+    names: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What one run is to do; names and meaning are benchmark_model's own."""
+
+    model: LocalFile
+    size_bytes: int
+    num_threads: int
+    delegate: str
+    mask: int | None
+    """The CPUs to run on, a bit each; None for any."""
+    num_runs: int
+    min_secs: float
+    max_secs: float
+    warmup_runs: int
+    warmup_min_secs: float
+    extra_flags: tuple[str, ...] = ()
+    watch_threads: bool = False
+    """Counts the process's threads while it runs."""
+    profile: bool = False
+    """Asks for each operator's time, which slows the run: its latency is no figure."""
+    patience_secs: float = 60.0
+    """A tool that runs so much longer than it was asked to is taken for hung and ended."""
+
+    @property
+    def limit_secs(self) -> float:
+        """When to give it up."""
+        return self.warmup_min_secs + self.max_secs + self.patience_secs
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOutcome:
+    """What a run gave. Without a report there is a failure, in a few words."""
+
+    report: BenchmarkReport | None
+    failure: str | None
+    reasons: tuple[str, ...]
+    """Why the figures are not what was asked for."""
+    heat: Heat
+    """Just after the run."""
+    profile: str | None = None
+    output: str
+    """All that the tool printed."""
+
+
+def prepare(session: Session, tool: LocalFile) -> ToolFlags:
+    """Puts the tool on the phone, and learns which of the two it is."""
+    session.put([tool])
+    return probe(session, tool)
+
+
+def probe(session: Session, tool: LocalFile) -> ToolFlags:
+    """Asks the tool for its help, and so which of the two it is. ToolError where it does not run at all."""
+    done = session.phone.shell(f"{shlex.quote(tool.remote)} --help=true 2>&1")
+    names = frozenset(re.findall(r"^\s*--([\w-]+)=", done.output, flags=re.MULTILINE))
+    if not names and done.status >= 126:
+        said = (done.output.strip() or "nothing").splitlines()[-1].replace(f"{tool.remote}: ", "")
+        raise ToolError(
+            f"{tool.path.name} does not run on phone {session.phone.serial} (status {done.status}: {said}). "
+            "Give one that is built for its processor and its Android: --benchmark-model PATH"
+        )
+    if any(mark in done.output for mark in _LITERT_MARKS):
+        return ToolFlags(kind=LITERT, names=names or _LITERT_FLAGS)
+    return ToolFlags(kind=TFLITE, names=names)
+
+
+def run(session: Session, tool: LocalFile, flags: ToolFlags, request: RunRequest) -> RunOutcome:
+    """Runs the tool once and reads what it says, from the text and from its own result file.
+
+    The files must be there (Session.put). DeviceError when the phone goes away; a tool that fails, hangs or
+    is killed is an outcome with a failure.
+    """
+    mark = secrets.token_hex(8)
+    script = _script(session.folder, tool, request, command_flags(request, flags, session.folder), mark)
+    try:
+        done = session.phone.shell(script, limit_secs=request.limit_secs)
+    except TimeLimitError:
+        session.end_tool()  # raises where it is the phone that is hung
+        return _failed(
+            f"the tool hung: it was ended after {request.limit_secs:.0f} s", read_heat(session.phone)
+        )
+    printed, _, rest = done.output.partition(f"@@end {mark}")
+    after = split_sections(rest)
+    heat = parse_heat(after)
+    if "status" not in after:
+        return _failed(f"the phone's shell did not run it: {printed.strip() or 'it said nothing'}", heat)
+    status = int(after["status"])
+    try:
+        report = parse_run(printed, status=status)
+    except LogError as error:
+        return _failed("; ".join([str(error), *_size_there(after, request)]), heat, printed)
+    if not report.timed.count or report.timed.avg_ms is None:
+        return _failed("the tool printed no statistics of its timed runs", heat, printed)
+    reasons = [
+        *report.reasons,
+        *delegate_reasons(report, request),
+        *_thread_reasons(report, after, request, flags),
+        *_run_reasons(report, request),
+        *_size_reasons(report, after, request),
+        *_proto_reasons(session, report, flags),
+    ]
+    return RunOutcome(
+        report=report,
+        failure=None,
+        reasons=tuple(dict.fromkeys(reasons)),
+        heat=heat,
+        profile=_profile(session, printed, request, flags),
+        output=printed,
+    )
+
+
+def command_flags(request: RunRequest, flags: ToolFlags, folder: str) -> list[str]:
+    """The tool's flags for a request; one that the caller gives takes the place of ours.
+
+    ToolError for a delegate that this tool does not have.
+    """
+    ours = {
+        "graph": request.model.remote,
+        "num_threads": str(request.num_threads),
+        "num_runs": str(request.num_runs),
+        "min_secs": f"{request.min_secs:g}",
+        "max_secs": f"{request.max_secs:g}",
+        "warmup_runs": str(request.warmup_runs),
+        "warmup_min_secs": f"{request.warmup_min_secs:g}",
+        **_delegate_flags(request.delegate, flags.kind),
+    }
+    if "result_file_path" in flags.names:
+        ours["result_file_path"] = f"{folder}/{_RESULT}"
+    if request.profile:
+        ours |= _profile_flags(flags, folder)
+    given = {flag.lstrip("-").partition("=")[0] for flag in request.extra_flags}
+    return [f"--{name}={value}" for name, value in ours.items() if name not in given] + list(
+        request.extra_flags
+    )
+
+
+def delegate_reasons(report: BenchmarkReport, request: RunRequest) -> list[str]:
+    """That no line speaks of the delegate at all; where one does, the report judges it."""
+    if request.delegate == "cpu" or any(each.kind == request.delegate for each in report.delegations):
+        return []
+    if request.delegate in report.asked_delegates:
+        return []  # the report says that it took no node
+    return [f"no line says that {request.delegate.upper()} took any node"]
+
+
+def _delegate_flags(delegate: str, kind: str) -> dict[str, str]:
+    if delegate == "nnapi" and kind == LITERT:
+        raise ToolError("LiteRT v2's benchmark_model has no NNAPI. Use TFLite's tool for --delegate nnapi.")
+    return {} if delegate == "cpu" else {f"use_{delegate}": "true"}
+
+
+def _profile_flags(flags: ToolFlags, folder: str) -> dict[str, str]:
+    if flags.kind == LITERT:
+        return {"use_profiler": "true"}
+    if "op_profiling_output_file" in flags.names:
+        return {
+            "enable_op_profiling": "true",
+            "op_profiling_output_mode": "csv",
+            "op_profiling_output_file": f"{folder}/{_PROFILE}",
+        }
+    return {"enable_op_profiling": "true"}
+
+
+def _script(folder: str, tool: LocalFile, request: RunRequest, flags: Sequence[str], mark: str) -> str:
+    """What the phone's shell does. The tool runs beside the shell, which can thus watch it and end it."""
+    pinned = [] if request.mask is None else ["taskset", f"{request.mask:x}"]
+    command = shlex.join([*pinned, tool.remote, *flags])
+    watch = _WATCH_THREADS if request.watch_threads else ""
+    return (
+        f"cd {folder} || exit 97; rm -f {_RESULT} {_PROFILE}; "
+        f"{command} 2>&1 & pid=$!; echo $pid > pid; "
+        f"most=0; looks=0; {watch}"
+        f"wait $pid; status=$?; rm -f pid; "
+        f"echo; echo @@end {mark}; echo @@status; echo $status; echo @@threads; echo $most $looks; "
+        f"echo @@size; wc -c < {request.model.remote}; {HEAT_SCRIPT}"
+    )
+
+
+_WATCH_THREADS = (
+    f"while [ $looks -lt {_THREAD_SAMPLES} ] && [ -e /proc/$pid/exe ]; do "
+    "set -- /proc/$pid/task/*; [ $# -gt $most ] && most=$#; looks=$((looks + 1)); sleep 0.1; done; "
+)
+
+
+def _failed(why: str, heat: Heat, output: str = "") -> RunOutcome:
+    return RunOutcome(report=None, failure=why, reasons=(), heat=heat, output=output)
+
+
+def _thread_reasons(
+    report: BenchmarkReport, after: dict[str, str], request: RunRequest, flags: ToolFlags
+) -> list[str]:
+    if request.num_threads > 1 and flags.kind == TFLITE and report.num_threads != request.num_threads:
+        told = "none" if report.num_threads is None else str(report.num_threads)
+        return [f"the threads were ignored: {request.num_threads} asked for, the tool took note of {told}"]
+    most, looks = (int(word) for word in (after.get("threads", "").split() or ["0", "0"])[:2])
+    if request.delegate != "cpu" or looks < _FEW_SAMPLES or most >= request.num_threads:
+        return []
+    return [f"the threads were ignored: {request.num_threads} asked for, {most} ran"]
+
+
+def _run_reasons(report: BenchmarkReport, request: RunRequest) -> list[str]:
+    count = report.timed.count or 0
+    return [] if count >= request.num_runs else [f"the run count fell short: {count} of {request.num_runs}"]
+
+
+def _size_reasons(report: BenchmarkReport, after: dict[str, str], request: RunRequest) -> list[str]:
+    told = report.model_size_bytes
+    if told is not None and abs(told - request.size_bytes) > max(request.size_bytes * 1e-5, 1):
+        return [f"the tool ran a file of {told:,} bytes, not of {request.size_bytes:,}"]
+    return _size_there(after, request)
+
+
+def _size_there(after: dict[str, str], request: RunRequest) -> list[str]:
+    there = after.get("size", "").strip()
+    if not there.isdecimal() or int(there) == request.size_bytes:
+        return []
+    return [f"the file on the phone is not the one asked for: {there} bytes, not {request.size_bytes}"]
+
+
+def _proto_reasons(session: Session, report: BenchmarkReport, flags: ToolFlags) -> list[str]:
+    """What the tool's own result file says otherwise; a tool that is too old for one is not held to it."""
+    if "result_file_path" not in flags.names:
+        return []
+    path = f"{session.folder}/{_RESULT}"
+    listed = session.phone.shell(f"test -s {path}")
+    if listed.status != 0:
+        return ["the tool wrote no result file"]
+    try:
+        return list(differences(report, read_result(session.phone.pull([path])[0])))
+    except LogError as error:
+        return [f"the tool's result file cannot be read ({error})"]
+
+
+def _profile(session: Session, printed: str, request: RunRequest, flags: ToolFlags) -> str | None:
+    if not request.profile:
+        return None
+    if "op_profiling_output_file" not in _profile_flags(flags, session.folder):
+        return printed
+    return session.phone.pull([f"{session.folder}/{_PROFILE}"])[0].decode(errors="replace")

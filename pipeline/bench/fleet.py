@@ -1,0 +1,184 @@
+"""Many phones at once: who they are, what each is still to measure, and what came of it, kept as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from android_bench.adb import ListedPhone, Phone
+from android_bench.device import DeviceInfo, identify
+from android_bench.errors import DeviceError, ToolError
+from android_bench.matrix import Event, PhoneLost, RoundDone, run_matrix
+from android_bench.session import LocalFile
+from android_bench.settings import MatrixSettings
+from android_bench.tool import Progress, Tool, cache_folder, choose, fetch
+from pipeline.bench.host import MeasuredFile
+from pipeline.bench.phone import PhoneSeries, plan_phone, plan_series, tool_file
+from pipeline.bench.settings import BenchSettings, PhoneSettings
+from pipeline.store.store import Store
+
+LOCKS = "locks"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetPhone:
+    """A phone that is ready, and the binary that it runs."""
+
+    phone: Phone
+    info: DeviceInfo
+    tool: LocalFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Absent:
+    """A phone that was meant and cannot take part."""
+
+    serial: str
+    reason: str
+
+
+@dataclass
+class PhoneResult:
+    """What one phone measured."""
+
+    info: DeviceInfo
+    series: list[PhoneSeries]
+    from_store: list[MeasuredFile] = field(default_factory=list)
+    """What was measured by an earlier call, with the same artifact, phone, tool and settings."""
+    complete: dict[str, MeasuredFile] = field(default_factory=dict)
+    """By the series' key; those of earlier calls too."""
+    lost: str | None = None
+    """Why the phone was given up, if it was."""
+
+    @property
+    def measured(self) -> list[MeasuredFile]:
+        """In the order in which they were asked for."""
+        return [self.complete[each.key] for each in self.series if each.key in self.complete]
+
+    @property
+    def not_measured(self) -> list[PhoneSeries]:
+        """What is not complete; finished rounds of it are kept."""
+        return [each for each in self.series if each.key not in self.complete]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetResult:
+    """What a call measured."""
+
+    phones: tuple[PhoneResult, ...]
+    stopped: bool
+    """Whether Ctrl-C ended it early."""
+
+
+def gather(
+    listed: Sequence[ListedPhone], tools: Sequence[Tool], *, progress: Progress | None = None
+) -> tuple[list[FleetPhone], list[Absent]]:
+    """Asks all phones at once who they are, and finds each its binary.
+
+    DeviceError or ToolError where not one of them can take part.
+    """
+    phones = [Phone(each.server, each.serial) for each in listed]
+    with ThreadPoolExecutor(len(phones)) as pool:
+        answers = list(pool.map(_identity, phones))
+    ready, absent = [], []
+    problems: list[Exception] = []
+    for phone, answer in zip(phones, answers, strict=True):
+        try:
+            if isinstance(answer, DeviceError):
+                raise answer
+            tool = choose(tools, answer) or fetch(answer, cache_folder(), progress=progress)
+            ready.append(FleetPhone(phone=phone, info=answer, tool=tool_file(tool.path)))
+        except (DeviceError, ToolError) as error:
+            problems.append(error)
+            absent.append(Absent(serial=phone.serial, reason=str(error)))
+    if not ready:
+        raise problems[0]
+    return ready, absent
+
+
+def measure(
+    fleet: Sequence[FleetPhone],
+    files: Sequence[Path],
+    bench: BenchSettings,
+    settings: PhoneSettings,
+    matrix: MatrixSettings,
+    *,
+    store: Store,
+    again: bool = False,
+    listen: Callable[[Event, PhoneResult], None],
+) -> FleetResult:
+    """Measures every file on every phone; each round and each measurement is in the store when it is done.
+
+    What the store holds of the same artifact, phone, tool and settings is not measured again, unless `again`.
+    """
+    results = {
+        each.phone: _open_result(
+            plan_series(files, each.info, each.tool, bench, settings), each.info, store, again=again
+        )
+        for each in fleet
+    }
+    plans = [plan_phone(phone, result.series, result.not_measured) for phone, result in results.items()]
+
+    def take(event: Event) -> None:
+        result = results[event.plan.phone]
+        if isinstance(event, RoundDone):
+            _take_round(event, result, store)
+        elif isinstance(event, PhoneLost):
+            result.lost = event.reason
+        listen(event, result)
+
+    stopped = False
+    try:
+        run_matrix([plan for plan in plans if plan.jobs], matrix, take)
+    except KeyboardInterrupt:
+        stopped = True
+    return FleetResult(phones=tuple(results.values()), stopped=stopped)
+
+
+def locks_folder() -> Path:
+    """Where it stands which phone is in use by which process."""
+    return cache_folder().parent / LOCKS
+
+
+def _identity(phone: Phone) -> DeviceInfo | DeviceError:
+    try:
+        return identify(phone)
+    except DeviceError as error:
+        return error
+
+
+def _open_result(series: list[PhoneSeries], info: DeviceInfo, store: Store, *, again: bool) -> PhoneResult:
+    result = PhoneResult(info=info, series=series)
+    for each in series:
+        if again:
+            store.forget_rounds(each.key)
+            continue
+        known = store.measurement_of(each.key)
+        if known is not None:
+            found = MeasuredFile(
+                measurement=known, round_medians_ms=known.round_medians_ms, size_bytes=each.size_bytes
+            )
+            result.complete[each.key] = found
+            result.from_store.append(found)
+        else:
+            each.resume(store.rounds(each.key))
+            _finish(each, result, store)
+    return result
+
+
+def _take_round(event: RoundDone, result: PhoneResult, store: Store) -> None:
+    series = next(each for each in result.series if each.key == event.job.key)
+    kept = series.take(event.round_index, event.outcome)
+    if kept is not None and not kept.reasons:
+        store.add_round(series.key, event.round_index, asdict(kept))
+    _finish(series, result, store)
+
+
+def _finish(series: PhoneSeries, result: PhoneResult, store: Store) -> None:
+    """Keeps the measurement, once its rounds are over."""
+    if series.is_over:
+        found = series.measured()
+        store.add_measurement(found.measurement)
+        result.complete[series.key] = found

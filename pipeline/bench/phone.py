@@ -1,0 +1,283 @@
+"""Latency on phones: what each is to run, and what its rounds say together.
+
+Each round is one process of benchmark_model, which gives its own median but not its single runs. A
+measurement's median is the median over the rounds' medians, and so are p5 and p95; average and deviation are
+exact over all runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+from android_bench.adb import Phone
+from android_bench.device import DeviceInfo, affinity_mask
+from android_bench.matrix import Job, PhonePlan
+from android_bench.report import BenchmarkReport
+from android_bench.runner import LITERT, RunOutcome, RunRequest
+from android_bench.session import LocalFile
+from export.files import sha256_of
+from export.inspect import inspect
+from pipeline.bench.host import MeasuredFile
+from pipeline.bench.measurement import Measurement
+from pipeline.bench.settings import BenchSettings, PhoneSettings, share_of_runs
+from pipeline.bench.statistics import drift, noise_ms
+
+DELEGATE_NAMES = {"xnnpack": "cpu with XNNPACK"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhoneRound:
+    """What one round gave, as it is kept until the measurement is complete."""
+
+    num_runs: int
+    warmup_runs: int
+    median_ms: float | None
+    avg_ms: float
+    std_ms: float | None
+    min_ms: float | None
+    max_ms: float | None
+    p5_ms: float | None
+    p95_ms: float | None
+    first_ms: float | None
+    init_ms: float | None
+    memory_bytes: int | None
+    tool_kind: str
+    has_xnnpack: bool
+    celsius: float | None
+    reasons: tuple[str, ...]
+
+
+@dataclass
+class PhoneSeries:
+    """One file with one setting on one phone, and its rounds so far."""
+
+    file: Path
+    model: LocalFile
+    size_bytes: int
+    info: DeviceInfo
+    tool: LocalFile
+    num_threads: int
+    delegate: str
+    bench: BenchSettings
+    settings: PhoneSettings
+    rounds: dict[int, PhoneRound] = field(default_factory=dict)
+    failure: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What the live table calls it."""
+        return f"{self.file.stem}, {self.delegate}, {self.num_threads} thread{'s' * (self.num_threads > 1)}"
+
+    @property
+    def key(self) -> str:
+        """Names artifact, phone, tool and settings."""
+        bench = asdict(self.bench) | {"num_threads": self.num_threads}
+        named = {
+            "artifact": self.model.sha256,
+            "phone": self.info.serial_hash,
+            "build": self.info.machine,
+            "tool": self.tool.sha256,
+            "delegate": self.delegate,
+            "cores": self.settings.cores,
+            "extra_flags": self.settings.extra_flags,
+            **{name: value for name, value in bench.items() if name not in ("runtime", "patience_secs")},
+        }
+        return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def num_rounds(self) -> int:
+        """The rounds that are asked for."""
+        return self.bench.rounds
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing more to run."""
+        spoilt = any(each.reasons for each in self.rounds.values())
+        return self.failure is not None or spoilt or len(self.rounds) == self.num_rounds
+
+    def take(self, round_index: int, outcome: RunOutcome) -> PhoneRound | None:
+        """Adds a round; what is to be kept of it, None for a failed one."""
+        if outcome.report is None:
+            self.failure = outcome.failure or "it failed and did not say why"
+            return None
+        self.rounds[round_index] = _round_of(outcome.report, outcome)
+        return self.rounds[round_index]
+
+    def resume(self, kept: Mapping[int, Mapping[str, object]]) -> None:
+        """Goes on with rounds of an earlier call."""
+        for index, record in kept.items():
+            if index < self.num_rounds and not record["reasons"]:
+                self.rounds[index] = PhoneRound(**{**record, "reasons": ()})  # type: ignore[arg-type]
+
+    def job(self) -> Job:
+        """What the phone is still to run. DeviceError for cores that the phone does not have."""
+        mask = affinity_mask(self.info, self.settings.cores, num_threads=self.num_threads)
+        requests = tuple(self._request(index, mask) for index in range(self.num_rounds))
+        return Job(key=self.key, label=self.label, rounds=requests, done=frozenset(self.rounds))
+
+    def measured(self) -> MeasuredFile:
+        """What the rounds say together."""
+        found = [self.rounds[index] for index in sorted(self.rounds)]
+        medians = tuple(each.median_ms for each in found if each.median_ms is not None)
+        medians = medians if len(medians) == len(found) else ()
+        reasons = self._reasons(found, medians)
+        first = self.rounds.get(0)
+        kind = found[0].tool_kind if found else ""
+        measurement = Measurement(
+            artifact_sha256=self.model.sha256,
+            path=str(self.file),
+            where=self.info.where,
+            machine=self.info.machine,
+            runtime="benchmark_model v2" if kind == LITERT else "benchmark_model",
+            runtime_version=f"sha256 {self.tool.sha256[:12]}",
+            delegate=self._delegate(found),
+            num_threads=self.num_threads,
+            warmup_runs=sum(each.warmup_runs for each in found),
+            num_runs=sum(each.num_runs for each in found),
+            num_rounds=len(found),
+            median_ms=median(medians) if medians else None,
+            **_spread(found),
+            first_ms=first.first_ms if first else None,
+            init_ms=first.init_ms if first else None,
+            warm_init_ms=_median(each.init_ms for index, each in self.rounds.items() if index > 0),
+            peak_memory_bytes=max((each.memory_bytes or 0 for each in found), default=0) or None,
+            noise_ms=noise_ms(medians),
+            valid=not reasons,
+            reasons=reasons,
+            measured_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+            cores=self.settings.cores,
+            tool_sha256=self.tool.sha256,
+            series=self.key,
+            round_medians_ms=medians,
+        )
+        return MeasuredFile(measurement=measurement, round_medians_ms=medians, size_bytes=self.size_bytes)
+
+    def _request(self, round_index: int, mask: int | None) -> RunRequest:
+        bench = self.bench
+        return RunRequest(
+            model=self.model,
+            size_bytes=self.size_bytes,
+            num_threads=self.num_threads,
+            delegate=self.delegate,
+            mask=mask,
+            num_runs=max(1, share_of_runs(bench, round_index)),
+            min_secs=bench.min_secs / bench.rounds,
+            max_secs=bench.max_secs / bench.rounds,
+            warmup_runs=bench.warmup_runs,
+            warmup_min_secs=bench.warmup_min_secs,
+            extra_flags=self.settings.extra_flags,
+            watch_threads=round_index == 0 and self.num_threads > 1,
+            patience_secs=bench.patience_secs,
+        )
+
+    def _reasons(self, found: Sequence[PhoneRound], medians: Sequence[float]) -> tuple[str, ...]:
+        if self.failure is not None:
+            return (self.failure,)
+        reasons = [reason for each in found for reason in each.reasons]
+        rise = drift(medians)
+        if rise is not None and rise > 1 + self.settings.max_drift:
+            reasons.append(f"the phone throttled: the median rose by {rise - 1:.0%} over the rounds")
+        if not reasons and len(found) < self.num_rounds:
+            reasons.append(f"stopped after {len(found)} of {self.num_rounds} rounds")
+        return tuple(dict.fromkeys(reasons))
+
+    def _delegate(self, found: Sequence[PhoneRound]) -> str:
+        if self.delegate == "cpu" and any(each.has_xnnpack for each in found):
+            return DELEGATE_NAMES["xnnpack"]
+        return self.delegate
+
+
+def plan_series(
+    files: Sequence[Path], info: DeviceInfo, tool: LocalFile, bench: BenchSettings, settings: PhoneSettings
+) -> list[PhoneSeries]:
+    """All files with the first delegate and the first number of threads, then with the next.
+
+    BadModelFileError for a file that is no whole .tflite, before anything is measured.
+    """
+    models = {file: local_file(file) for file in files}
+    series = [
+        PhoneSeries(
+            file=file,
+            model=model,
+            size_bytes=file.stat().st_size,
+            info=info,
+            tool=tool,
+            num_threads=num_threads,
+            delegate=delegate,
+            bench=bench,
+            settings=settings,
+        )
+        for delegate in settings.delegates
+        for num_threads in bench.num_threads
+        for file, model in models.items()
+    ]
+    return list({each.key: each for each in series}.values())
+
+
+def local_file(file: Path) -> LocalFile:
+    """A .tflite file that phones are to have. BadModelFileError where it is none."""
+    return LocalFile(path=file, sha256=inspect(file).sha256)
+
+
+def plan_phone(phone: Phone, series: Sequence[PhoneSeries], missing: Sequence[PhoneSeries]) -> PhonePlan:
+    """What a phone is to run: of all its series the missing ones."""
+    jobs = tuple(each.job() for each in missing)
+    return PhonePlan(phone=phone, info=series[0].info, tool=series[0].tool, jobs=jobs)
+
+
+def tool_file(path: Path) -> LocalFile:
+    """The benchmark_model binary that phones are to have."""
+    return LocalFile(path=path, sha256=sha256_of(path), executable=True)
+
+
+def _round_of(report: BenchmarkReport, outcome: RunOutcome) -> PhoneRound:
+    timed = report.timed
+    assert timed.count and timed.avg_ms is not None  # noqa: PT018 - an outcome without them is a failure
+    return PhoneRound(
+        num_runs=timed.count,
+        warmup_runs=(report.warmup.count or 0) if report.warmup else 0,
+        median_ms=timed.median_ms,
+        avg_ms=timed.avg_ms,
+        std_ms=timed.std_ms,
+        min_ms=timed.min_ms,
+        max_ms=timed.max_ms,
+        p5_ms=timed.p5_ms,
+        p95_ms=timed.p95_ms,
+        first_ms=report.first_ms,
+        init_ms=report.init_ms,
+        memory_bytes=report.peak_memory_bytes or report.overall_memory_bytes,
+        tool_kind=report.tool,
+        has_xnnpack=any(each.kind == "xnnpack" for each in report.delegations),
+        celsius=outcome.heat.celsius,
+        reasons=outcome.reasons,
+    )
+
+
+def _spread(found: Sequence[PhoneRound]) -> dict[str, float | None]:
+    """Average, deviation and ends over the runs of all rounds."""
+    if not found:
+        return dict.fromkeys(("avg_ms", "std_ms", "min_ms", "max_ms", "p5_ms", "p95_ms"))
+    total = sum(each.num_runs for each in found)
+    average = sum(each.num_runs * each.avg_ms for each in found) / total
+    squares = [each.num_runs * (each.std_ms**2 + each.avg_ms**2) for each in found if each.std_ms is not None]
+    whole = len(squares) == len(found)
+    return {
+        "avg_ms": average,
+        "std_ms": math.sqrt(max(0.0, sum(squares) / total - average**2)) if whole else None,
+        "min_ms": min((each.min_ms for each in found if each.min_ms is not None), default=None),
+        "max_ms": max((each.max_ms for each in found if each.max_ms is not None), default=None),
+        "p5_ms": _median(each.p5_ms for each in found),
+        "p95_ms": _median(each.p95_ms for each in found),
+    }
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    found = [value for value in values if value is not None]
+    return median(found) if found else None

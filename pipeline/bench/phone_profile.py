@@ -1,0 +1,87 @@
+"""Where a file's time goes on a phone: operators by type, and what no delegate took."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from android_bench.profile import Profile, TypeTime, is_quantization, parse_profile, summarize
+from android_bench.runner import RunRequest, prepare, run
+from android_bench.session import Session
+from android_bench.settings import MatrixSettings
+from pipeline.bench.fleet import FleetPhone
+from pipeline.bench.phone import PhoneSeries
+from pipeline.errors import PipelineError
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileProfile:
+    """One file's operators with one delegate and one number of threads."""
+
+    name: str
+    delegate: str
+    num_threads: int
+    median_ms: float | None
+    """Of the profiled run itself, which the profiling slows: no figure to quote."""
+    types: tuple[TypeTime, ...]
+    """The slowest first."""
+    operators_ms: float
+    """Of all operators in one inference."""
+    not_delegated: tuple[TypeTime, ...]
+    """Types with operators that the delegate (XNNPACK on the CPU) did not take: these alone."""
+    quantization: tuple[TypeTime, ...]
+    """Types that only turn numbers of one kind into another."""
+    reasons: tuple[str, ...]
+
+
+def profile_files(member: FleetPhone, series: list[PhoneSeries], matrix: MatrixSettings) -> list[FileProfile]:
+    """Profiles each file once. PipelineError where the tool fails or writes no profile."""
+    found = []
+    with Session(member.phone, locks=matrix.locks, keep=matrix.keep) as session:
+        flags = prepare(session, member.tool)
+        for each in series:
+            request = _request(each)
+            session.put([request.model])
+            outcome = run(session, member.tool, flags, request)
+            if outcome.report is None:
+                raise PipelineError(f"{each.label} on {member.info.where} failed: {outcome.failure}.")
+            profile = parse_profile(outcome.profile or "")
+            if not profile.operators:
+                raise PipelineError(
+                    f"{each.label} on {member.info.where}: the tool wrote no operator profile. "
+                    "Give another build: --benchmark-model PATH"
+                )
+            found.append(_summary(each, profile, outcome.report.timed.median_ms, outcome.reasons))
+    return found
+
+
+def _request(series: PhoneSeries) -> RunRequest:
+    """One process for all the runs that are asked for."""
+    bench = series.bench
+    return dataclasses.replace(
+        series.job().rounds[0],
+        num_runs=bench.num_runs,
+        min_secs=bench.min_secs,
+        max_secs=bench.max_secs,
+        profile=True,
+    )
+
+
+def _summary(
+    series: PhoneSeries, profile: Profile, median_ms: float | None, reasons: tuple[str, ...]
+) -> FileProfile:
+    types = summarize(profile)
+    left = dataclasses.replace(
+        profile, operators=tuple(each for each in profile.operators if not each.delegated)
+    )
+    return FileProfile(
+        name=series.file.stem,
+        delegate=series.delegate,
+        num_threads=series.num_threads,
+        median_ms=median_ms,
+        types=types,
+        operators_ms=sum(each.inference_ms for each in types),
+        not_delegated=summarize(left),
+        quantization=tuple(each for each in types if is_quantization(each.node_type)),
+        reasons=reasons,
+    )

@@ -1,0 +1,38 @@
+"""What a file answered on a phone, beside what it answers here. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhoneVerification:
+    """One file with one delegate on one phone, on samples of a data set."""
+
+    artifact_sha256: str
+    path: str
+    where: str
+    """The phone's name."""
+    machine: str
+    """The phone's model, SoC and Android build."""
+    delegate: str
+    """cpu, gpu, nnapi."""
+    tool_sha256: str
+    dataset: str
+    dataset_fingerprint: str
+    split: str
+    num_samples: int
+    phone_top1: float | None
+    """Percent; None where the phone gave no answers."""
+    host_top1: float
+    """Percent, of the same file in LiteRT here, on the same samples."""
+    agreement: float | None
+    """Percent of samples on which phone and host give the same label."""
+    max_abs_difference: float | None
+    """The largest difference of any output value, after dequantization."""
+    secs_per_sample: float
+    """One process of the tool runs one sample."""
+    valid: bool
+    reasons: tuple[str, ...]
+    """Why it is not valid, such as a delegate that took no node; empty when it is."""
+    verified_utc: str

@@ -1,0 +1,216 @@
+"""`pipeline bench --from-log`: the runs of benchmark_model in a log from anywhere. Nothing is stored."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING
+
+import click
+
+from android_bench.log import Failure, parse_log
+from android_bench.report import BenchmarkReport, Delegation
+from pipeline.bench.table import MISSING, megabytes, milliseconds
+from pipeline.commands.output import print_records, say, stdout_console
+from pipeline.errors import PipelineError, UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+STDIN = "-"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogRecord:
+    """A completed run. None where the log does not say."""
+
+    graph: str | None
+    """The file's path on the phone."""
+    tool: str
+    """'tflite', or 'litert' for LiteRT v2's benchmark_model."""
+    num_threads: int | None
+    delegates: tuple[str, ...]
+    """Each with what it took of the graph."""
+    num_runs: int | None
+    warmup_runs: int | None
+    median_ms: float | None
+    avg_ms: float | None
+    std_ms: float | None
+    min_ms: float | None
+    max_ms: float | None
+    p5_ms: float | None
+    p95_ms: float | None
+    first_ms: float | None
+    init_ms: float | None
+    init_memory_bytes: int | None
+    overall_memory_bytes: int | None
+    peak_memory_bytes: int | None
+    model_size_bytes: int | None
+    valid: bool
+    reasons: tuple[str, ...]
+    """Why it is not what was asked for."""
+
+
+Column = tuple[str, Callable[[LogRecord], str]]
+
+_WHAT: tuple[Column, ...] = (
+    ("threads", lambda record: MISSING if record.num_threads is None else str(record.num_threads)),
+    ("runs", lambda record: MISSING if record.num_runs is None else str(record.num_runs)),
+)
+_LATENCY: tuple[Column, ...] = (
+    ("median\nms", lambda record: milliseconds(record.median_ms)),
+    ("avg\nms", lambda record: milliseconds(record.avg_ms)),
+    ("p5\nms", lambda record: milliseconds(record.p5_ms)),
+    ("p95\nms", lambda record: milliseconds(record.p95_ms)),
+    ("min\nms", lambda record: milliseconds(record.min_ms)),
+)
+_REST: tuple[Column, ...] = (
+    ("std\nms", lambda record: milliseconds(record.std_ms)),
+    ("first\nms", lambda record: milliseconds(record.first_ms)),
+    ("init\nms", lambda record: milliseconds(record.init_ms)),
+    ("overall mem\nMB", lambda record: megabytes(record.overall_memory_bytes)),
+    ("size\nMB", lambda record: megabytes(record.model_size_bytes)),
+)
+
+
+def show_log(source: str, *, as_json: bool) -> int:
+    """Prints every completed run in a log, a path or '-' for stdin; 1 when it holds none.
+
+    Runs that failed or were cut are lines on stderr. UsageError for a path that cannot be read, PipelineError
+    for a file that is not text.
+    """
+    name = "the input" if source == STDIN else source
+    log = parse_log(_text(_content(source), name))
+    records = [_record(report) for report in log.runs]
+    if as_json:
+        print_records(records)
+    elif records:
+        _show(records)
+    for failure in log.failures:
+        say(f"{name}, line {failure.line}: a run did not complete: {failure.reason}.")
+    if not records:
+        say(
+            f"{name} holds no completed run of benchmark_model. Give all that it printed, from STARTING! to "
+            "its summary 'Inference timings in us: ...', stdout and stderr together (>log.txt 2>&1)."
+        )
+        return 1
+    if not as_json:
+        click.echo(_last_line(len(records), log.failures))
+    return 0
+
+
+def _content(source: str) -> bytes:
+    if source == STDIN:
+        return sys.stdin.buffer.read()
+    try:
+        return Path(source).read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"the log {source} cannot be read: {error.strerror}. Give a text file's path, or - for stdin."
+        ) from error
+    except ValueError as error:  # a NUL in a path
+        raise UsageError(f"{source!r} is no path. Give a text file's path, or - for stdin.") from error
+
+
+def _text(content: bytes, name: str) -> str:
+    """The content as text: UTF-8, or UTF-16 with its mark, as PowerShell's > writes it."""
+    if content.startswith(_UTF16):
+        return content.decode("utf-16", errors="replace")
+    if b"\0" in content:
+        raise PipelineError(
+            f"{name} is not text: it holds NUL bytes. Give what benchmark_model printed, not a model or its "
+            "result file."
+        )
+    return content.decode("utf-8-sig", errors="replace")
+
+
+def _record(report: BenchmarkReport) -> LogRecord:
+    timed = report.timed
+    return LogRecord(
+        graph=report.graph,
+        tool=report.tool,
+        num_threads=report.num_threads,
+        delegates=tuple(_delegate(each) for each in report.delegations),
+        num_runs=timed.count,
+        warmup_runs=report.warmup.count if report.warmup else None,
+        median_ms=timed.median_ms,
+        avg_ms=timed.avg_ms,
+        std_ms=timed.std_ms,
+        min_ms=timed.min_ms,
+        max_ms=timed.max_ms,
+        p5_ms=timed.p5_ms,
+        p95_ms=timed.p95_ms,
+        first_ms=report.first_ms,
+        init_ms=report.init_ms,
+        init_memory_bytes=report.init_memory_bytes,
+        overall_memory_bytes=report.overall_memory_bytes,
+        peak_memory_bytes=report.peak_memory_bytes,
+        model_size_bytes=report.model_size_bytes,
+        valid=not report.reasons,
+        reasons=report.reasons,
+    )
+
+
+def _delegate(delegation: Delegation) -> str:
+    kind = delegation.name if delegation.kind == "other" else delegation.kind
+    return f"{kind}: {delegation.share}"
+
+
+def _show(records: Sequence[LogRecord]) -> None:
+    names = _names(records)
+    console = stdout_console()
+    for table in _tables(records, names, width=console.width):
+        console.print(table)
+    for name, record in zip(names, records, strict=True):
+        if record.delegates:
+            click.echo(f"{name}: {', '.join(record.delegates)}.")
+        for reason in record.reasons:
+            click.echo(f"{name} is not valid: {reason}.")
+
+
+def _tables(records: Sequence[LogRecord], names: Sequence[str], *, width: int) -> list[Table]:
+    """One table, or two with the same lines where one would be wider than `width` characters."""
+    from rich.console import Console
+
+    whole = _table(records, names, _WHAT + _LATENCY + _REST)
+    if Console(width=1000).measure(whole).maximum <= width:
+        return [whole]
+    return [_table(records, names, _WHAT + _LATENCY), _table(records, names, _REST)]
+
+
+def _table(records: Sequence[LogRecord], names: Sequence[str], columns: Sequence[Column]) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("run", overflow="fold", min_width=12)
+    for heading, _ in columns:
+        table.add_column(Text(heading), justify="right", no_wrap=True)
+    for name, record in zip(names, records, strict=True):
+        cells = (cell(record) for _, cell in columns)
+        table.add_row(Text(name), *cells, style=None if record.valid else "dim")
+    return table
+
+
+def _names(records: Sequence[LogRecord]) -> list[str]:
+    """The files' names; with the run's number in front where two are alike or one is not told."""
+    stems = ["" if record.graph is None else _stem(record.graph) for record in records]
+    return [
+        stem if stem and stems.count(stem) == 1 else f"run {number} {stem}".strip()
+        for number, stem in enumerate(stems, start=1)
+    ]
+
+
+def _stem(path: str) -> str:
+    name = PureWindowsPath(path).name if "\\" in path else PurePosixPath(path).name
+    return name.removesuffix(".tflite")
+
+
+def _last_line(num_runs: int, failures: Sequence[Failure]) -> str:
+    runs = "1 run" if num_runs == 1 else f"{num_runs} runs"
+    failed = f", {len(failures)} that did not complete" if failures else ""
+    return f"{runs}{failed}. Nothing was stored: a log names its file, but does not say what was in it."

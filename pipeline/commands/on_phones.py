@@ -1,0 +1,200 @@
+"""`pipeline bench --adb`: shows phones at work, then a table for each phone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.commands.output import print_records, say, stdout_console
+from pipeline.commands.phone_options import DEVICE_TROUBLE
+from pipeline.runs import runs_folder
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from android_bench.matrix import Event
+    from android_bench.settings import MatrixSettings
+    from pipeline.bench.fleet import FleetPhone, PhoneResult
+    from pipeline.bench.settings import BenchSettings, PhoneSettings
+
+
+def bench_on_phones(
+    files: Sequence[Path],
+    fleet: Sequence[FleetPhone],
+    bench: BenchSettings,
+    settings: PhoneSettings,
+    matrix: MatrixSettings,
+    *,
+    again: bool,
+    as_json: bool,
+) -> int:
+    """Measures the files on the phones, shows and keeps the results; the exit status.
+
+    1 when a measurement is not valid, 4 when a phone was lost before all was measured.
+    """
+    from pipeline.bench.fleet import measure
+    from pipeline.store.store import open_store
+
+    with open_store(runs_folder()) as store, _live_table(fleet) as listen:
+        result = measure(fleet, files, bench, settings, matrix, store=store, again=again, listen=listen)
+    measured = [each.measurement for phone in result.phones for each in phone.measured]
+    if as_json:
+        print_records(measured)
+    else:
+        for phone in result.phones:
+            _show(phone, bench)
+    for phone in result.phones:
+        _say_missing(phone)
+    if not as_json and measured:
+        count = len(measured) - sum(len(phone.from_store) for phone in result.phones)
+        click.echo(
+            f"stored {count} measurement{'s' * (count != 1)} in {runs_folder()}/results.sqlite. "
+            "Next: pipeline report"
+        )
+    if result.stopped:
+        raise click.Abort
+    if any(phone.lost for phone in result.phones):
+        return DEVICE_TROUBLE
+    return 0 if all(measurement.valid for measurement in measured) else 1
+
+
+@contextmanager
+def _live_table(fleet: Sequence[FleetPhone]) -> Iterator[Callable[[Event, PhoneResult], None]]:
+    """A line a phone on stderr, renewed as it goes; where stderr is no terminal, a line a measurement."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from android_bench.matrix import PhoneLost, RoundDone, Status
+
+    console = Console(stderr=True)
+    states = {each.phone: "starting" for each in fleet}
+    results: dict[Any, PhoneResult] = {}
+    told: set[str] = set()
+
+    def take(event: Event, result: PhoneResult) -> None:
+        results[event.plan.phone] = result
+        if isinstance(event, Status):
+            states[event.plan.phone] = event.text
+        elif isinstance(event, PhoneLost):
+            states[event.plan.phone] = f"lost: {event.reason}"
+        elif isinstance(event, RoundDone) and event.job.key in result.complete and not console.is_terminal:
+            _say_measured(event, result, told)
+        if live.is_started:
+            live.update(_progress_table(fleet, states, results))
+
+    live = Live(console=console, transient=True, refresh_per_second=4)
+    if not console.is_terminal:
+        yield take
+        return
+    with live:
+        live.update(_progress_table(fleet, states, results))
+        yield take
+
+
+def _progress_table(
+    fleet: Sequence[FleetPhone], states: dict[Any, str], results: dict[Any, PhoneResult]
+) -> Table:
+    from pipeline.commands.output import table
+
+    rows = table("phone", "°C", "measured", "now", numbers=["°C", "measured"])
+    for each in fleet:
+        result = results.get(each.phone)
+        rounds = [kept for series in result.series for kept in series.rounds.values()] if result else []
+        celsius = rounds[-1].celsius if rounds else each.info.heat.celsius
+        done = f"{len(result.complete)} of {len(result.series)}" if result else "-"
+        rows.add_row(each.info.where, "-" if celsius is None else f"{celsius:.1f}", done, states[each.phone])
+    return rows
+
+
+def _say_measured(event: Any, result: PhoneResult, told: set[str]) -> None:  # noqa: ANN401 - a RoundDone
+    from pipeline.bench.table import milliseconds
+
+    if event.job.key in told:
+        return
+    told.add(event.job.key)
+    measurement = result.complete[event.job.key].measurement
+    done = f"{len(result.complete)} of {len(result.series)}"
+    what = f"{milliseconds(measurement.median_ms)} ms" if measurement.valid else "not valid"
+    say(f"{result.info.where}: {event.job.label}: {what} ({done})")
+
+
+def _show(phone: PhoneResult, bench: BenchSettings) -> None:
+    from pipeline.bench.host import neighbours
+    from pipeline.bench.table import TableRow, latency_tables, short_names
+
+    measured = phone.measured
+    if not measured:
+        return
+    names = short_names([Path(each.measurement.path) for each in measured])
+    rows = [
+        TableRow(name=name, measurement=each.measurement, size_bytes=each.size_bytes, comparison=comparison)
+        for name, each, comparison in zip(names, measured, neighbours(measured), strict=True)
+    ]
+    console = stdout_console()
+    click.echo(f"{phone.info.where}: {phone.info.machine}")
+    for drawn in latency_tables(rows, width=console.width):
+        console.print(drawn)
+    for row in rows:
+        for reason in row.measurement.reasons:
+            click.echo(f"{row.name}, {_setting(row)}, is not valid: {reason}.")
+    first = rows[0].measurement
+    pinned = "" if first.cores == "all" else f", on cores {first.cores}"
+    delegates = " / ".join(dict.fromkeys(row.measurement.delegate for row in rows))
+    click.echo(
+        f"{first.runtime} {first.runtime_version}, {delegates}{pinned}; "
+        f"± is half the 95% interval of the median over {bench.rounds} rounds."
+    )
+    _show_alike(rows)
+    if phone.from_store:
+        count = len(phone.from_store)
+        click.echo(
+            f"{count} of them {'was' if count == 1 else 'were'} measured before, with the same file, phone, "
+            "tool and settings; --again measures anew."
+        )
+
+
+def _show_alike(rows: Sequence[Any]) -> None:
+    """The pairs, beyond the neighbours in the table, that cannot be told apart."""
+    from pipeline.bench.statistics import compare
+
+    valid = [row for row in rows if row.measurement.valid and row.measurement.round_medians_ms]
+    alike, told_apart = [], True
+    for one, other in combinations(valid, 2):
+        shared = min(len(one.measurement.round_medians_ms), len(other.measurement.round_medians_ms))
+        found = compare(
+            other.measurement.round_medians_ms[:shared], one.measurement.round_medians_ms[:shared]
+        )
+        told_apart = told_apart and found.larger_than_noise is not None
+        if found.larger_than_noise is False:
+            alike.append(f"{_full_name(one)} and {_full_name(other)} ({found.ratio:.2f}x)")
+    if alike:
+        click.echo(f"No difference larger than the noise: {'; '.join(alike)}.")
+    elif told_apart and len(valid) > 2:
+        click.echo("Every pair of these differs by more than the noise.")
+
+
+def _full_name(row: Any) -> str:  # noqa: ANN401 - a TableRow
+    return f"{row.name} [{_setting(row)}]"
+
+
+def _setting(row: Any) -> str:  # noqa: ANN401 - a TableRow
+    count = row.measurement.num_threads
+    return f"{row.measurement.delegate}, {count} thread{'s' * (count != 1)}"
+
+
+def _say_missing(phone: PhoneResult) -> None:
+    if phone.lost:
+        say(f"pipeline: gave up {phone.info.where}: {phone.lost}")
+    missing = phone.not_measured
+    if missing:
+        kept = sum(len(each.rounds) for each in missing)
+        labels = "; ".join(each.label for each in missing[:4]) + (" ..." if len(missing) > 4 else "")
+        say(
+            f"pipeline: {phone.info.where}: {len(missing)} not measured ({labels}). {kept} finished rounds "
+            "of them are kept: run the same command again to go on."
+        )

@@ -1,0 +1,121 @@
+"""`pipeline bench --adb --sustained MINUTES`: how one file's latency moves while the phone grows warm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from pipeline.commands.output import print_records, print_table, say, table
+from pipeline.errors import UsageError
+from pipeline.runs import runs_folder
+
+if TYPE_CHECKING:
+    from android_bench.settings import MatrixSettings
+    from pipeline.bench.fleet import FleetPhone
+    from pipeline.bench.settings import BenchSettings, PhoneSettings
+    from pipeline.bench.sustained import Sustained, SustainedPoint
+
+Thing = TypeVar("Thing")
+
+MOST_LINES = 24
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def sustain_on_phone(
+    files: Sequence[Path],
+    fleet: Sequence[FleetPhone],
+    bench: BenchSettings,
+    settings: PhoneSettings,
+    matrix: MatrixSettings,
+    *,
+    minutes: float,
+    as_json: bool,
+) -> int:
+    """Runs one file on one phone for so many minutes; a table, a CSV and a picture come of it."""
+    from pipeline.bench.phone import plan_series
+    from pipeline.bench.sustained import sustain, write_csv
+    from pipeline.report.sustained import sustained_picture
+
+    member = _only(fleet, "phone")
+    planned = plan_series(files, member.info, member.tool, bench, settings)
+    series = _only(planned, "file with one delegate and one number of threads")
+    with _progress(minutes) as listen:
+        found = sustain(member, series, matrix, minutes=minutes, listen=listen)
+    if as_json:
+        print_records(found.points)
+    else:
+        click.echo(f"{series.label} on {member.info.where}: {member.info.machine}")
+        _print(found)
+    stem = f"{series.file.stem}_{member.info.serial_hash}_{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    path = runs_folder() / "sustained" / f"{stem}.csv"
+    write_csv(path, found.points)
+    title = f"{series.label}: {minutes:g} minutes on {member.info.name}"
+    picture = sustained_picture(found.points, title=title, subtitle=_verdict(found))
+    path.with_suffix(".png").write_bytes(picture)
+    say(f"wrote {path} and {path.with_suffix('.png').name} beside it.")
+    return 0
+
+
+def _only(things: Sequence[Thing], what: str) -> Thing:
+    if len(things) != 1:
+        raise UsageError(f"--sustained runs one {what} at a time; {len(things)} were given. Name one.")
+    return things[0]
+
+
+def _verdict(found: Sustained) -> str:
+    from pipeline.bench.sustained import first_and_last
+
+    first_ms, last_ms = first_and_last(found.points)
+    moved = f"from {first_ms:.3g} to {last_ms:.3g} ms"
+    text = f"the median rose {moved} ({found.rise:.2f}x)" if found.rise else f"no steady rise ({moved})"
+    if found.throttled_minute is not None:
+        text += f"; Android throttled from minute {found.throttled_minute:.1f} on"
+    return text
+
+
+def _print(found: Sustained) -> None:
+    medians = [point.median_ms for point in found.points]
+    numbers = ["minute", "median ms", "p95 ms", "°C", "thermal status"]
+    rows = table(*numbers, numbers=numbers)
+    step = -(-len(found.points) // MOST_LINES)
+    for point in found.points[::step]:
+        rows.add_row(
+            f"{point.minute:.1f}",
+            f"{point.median_ms:.3g}",
+            "-" if point.p95_ms is None else f"{point.p95_ms:.3g}",
+            "-" if point.celsius is None else f"{point.celsius:.1f}",
+            "-" if point.thermal_status is None else str(point.thermal_status),
+        )
+    print_table(rows)
+    click.echo(f"{min(medians):.3g} ms {_bars(medians)} {max(medians):.3g} ms")
+    click.echo(f"{_verdict(found)}.")
+
+
+def _bars(values: Sequence[float]) -> str:
+    low, high = min(values), max(values)
+    span = (high - low) or 1.0
+    return "".join(BARS[round((value - low) / span * (len(BARS) - 1))] for value in values)
+
+
+@contextmanager
+def _progress(minutes: float) -> Iterator[Callable[[SustainedPoint], None]]:
+    """Where it stands, on stderr: one line that is renewed, or a line a point where stderr is no terminal."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    with console.status(f"running for {minutes:g} minutes") as status:
+
+        def show(point: SustainedPoint) -> None:
+            warmth = "" if point.celsius is None else f", {point.celsius:.1f} °C"
+            text = f"minute {point.minute:.1f} of {minutes:g}: {point.median_ms:.3g} ms{warmth}"
+            if console.is_terminal:
+                status.update(text)
+            else:
+                say(text)
+
+        yield show

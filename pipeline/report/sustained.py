@@ -1,0 +1,54 @@
+"""A sustained run as a picture: latency and temperature over the minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair
+import vl_convert
+
+from pipeline.bench.sustained import SustainedPoint
+from pipeline.report.picture import FONTS
+from pipeline.report.theme import vega_config
+
+WIDTH, LATENCY_HEIGHT, HEAT_HEIGHT, SCALE = 640, 260, 110, 2
+LATENCY, WARMTH = "#0b5cad", "#c05600"
+
+
+def sustained_picture(points: Sequence[SustainedPoint], *, title: str, subtitle: str) -> bytes:
+    """A PNG: the median of each process above, the phone's temperature below where it says one.
+
+    Points at which Android says that it throttles are filled red.
+    """
+    values = [
+        {
+            "minute": point.minute,
+            "median_ms": point.median_ms,
+            "celsius": point.celsius,
+            "throttled": bool(point.thermal_status),
+        }
+        for point in points
+    ]
+    panels = [_panel(values, "median_ms", "Median latency (ms)", LATENCY, LATENCY_HEIGHT)]
+    if any(point.celsius is not None for point in points):
+        panels.append(_panel(values, "celsius", "°C", WARMTH, HEAT_HEIGHT))
+    heading = altair.TitleParams(title, subtitle=subtitle, anchor="start", fontSize=16, subtitlePadding=6)
+    spec = altair.vconcat(*panels).properties(title=heading).to_dict()
+    spec["config"] = {**vega_config(dark=False, fonts=FONTS), "background": "#ffffff", "padding": 16}
+    return bytes(vl_convert.vegalite_to_png(spec, scale=SCALE))
+
+
+def _panel(values: list[dict[str, Any]], field: str, title: str, colour: str, height: int) -> Any:  # noqa: ANN401
+    base = altair.Chart(altair.Data(values=values)).encode(
+        x=altair.X("minute:Q", title="Minutes", axis=altair.Axis(grid=False)),
+        y=altair.Y(f"{field}:Q", title=title, scale=altair.Scale(zero=False, nice=True)),
+    )
+    dots = base.mark_point(filled=True, size=45, opacity=1).encode(
+        color=altair.Color(
+            "throttled:N",
+            scale=altair.Scale(domain=[False, True], range=[colour, "#d1242f"]),
+            legend=None,
+        )
+    )
+    return (base.mark_line(color=colour) + dots).properties(width=WIDTH, height=height)

@@ -1,0 +1,126 @@
+"""What the tool does and says when a delegate is asked for by hand.
+
+The lab's GPU is the CPU under another name: which nodes it takes, and how fast and right it is, is up to the
+faults. The lab's NNAPI takes no node, as on phones that have only the reference accelerator.
+"""
+
+from __future__ import annotations
+
+from device_lab.faults import Faults
+from device_lab.tool import spoken
+from device_lab.tool.command_line import CommandLine
+from device_lab.tool.model_runtime import Model, Node, PrepareError
+from device_lab.tool.op_profile import GPU_KERNEL
+
+
+def apply_by_hand(options: CommandLine, model: Model, faults: Faults) -> None:
+    """Applies each that was asked for; PrepareError where one fails."""
+    asked = [name for name in ("use_gpu", "use_hexagon", "use_nnapi", "use_xnnpack") if options[name]]
+    if not asked and options["require_full_delegation"]:
+        raise PrepareError("Disallowed CPU fallback detected.")
+    _say_created(asked)
+    nodes = model.nodes()
+    for name in asked:
+        if name == "use_gpu":
+            title, kernels, complete = "GPU", *apply_gpu(nodes, faults, kernel=GPU_KERNEL)
+        elif name == "use_hexagon":
+            _fail_hexagon(len(nodes))
+        elif name == "use_nnapi":
+            title, kernels, complete = "NNAPI", 0, False
+        else:
+            title, kernels, complete = "XNNPACK", *_xnnpack(nodes, already="use_gpu" in asked)
+        _say_applied(title, kernels, complete=complete)
+        if options["require_full_delegation"] and not complete:
+            raise PrepareError("Disallowed CPU fallback detected.")
+
+
+def accelerators(options: CommandLine) -> None:
+    """The line that NNAPI adds to the parameters."""
+    if options["use_nnapi"]:
+        spoken.info("NNAPI accelerators available: [nnapi-reference]")
+
+
+def apply_gpu(nodes: list[Node], faults: Faults, *, kernel: str) -> tuple[int, bool]:
+    """How many kernels the GPU gets, and whether it takes every node."""
+    if faults.gpu_fails:
+        raise PrepareError("Failed to apply GPU delegate.")
+    taken = num_on_gpu(len(nodes), faults)
+    if taken < len(nodes):
+        _say_unsupported(nodes, taken)
+    if taken:
+        spoken.runtime(
+            f"Replacing {taken} out of {len(nodes)} node(s) with delegate ({kernel}) node,"
+            " yielding 1 partitions for subgraph 0.",
+            level="VERBOSE",
+        )
+        spoken.runtime("Loaded OpenCL library with dlopen.")
+        spoken.runtime("Initialized OpenCL-based API.")
+        spoken.runtime("Created 1 GPU delegate kernels.")
+    return (1 if taken else 0), taken == len(nodes)
+
+
+def num_on_gpu(num: int, faults: Faults) -> int:
+    """How many of so many nodes the GPU takes."""
+    if faults.gpu_none:
+        return 0
+    return num - 1 if faults.gpu_partial else num
+
+
+def _xnnpack(nodes: list[Node], *, already: bool) -> tuple[int, bool]:
+    """The same of XNNPACK; nothing is left for it when the GPU came first."""
+    if already:
+        return 0, False
+    kernels = {node.kernel for node in nodes if node.kernel is not None}
+    return len(kernels), len(kernels) == 1 and all(node.kernel is not None for node in nodes)
+
+
+def _say_created(asked: list[str]) -> None:
+    if "use_gpu" in asked:
+        spoken.runtime("Created TensorFlow Lite delegate for GPU.")
+        spoken.info("GPU delegate created.")
+    if "use_nnapi" in asked:
+        spoken.runtime("Created TensorFlow Lite delegate for NNAPI.")
+        spoken.info("NNAPI delegate created.")
+    if "use_xnnpack" in asked:
+        spoken.info("XNNPACK delegate created.")
+    if len(asked) > 1:
+        spoken.info(f"Going to apply {len(asked)} delegates one after another.")
+
+
+def _say_applied(name: str, kernels: int, *, complete: bool) -> None:
+    applied = f"Explicitly applied {name} delegate, and the model graph will be"
+    if complete:
+        spoken.info(f"{applied} completely executed by the delegate.")
+    elif kernels:
+        spoken.info(f"{applied} partially executed by the delegate w/ {kernels} delegate kernels.")
+    else:
+        spoken.info(
+            f"Though {name} delegate is explicitly applied, the model graph will not be"
+            " executed by the delegate."
+        )
+
+
+def _say_unsupported(nodes: list[Node], taken: int) -> None:
+    names = sorted({node.name for node in nodes[taken:]})
+    reasons = "".join(f"{name}: Operation is not supported.\n" for name in names)
+    left = len(nodes) - taken
+    summary = (
+        f"{taken} operations will run on the GPU, and the remaining {left} operations will run on the CPU."
+        if taken
+        else f"No operations will run on the GPU, and all {left} operations will run on the CPU."
+    )
+    spoken.error(f"Following operations are not supported by GPU delegate:\n{reasons}{summary}")
+
+
+def _fail_hexagon(num: int) -> None:
+    spoken.runtime("loaded libcdsprpc.so")
+    spoken.runtime(
+        f"TfLiteHexagonDelegate delegate: {num} nodes delegated out of {num} nodes with 1 partitions.\n"
+    )
+    raise PrepareError(
+        "hexagon_nn_config failed. Error: -1",
+        "Delegate kernel was not initialized",
+        f"Node number {num} (TfLiteHexagonDelegate) failed to prepare.\n",
+        "Restored original execution plan after delegate application failure.",
+        "Failed to apply Hexagon delegate.",
+    )

@@ -1,0 +1,222 @@
+"""The operators' times, as TFLite's tool prints them, or as CSV.
+
+LiteRT's Python interpreter does not time operators. The list is true: which operators run, in which order,
+and whether a delegate computes them. The times are those of whole runs, shared out by each operator's
+arithmetic (multiplications and additions, or elements where there is none), so they add up to 99 % of a run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from device_lab.tool.model_runtime import Model, Node
+from device_lab.tool.timings import Timings
+
+GPU_KERNEL = "TfLiteGpuDelegateV2"
+_SHARED_OUT = 0.99
+_LETTERS = {
+    "float32": "F32",
+    "float16": "F16",
+    "int8": "QS8",
+    "uint8": "QU8",
+    "int16": "QS16",
+    "int32": "S32",
+}
+_XNNPACK_NAMES = {
+    "CONV_2D": "Convolution (NHWC, {weights}) IGEMM",
+    "DEPTHWISE_CONV_2D": "Convolution (NHWC, {weights}) DWConv",
+    "FULLY_CONNECTED": "Fully Connected (NC, {weights}) GEMM",
+    "MEAN": "Mean (ND) Reduce2",
+    "SOFTMAX": "Softmax (NC, {output})",
+    "LOGISTIC": "Sigmoid (NC, {output})",
+    "ADD": "Add (ND, {output})",
+    "MUL": "Multiply (ND, {output})",
+    "MAX_POOL_2D": "Max Pooling (NHWC, {output})",
+    "AVERAGE_POOL_2D": "Average Pooling (NHWC, {output})",
+    "PAD": "Constant Pad (ND, X32)",
+    "RESHAPE": "Copy (NC, X32)",
+    "CONCATENATION": "Copy (NC, X32)",
+    "QUANTIZE": "Convert (NC, {input}, {output})",
+    "DEQUANTIZE": "Convert (NC, {input}, {output})",
+}
+_WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+_MOST = 10
+_RUN_ORDER = "============================== Run Order =============================="
+_BY_TIME = "============================== Top by Computation Time =============================="
+_BY_TYPE = "============================== Summary by node type =============================="
+
+
+@dataclass(frozen=True)
+class Row:
+    """One operator."""
+
+    kind: str
+    name: str
+    first_ms: float
+    mean_ms: float
+    memory_kb: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Format:
+    """How rows are written: their head, one of them, and the same of the summary."""
+
+    head: str
+    row: Callable[[Row, float, float], str]
+    type_head: str
+    type_row: Callable[[str, int, float, float, float], str]
+
+
+def profile_text(sections: dict[str, tuple[list[Row], Timings]], mode: str, mark: str) -> str:
+    """Each section under its name, which `mark` precedes on a terminal."""
+    chosen = _CSV if mode == "csv" else _TEXT
+    gap = "\n" * (2 if mode == "csv" else 3)
+    texts = [f"{mark}{name}:\n{_section(*content, chosen)}" for name, content in sections.items()]
+    return "".join(f"{text}{gap}" for text in texts)
+
+
+def operator_rows(model: Model, timings: Timings, *, num_on_gpu: int = 0) -> list[Row]:
+    """The operators in the order in which they run; the first of them as one when a GPU has them."""
+    nodes = model.nodes()
+    costs = {node.index: _cost(model, node) for node in nodes}
+    total = sum(costs.values()) or 1
+    rows, places = [], {}
+
+    def add(kind: str, name: str, cost: int) -> None:
+        share = _SHARED_OUT * cost / total / 1000
+        rows.append(Row(kind, name, timings.first * share, timings.mean * share))
+
+    if num_on_gpu:
+        cost = sum(costs[node.index] for node in nodes[:num_on_gpu])
+        add(GPU_KERNEL, f"Delegate/{GPU_KERNEL}:0", cost)
+    for node in nodes[num_on_gpu:]:
+        add(*_names(model, node, places), costs[node.index])
+    return rows
+
+
+def _names(model: Model, node: Node, places: dict[int, int]) -> tuple[str, str]:
+    """Type and name: the runtime's, or XNNPACK's with its place in the delegate's kernel."""
+    if node.kernel is None:
+        tensors = ";".join(model.tensor_details(tensor)["name"] for tensor in node.outputs)
+        return node.name, f"[{tensors}]:{node.index}"
+    place = places.setdefault(node.kernel, 0)
+    places[node.kernel] += 1
+    kind = _xnnpack_name(model, node)
+    return kind, f"Delegate/{kind}:{place}"
+
+
+def _xnnpack_name(model: Model, node: Node) -> str:
+    pattern = _XNNPACK_NAMES.get(node.name, "{plain}")
+    inputs = [tensor for tensor in node.inputs if tensor >= 0]
+    letters = [_letters(model, tensor) for tensor in inputs]
+    weights = letters[0]
+    if node.name in _WITH_WEIGHTS:
+        if letters[:2] == ["F32", "QS8"]:
+            weights = "QD8, F32, QC8W"
+        elif letters[0] == "QS8":
+            weights = "QC8"
+        shape = list(model.tensor_details(inputs[1])["shape"])
+        if node.name == "CONV_2D" and shape[1:3] == [1, 1]:
+            pattern = _XNNPACK_NAMES["FULLY_CONNECTED"]
+    return pattern.format(
+        weights=weights,
+        input=letters[0],
+        output=_letters(model, node.outputs[0]),
+        plain=node.name.replace("_", " ").title(),
+    )
+
+
+def _letters(model: Model, tensor: int) -> str:
+    name = model.tensor_details(tensor)["dtype"].__name__
+    return _LETTERS.get(name, name.upper())
+
+
+def _cost(model: Model, node: Node) -> int:
+    """Multiplications and additions where there are weights, else elements."""
+    elements = sum(_elements(model, tensor) for tensor in node.outputs)
+    if node.name not in _WITH_WEIGHTS:
+        return max(elements, 1)
+    shape = [int(size) for size in model.tensor_details(node.inputs[1])["shape"]]
+    return elements * (math.prod(shape[1:3]) if node.name == "DEPTHWISE_CONV_2D" else math.prod(shape[1:]))
+
+
+def _elements(model: Model, tensor: int) -> int:
+    return math.prod(int(size) for size in model.tensor_details(tensor)["shape"])
+
+
+def _section(rows: list[Row], timings: Timings, chosen: _Format) -> str:
+    by_time = sorted(rows, key=lambda row: -row.mean_ms)[:_MOST]
+    total = sum(row.mean_ms for row in rows) or 1.0
+    return "\n".join(
+        [
+            _table(_RUN_ORDER, rows, total, chosen),
+            _table(_BY_TIME, by_time, total, chosen),
+            f"Number of nodes executed: {len(rows)}",
+            _summary(rows, chosen),
+            f"Timings (microseconds): {timings.line(percentiles=False)}",
+            "Memory (bytes): count=0",
+            f"{len(rows)} nodes observed\n",
+        ]
+    )
+
+
+def _table(title: str, rows: list[Row], total: float, chosen: _Format) -> str:
+    lines, so_far = [title, chosen.head], 0.0
+    for row in rows:
+        so_far += row.mean_ms
+        lines.append(chosen.row(row, 100 * row.mean_ms / total, 100 * so_far / total))
+    return "\n".join([*lines, ""])
+
+
+def _summary(rows: list[Row], chosen: _Format) -> str:
+    """By type; the times cut to whole microseconds."""
+    times: dict[str, list[float]] = {}
+    for row in rows:
+        times.setdefault(row.kind, []).append(row.mean_ms)
+    cut = {kind: math.floor(sum(each) * 1000) / 1000 for kind, each in times.items()}
+    total = sum(cut.values()) or 1.0
+    lines, so_far = [_BY_TYPE, chosen.type_head], 0.0
+    for kind in sorted(cut, key=lambda kind: -cut[kind]):
+        so_far += cut[kind]
+        percents = 100 * cut[kind] / total, 100 * so_far / total
+        lines.append(chosen.type_row(kind, len(times[kind]), cut[kind], *percents))
+    return "\n".join([*lines, ""])
+
+
+def _text_row(row: Row, percent: float, so_far: float) -> str:
+    return (
+        f"\t{row.kind:>40}\t{row.first_ms:9.3f}\t{row.mean_ms:9.3f}\t{percent:7.3f}%\t{so_far:7.3f}%"
+        f"\t{row.memory_kb:10.3f}\t{1:9}\t{row.name}"
+    )
+
+
+def _text_type_row(kind: str, num: int, mean_ms: float, percent: float, so_far: float) -> str:
+    return f"\t{kind:>40}\t{num:9}\t{mean_ms:10.3f}\t{percent:10.3f}%\t{so_far:10.3f}%\t{0:10.3f}\t{num:9}"
+
+
+def _csv_row(row: Row, percent: float, so_far: float) -> str:
+    name = row.name.replace(",", "\t")
+    numbers = f"{row.first_ms:g}, {row.mean_ms:g}, {percent:g}%, {so_far:g}%, {row.memory_kb:g}"
+    return f"{row.kind}, {numbers}, 1, {name}"
+
+
+def _csv_type_row(kind: str, num: int, mean_ms: float, percent: float, so_far: float) -> str:
+    return f"{kind}, {num}, {mean_ms:g}, {percent:g}%, {so_far:g}%, 0, {num}"
+
+
+_TEXT = _Format(
+    f"\t{'[node type]':>40}\t{'[first]':>9}\t{'[avg ms]':>9}\t{'[%]':>8}\t{'[cdf%]':>8}\t{'[mem KB]':>10}"
+    "\t[times called]\t[Name]",
+    _text_row,
+    f"\t{'[Node type]':>40}\t{'[count]':>9}\t{'[avg ms]':>10}\t{'[avg %]':>11}\t{'[cdf %]':>11}"
+    f"\t{'[mem KB]':>10}\t[times called]",
+    _text_type_row,
+)
+_CSV = _Format(
+    "node type, first, avg_ms, %, cdf%, mem KB, times called, name",
+    _csv_row,
+    "node type, count, avg_ms, avg %, cdf %, mem KB, times called",
+    _csv_type_row,
+)

@@ -1,0 +1,364 @@
+"""`pipeline bench --adb` against the lab: real adb on both sides, and a tool that really runs the files."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from android_bench.session import ROOT
+from export.files import sha256_of
+from pipeline.bench.measurement import measurement_from_record
+from pipeline.cli import run
+from pipeline.store.store import open_store
+
+QUICK = ("--num-runs", "10", "--min-secs", "0", "--warmup-min-secs", "0", "--num-rounds", "2")
+OURS = f"{ROOT.rsplit('/', 1)[1]}"
+ODD_NAMES = ["two words", "quote'd", 'double"quoted', "semi;colon", "$(touch hacked)", "new\nline"]
+
+
+@pytest.fixture(autouse=True)
+def runs(tmp_path, monkeypatch):
+    """An empty runs folder, and an empty cache."""
+    monkeypatch.setenv("PIPELINE_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def bench(lab, phone, capsys):
+    """Runs `pipeline bench --adb` with the lab's tool: its exit status, stdout and stderr."""
+
+    def call(*words, quick=QUICK, tool=None):
+        tool = tool or lab.benchmark_model
+        status = run(["bench", "--adb", "--benchmark-model", str(tool), *quick, *map(str, words)])
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return call
+
+
+def measurements(out):
+    """The records that --json printed."""
+    return [measurement_from_record(record) for record in json.loads(out)]
+
+
+def timed_runs(phone):
+    """The tool's runs on a phone, those that only asked for its help left out."""
+    return [each for each in phone.runs() if not any("--help" in word for word in each.argv)]
+
+
+def test_the_figures_are_those_of_the_tool_and_reach_the_store(bench, files, phone, runs):
+    status, out, _ = bench(files["one"], files["ten"], "--json")
+    assert status == 0
+    one, ten = measurements(out)
+    assert (one.valid, one.reasons, one.runtime, one.delegate) == (
+        True,
+        (),
+        "benchmark_model",
+        "cpu with XNNPACK",
+    )
+    assert one.where.startswith("Google Pixel 7 ")
+    assert "GS201" in one.machine
+    assert phone.serial not in out
+    assert one.num_rounds == 2
+    assert one.num_runs == 10
+    assert 2 < ten.median_ms / one.median_ms < 50  # ten equal layers against one
+    for each in (one, ten):
+        assert each.min_ms <= each.p5_ms <= each.median_ms <= each.p95_ms <= each.max_ms
+        assert each.init_ms > 0
+        assert each.warm_init_ms > 0
+    with open_store(runs) as store:
+        assert store.measurements(sha256_of(files["one"])) == [one]
+
+
+def test_the_latency_is_that_of_the_host_on_the_same_machine(bench, files, capsys):
+    # the lab's tool runs LiteRT on this very machine: both must see its speed, give or take other load
+    longer = ("--num-runs", "50", "--min-secs", "0.5", "--warmup-min-secs", "0.1", "--num-rounds", "3")
+    _, out, _ = bench(files["ten"], "--json", quick=longer)
+    (there,) = measurements(out)
+    assert run(["bench", str(files["ten"]), "--json", *longer]) == 0
+    (here,) = measurements(capsys.readouterr().out)
+    assert 0.5 < there.median_ms / here.median_ms < 2
+
+
+def test_nothing_is_left_on_the_phone(bench, files, phone):
+    assert bench(files["one"])[0] == 0
+    assert list(phone.storage.iterdir()) == []
+    assert phone.processes() == []
+
+
+def test_kept_files_are_not_pushed_again_and_a_stale_one_of_the_same_size_is(bench, files, phone):
+    assert bench(files["one"], "--keep")[0] == 0
+    model = phone.storage / OURS / "files" / sha256_of(files["one"])
+    before = model.stat().st_ino, model.stat().st_mtime_ns
+    assert bench(files["one"], "--keep", "--again")[0] == 0
+    assert (model.stat().st_ino, model.stat().st_mtime_ns) == before
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 1  # the size stays
+    model.write_bytes(content)
+    status, out, _ = bench(files["one"], "--keep", "--again", "--json")
+    assert (status, measurements(out)[0].valid) == (0, True)
+    assert model.read_bytes() == files["one"].read_bytes()
+
+
+def test_every_file_runs_with_every_delegate_and_number_of_threads(bench, files, phone):
+    status, out, _ = bench(
+        files["one"], files["ten"], "--num-threads", "1,2", "--delegate", "cpu,gpu", "--json"
+    )
+    assert status == 0
+    found = [(Path(each.path).stem, each.delegate.split()[0], each.num_threads) for each in measurements(out)]
+    assert found == [(name, d, n) for d in ("cpu", "gpu") for n in (1, 2) for name in ("one", "ten")]
+    assert {each.num_threads for each in timed_runs(phone)} == {1, 2}
+
+
+def test_rounds_take_turns_and_every_second_one_goes_backwards(bench, files, phone):
+    bench(files["one"], files["ten"], quick=(*QUICK[:-1], "3"))
+    names = {sha256_of(files[name]): name for name in ("one", "ten")}
+    order = [names[Path(each.argv[1].partition("=")[2]).name] for each in timed_runs(phone)]
+    assert order == ["one", "ten", "ten", "one", "one", "ten"]
+
+
+@pytest.mark.parametrize(("cores", "mask"), [("big", "c0"), ("little", "f"), ("f0", "f0"), ("all", None)])
+def test_the_tool_is_pinned_to_the_cores_asked_for(bench, files, phone, cores, mask):
+    status, out, _ = bench(files["one"], "--cores", cores, "--json")
+    assert status == 0
+    assert {each.affinity and each.affinity.removeprefix("0x") for each in timed_runs(phone)} == {mask}
+    assert measurements(out)[0].cores == cores
+
+
+def test_flags_behind_the_dashes_reach_the_tool_and_take_the_place_of_ours(bench, files, phone):
+    status, _, _ = bench(files["one"], "--", "--use_xnnpack=false", "--warmup_runs=3")
+    assert status == 0
+    for each in timed_runs(phone):
+        assert "--use_xnnpack=false" in each.argv
+        assert [word for word in each.argv if word.startswith("--warmup_runs=")] == ["--warmup_runs=3"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--", "--graph=other.tflite"], "--graph is set by the pipeline"),
+        (["--", "--use_caching"], r"'--use_caching' is no flag"),
+        (["--cores", "fast"], "'fast' names no cores"),
+        (["--delegate", "tpu"], "'tpu' is no delegate"),
+        (["--runtime", "litert"], "--runtime is for this machine"),
+        (["--adb-server", "nowhere:port"], "is no adb server"),
+    ],
+)
+def test_a_mistyped_option_is_one_line_and_touches_no_phone(bench, files, phone, words, message):
+    status, out, err = bench(files["one"], *words)
+    assert status == 2
+    assert out == ""
+    assert message in err
+    assert phone.runs() == []
+
+
+def test_options_for_phones_without_adb_are_refused(files, capsys):
+    assert run(["bench", str(files["one"]), "--cores", "big"]) == 2
+    assert "--cores is for phones. Add --adb" in capsys.readouterr().err
+
+
+def test_what_is_stored_is_not_measured_again_unless_asked(bench, files, phone):
+    assert bench(files["one"])[0] == 0
+    before = len(timed_runs(phone))
+    status, out, _ = bench(files["one"])
+    assert status == 0
+    assert "1 of them was measured before" in out
+    assert len(timed_runs(phone)) == before
+    assert bench(files["one"], "--num-threads", "2")[0] == 0  # another setting is another measurement
+    assert len(timed_runs(phone)) == before + 2
+    assert bench(files["one"], "--again")[0] == 0
+    assert len(timed_runs(phone)) == before + 4
+
+
+def test_litert_v2s_tool_is_driven_and_read_too(bench, lab, files):
+    status, out, _ = bench(files["ten"], "--json", tool=lab.litert_benchmark_model)
+    assert status == 0
+    (found,) = measurements(out)
+    assert (found.runtime, found.valid, found.num_runs) == ("benchmark_model v2", True, 10)
+    assert found.median_ms > 0
+
+
+def test_litert_v2s_tool_has_no_nnapi_and_says_so(bench, lab, files, phone):
+    status, out, _ = bench(files["one"], "--delegate", "nnapi", tool=lab.litert_benchmark_model)
+    assert status == 1
+    assert "LiteRT v2's benchmark_model has no NNAPI" in out
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_file_of_any_name_in_a_folder_of_any_name_is_only_ever_a_file(bench, files, phone, tmp_path, name):
+    path = tmp_path / name / f"{name}.tflite"
+    path.parent.mkdir()
+    shutil.copy(files["one"], path)
+    status, out, _ = bench(path, "--json", "--keep")
+    assert status == 0
+    assert measurements(out)[0].path == str(path)
+    assert {entry.name for entry in phone.storage.iterdir()} == {OURS}
+    for each in timed_runs(phone):  # nothing but the intended commands ever ran
+        assert all(word.startswith(("--", "/data/local/tmp/")) for word in each.argv)
+
+
+@pytest.mark.parametrize("serial", ["nobody", "a; rm -rf /", "$(reboot)", "two words", "new\nline"])
+def test_a_serial_of_any_letters_is_only_ever_a_serial(bench, files, phone, serial):
+    status, out, err = bench(files["one"], "-s", serial)
+    assert (status, out) == (4, "")
+    assert "no phone with serial" in err
+    assert phone.serial in err
+    assert phone.runs() == []
+
+
+def test_two_phones_and_no_serial_is_an_error_and_android_serial_is_honoured(
+    bench, lab, files, phone, monkeypatch
+):
+    other = lab.phone("redmi_note_8")
+    try:
+        status, _, err = bench(files["one"])
+        assert status == 4
+        assert "2 phones are connected" in err
+        monkeypatch.setenv("ANDROID_SERIAL", other.serial)
+        status, out, _ = bench(files["one"], "--json")
+        assert status == 0
+        assert "Redmi" in measurements(out)[0].where
+        status, out, _ = bench(files["one"], "-s", "all", "--json")
+        assert [each.where.rsplit(" ", 1)[0] for each in measurements(out)] == [
+            "Google Pixel 7",
+            "Xiaomi Redmi Note 8",
+        ]
+    finally:
+        other.remove()
+
+
+def test_an_unauthorized_phone_is_told_with_what_to_do(bench, lab, files, phone):
+    serial = lab.unauthorized_phone()
+    status, _, err = bench(files["one"], "-s", serial)
+    assert status == 4
+    assert f'phone {serial} is not ready (adb says "unauthorized"). Accept the prompt' in err
+
+
+def test_phones_of_several_servers_are_one_pool(bench, lab, files, phone):
+    second = lab.second_server()
+    there = lab.phone("galaxy_s21", server=second)
+    try:
+        servers = [f"127.0.0.1:{lab.server.port}", f"127.0.0.1:{second.port}"]
+        pool = [word for server in servers for word in ("--adb-server", server)]
+        status, out, _ = bench(files["one"], "-s", phone.serial, "-s", there.serial, "--json", *pool)
+        assert status == 0
+        assert [each.where.rsplit(" ", 1)[0] for each in measurements(out)] == [
+            "Google Pixel 7",
+            "Samsung SM-G991B",
+        ]
+        status, out, err = bench(
+            files["one"], "-s", phone.serial, "--again", *pool, "--adb-server", "127.0.0.1:9"
+        )
+        assert status == 4 or "no phone" not in err
+    finally:
+        there.remove()
+
+
+def test_a_phone_in_use_by_another_pipeline_is_let_be(bench, files, phone):
+    from android_bench.adb import Phone, default_server
+    from android_bench.session import Session
+    from pipeline.bench.fleet import locks_folder
+
+    with Session(Phone(default_server(), phone.serial), locks=locks_folder()):
+        status, _, err = bench(files["one"])
+    assert status == 4
+    assert "is in use by another pipeline" in err
+
+
+def test_ctrl_c_ends_the_tool_cleans_the_phone_and_keeps_what_was_measured(lab, files, phone, runs):
+    words = [
+        "bench",
+        "--adb",
+        "--benchmark-model",
+        str(lab.benchmark_model),
+        str(files["one"]),
+        str(files["ten"]),
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import sys; from pipeline.cli import main; main()", *words,
+         "--num-rounds", "12", "--min-secs", "2", "--warmup-min-secs", "0"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ.copy(),
+    )  # fmt: skip
+    deadline = time.monotonic() + 30
+    while len(timed_runs(phone)) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "stopped" in err
+    assert "finished rounds of them are kept" in err.replace("\n", " ")
+    assert list(phone.storage.iterdir()) == []
+    assert phone.processes() == []
+    # the same command goes on where it stopped
+    before = len(timed_runs(phone))
+    assert (
+        run([*words, "--num-rounds", "12", "--min-secs", "2", "--warmup-min-secs", "0", "--max-drift", "9"])
+        == 0
+    )
+    assert len(timed_runs(phone)) == 24 + (
+        before - sum(each.status == 0 for each in timed_runs(phone)[:before])
+    )
+
+
+def test_a_phone_that_vanishes_and_returns_goes_on(bench, files, phone):
+    def vanish():
+        while len(timed_runs(phone)) < 3:
+            time.sleep(0.02)
+        phone.kill()
+        time.sleep(1)
+        phone.restart()
+
+    thread = threading.Thread(target=vanish)
+    thread.start()
+    status, out, err = bench(files["one"], files["ten"], "--json", quick=(*QUICK[:-1], "5"))
+    thread.join()
+    assert status == 0, err
+    assert [each.num_rounds for each in measurements(out)] == [5, 5]
+    assert list(phone.storage.iterdir()) == []
+
+
+def test_a_phone_that_does_not_return_is_given_up_and_the_rest_goes_on_later(bench, lab, files, phone):
+    other = lab.phone("galaxy_s21")
+
+    def vanish():
+        while len(timed_runs(other)) < 3:
+            time.sleep(0.02)
+        other.kill()
+
+    thread = threading.Thread(target=vanish)
+    thread.start()
+    words = (files["one"], files["ten"], "-s", "all", "--json", "--reconnect-secs", "2")
+    rounds = (*QUICK[:-1], "5")
+    status, out, err = bench(*words, quick=rounds)
+    thread.join()
+    assert status == 4
+    assert [each.where.split()[0] for each in measurements(out)] == ["Google", "Google"]
+    assert "gave up Samsung SM-G991B" in err
+    assert "2 not measured" in err
+    good = sum(each.status == 0 for each in timed_runs(other))
+    on_phone = len(timed_runs(phone))
+    other.restart()
+    try:
+        status, out, _ = bench(*words, quick=rounds)
+        assert status == 0
+        assert len(measurements(out)) == 4
+        assert len(timed_runs(phone)) == on_phone  # nothing is measured twice
+        assert sum(each.status == 0 for each in timed_runs(other)) in (
+            10,
+            11,
+            12,
+        )  # a run may end just before its result is lost
+        assert good < 10
+    finally:
+        other.remove()
