@@ -58,6 +58,9 @@ class DeviceInfo:
     """What is known of a phone. A serial is personal: what is stored holds its hash."""
 
     serial: str
+    """By which adb knows it: its own, or HOST:PORT over the network."""
+    own_serial: str
+    """The same by cable and over the network."""
     manufacturer: str
     model: str
     soc: str
@@ -73,7 +76,7 @@ class DeviceInfo:
     @property
     def serial_hash(self) -> str:
         """Eight hexadecimal digits that tell phones of one model apart."""
-        return hashlib.sha256(self.serial.encode()).hexdigest()[:8]
+        return hashlib.sha256(self.own_serial.encode()).hexdigest()[:8]
 
     @property
     def name(self) -> str:
@@ -107,6 +110,7 @@ def identify(phone: Phone) -> DeviceInfo:
     clusters = parse_clusters(sections.get("clusters", ""))
     return DeviceInfo(
         serial=phone.serial,
+        own_serial=properties.get("ro.serialno") or properties.get("ro.boot.serialno") or phone.serial,
         manufacturer=properties.get("ro.product.manufacturer", "").title(),
         model=properties.get("ro.product.model", "unknown model"),
         soc=_soc(properties),

@@ -30,6 +30,8 @@ from android_bench.settings import MatrixSettings
 
 POLL_SECS = 1.0
 """How often a warm or a lost phone is looked at."""
+HEAT_SECS = 2.0
+"""How often a phone at work is asked how warm it is; also after the last round of each job."""
 NUM_LOSSES = 3
 """A job during which the phone went away so often is given up: it may be what takes the phone down."""
 NUM_REPEATS = 2
@@ -162,6 +164,7 @@ class _Worker:
         self._events = events
         self._stop = stop
         self._heat: Heat | None = None
+        self._heat_read = 0.0
 
     def work(self) -> None:
         try:
@@ -189,6 +192,7 @@ class _Worker:
 
     def _play(self, session: Session, flags: ToolFlags, job: Job, round_index: int) -> RunOutcome:
         """One round, again after cooling where the phone throttled in it."""
+        is_last = round_index == len(job.rounds) - 1
         request = job.rounds[round_index]
         files = [self._plan.tool, request.model]
         outcome = None
@@ -198,30 +202,35 @@ class _Worker:
 
             def play() -> RunOutcome:
                 session.put(files, progress=self._pushing(job))
-                return run(session, self._plan.tool, flags, request)
+                is_due = is_last or time.monotonic() - self._heat_read > HEAT_SECS
+                return run(session, self._plan.tool, flags, replace(request, read_heat=is_due))
 
             try:
                 outcome = self._patiently(session, play)
             except (StorageError, ToolError, _UnstableError) as error:
                 return self._failed(str(error))
-            self._heat = outcome.heat
-            if warm is not None or outcome.failure or not outcome.heat.throttled:
+            self._note(outcome.heat)
+            if warm is not None or outcome.failure or outcome.heat is None or not outcome.heat.throttled:
                 break
             warm = f"the phone throttled: {outcome.heat.throttled}"
         assert outcome is not None
         found = [*outcome.reasons, *([warm] if warm else [])]
-        if round_index == len(job.rounds) - 1 and not outcome.failure:
+        if is_last and not outcome.failure:
             found += self._patiently(session, lambda: _changed(session, request.model))
         return replace(outcome, reasons=tuple(dict.fromkeys(found)))
 
     def _failed(self, why: str) -> RunOutcome:
-        heat = self._heat or self._plan.info.heat
-        return RunOutcome(report=None, failure=why, reasons=(), heat=heat, output="")
+        return RunOutcome(report=None, failure=why, reasons=(), heat=self._heat, output="")
+
+    def _note(self, heat: Heat | None) -> None:
+        if heat is not None:
+            self._heat, self._heat_read = heat, time.monotonic()
 
     def _cool(self, session: Session) -> str | None:
         """Waits until the phone is cool; why it is not, after cool_secs."""
         if self._heat is None:
-            self._heat = self._patiently(session, lambda: read_heat(self._phone))
+            self._note(self._patiently(session, lambda: read_heat(self._phone)))
+        assert self._heat is not None
         deadline = time.monotonic() + self._settings.cool_secs
         while (warm := too_warm(self._heat, self._settings.max_celsius)) is not None:
             left_secs = deadline - time.monotonic()
@@ -229,7 +238,7 @@ class _Worker:
                 return f"{warm}, and after cooling {self._settings.cool_secs:g} s it still was"
             self._say(f"cooling, {left_secs:.0f} s at most: {warm}")
             self._wait(min(POLL_SECS, left_secs))
-            self._heat = self._patiently(session, lambda: read_heat(self._phone))
+            self._note(self._patiently(session, lambda: read_heat(self._phone)))
         return None
 
     def _patiently(self, session: Session, action: Callable[[], Answer]) -> Answer:

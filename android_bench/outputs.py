@@ -10,15 +10,13 @@ from dataclasses import dataclass, replace
 
 from android_bench.adb import Upload
 from android_bench.device import split_sections
-from android_bench.errors import DeviceError, LogError, ToolError
+from android_bench.errors import DeviceError, LogError, TimeLimitError, ToolError
 from android_bench.report import parse_run
 from android_bench.runner import RunRequest, ToolFlags, command_flags, delegate_reasons
 from android_bench.session import LocalFile, Session
 
 CHUNK = 25
 """So many samples are run in one go; the caller is told after each."""
-SAMPLE_SECS = 60.0
-"""A process that takes longer for its one sample is taken for hung."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +58,9 @@ def run_samples(
 ) -> SampleOutputs:
     """Runs each sample in a process of its own; the files must be there (Session.put).
 
-    Each sample is the input tensor as it lies in memory, each output likewise. DeviceError for a tool that
-    takes no input files, and when the phone goes away.
+    Each sample is the input tensor as it lies in memory, each output likewise. A tool that takes longer than
+    request.patience_secs for CHUNK samples is taken for hung and ended: a failure. ToolError for a tool that
+    takes no input files, DeviceError when the phone goes away.
     """
     _check_tool(flags, tensor)
     start = time.monotonic()
@@ -117,12 +116,19 @@ def _run_chunk(
         shlex.join([tool.remote, *_flags(request, flags, session.folder, tensor, given, written)])
         for given, written in zip(inputs, results, strict=True)
     ]
-    script = f"cd {session.folder} && rm -f out-*; " + "".join(
-        f"{command} 2>&1; status=$?; echo; echo @@end {mark}; echo @@status; echo $status; "
+    script = f"cd {session.folder} || exit 97; rm -f out-*; " + "".join(
+        f"{command} 2>&1 & pid=$!; echo $pid > pid; wait $pid; status=$?; rm -f pid; "
+        f"echo; echo @@end {mark}; echo @@status; echo $status; "
         for command in commands
     )
-    done = session.phone.shell(script, limit_secs=SAMPLE_SECS * len(samples))
+    try:
+        done = session.phone.shell(script, limit_secs=request.patience_secs)
+    except TimeLimitError:
+        session.end_tool()  # raises where it is the phone that is hung
+        return [], f"the tool hung: it was ended after {request.patience_secs:.0f} s", []
     failure, reasons, good = _judge(done.output, mark, request)
+    if failure is None and good < len(samples):
+        failure = f"the phone's shell ended after {good} of {len(samples)} samples (status {done.status})"
     return session.phone.pull(results[:good]), failure, reasons
 
 

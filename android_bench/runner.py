@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from android_bench.device import HEAT_SCRIPT, Heat, parse_heat, read_heat, split_sections
-from android_bench.errors import LogError, TimeLimitError, ToolError
+from android_bench.errors import LogError, StorageError, TimeLimitError, ToolError
 from android_bench.proto import differences, read_result
 from android_bench.report import BenchmarkReport, parse_run
 from android_bench.session import LocalFile, Session
@@ -53,6 +53,8 @@ class RunRequest:
     warmup_runs: int
     warmup_min_secs: float
     extra_flags: tuple[str, ...] = ()
+    read_heat: bool = True
+    """Asks the phone how warm it is after the run, which costs some 50 ms."""
     watch_threads: bool = False
     """Counts the process's threads while it runs."""
     profile: bool = False
@@ -74,8 +76,8 @@ class RunOutcome:
     failure: str | None
     reasons: tuple[str, ...]
     """Why the figures are not what was asked for."""
-    heat: Heat
-    """Just after the run."""
+    heat: Heat | None
+    """Just after the run; None where it was not asked for."""
     profile: str | None = None
     output: str
     """All that the tool printed."""
@@ -119,7 +121,7 @@ def run(session: Session, tool: LocalFile, flags: ToolFlags, request: RunRequest
         )
     printed, _, rest = done.output.partition(f"@@end {mark}")
     after = split_sections(rest)
-    heat = parse_heat(after)
+    heat = parse_heat(after) if request.read_heat else None
     if "status" not in after:
         return _failed(f"the phone's shell did not run it: {printed.strip() or 'it said nothing'}", heat)
     status = int(after["status"])
@@ -210,7 +212,7 @@ def _script(folder: str, tool: LocalFile, request: RunRequest, flags: Sequence[s
         f"most=0; looks=0; {watch}"
         f"wait $pid; status=$?; rm -f pid; "
         f"echo; echo @@end {mark}; echo @@status; echo $status; echo @@threads; echo $most $looks; "
-        f"echo @@size; wc -c < {request.model.remote}; {HEAT_SCRIPT}"
+        f"echo @@size; wc -c < {request.model.remote}; {HEAT_SCRIPT if request.read_heat else ''}"
     )
 
 
@@ -220,7 +222,7 @@ _WATCH_THREADS = (
 )
 
 
-def _failed(why: str, heat: Heat, output: str = "") -> RunOutcome:
+def _failed(why: str, heat: Heat | None, output: str = "") -> RunOutcome:
     return RunOutcome(report=None, failure=why, reasons=(), heat=heat, output=output)
 
 
@@ -259,12 +261,12 @@ def _proto_reasons(session: Session, report: BenchmarkReport, flags: ToolFlags) 
     """What the tool's own result file says otherwise; a tool that is too old for one is not held to it."""
     if "result_file_path" not in flags.names:
         return []
-    path = f"{session.folder}/{_RESULT}"
-    listed = session.phone.shell(f"test -s {path}")
-    if listed.status != 0:
+    try:
+        content = session.phone.pull([f"{session.folder}/{_RESULT}"])[0]
+    except StorageError:
         return ["the tool wrote no result file"]
     try:
-        return list(differences(report, read_result(session.phone.pull([path])[0])))
+        return list(differences(report, read_result(content)))
     except LogError as error:
         return [f"the tool's result file cannot be read ({error})"]
 

@@ -41,6 +41,10 @@ chart = altair.Chart(altair.Data(values=[{"x": 1, "y": 2}])).mark_point().encode
 assert "vega" in chart.to_html(inline=True)
 """
 DIGITS = "from sklearn.datasets import load_digits; assert load_digits().images.shape == (1797, 8, 8)"
+ADB = """
+import subprocess, adbutils
+assert b"Android Debug Bridge" in subprocess.run([adbutils.adb_path(), "version"], capture_output=True).stdout
+"""
 TRAIN = """
 import numpy as np, keras
 model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
@@ -77,6 +81,7 @@ def examine(runs: Path) -> Iterator[Check]:
         )
     yield _package("scikit-learn", DIGITS, detail="loaded the digits")
     yield _package("altair", CHART, detail="drew a chart with vl-convert")
+    yield _package("adbutils", ADB, detail="ran its adb; the phones it sees: pipeline devices")
     yield _runs_folder(runs)
 
 

@@ -51,6 +51,8 @@ class PhoneResult:
     """By the series' key; those of earlier calls too."""
     lost: str | None = None
     """Why the phone was given up, if it was."""
+    celsius: float | None = None
+    """How warm it was when it was asked last."""
 
     @property
     def measured(self) -> list[MeasuredFile]:
@@ -170,6 +172,8 @@ def _open_result(series: list[PhoneSeries], info: DeviceInfo, store: Store, *, a
 
 def _take_round(event: RoundDone, result: PhoneResult, store: Store) -> None:
     series = next(each for each in result.series if each.key == event.job.key)
+    if event.outcome.heat is not None:
+        result.celsius = event.outcome.heat.celsius
     kept = series.take(event.round_index, event.outcome)
     if kept is not None and not kept.reasons:
         store.add_round(series.key, event.round_index, asdict(kept))

@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 
@@ -51,6 +52,7 @@ class PhoneRound:
     tool_kind: str
     has_xnnpack: bool
     celsius: float | None
+    """None where the phone was not asked after this round."""
     reasons: tuple[str, ...]
 
 
@@ -75,7 +77,7 @@ class PhoneSeries:
         """What the live table calls it."""
         return f"{self.file.stem}, {self.delegate}, {self.num_threads} thread{'s' * (self.num_threads > 1)}"
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Names artifact, phone, tool and settings."""
         bench = asdict(self.bench) | {"num_threads": self.num_threads}
@@ -255,7 +257,7 @@ def _round_of(report: BenchmarkReport, outcome: RunOutcome) -> PhoneRound:
         memory_bytes=report.peak_memory_bytes or report.overall_memory_bytes,
         tool_kind=report.tool,
         has_xnnpack=any(each.kind == "xnnpack" for each in report.delegations),
-        celsius=outcome.heat.celsius,
+        celsius=outcome.heat.celsius if outcome.heat else None,
         reasons=outcome.reasons,
     )
 

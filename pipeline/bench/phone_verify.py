@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from android_bench.outputs import InputTensor, SampleOutputs, run_samples
+from android_bench.outputs import CHUNK, InputTensor, SampleOutputs, run_samples
 from android_bench.runner import RunRequest, prepare
 from android_bench.session import LocalFile, Session
-from export.artifact import ExportArtifact, TensorInfo
+from export.artifact import ExportArtifact, TensorInfo, sidecar_path
 from export.inspect import FileContents, inspect
 from export.runner import Runner, real_values, stored_input
 from pipeline.bench.fleet import FleetPhone
@@ -23,6 +23,9 @@ from pipeline.data.dataset import Dataset
 from pipeline.errors import PipelineError
 
 Floats = npt.NDArray[np.float32]
+
+SLOWEST = 5.0
+"""A sample may take so many times as long as the first one before its tool is taken for hung."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +45,17 @@ class Samples:
 def answer_here(
     path: Path, artifact: ExportArtifact, dataset: Dataset, *, split: str, num_samples: int, seed: int
 ) -> Samples:
-    """Runs a file in LiteRT here on samples of a split, the classes in turn. PipelineError without any."""
+    """Runs a file in LiteRT here on samples of a split, the classes in turn.
+
+    PipelineError without any, and for a file that is not the one its sidecar describes.
+    """
     contents = inspect(path)
+    if contents.sha256 != artifact.sha256:
+        raise PipelineError(
+            f"{path} is not the file that {sidecar_path(path).name} describes (sha256 "
+            f"{contents.sha256[:12]}, there {artifact.sha256[:12]}). Export the model again, so that both come "
+            "from one run."
+        )
     size = int(artifact.input.shape[1])
     pixels, labels = dataset.balanced_samples(split, image_size=size, num_samples=num_samples, seed=seed)
     if not len(labels):
@@ -82,12 +94,12 @@ def answer_there(
     request = _request(samples.path, model, delegate)
     stored = [each.tobytes() for each in stored_input(samples.images, samples.contents.inputs[0].dtype)]
 
-    def run(chosen: list[bytes], done: int, total: int) -> SampleOutputs:
+    def run(chosen: list[bytes], done: int, total: int, *, more_secs: float = 0.0) -> SampleOutputs:
         return run_samples(
             session,
             member.tool,
             flags,
-            request,
+            replace(request, patience_secs=request.patience_secs + more_secs),
             tensor=_tensor(samples.contents),
             samples=chosen,
             progress=lambda more: progress(done + more, total),
@@ -95,7 +107,9 @@ def answer_there(
 
     first = run(stored[:1], 0, 1)
     fitting = max(1, min(len(stored), int(budget_secs / max(first.secs, 1e-3))))
-    rest = run(stored[1:fitting], 1, fitting) if first.failure is None and fitting > 1 else None
+    rest = None
+    if first.failure is None and fitting > 1:
+        rest = run(stored[1:fitting], 1, fitting, more_secs=SLOWEST * CHUNK * first.secs)
     return _compared(member, samples, delegate, first, rest)
 
 

@@ -79,6 +79,7 @@ def sustain(
             timed = outcome.report.timed
             middle_ms = timed.avg_ms if timed.median_ms is None else timed.median_ms
             assert middle_ms is not None  # an outcome without it is a failure
+            assert outcome.heat is not None
             point = SustainedPoint(
                 minute=(time.monotonic() - start) / 60,
                 median_ms=middle_ms,

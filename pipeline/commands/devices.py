@@ -76,7 +76,8 @@ def command(*, servers: tuple[str, ...], as_json: bool) -> int:
         raise NoPhoneError("none of the phones is ready. What to do stands in the last column above.")
     if not as_json:
         chosen = "" if len(ready) == 1 else f" -s {ready[0].serial}"
-        say(f"Next: pipeline bench --adb{chosen}")
+        at = "".join(f" --adb-server {server}" for server in servers)
+        say(f"Next: pipeline bench --adb{chosen}{at}")
     return 0
 
 

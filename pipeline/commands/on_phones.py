@@ -104,8 +104,7 @@ def _progress_table(
     rows = table("phone", "°C", "measured", "now", numbers=["°C", "measured"])
     for each in fleet:
         result = results.get(each.phone)
-        rounds = [kept for series in result.series for kept in series.rounds.values()] if result else []
-        celsius = rounds[-1].celsius if rounds else each.info.heat.celsius
+        celsius = (result.celsius if result else None) or each.info.heat.celsius
         done = f"{len(result.complete)} of {len(result.series)}" if result else "-"
         rows.add_row(each.info.where, "-" if celsius is None else f"{celsius:.1f}", done, states[each.phone])
     return rows

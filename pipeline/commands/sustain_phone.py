@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -10,13 +11,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from android_bench.errors import DeviceError
 from pipeline.commands.output import print_records, print_table, say, table
-from pipeline.errors import UsageError
+from pipeline.errors import PipelineError, UsageError
 from pipeline.runs import runs_folder
 
 if TYPE_CHECKING:
     from android_bench.settings import MatrixSettings
     from pipeline.bench.fleet import FleetPhone
+    from pipeline.bench.phone import PhoneSeries
     from pipeline.bench.settings import BenchSettings, PhoneSettings
     from pipeline.bench.sustained import Sustained, SustainedPoint
 
@@ -36,29 +39,53 @@ def sustain_on_phone(
     minutes: float,
     as_json: bool,
 ) -> int:
-    """Runs one file on one phone for so many minutes; a table, a CSV and a picture come of it."""
-    from pipeline.bench.phone import plan_series
-    from pipeline.bench.sustained import sustain, write_csv
-    from pipeline.report.sustained import sustained_picture
+    """Runs one file on one phone for so many minutes; a table, a CSV and a picture come of it.
 
+    Where it ends early, by Ctrl-C or because the phone or the tool fails, the points so far are written.
+    """
+    from pipeline.bench.phone import plan_series
+    from pipeline.bench.sustained import summarize_points, sustain
+
+    if not math.isfinite(minutes):
+        raise UsageError(f"--sustained is {minutes}. Give a number of minutes, such as 10.")
     member = _only(fleet, "phone")
     planned = plan_series(files, member.info, member.tool, bench, settings)
     series = _only(planned, "file with one delegate and one number of threads")
-    with _progress(minutes) as listen:
-        found = sustain(member, series, matrix, minutes=minutes, listen=listen)
+    points: list[SustainedPoint] = []
+    try:
+        with _progress(minutes) as show:
+
+            def listen(point: SustainedPoint) -> None:
+                points.append(point)
+                show(point)
+
+            found = sustain(member, series, matrix, minutes=minutes, listen=listen)
+    except (DeviceError, PipelineError, KeyboardInterrupt):
+        if points:
+            _write(summarize_points(points), member, series, f"the first {points[-1].minute:.1f} minutes")
+        raise
     if as_json:
         print_records(found.points)
     else:
         click.echo(f"{series.label} on {member.info.where}: {member.info.machine}")
         _print(found)
-    stem = f"{series.file.stem}_{member.info.serial_hash}_{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    path = runs_folder() / "sustained" / f"{stem}.csv"
-    write_csv(path, found.points)
-    title = f"{series.label}: {minutes:g} minutes on {member.info.name}"
-    picture = sustained_picture(found.points, title=title, subtitle=_verdict(found))
-    path.with_suffix(".png").write_bytes(picture)
-    say(f"wrote {path} and {path.with_suffix('.png').name} beside it.")
+    _write(found, member, series, f"{minutes:g} minutes")
     return 0
+
+
+def _write(found: Sustained, member: FleetPhone, series: PhoneSeries, duration: str) -> None:
+    """The CSV and the picture, each whole or not at all."""
+    from export.files import write_bytes
+    from pipeline.bench.sustained import FOLDER, write_csv
+    from pipeline.report.sustained import sustained_picture
+
+    stem = f"{series.file.stem}_{member.info.serial_hash}_{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    path = runs_folder() / FOLDER / f"{stem}.csv"
+    write_csv(path, found.points)
+    title = f"{series.label}: {duration} on {member.info.name}"
+    picture = sustained_picture(found.points, title=title, subtitle=_verdict(found))
+    write_bytes(path.with_suffix(".png"), picture)
+    say(f"wrote {path} and {path.with_suffix('.png').name} beside it.")
 
 
 def _only(things: Sequence[Thing], what: str) -> Thing:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,29 +41,37 @@ def verify_on_phones(
 ) -> int:
     """Verifies the files on each phone with each delegate; each result is in the store before the next.
 
-    1 when a phone and the host disagree, a delegate took no node, or the top-1 dropped too far.
+    1 when a phone and the host disagree, a delegate took no node, or the top-1 dropped too far; 4 when a
+    phone was lost.
     """
+    from android_bench.errors import DeviceError
+
     if model is not None:
         raise UsageError("--model is for the host: on a phone the file is held against itself. Leave it out.")
-    fleet, num_absent = find_fleet(serials, servers, binaries)
+    if not math.isfinite(budget_secs):
+        raise UsageError(f"--budget-secs is {budget_secs}. Give a number of seconds, such as 60.")
+    fleet, num_lost = find_fleet(serials, servers, binaries)
     samples = [_samples(path, data, split, limit or MOST_SAMPLES) for path in files]
-    found = [
-        verified
-        for member in fleet
-        for verified in _verify_on(member, samples, delegates, budget_secs=budget_secs)
-    ]
+    found: list[PhoneVerification] = []
+    for member in fleet:
+        try:
+            for verified in _verify_on(member, samples, delegates, budget_secs=budget_secs):
+                found.append(verified)
+        except DeviceError as error:
+            say(f"pipeline: gave up {member.info.where}: {error}")
+            num_lost += 1
     if as_json:
         print_records(found)
-    else:
-        _print(found)
+    elif found:
+        _print(found, most_samples=max(len(each.labels) for each in samples))
     wrong = [text for each in found if (text := _problem(each, min_agreement, max_drop))]
     for text in wrong:
         say(f"pipeline: {text}")
     if wrong:
         return 1
-    if not as_json:
+    if found and not as_json:
         say(f"stored in {runs_folder()}/results.sqlite. Next: pipeline bench --adb")
-    return DEVICE_TROUBLE if num_absent else 0
+    return DEVICE_TROUBLE if num_lost else 0
 
 
 def _samples(path: Path, data: str | None, split: str, num_samples: int) -> Samples:
@@ -81,13 +90,13 @@ def _samples(path: Path, data: str | None, split: str, num_samples: int) -> Samp
 
 def _verify_on(
     member: FleetPhone, samples: Sequence[Samples], delegates: Sequence[str], *, budget_secs: float
-) -> list[PhoneVerification]:
+) -> Iterator[PhoneVerification]:
+    """Each result as it comes, in the store. DeviceError when the phone goes away."""
     from android_bench.session import Session
     from pipeline.bench.fleet import locks_folder
     from pipeline.bench.phone_verify import answer_there
     from pipeline.store.store import open_store
 
-    found = []
     with Session(member.phone, locks=locks_folder()) as session:
         for each in samples:
             for delegate in delegates:
@@ -102,8 +111,7 @@ def _verify_on(
                     )
                 with open_store(runs_folder()) as store:
                     store.add_phone_verification(verified)
-                found.append(verified)
-    return found
+                yield verified
 
 
 def _problem(found: PhoneVerification, min_agreement: float, max_drop: float | None) -> str | None:
@@ -123,7 +131,7 @@ def _problem(found: PhoneVerification, min_agreement: float, max_drop: float | N
     return None
 
 
-def _print(found: Sequence[PhoneVerification]) -> None:
+def _print(found: Sequence[PhoneVerification], *, most_samples: int) -> None:
     numbers = ["samples", "phone top-1", "host top-1", "agree", "max diff", "s/sample"]
     rows = table("file", "phone", "delegate", *numbers, numbers=numbers)
     for each in found:
@@ -145,11 +153,10 @@ def _print(found: Sequence[PhoneVerification]) -> None:
         "each is a process of its own. The host is the same file in LiteRT; a GPU that computes in float16 "
         "differs a little."
     )
-    few = min(each.num_samples for each in found)
-    if few < 100:
-        click.echo(
-            f"With {few} samples one of them is {100 / max(few, 1):.1f} points: raise --budget-secs for more."
-        )
+    few = min((each.num_samples for each in found if each.valid), default=0)
+    if 0 < few < 100:
+        more = ": raise --budget-secs for more" if few < most_samples else ""
+        click.echo(f"With {few} samples one of them is {100 / few:.1f} points{more}.")
 
 
 def _percent(value: float | None) -> str:

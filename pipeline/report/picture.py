@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from pipeline.report.theme import vega_config
 from pipeline.store.row import ReportRow
 
 WIDTH, HEIGHT = 760, 440
+SUBTITLE_LETTERS = 120
+"""What a line of conditions holds at that width."""
 FONTS = "Liberation Sans, Arial, sans-serif"
 """vl-convert brings Liberation Sans along, so that a picture is the same on every machine."""
 
@@ -39,7 +42,10 @@ def _spec(rows: Sequence[ReportRow]) -> dict[str, Any]:
         "datasets": {DATA: records},
         "title": {
             "text": VIEWS[0].title,
-            "subtitle": [" · ".join(conditions), LEGEND.replace("★", "Ringed:")],
+            "subtitle": [
+                *textwrap.wrap(" · ".join(conditions), SUBTITLE_LETTERS),
+                LEGEND.replace("★", "Ringed:"),
+            ],
             "anchor": "start",
             "fontSize": 16,
             "subtitleFontSize": 12,

@@ -34,14 +34,16 @@ def sustained_picture(points: Sequence[SustainedPoint], *, title: str, subtitle:
     if any(point.celsius is not None for point in points):
         panels.append(_panel(values, "celsius", "°C", WARMTH, HEAT_HEIGHT))
     heading = altair.TitleParams(title, subtitle=subtitle, anchor="start", fontSize=16, subtitlePadding=6)
-    spec = altair.vconcat(*panels).properties(title=heading).to_dict()
+    spec = altair.vconcat(*panels).resolve_scale(color="independent").properties(title=heading).to_dict()
     spec["config"] = {**vega_config(dark=False, fonts=FONTS), "background": "#ffffff", "padding": 16}
     return bytes(vl_convert.vegalite_to_png(spec, scale=SCALE))
 
 
 def _panel(values: list[dict[str, Any]], field: str, title: str, colour: str, height: int) -> Any:  # noqa: ANN401
     base = altair.Chart(altair.Data(values=values)).encode(
-        x=altair.X("minute:Q", title="Minutes", axis=altair.Axis(grid=False)),
+        x=altair.X(
+            "minute:Q", title="Minutes", axis=altair.Axis(grid=False), scale=altair.Scale(domainMin=0)
+        ),
         y=altair.Y(f"{field}:Q", title=title, scale=altair.Scale(zero=False, nice=True)),
     )
     dots = base.mark_point(filled=True, size=45, opacity=1).encode(

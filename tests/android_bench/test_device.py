@@ -52,7 +52,8 @@ PIXEL_7 = (
 def info(clusters: tuple[Cluster, ...] = PIXEL_7) -> DeviceInfo:
     """A phone of these clusters."""
     return DeviceInfo(
-        serial="R58M12ABCDE",
+        serial="192.168.1.7:5555",
+        own_serial="R58M12ABCDE",
         manufacturer="Xiaomi",
         model="Xiaomi 13",
         soc="QTI SM8550",
@@ -156,3 +157,4 @@ def test_the_maker_is_named_once_and_the_serial_never():
     assert phone.name == "Xiaomi 13"
     assert phone.where == f"Xiaomi 13 {phone.serial_hash}"
     assert phone.serial not in phone.where + phone.machine
+    assert phone.own_serial not in phone.where + phone.machine

@@ -30,7 +30,8 @@ def phone(*abis: str) -> DeviceInfo:
     """A phone of these ABIs."""
     heat = Heat(celsius=25.0, thermal_status=0, battery_percent=80, charging=True)
     return DeviceInfo(
-        serial="R58M12ABCDE",
+        serial="192.168.1.7:5555",
+        own_serial="R58M12ABCDE",
         manufacturer="Google",
         model="Pixel 7",
         soc="Google GS201",

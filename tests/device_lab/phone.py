@@ -49,6 +49,8 @@ class Phone:
         self._helper: subprocess.Popen | None = None
         self._daemon = 0
         self._properties = dict(facts.properties)
+        # two phones of one profile are two phones
+        self.set_property("ro.serialno", f"{facts.properties['ro.serialno']}{port}")
 
     # the daemon
 

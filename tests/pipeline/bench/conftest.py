@@ -8,6 +8,7 @@ import pytest
 from device_lab.fixtures import lab, phone
 
 from pipeline.bench.settings import BenchSettings
+from pipeline.cli import run
 
 __all__ = ["lab", "phone"]
 
@@ -94,3 +95,21 @@ def kill_worker():
             os.kill(process, signal.SIGKILL)
 
     return kill
+
+
+QUICK_ON_PHONES = ("--num-runs", "10", "--min-secs", "0", "--warmup-min-secs", "0", "--num-rounds", "2")
+
+
+@pytest.fixture
+def bench(lab, phone, capsys, tmp_path, monkeypatch):
+    """Runs `pipeline bench --adb` with the lab's tool: its exit status, stdout and stderr."""
+    monkeypatch.setenv("PIPELINE_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def call(*words, quick=QUICK_ON_PHONES, tool=None):
+        tool = tool or lab.benchmark_model
+        status = run(["bench", "--adb", "--benchmark-model", str(tool), *quick, *map(str, words)])
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return call

@@ -18,32 +18,12 @@ from android_bench.session import ROOT
 from export.files import sha256_of
 from pipeline.bench.measurement import measurement_from_record
 from pipeline.cli import run
+from pipeline.runs import runs_folder
 from pipeline.store.store import open_store
 
 QUICK = ("--num-runs", "10", "--min-secs", "0", "--warmup-min-secs", "0", "--num-rounds", "2")
 OURS = f"{ROOT.rsplit('/', 1)[1]}"
 ODD_NAMES = ["two words", "quote'd", 'double"quoted', "semi;colon", "$(touch hacked)", "new\nline"]
-
-
-@pytest.fixture(autouse=True)
-def runs(tmp_path, monkeypatch):
-    """An empty runs folder, and an empty cache."""
-    monkeypatch.setenv("PIPELINE_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "runs"
-
-
-@pytest.fixture
-def bench(lab, phone, capsys):
-    """Runs `pipeline bench --adb` with the lab's tool: its exit status, stdout and stderr."""
-
-    def call(*words, quick=QUICK, tool=None):
-        tool = tool or lab.benchmark_model
-        status = run(["bench", "--adb", "--benchmark-model", str(tool), *quick, *map(str, words)])
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return call
 
 
 def measurements(out):
@@ -54,6 +34,12 @@ def measurements(out):
 def timed_runs(phone):
     """The tool's runs on a phone, those that only asked for its help left out."""
     return [each for each in phone.runs() if not any("--help" in word for word in each.argv)]
+
+
+@pytest.fixture
+def runs(bench):
+    """The runs folder that bench writes to."""
+    return runs_folder()
 
 
 def test_the_figures_are_those_of_the_tool_and_reach_the_store(bench, files, phone, runs):
