@@ -73,8 +73,13 @@ class Upload:
 
     @property
     def size_bytes(self) -> int:
-        """How many bytes travel."""
-        return self.content.stat().st_size if isinstance(self.content, Path) else len(self.content)
+        """How many bytes travel. StorageError where the local file cannot be read."""
+        if not isinstance(self.content, Path):
+            return len(self.content)
+        try:
+            return self.content.stat().st_size
+        except OSError as error:
+            raise _unreadable(self.content, error) from error
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ class AdbServer:
         return self.host in ("127.0.0.1", "localhost", "::1")
 
     def list(self) -> list[ListedPhone]:
-        """The phones that the server knows, ready or not. Starts a server on this machine if none runs."""
+        """The phones that the server knows, ready or not."""
         with _named_errors(f"adb server {self.name}", ANSWER_SECS), self.connect(ANSWER_SECS) as wire:
             wire.request("host:devices")
             lines = wire.text_block().splitlines()
@@ -124,7 +129,7 @@ class AdbServer:
 
 
 def default_server() -> AdbServer:
-    """The server that adb itself would use: ANDROID_ADB_SERVER_HOST and _PORT, or the usual port here."""
+    """The usual server: ANDROID_ADB_SERVER_HOST and _PORT where they are set, or port 5037 here."""
     host = os.environ.get("ANDROID_ADB_SERVER_HOST") or "127.0.0.1"
     port = os.environ.get("ANDROID_ADB_SERVER_PORT") or str(DEFAULT_PORT)
     return parse_server(f"{host}:{port}")
@@ -145,6 +150,7 @@ class Phone:
         self.server = server
         self.serial = serial
         self._open: Wire | None = None
+        self._refuses = False
         self._lock = threading.Lock()
 
     def shell(self, script: str, *, limit_secs: float = ANSWER_SECS) -> ShellResult:
@@ -196,7 +202,9 @@ class Phone:
             return False
 
     def reconnect(self) -> None:
-        """Asks the server to connect again to a phone that is reached over the network; else does nothing."""
+        """Starts the server where it is gone, and has it connect again to a phone on the network."""
+        with contextlib.suppress(DeviceError):
+            self.server.start()
         if not re.fullmatch(r"[\w.\-\[\]:]+:\d+", self.serial):
             return
         with (
@@ -207,15 +215,28 @@ class Phone:
             wire.text_block()
 
     def interrupt(self) -> None:
-        """Ends the call that another thread is in: it raises ConnectionLostError."""
+        """Ends the call that another thread is in: it raises ConnectionLostError, as later ones do."""
         with self._lock:
+            self._refuses = True
             if self._open is not None:
                 self._open.cut()
+
+    def allow(self) -> None:
+        """Lets calls through again after interrupt()."""
+        self._refuses = False
+
+    def features(self) -> set[str]:
+        """What the phone's adb daemon can do; shell_v2 is Android 7's and newer."""
+        with _named_errors(f"phone {self.serial}", ANSWER_SECS), self.server.connect(ANSWER_SECS) as wire:
+            wire.request(f"host-serial:{self.serial}:features")
+            return set(wire.text_block().split(","))
 
     @contextmanager
     def _wire(self, limit_secs: float) -> Iterator[Wire]:
         with _named_errors(f"phone {self.serial}", limit_secs), self.server.connect(limit_secs) as wire:
             with self._lock:
+                if self._refuses:
+                    raise EOFError
                 self._open = wire
             try:
                 wire.request(f"host:tport:serial:{self.serial}")
@@ -305,12 +326,20 @@ def _send(wire: Wire, file: Upload) -> Iterator[int]:
 
 def _chunks(content: bytes | Path) -> Iterator[bytes]:
     if isinstance(content, Path):
-        with content.open("rb") as file:
+        try:
+            file = content.open("rb")
+        except OSError as error:
+            raise _unreadable(content, error) from error
+        with file:
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
     else:
         for start in range(0, len(content), CHUNK_BYTES):
             yield content[start : start + CHUNK_BYTES]
+
+
+def _unreadable(path: Path, error: OSError) -> StorageError:
+    return StorageError(f"cannot read {path} on this machine ({error.strerror}). Check the path.")
 
 
 def _receive(wire: Wire, remote: str) -> bytes:

@@ -13,14 +13,15 @@ from android_bench.errors import DeviceError
 CORE_WORDS = ("all", "big", "little")
 THERMAL_NAMES = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
 """Android's thermal status, 0 to 6 (PowerManager.THERMAL_STATUS_*)."""
+_NO_SERIALS = ("unknown", "0123456789abcdef", "1234567890", "12345678", "123456789")
 _SKIN = 3
 """mType of a skin sensor in dumpsys thermalservice (android.hardware.thermal TemperatureType)."""
 
-HEAT_SCRIPT = "echo @@battery; dumpsys battery; echo @@thermal; dumpsys thermalservice"
+HEAT_SCRIPT = "exec 2>&1; echo @@battery; dumpsys battery; echo @@thermal; dumpsys thermalservice"
 _IDENTITY_SCRIPT = (
-    "echo @@properties; getprop; echo @@clusters; "
+    "exec 2>&1; echo @@properties; getprop; echo @@clusters; "
     "for f in /sys/devices/system/cpu/cpu[0-9]*/cpufreq/cpuinfo_max_freq; "
-    'do read khz < "$f" && echo "$f $khz"; done; '
+    'do read khz 2>/dev/null < "$f" && echo "$f $khz"; done; '
     "echo @@cpus; cat /sys/devices/system/cpu/possible; "
 )
 
@@ -97,7 +98,12 @@ class DeviceInfo:
 
 
 def identify(phone: Phone) -> DeviceInfo:
-    """Asks a phone who it is, in one round trip. DeviceError where it does not say."""
+    """Asks a phone who it is. DeviceError where it does not say, or is too old to say how a command ended."""
+    if "shell_v2" not in phone.features():
+        raise DeviceError(
+            f"phone {phone.serial} is too old: its adb daemon does not say how a command ended. "
+            "Android 7 or newer is needed."
+        )
     done = phone.shell(_IDENTITY_SCRIPT + HEAT_SCRIPT)
     sections = split_sections(done.output)
     properties = parse_properties(sections.get("properties", ""))
@@ -110,7 +116,7 @@ def identify(phone: Phone) -> DeviceInfo:
     clusters = parse_clusters(sections.get("clusters", ""))
     return DeviceInfo(
         serial=phone.serial,
-        own_serial=properties.get("ro.serialno") or properties.get("ro.boot.serialno") or phone.serial,
+        own_serial=_own_serial(properties) or phone.serial,
         manufacturer=properties.get("ro.product.manufacturer", "").title(),
         model=properties.get("ro.product.model", "unknown model"),
         soc=_soc(properties),
@@ -215,6 +221,16 @@ def _bits(cpus: Sequence[int]) -> int:
     return sum(1 << cpu for cpu in cpus)
 
 
+def _own_serial(properties: Mapping[str, str]) -> str | None:
+    """The phone's serial number, unless its maker left a placeholder there."""
+    for name in ("ro.serialno", "ro.boot.serialno"):
+        serial = properties.get(name, "")
+        letters = set(serial.lower())
+        if len(letters) > 2 and serial.lower() not in _NO_SERIALS and not serial.startswith("EMULATOR"):
+            return serial
+    return None
+
+
 def _soc(properties: Mapping[str, str]) -> str:
     """Android 12 names the SoC; before, the board's platform is the best there is."""
     model = properties.get("ro.soc.model", "")
@@ -242,5 +258,10 @@ def _num_cpus(possible: str, clusters: Sequence[Cluster]) -> int:
 
 
 def _skin_celsius(thermal: str) -> list[float]:
-    readings = re.findall(r"Temperature\{mValue=(-?[\d.]+), mType=(\d+)", thermal)
-    return [float(value) for value, kind in readings if int(kind) == _SKIN and float(value) > 0]
+    """The skin sensors now; those that Android only remembers where the phone does not say."""
+    remembered, _, now = thermal.partition("Current temperatures from HAL:")
+    for text in (now, remembered):
+        readings = re.findall(r"Temperature\{mValue=(-?[\d.]+), mType=(\d+)", text)
+        if found := [float(value) for value, kind in readings if int(kind) == _SKIN and float(value) > 0]:
+            return found
+    return []

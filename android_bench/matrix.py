@@ -24,7 +24,7 @@ from android_bench.errors import (
     TimeLimitError,
     ToolError,
 )
-from android_bench.runner import RunOutcome, RunRequest, ToolFlags, prepare, run
+from android_bench.runner import RunOutcome, RunRequest, ToolFlags, failed, prepare, run
 from android_bench.session import LocalFile, Session
 from android_bench.settings import MatrixSettings
 
@@ -32,6 +32,8 @@ POLL_SECS = 1.0
 """How often a warm or a lost phone is looked at."""
 HEAT_SECS = 2.0
 """How often a phone at work is asked how warm it is; also after the last round of each job."""
+SHUTDOWN_SECS = 0.5
+"""A phone that ends all it runs is gone so soon after."""
 NUM_LOSSES = 3
 """A job during which the phone went away so often is given up: it may be what takes the phone down."""
 NUM_REPEATS = 2
@@ -77,6 +79,8 @@ class RoundDone:
     job: Job
     round_index: int
     outcome: RunOutcome
+    celsius: float | None
+    """How warm the phone was when it was asked last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +99,13 @@ class PhoneLost:
     reason: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Ended:
+    """A worker is done; with the error that nobody foresaw, if there was one."""
+
+    error: BaseException | None = None
+
+
 Event = RoundDone | Status | PhoneLost
 Listener = Callable[[Event], None]
 
@@ -102,16 +113,18 @@ Listener = Callable[[Event], None]
 def run_matrix(plans: Sequence[PhonePlan], settings: MatrixSettings, listen: Listener) -> None:
     """Runs every phone's jobs; `listen` is told all that happens, in the caller's thread.
 
-    KeyboardInterrupt ends what runs on the phones, cleans up there, and goes on to the caller.
+    KeyboardInterrupt ends what runs on the phones, cleans up there, and goes on to the caller; `listen` is
+    told before what was finished until then. An error that nobody foresaw goes on to the caller too, when
+    the other phones are done.
     """
-    events: queue.Queue[Event | None] = queue.Queue()
+    events: queue.Queue[Event | _Ended] = queue.Queue()
     stop = threading.Event()
     workers = [_Worker(plan, settings, events, stop) for plan in plans]
     threads = [threading.Thread(target=worker.work, daemon=True) for worker in workers]
     for thread in threads:
         thread.start()
     try:
-        _listen(events, len(threads), listen)
+        error = _listen(events, len(threads), listen)
     except BaseException:
         stop.set()
         for plan in plans:
@@ -119,7 +132,10 @@ def run_matrix(plans: Sequence[PhonePlan], settings: MatrixSettings, listen: Lis
         deadline = time.monotonic() + _LEAVE_SECS
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+        _drain(events, listen)
         raise
+    if error is not None:
+        raise error
 
 
 def too_warm(heat: Heat, max_celsius: float) -> str | None:
@@ -131,12 +147,28 @@ def too_warm(heat: Heat, max_celsius: float) -> str | None:
     return None
 
 
-def _listen(events: queue.Queue[Event | None], num_workers: int, listen: Listener) -> None:
+def _listen(events: queue.Queue[Event | _Ended], num_workers: int, listen: Listener) -> BaseException | None:
+    """Hands on events until all workers have ended; the first error that nobody foresaw."""
+    error: BaseException | None = None
     while num_workers:
         event = events.get()
-        if event is None:
+        if isinstance(event, _Ended):
             num_workers -= 1
-        else:
+            error = error or event.error
+            continue
+        try:
+            listen(event)
+        except KeyboardInterrupt:
+            events.put(event)  # whatever was begun with it is done again, whole
+            raise
+    return error
+
+
+def _drain(events: queue.Queue[Event | _Ended], listen: Listener) -> None:
+    """Hands on the rounds that were finished and not yet told."""
+    while not events.empty():
+        event = events.get()
+        if isinstance(event, RoundDone):
             listen(event)
 
 
@@ -155,7 +187,7 @@ class _Worker:
         self,
         plan: PhonePlan,
         settings: MatrixSettings,
-        events: queue.Queue[Event | None],
+        events: queue.Queue[Event | _Ended],
         stop: threading.Event,
     ) -> None:
         self._plan = plan
@@ -167,8 +199,12 @@ class _Worker:
         self._heat_read = 0.0
 
     def work(self) -> None:
+        unforeseen: BaseException | None = None
         try:
-            with Session(self._phone, locks=self._settings.locks, keep=self._settings.keep) as session:
+            name = self._plan.info.serial_hash
+            with Session(
+                self._phone, name=name, locks=self._settings.locks, keep=self._settings.keep
+            ) as session:
                 self._take_turns(session)
             self._say("done")
         except _StoppedError:
@@ -176,8 +212,10 @@ class _Worker:
         except (DeviceError, ToolError) as error:
             if not self._stop.is_set():
                 self._events.put(PhoneLost(plan=self._plan, reason=str(error)))
+        except BaseException as error:  # run_matrix raises it in the caller's thread
+            unforeseen = error
         finally:
-            self._events.put(None)
+            self._events.put(_Ended(error=unforeseen))
 
     def _take_turns(self, session: Session) -> None:
         flags = self._patiently(session, lambda: prepare(session, self._plan.tool))
@@ -188,57 +226,68 @@ class _Worker:
             outcome = self._play(session, flags, job, round_index)
             if outcome.failure or outcome.reasons:
                 over.add(job.key)
-            self._events.put(RoundDone(plan=self._plan, job=job, round_index=round_index, outcome=outcome))
+            self._events.put(
+                RoundDone(
+                    plan=self._plan,
+                    job=job,
+                    round_index=round_index,
+                    outcome=outcome,
+                    celsius=self._heat.celsius if self._heat else None,
+                )
+            )
 
     def _play(self, session: Session, flags: ToolFlags, job: Job, round_index: int) -> RunOutcome:
         """One round, again after cooling where the phone throttled in it."""
-        is_last = round_index == len(job.rounds) - 1
         request = job.rounds[round_index]
-        files = [self._plan.tool, request.model]
-        outcome = None
-        for _ in range(1 + NUM_REPEATS):
+        is_last = round_index == len(job.rounds) - 1
+        for repeat in range(1 + NUM_REPEATS):
             warm = self._cool(session)
             self._say(f"{job.label}, round {round_index + 1} of {len(job.rounds)}")
-
-            def play() -> RunOutcome:
-                session.put(files, progress=self._pushing(job))
-                is_due = is_last or time.monotonic() - self._heat_read > HEAT_SECS
-                return run(session, self._plan.tool, flags, replace(request, read_heat=is_due))
-
             try:
-                outcome = self._patiently(session, play)
+                outcome = self._patiently(session, lambda: self._run(session, flags, job, request))
             except (StorageError, ToolError, _UnstableError) as error:
-                return self._failed(str(error))
-            self._note(outcome.heat)
-            if warm is not None or outcome.failure or outcome.heat is None or not outcome.heat.throttled:
+                return failed(str(error))
+            if outcome.failure:
+                return outcome
+            if is_last or repeat or time.monotonic() - self._heat_read > HEAT_SECS:
+                self._read_heat(session)
+            throttled = self._heat.throttled if self._heat else None
+            if warm is not None or throttled is None:
                 break
-            warm = f"the phone throttled: {outcome.heat.throttled}"
-        assert outcome is not None
+            warm = f"the phone throttled: {throttled}"
         found = [*outcome.reasons, *([warm] if warm else [])]
-        if is_last and not outcome.failure:
+        if is_last:
             found += self._patiently(session, lambda: _changed(session, request.model))
         return replace(outcome, reasons=tuple(dict.fromkeys(found)))
 
-    def _failed(self, why: str) -> RunOutcome:
-        return RunOutcome(report=None, failure=why, reasons=(), heat=self._heat, output="")
+    def _run(self, session: Session, flags: ToolFlags, job: Job, request: RunRequest) -> RunOutcome:
+        session.put([self._plan.tool, request.model], progress=self._pushing(job))
+        outcome = run(session, self._plan.tool, flags, request)
+        if outcome.failure:
+            self._check_there()
+        return outcome
 
-    def _note(self, heat: Heat | None) -> None:
-        if heat is not None:
-            self._heat, self._heat_read = heat, time.monotonic()
+    def _check_there(self) -> None:
+        """Raises where the phone is going away: what it runs ends first, and the tool did not fail."""
+        self._wait(SHUTDOWN_SECS)
+        self._phone.shell("true")
+
+    def _read_heat(self, session: Session) -> Heat:
+        self._heat = self._patiently(session, lambda: read_heat(self._phone))
+        self._heat_read = time.monotonic()
+        return self._heat
 
     def _cool(self, session: Session) -> str | None:
         """Waits until the phone is cool; why it is not, after cool_secs."""
-        if self._heat is None:
-            self._note(self._patiently(session, lambda: read_heat(self._phone)))
-        assert self._heat is not None
+        heat = self._heat or self._read_heat(session)
         deadline = time.monotonic() + self._settings.cool_secs
-        while (warm := too_warm(self._heat, self._settings.max_celsius)) is not None:
+        while (warm := too_warm(heat, self._settings.max_celsius)) is not None:
             left_secs = deadline - time.monotonic()
             if left_secs <= 0:
                 return f"{warm}, and after cooling {self._settings.cool_secs:g} s it still was"
             self._say(f"cooling, {left_secs:.0f} s at most: {warm}")
             self._wait(min(POLL_SECS, left_secs))
-            self._note(self._patiently(session, lambda: read_heat(self._phone)))
+            heat = self._read_heat(session)
         return None
 
     def _patiently(self, session: Session, action: Callable[[], Answer]) -> Answer:

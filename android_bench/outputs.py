@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from android_bench.adb import Upload
 from android_bench.device import split_sections
-from android_bench.errors import DeviceError, LogError, TimeLimitError, ToolError
+from android_bench.errors import DeviceError, LogError, StorageError, TimeLimitError, ToolError
 from android_bench.report import parse_run
 from android_bench.runner import RunRequest, ToolFlags, command_flags, delegate_reasons
 from android_bench.session import LocalFile, Session
@@ -129,7 +129,10 @@ def _run_chunk(
     failure, reasons, good = _judge(done.output, mark, request)
     if failure is None and good < len(samples):
         failure = f"the phone's shell ended after {good} of {len(samples)} samples (status {done.status})"
-    return session.phone.pull(results[:good]), failure, reasons
+    try:
+        return session.phone.pull(results[:good]), failure, reasons
+    except StorageError as error:
+        return [], f"the tool wrote no output: {error}", reasons
 
 
 def _judge(output: str, mark: str, request: RunRequest) -> tuple[str | None, list[str], int]:

@@ -8,23 +8,29 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from android_bench.device import HEAT_SCRIPT, Heat, parse_heat, read_heat, split_sections
+from android_bench.device import split_sections
 from android_bench.errors import LogError, StorageError, TimeLimitError, ToolError
 from android_bench.proto import differences, read_result
 from android_bench.report import BenchmarkReport, parse_run
 from android_bench.session import LocalFile, Session
 
-DELEGATES = ("cpu", "gpu", "nnapi")
 TFLITE, LITERT = "tflite", "litert"
 """The two tools of one name: TFLite's, and LiteRT v2's."""
-OURS = ("graph", "result_file_path", "op_profiling_output_mode", "op_profiling_output_file")
-"""Flags that nobody else may give: the figures are read from what they name."""
+OURS = frozenset(
+    [
+        *("graph", "num_threads", "num_runs", "min_secs", "max_secs", "warmup_runs", "warmup_min_secs"),
+        *("use_cpu", "use_gpu", "use_npu", "use_nnapi", "result_file_path"),
+        *("enable_op_profiling", "op_profiling_output_mode", "op_profiling_output_file", "use_profiler"),
+        *("input_layer", "input_layer_shape", "input_layer_value_files", "output_filepath"),
+    ]
+)
+"""Flags that nobody else may give: they have options, or the figures are read from what they name."""
 _RESULT, _PROFILE = "result.pb", "profile.csv"
 _LITERT_MARKS = ("--dispatch_library_path", "benchmark_litert_model")
 """What LiteRT v2's tool says of itself when it is asked for its help."""
 _LITERT_FLAGS = frozenset({"result_file_path"})
 """LiteRT v2's tool may list no flags; of those that not every tool has it knows these."""
-_THREAD_SAMPLES = 20
+_THREAD_SAMPLES = 60
 _FEW_SAMPLES = 3
 """A run that ended before so many looks at its threads says nothing about them."""
 
@@ -53,14 +59,13 @@ class RunRequest:
     warmup_runs: int
     warmup_min_secs: float
     extra_flags: tuple[str, ...] = ()
-    read_heat: bool = True
-    """Asks the phone how warm it is after the run, which costs some 50 ms."""
+    """Given to the tool as they are; none of OURS."""
+    patience_secs: float
+    """A tool that runs so much longer than it was asked to is taken for hung and ended."""
     watch_threads: bool = False
     """Counts the process's threads while it runs."""
     profile: bool = False
     """Asks for each operator's time, which slows the run: its latency is no figure."""
-    patience_secs: float = 60.0
-    """A tool that runs so much longer than it was asked to is taken for hung and ended."""
 
     @property
     def limit_secs(self) -> float:
@@ -76,8 +81,6 @@ class RunOutcome:
     failure: str | None
     reasons: tuple[str, ...]
     """Why the figures are not what was asked for."""
-    heat: Heat | None
-    """Just after the run; None where it was not asked for."""
     profile: str | None = None
     output: str
     """All that the tool printed."""
@@ -116,21 +119,18 @@ def run(session: Session, tool: LocalFile, flags: ToolFlags, request: RunRequest
         done = session.phone.shell(script, limit_secs=request.limit_secs)
     except TimeLimitError:
         session.end_tool()  # raises where it is the phone that is hung
-        return _failed(
-            f"the tool hung: it was ended after {request.limit_secs:.0f} s", read_heat(session.phone)
-        )
+        return failed(f"the tool hung: it was ended after {request.limit_secs:.0f} s")
     printed, _, rest = done.output.partition(f"@@end {mark}")
     after = split_sections(rest)
-    heat = parse_heat(after) if request.read_heat else None
-    if "status" not in after:
-        return _failed(f"the phone's shell did not run it: {printed.strip() or 'it said nothing'}", heat)
-    status = int(after["status"])
+    status = re.match(r"\s*(\d+)", after.get("status", ""))
+    if status is None:
+        return failed(f"the phone's shell did not run it: {printed.strip() or 'it said nothing'}")
     try:
-        report = parse_run(printed, status=status)
+        report = parse_run(printed, status=int(status.group(1)))
     except LogError as error:
-        return _failed("; ".join([str(error), *_size_there(after, request)]), heat, printed)
+        return failed("; ".join([str(error), *_size_there(after, request)]), printed)
     if not report.timed.count or report.timed.avg_ms is None:
-        return _failed("the tool printed no statistics of its timed runs", heat, printed)
+        return failed("the tool printed no statistics of its timed runs", printed)
     reasons = [
         *report.reasons,
         *delegate_reasons(report, request),
@@ -143,14 +143,13 @@ def run(session: Session, tool: LocalFile, flags: ToolFlags, request: RunRequest
         report=report,
         failure=None,
         reasons=tuple(dict.fromkeys(reasons)),
-        heat=heat,
         profile=_profile(session, printed, request, flags),
         output=printed,
     )
 
 
 def command_flags(request: RunRequest, flags: ToolFlags, folder: str) -> list[str]:
-    """The tool's flags for a request; one that the caller gives takes the place of ours.
+    """The tool's flags for a request.
 
     ToolError for a delegate that this tool does not have.
     """
@@ -168,10 +167,12 @@ def command_flags(request: RunRequest, flags: ToolFlags, folder: str) -> list[st
         ours["result_file_path"] = f"{folder}/{_RESULT}"
     if request.profile:
         ours |= _profile_flags(flags, folder)
-    given = {flag.lstrip("-").partition("=")[0] for flag in request.extra_flags}
-    return [f"--{name}={value}" for name, value in ours.items() if name not in given] + list(
-        request.extra_flags
-    )
+    return [*(f"--{name}={value}" for name, value in ours.items()), *request.extra_flags]
+
+
+def failed(why: str, output: str = "") -> RunOutcome:
+    """The outcome of a run that gave no figures."""
+    return RunOutcome(report=None, failure=why, reasons=(), output=output)
 
 
 def delegate_reasons(report: BenchmarkReport, request: RunRequest) -> list[str]:
@@ -207,23 +208,19 @@ def _script(folder: str, tool: LocalFile, request: RunRequest, flags: Sequence[s
     command = shlex.join([*pinned, tool.remote, *flags])
     watch = _WATCH_THREADS if request.watch_threads else ""
     return (
-        f"cd {folder} || exit 97; rm -f {_RESULT} {_PROFILE}; "
-        f"{command} 2>&1 & pid=$!; echo $pid > pid; "
+        f"exec 2>&1; cd {folder} || exit 97; rm -f {_RESULT} {_PROFILE}; "
+        f"{command} & pid=$!; echo $pid > pid; "
         f"most=0; looks=0; {watch}"
         f"wait $pid; status=$?; rm -f pid; "
         f"echo; echo @@end {mark}; echo @@status; echo $status; echo @@threads; echo $most $looks; "
-        f"echo @@size; wc -c < {request.model.remote}; {HEAT_SCRIPT if request.read_heat else ''}"
+        f"echo @@size; wc -c < {request.model.remote}"
     )
 
 
 _WATCH_THREADS = (
     f"while [ $looks -lt {_THREAD_SAMPLES} ] && [ -e /proc/$pid/exe ]; do "
-    "set -- /proc/$pid/task/*; [ $# -gt $most ] && most=$#; looks=$((looks + 1)); sleep 0.1; done; "
+    "set -- /proc/$pid/task/*; [ $# -gt $most ] && most=$#; looks=$((looks + 1)); sleep 0.05; done; "
 )
-
-
-def _failed(why: str, heat: Heat | None, output: str = "") -> RunOutcome:
-    return RunOutcome(report=None, failure=why, reasons=(), heat=heat, output=output)
 
 
 def _thread_reasons(
@@ -233,8 +230,10 @@ def _thread_reasons(
         told = "none" if report.num_threads is None else str(report.num_threads)
         return [f"the threads were ignored: {request.num_threads} asked for, the tool took note of {told}"]
     most, looks = (int(word) for word in (after.get("threads", "").split() or ["0", "0"])[:2])
-    if request.delegate != "cpu" or looks < _FEW_SAMPLES or most >= request.num_threads:
+    if request.delegate != "cpu" or not request.watch_threads or most >= request.num_threads:
         return []
+    if looks < _FEW_SAMPLES:
+        return [f"the run was too short to count its threads: {request.num_threads} asked for"]
     return [f"the threads were ignored: {request.num_threads} asked for, {most} ran"]
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import re
 import secrets
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import IO
 
 from android_bench.adb import Phone, Progress, Upload
-from android_bench.errors import DeviceError, NotReadyError, StorageError
+from android_bench.errors import ConnectionLostError, DeviceError, NotReadyError, StorageError
 
 ROOT = "/data/local/tmp/keras-mobile-pipeline"
 """All that is ever written on a phone."""
@@ -39,14 +37,17 @@ class LocalFile:
 class Session:
     """A phone in use by this process alone; a context manager that cleans up unless `keep`."""
 
-    def __init__(self, phone: Phone, *, locks: Path, keep: bool = False) -> None:
-        """`locks` is a folder of this machine; NotReadyError where another process uses the phone."""
+    def __init__(self, phone: Phone, *, name: str, locks: Path, keep: bool = False) -> None:
+        """`name` is the phone's own, whichever way it is reached, and `locks` a folder of this machine.
+
+        NotReadyError where another process uses the phone.
+        """
         self.phone = phone
         self.folder = f"{ROOT}/run-{secrets.token_hex(4)}"
         """For what a run reads and writes beside the model."""
         self._keep = keep
         self._present: set[str] = set()
-        self._lock = _lock(locks, phone.serial)
+        self._lock = _lock(locks / name, phone.serial)
 
     def __enter__(self) -> Session:
         try:
@@ -107,25 +108,40 @@ class Session:
         return {name: digest for digest, name in found}
 
     def end_tool(self) -> None:
-        """Ends a tool that still runs, whatever it does."""
-        self.phone.shell(f"read pid < {self.folder}/pid && kill -9 $pid", limit_secs=_END_SECS)
+        """Ends a tool that still runs, whatever it does; another process of its number is let be."""
+        self.phone.shell(
+            f"read pid < {self.folder}/pid && grep -q {ROOT} /proc/$pid/cmdline && kill -9 $pid",
+            limit_secs=_END_SECS,
+        )
 
     def close(self) -> None:
         """Ends what still runs and removes what was put there, unless it is kept. A lost phone is let be."""
         remove = self.folder if self._keep else ROOT
-        with contextlib.suppress(DeviceError):
-            self.end_tool()
-            self.phone.shell(f"rm -rf {remove}", limit_secs=_END_SECS)
+        if self._insist(self.end_tool):
+            self._insist(lambda: self.phone.shell(f"rm -rf {remove}", limit_secs=_END_SECS))
+
+    def _insist(self, action: Callable[[], object]) -> bool:
+        """Does it, once more where somebody cut it off in the middle; whether the phone answered."""
+        for _ in range(2):
+            self.phone.allow()
+            try:
+                action()
+            except ConnectionLostError:
+                continue
+            except DeviceError:
+                return False
+            return True
+        return False
 
 
 def _mode(file: LocalFile) -> int:
     return 0o755 if file.executable else 0o644
 
 
-def _lock(folder: Path, serial: str) -> IO[str]:
+def _lock(path: Path, serial: str) -> IO[str]:
     """Held until it is closed or this process ends, however it does."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = (folder / sha256(serial.encode()).hexdigest()[:16]).open("w")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -164,21 +165,34 @@ def _read_ledger(ledger: Path) -> dict[str, _KnownBuild]:
 def _download(url: str, path: Path, progress: Progress | None) -> None:
     """Goes on with what an earlier call got; the file appears under its name when it is whole."""
     problem: Exception | None = None
+    partial = path.with_suffix(".partial")
     for _ in range(TRIES):
         try:
-            _download_rest(url, path.with_suffix(".partial"), progress)
-            path.with_suffix(".partial").replace(path)
+            _download_rest(url, partial, progress)
+            _check_arrived(url, partial)
+            partial.replace(path)
             return
         except urllib.error.HTTPError as error:
             error.close()
             problem = error
-            break
+            if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                break
+            partial.unlink(missing_ok=True)  # it is whole, or another build's: begin anew
         except (OSError, http.client.HTTPException) as error:
             problem = error
     raise ToolError(
         f"cannot download {url} ({_reason(problem)}). What came is kept, and the next call goes on from "
         "there. Or fetch it another way and give it: --benchmark-model PATH"
     ) from problem
+
+
+def _check_arrived(url: str, partial: Path) -> None:
+    """ToolError for what is no program, such as the page of a network that wants a login; it is dropped."""
+    try:
+        elf_abi(partial.read_bytes(), url)
+    except ToolError:
+        partial.unlink()
+        raise
 
 
 def _download_rest(url: str, partial: Path, progress: Progress | None) -> None:

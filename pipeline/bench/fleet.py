@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from android_bench.adb import ListedPhone, Phone
 from android_bench.device import DeviceInfo, identify
 from android_bench.errors import DeviceError, ToolError
-from android_bench.matrix import Event, PhoneLost, RoundDone, run_matrix
+from android_bench.matrix import Event, PhoneLost, PhonePlan, RoundDone, run_matrix
 from android_bench.session import LocalFile
 from android_bench.settings import MatrixSettings
 from android_bench.tool import Progress, Tool, cache_folder, choose, fetch
@@ -84,12 +84,14 @@ def gather(
     phones = [Phone(each.server, each.serial) for each in listed]
     with ThreadPoolExecutor(len(phones)) as pool:
         answers = list(pool.map(_identity, phones))
-    ready, absent = [], []
+    ready: list[FleetPhone] = []
+    absent: list[Absent] = []
     problems: list[Exception] = []
     for phone, answer in zip(phones, answers, strict=True):
         try:
             if isinstance(answer, DeviceError):
                 raise answer
+            _refuse_twin(answer, ready)
             tool = choose(tools, answer) or fetch(answer, cache_folder(), progress=progress)
             ready.append(FleetPhone(phone=phone, info=answer, tool=tool_file(tool.path)))
         except (DeviceError, ToolError) as error:
@@ -117,11 +119,14 @@ def measure(
     """
     results = {
         each.phone: _open_result(
-            plan_series(files, each.info, each.tool, bench, settings), each.info, store, again=again
+            plan_series(files, each.info, each.tool, bench, settings, max_celsius=matrix.max_celsius),
+            each.info,
+            store,
+            again=again,
         )
         for each in fleet
     }
-    plans = [plan_phone(phone, result.series, result.not_measured) for phone, result in results.items()]
+    plans = [plan for phone, result in results.items() if (plan := _plan(phone, result)) is not None]
 
     def take(event: Event) -> None:
         result = results[event.plan.phone]
@@ -133,7 +138,7 @@ def measure(
 
     stopped = False
     try:
-        run_matrix([plan for plan in plans if plan.jobs], matrix, take)
+        run_matrix(plans, matrix, take)
     except KeyboardInterrupt:
         stopped = True
     return FleetResult(phones=tuple(results.values()), stopped=stopped)
@@ -151,6 +156,15 @@ def _identity(phone: Phone) -> DeviceInfo | DeviceError:
         return error
 
 
+def _refuse_twin(info: DeviceInfo, others: Sequence[FleetPhone]) -> None:
+    """DeviceError for a phone that takes part already: by cable and over the network it is one."""
+    for other in others:
+        if other.info.own_serial == info.own_serial:
+            raise DeviceError(
+                f"it is the same phone as {other.info.serial}, reached another way. Name one: -s SERIAL"
+            )
+
+
 def _open_result(series: list[PhoneSeries], info: DeviceInfo, store: Store, *, again: bool) -> PhoneResult:
     result = PhoneResult(info=info, series=series)
     for each in series:
@@ -160,7 +174,9 @@ def _open_result(series: list[PhoneSeries], info: DeviceInfo, store: Store, *, a
         known = store.measurement_of(each.key)
         if known is not None:
             found = MeasuredFile(
-                measurement=known, round_medians_ms=known.round_medians_ms, size_bytes=each.size_bytes
+                measurement=replace(known, path=str(each.file)),  # as it is called now
+                round_medians_ms=known.round_medians_ms,
+                size_bytes=each.size_bytes,
             )
             result.complete[each.key] = found
             result.from_store.append(found)
@@ -170,19 +186,30 @@ def _open_result(series: list[PhoneSeries], info: DeviceInfo, store: Store, *, a
     return result
 
 
+def _plan(phone: Phone, result: PhoneResult) -> PhonePlan | None:
+    """What a phone is to run; None where there is nothing, or the phone has no such cores."""
+    try:
+        plan = plan_phone(phone, result.series, result.not_measured)
+    except DeviceError as error:
+        result.lost = str(error)
+        return None
+    return plan if plan.jobs else None
+
+
 def _take_round(event: RoundDone, result: PhoneResult, store: Store) -> None:
     series = next(each for each in result.series if each.key == event.job.key)
-    if event.outcome.heat is not None:
-        result.celsius = event.outcome.heat.celsius
-    kept = series.take(event.round_index, event.outcome)
+    result.celsius = event.celsius
+    kept = series.take(event.round_index, event.outcome, event.celsius)
     if kept is not None and not kept.reasons:
         store.add_round(series.key, event.round_index, asdict(kept))
     _finish(series, result, store)
 
 
 def _finish(series: PhoneSeries, result: PhoneResult, store: Store) -> None:
-    """Keeps the measurement, once its rounds are over."""
+    """Keeps the measurement, once its rounds are over; good rounds of a spoilt one wait for the next call."""
     if series.is_over:
         found = series.measured()
         store.add_measurement(found.measurement)
+        if found.measurement.valid or len(series.rounds) == series.num_rounds:
+            store.forget_rounds(series.key)
         result.complete[series.key] = found

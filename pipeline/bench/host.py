@@ -94,8 +94,8 @@ def neighbours(measured: Sequence[MeasuredFile]) -> list[Comparison | None]:
     """Each measured file against the one before it; None for the first, and beside one that is not valid."""
     comparisons: list[Comparison | None] = [None] * len(measured)
     for place, (before, this) in enumerate(pairwise(measured), start=1):
-        if before.measurement.valid and this.measurement.valid:
-            shared = min(len(before.round_medians_ms), len(this.round_medians_ms))
+        shared = min(len(before.round_medians_ms), len(this.round_medians_ms))
+        if shared and before.measurement.valid and this.measurement.valid:
             comparisons[place] = compare(this.round_medians_ms[:shared], before.round_medians_ms[:shared])
     return comparisons
 

@@ -49,6 +49,8 @@ class Measurement:
     measured_utc: str
     cores: str = "all"
     """The CPUs it was pinned to: big, little, all, or a mask in hexadecimal."""
+    extra_flags: tuple[str, ...] = ()
+    """What benchmark_model was given beside its usual flags."""
     warm_init_ms: float | None = None
     """Median initialisation of the later rounds; init_ms is the first round's, cold."""
     tool_sha256: str | None = None
@@ -61,5 +63,5 @@ class Measurement:
 
 def measurement_from_record(record: dict[str, Any]) -> Measurement:
     """A Measurement from what asdict() and JSON made of it, by this version or an older one."""
-    lists = {name: tuple(record.get(name, ())) for name in ("reasons", "round_medians_ms")}
+    lists = {name: tuple(record.get(name, ())) for name in ("reasons", "extra_flags", "round_medians_ms")}
     return Measurement(**{**record, **lists})

@@ -32,6 +32,9 @@ from pipeline.bench.statistics import drift, noise_ms
 
 DELEGATE_NAMES = {"xnnpack": "cpu with XNNPACK"}
 
+COUNTING_SECS = 0.4
+"""The first round with several threads lasts so long at least: they are counted meanwhile."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PhoneRound:
@@ -52,7 +55,7 @@ class PhoneRound:
     tool_kind: str
     has_xnnpack: bool
     celsius: float | None
-    """None where the phone was not asked after this round."""
+    """How warm the phone was when it was asked last."""
     reasons: tuple[str, ...]
 
 
@@ -69,6 +72,8 @@ class PhoneSeries:
     delegate: str
     bench: BenchSettings
     settings: PhoneSettings
+    max_celsius: float
+    """A warmer phone gives no valid figure."""
     rounds: dict[int, PhoneRound] = field(default_factory=dict)
     failure: str | None = None
 
@@ -88,6 +93,8 @@ class PhoneSeries:
             "tool": self.tool.sha256,
             "delegate": self.delegate,
             "cores": self.settings.cores,
+            "max_celsius": self.max_celsius,
+            "max_drift": self.settings.max_drift,
             "extra_flags": self.settings.extra_flags,
             **{name: value for name, value in bench.items() if name not in ("runtime", "patience_secs")},
         }
@@ -104,12 +111,12 @@ class PhoneSeries:
         spoilt = any(each.reasons for each in self.rounds.values())
         return self.failure is not None or spoilt or len(self.rounds) == self.num_rounds
 
-    def take(self, round_index: int, outcome: RunOutcome) -> PhoneRound | None:
+    def take(self, round_index: int, outcome: RunOutcome, celsius: float | None) -> PhoneRound | None:
         """Adds a round; what is to be kept of it, None for a failed one."""
         if outcome.report is None:
             self.failure = outcome.failure or "it failed and did not say why"
             return None
-        self.rounds[round_index] = _round_of(outcome.report, outcome)
+        self.rounds[round_index] = _round_of(outcome.report, outcome.reasons, celsius)
         return self.rounds[round_index]
 
     def resume(self, kept: Mapping[int, Mapping[str, object]]) -> None:
@@ -155,6 +162,7 @@ class PhoneSeries:
             reasons=reasons,
             measured_utc=datetime.now(UTC).isoformat(timespec="seconds"),
             cores=self.settings.cores,
+            extra_flags=self.settings.extra_flags,
             tool_sha256=self.tool.sha256,
             series=self.key,
             round_medians_ms=medians,
@@ -163,6 +171,7 @@ class PhoneSeries:
 
     def _request(self, round_index: int, mask: int | None) -> RunRequest:
         bench = self.bench
+        watch = round_index == 0 and self.num_threads > 1 and self.delegate == "cpu"
         return RunRequest(
             model=self.model,
             size_bytes=self.size_bytes,
@@ -170,12 +179,12 @@ class PhoneSeries:
             delegate=self.delegate,
             mask=mask,
             num_runs=max(1, share_of_runs(bench, round_index)),
-            min_secs=bench.min_secs / bench.rounds,
+            min_secs=max(bench.min_secs / bench.rounds, COUNTING_SECS if watch else 0.0),
             max_secs=bench.max_secs / bench.rounds,
             warmup_runs=bench.warmup_runs,
             warmup_min_secs=bench.warmup_min_secs,
             extra_flags=self.settings.extra_flags,
-            watch_threads=round_index == 0 and self.num_threads > 1,
+            watch_threads=watch,
             patience_secs=bench.patience_secs,
         )
 
@@ -183,7 +192,7 @@ class PhoneSeries:
         if self.failure is not None:
             return (self.failure,)
         reasons = [reason for each in found for reason in each.reasons]
-        rise = drift(medians)
+        rise = drift(medians or [each.avg_ms for each in found])
         if rise is not None and rise > 1 + self.settings.max_drift:
             reasons.append(f"the phone throttled: the median rose by {rise - 1:.0%} over the rounds")
         if not reasons and len(found) < self.num_rounds:
@@ -197,10 +206,17 @@ class PhoneSeries:
 
 
 def plan_series(
-    files: Sequence[Path], info: DeviceInfo, tool: LocalFile, bench: BenchSettings, settings: PhoneSettings
+    files: Sequence[Path],
+    info: DeviceInfo,
+    tool: LocalFile,
+    bench: BenchSettings,
+    settings: PhoneSettings,
+    *,
+    max_celsius: float,
 ) -> list[PhoneSeries]:
     """All files with the first delegate and the first number of threads, then with the next.
 
+    Of files of one content it is the first that is measured.
     BadModelFileError for a file that is no whole .tflite, before anything is measured.
     """
     models = {file: local_file(file) for file in files}
@@ -215,12 +231,13 @@ def plan_series(
             delegate=delegate,
             bench=bench,
             settings=settings,
+            max_celsius=max_celsius,
         )
         for delegate in settings.delegates
         for num_threads in bench.num_threads
         for file, model in models.items()
     ]
-    return list({each.key: each for each in series}.values())
+    return list({each.key: each for each in reversed(series)}.values())[::-1]
 
 
 def local_file(file: Path) -> LocalFile:
@@ -239,7 +256,7 @@ def tool_file(path: Path) -> LocalFile:
     return LocalFile(path=path, sha256=sha256_of(path), executable=True)
 
 
-def _round_of(report: BenchmarkReport, outcome: RunOutcome) -> PhoneRound:
+def _round_of(report: BenchmarkReport, reasons: tuple[str, ...], celsius: float | None) -> PhoneRound:
     timed = report.timed
     assert timed.count and timed.avg_ms is not None  # noqa: PT018 - an outcome without them is a failure
     return PhoneRound(
@@ -257,8 +274,8 @@ def _round_of(report: BenchmarkReport, outcome: RunOutcome) -> PhoneRound:
         memory_bytes=report.peak_memory_bytes or report.overall_memory_bytes,
         tool_kind=report.tool,
         has_xnnpack=any(each.kind == "xnnpack" for each in report.delegations),
-        celsius=outcome.heat.celsius if outcome.heat else None,
-        reasons=outcome.reasons,
+        celsius=celsius,
+        reasons=reasons,
     )
 
 

@@ -37,7 +37,7 @@ class FileProfile:
 def profile_files(member: FleetPhone, series: list[PhoneSeries], matrix: MatrixSettings) -> list[FileProfile]:
     """Profiles each file once. PipelineError where the tool fails or writes no profile."""
     found = []
-    with Session(member.phone, locks=matrix.locks, keep=matrix.keep) as session:
+    with Session(member.phone, name=member.info.serial_hash, locks=matrix.locks, keep=matrix.keep) as session:
         flags = prepare(session, member.tool)
         for each in series:
             request = _request(each)
@@ -56,12 +56,12 @@ def profile_files(member: FleetPhone, series: list[PhoneSeries], matrix: MatrixS
 
 
 def _request(series: PhoneSeries) -> RunRequest:
-    """One process for all the runs that are asked for."""
-    bench = series.bench
+    """One process for all the runs that are asked for, and long enough to count its threads."""
+    bench, first = series.bench, series.job().rounds[0]
     return dataclasses.replace(
-        series.job().rounds[0],
+        first,
         num_runs=bench.num_runs,
-        min_secs=bench.min_secs,
+        min_secs=max(bench.min_secs, first.min_secs),
         max_secs=bench.max_secs,
         profile=True,
     )

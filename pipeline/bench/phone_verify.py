@@ -19,6 +19,7 @@ from export.runner import Runner, real_values, stored_input
 from pipeline.bench.fleet import FleetPhone
 from pipeline.bench.phone import local_file
 from pipeline.bench.phone_verification import PhoneVerification
+from pipeline.bench.settings import BenchSettings
 from pipeline.data.dataset import Dataset
 from pipeline.errors import PipelineError
 
@@ -53,8 +54,8 @@ def answer_here(
     if contents.sha256 != artifact.sha256:
         raise PipelineError(
             f"{path} is not the file that {sidecar_path(path).name} describes (sha256 "
-            f"{contents.sha256[:12]}, there {artifact.sha256[:12]}). Export the model again, so that both come "
-            "from one run."
+            f"{contents.sha256[:12]}, there {artifact.sha256[:12]}). Export the model again, so that both "
+            "come from one run."
         )
     size = int(artifact.input.shape[1])
     pixels, labels = dataset.balanced_samples(split, image_size=size, num_samples=num_samples, seed=seed)
@@ -163,6 +164,7 @@ def _request(path: Path, model: LocalFile, delegate: str) -> RunRequest:
         max_secs=30.0,
         warmup_runs=0,
         warmup_min_secs=0.0,
+        patience_secs=BenchSettings().patience_secs,
     )
 
 

@@ -25,7 +25,8 @@ class BenchSettings:
     warmup_runs: int = 1
     """At least so many untimed runs in each round, since each round loads the file anew."""
     warmup_min_secs: float = 0.5
-    """At least so many seconds of untimed runs, over all rounds."""
+    """At least so many seconds of untimed runs: over all rounds here, in each round on a phone, whose clock
+    falls between two processes."""
     num_rounds: int = 10
     """The files take turns in so many rounds; at least 6 are needed to tell a difference from noise."""
     patience_secs: float = 120.0

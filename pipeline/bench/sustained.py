@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from android_bench.device import read_heat
 from android_bench.runner import prepare, run
 from android_bench.session import Session
 from android_bench.settings import MatrixSettings
@@ -67,7 +68,7 @@ def sustain(
         asked, num_runs=1, min_secs=secs, max_secs=secs + 30, warmup_runs=0, warmup_min_secs=0.0
     )
     points: list[SustainedPoint] = []
-    with Session(member.phone, locks=matrix.locks, keep=matrix.keep) as session:
+    with Session(member.phone, name=member.info.serial_hash, locks=matrix.locks, keep=matrix.keep) as session:
         flags = prepare(session, member.tool)
         session.put([request.model])
         start = time.monotonic()
@@ -79,13 +80,13 @@ def sustain(
             timed = outcome.report.timed
             middle_ms = timed.avg_ms if timed.median_ms is None else timed.median_ms
             assert middle_ms is not None  # an outcome without it is a failure
-            assert outcome.heat is not None
+            heat = read_heat(member.phone)
             point = SustainedPoint(
                 minute=(time.monotonic() - start) / 60,
                 median_ms=middle_ms,
                 p95_ms=timed.p95_ms,
-                celsius=outcome.heat.celsius,
-                thermal_status=outcome.heat.thermal_status,
+                celsius=heat.celsius,
+                thermal_status=heat.thermal_status,
             )
             points.append(point)
             listen(point)

@@ -11,6 +11,7 @@ import click
 
 from android_bench.settings import MatrixSettings
 from pipeline.bench.settings import RUNTIMES, BenchSettings, PhoneSettings
+from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, say, stdout_console
 from pipeline.commands.phone_options import (
     DEVICE_TROUBLE,
@@ -48,7 +49,7 @@ def thread_counts(context: click.Context, parameter: click.Parameter, value: str
 
 
 def _seconds(name: str, *, above_zero: bool, text: str, metavar: str = "SECS") -> Decorator:
-    kind = click.FloatRange(min=0, min_open=above_zero)
+    kind = Finite(min=0, min_open=above_zero)
     option = f"--{name.replace('_', '-')}"
     return click.option(
         option, name, type=kind, default=DEFAULTS[name], show_default=True, metavar=metavar, help=text
@@ -115,7 +116,7 @@ def _cores(context: click.Context, parameter: click.Parameter, value: str) -> st
 @_seconds("reconnect_secs", above_zero=False, text="Wait so long for a phone that vanished.")
 @click.option(
     "--max-drift",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     default=DEFAULTS["max_drift"],
     show_default=True,
     metavar="SHARE",
@@ -127,7 +128,7 @@ def _cores(context: click.Context, parameter: click.Parameter, value: str) -> st
 @click.option(
     "--sustained",
     "sustained_minutes",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Finite(min=0, min_open=True),
     metavar="MINUTES",
     help="Run one file for so long, and show how its latency moves under heat.",
 )
@@ -195,6 +196,8 @@ def _bench_there(
     from pipeline.commands.sustain_phone import sustain_on_phone
 
     _check_flags(flags)
+    if options["op_profile"] and options["sustained_minutes"]:
+        raise UsageError("--op-profile and --sustained are two things. Give one of them.")
     settings = _settings_of(PhoneSettings, {**options, "extra_flags": flags})
     matrix = _settings_of(MatrixSettings, {**options, "locks": locks_folder()})
     files = tflite_files(targets, runs_folder())
@@ -247,7 +250,11 @@ def _check_flags(flags: tuple[str, ...]) -> None:
         if not name or not equals:
             raise UsageError(f"'{flag}' is no flag of benchmark_model. Give --NAME=VALUE behind the --.")
         if name in OURS:
-            raise UsageError(f"--{name} is set by the pipeline, which reads what it names. Leave it out.")
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"--{name} is set by the pipeline. Leave it out behind the --; where there is an option "
+                f"for it, such as {option if name in DEFAULTS else '--delegate'}, it stands before."
+            )
 
 
 PHONE_OPTIONS = (

@@ -40,6 +40,7 @@ def bench_on_phones(
     from pipeline.bench.fleet import measure
     from pipeline.store.store import open_store
 
+    _say_twins(files)
     with open_store(runs_folder()) as store, _live_table(fleet) as listen:
         result = measure(fleet, files, bench, settings, matrix, store=store, again=again, listen=listen)
     measured = [each.measurement for phone in result.phones for each in phone.measured]
@@ -58,9 +59,20 @@ def bench_on_phones(
         )
     if result.stopped:
         raise click.Abort
-    if any(phone.lost for phone in result.phones):
+    if any(phone.lost or phone.not_measured for phone in result.phones):
         return DEVICE_TROUBLE
     return 0 if all(measurement.valid for measurement in measured) else 1
+
+
+def _say_twins(files: Sequence[Path]) -> None:
+    """Names the files that hold the same as one before them: they are measured once."""
+    from export.files import sha256_of
+
+    first: dict[str, Path] = {}
+    for file in files:
+        known = first.setdefault(sha256_of(file), file)
+        if known is not file:
+            say(f"{file.name} holds the same as {known.name}, which is measured for both.")
 
 
 @contextmanager

@@ -43,10 +43,18 @@ def table(*columns: str, numbers: Sequence[str] = ()) -> Table:
     """An empty table of this project's style; the columns named in `numbers` are aligned right."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+    from rich.text import Text
 
-    made = Table(box=SIMPLE_HEAD, pad_edge=False)
+    class PlainTable(Table):
+        """Shows what it is given as it is: a name in brackets is no markup."""
+
+        def add_row(self, *cells: Any, **options: Any) -> None:  # noqa: ANN401 - Table's
+            """As Table's."""
+            super().add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+
+    made = PlainTable(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        made.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+        made.add_column(Text(column), justify="right" if column in numbers else "left", overflow="fold")
     return made
 
 
@@ -65,8 +73,10 @@ def working(what: str) -> Iterator[Callable[[str], None]]:
         say(f"{what} ...")
         yield lambda detail: None  # noqa: ARG005 - a line for each step would drown a log
         return
-    with console.status(what) as status:
-        yield lambda detail: status.update(f"{what}: {detail}")
+    from rich.markup import escape
+
+    with console.status(escape(what)) as status:
+        yield lambda detail: status.update(escape(f"{what}: {detail}"))
 
 
 json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from android_bench.settings import DELEGATES
 from pipeline.commands.output import say
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 DEVICE_TROUBLE = 4
 """The exit status when a phone is missing or lost."""
-DELEGATES = ("cpu", "gpu", "nnapi")
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -100,11 +100,16 @@ def adb_servers(servers: Sequence[str]) -> list[AdbServer]:
 
 def named_phones(serials: Sequence[str], servers: Sequence[str]) -> list[ListedPhone]:
     """The phones that -s and --adb-server mean, or ANDROID_SERIAL, or the only one there is."""
-    from android_bench.pool import list_phones, select
+    from android_bench.adb import advice
+    from android_bench.pool import ALL, list_phones, select
 
     listed, problems = list_phones(adb_servers(servers))
     for problem in problems:
         say(f"pipeline: {problem}")
+    if ALL in serials:
+        for phone in listed:
+            if phone.state != "device":
+                say(f"pipeline: phone {phone.serial} is left out: {phone.state}. {advice(phone.state)}")
     from_environment = os.environ.get("ANDROID_SERIAL")
     return select(listed, serials or ([from_environment] if from_environment else []))
 

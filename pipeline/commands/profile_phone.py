@@ -39,7 +39,7 @@ def profile_on_phone(
             f"--op-profile looks at one phone; {len(fleet)} were given. Name one with -s SERIAL."
         )
     (member,) = fleet
-    series = plan_series(files, member.info, member.tool, bench, settings)
+    series = plan_series(files, member.info, member.tool, bench, settings, max_celsius=matrix.max_celsius)
     with working(f"profiling on {member.info.where}"):
         found = profile_files(member, series, matrix)
     if as_json:

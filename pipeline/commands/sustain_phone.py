@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -46,10 +45,8 @@ def sustain_on_phone(
     from pipeline.bench.phone import plan_series
     from pipeline.bench.sustained import summarize_points, sustain
 
-    if not math.isfinite(minutes):
-        raise UsageError(f"--sustained is {minutes}. Give a number of minutes, such as 10.")
     member = _only(fleet, "phone")
-    planned = plan_series(files, member.info, member.tool, bench, settings)
+    planned = plan_series(files, member.info, member.tool, bench, settings, max_celsius=matrix.max_celsius)
     series = _only(planned, "file with one delegate and one number of threads")
     points: list[SustainedPoint] = []
     try:

@@ -11,7 +11,7 @@ import click
 
 from pipeline.commands.output import print_records, print_table, say, table, working
 from pipeline.commands.phone_options import DEVICE_TROUBLE, find_fleet
-from pipeline.errors import UsageError
+from pipeline.errors import PipelineError, UsageError
 from pipeline.runs import runs_folder
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def verify_on_phones(
     1 when a phone and the host disagree, a delegate took no node, or the top-1 dropped too far; 4 when a
     phone was lost.
     """
-    from android_bench.errors import DeviceError
+    from android_bench.errors import DeviceError, ToolError
 
     if model is not None:
         raise UsageError("--model is for the host: on a phone the file is held against itself. Leave it out.")
@@ -53,13 +53,16 @@ def verify_on_phones(
     fleet, num_lost = find_fleet(serials, servers, binaries)
     samples = [_samples(path, data, split, limit or MOST_SAMPLES) for path in files]
     found: list[PhoneVerification] = []
+    problems: list[Exception] = []
     for member in fleet:
         try:
             for verified in _verify_on(member, samples, delegates, budget_secs=budget_secs):
                 found.append(verified)
-        except DeviceError as error:
+        except (DeviceError, ToolError, PipelineError) as error:
+            problems.append(error)
             say(f"pipeline: gave up {member.info.where}: {error}")
-            num_lost += 1
+    if problems and not found:
+        raise problems[0]
     if as_json:
         print_records(found)
     elif found:
@@ -71,7 +74,7 @@ def verify_on_phones(
         return 1
     if found and not as_json:
         say(f"stored in {runs_folder()}/results.sqlite. Next: pipeline bench --adb")
-    return DEVICE_TROUBLE if num_lost else 0
+    return DEVICE_TROUBLE if num_lost or problems else 0
 
 
 def _samples(path: Path, data: str | None, split: str, num_samples: int) -> Samples:
@@ -97,7 +100,7 @@ def _verify_on(
     from pipeline.bench.phone_verify import answer_there
     from pipeline.store.store import open_store
 
-    with Session(member.phone, locks=locks_folder()) as session:
+    with Session(member.phone, name=member.info.serial_hash, locks=locks_folder()) as session:
         for each in samples:
             for delegate in delegates:
                 with working(f"running {each.path.name} with {delegate} on {member.info.where}") as update:
@@ -123,7 +126,7 @@ def _problem(found: PhoneVerification, min_agreement: float, max_drop: float | N
     if found.agreement < min_agreement:
         return (
             f"{who} gives the host's label on {found.agreement:.1f}% of {found.num_samples} samples, "
-            f"less than --min-agreement {min_agreement:g}. It is fast and wrong: do not ship it."
+            f"less than --min-agreement {min_agreement:g}. However fast it is, it is wrong: do not ship it."
         )
     drop = found.host_top1 - found.phone_top1
     if max_drop is not None and drop > max_drop:
@@ -141,7 +144,7 @@ def _print(found: Sequence[PhoneVerification], *, most_samples: int) -> None:
             each.delegate,
             f"{each.num_samples:,}",
             _percent(each.phone_top1),
-            f"{each.host_top1:.2f}%",
+            _percent(each.host_top1 if each.num_samples else None),
             _percent(each.agreement),
             "-" if each.max_abs_difference is None else f"{each.max_abs_difference:.3g}",
             f"{each.secs_per_sample:.2f}",

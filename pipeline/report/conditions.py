@@ -19,11 +19,12 @@ def machine_text(row: ReportRow) -> str | None:
 
 
 def runtime_text(row: ReportRow) -> str | None:
-    """'litert 2.3.0, cpu', and the cores where it was pinned to some."""
+    """'litert 2.3.0, cpu', with the cores it was pinned to and the tool's own flags, where there are any."""
     if row.runtime is None:
         return None
     pinned = f" on cores {row.cores}" if row.cores not in (None, "all") else ""
-    return f"{row.runtime} {row.runtime_version}, {row.delegate}{pinned}"
+    flags = f", {' '.join(row.extra_flags)}" if row.extra_flags else ""
+    return f"{row.runtime} {row.runtime_version}, {row.delegate}{pinned}{flags}"
 
 
 def threads_text(row: ReportRow) -> str | None:

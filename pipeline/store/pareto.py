@@ -16,7 +16,8 @@ def mark_pareto(rows: Sequence[ReportRow]) -> list[ReportRow]:
     """The rows, `pareto` set on those that no comparable row dominates.
 
     Comparable rows share the data set and its samples, the machine, the runtime and its version, the kind of
-    delegate, the threads and the cores. A row without a valid latency, a size and an accuracy takes no part.
+    delegate, the threads, the cores and the tool's flags. A row without a valid latency, a size and an
+    accuracy takes no part.
     """
     groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
@@ -65,6 +66,7 @@ def _conditions(row: ReportRow) -> tuple[object, ...]:
         _where_it_ran(row),
         row.num_threads,
         row.cores,
+        row.extra_flags,
     )
 
 

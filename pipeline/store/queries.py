@@ -25,7 +25,8 @@ newest_verification AS (
 ),
 newest_measurement AS (
     SELECT *, row_number() OVER (
-        PARTITION BY artifact_sha256, "where", machine, runtime, delegate, num_threads, coalesce(cores, 'all')
+        PARTITION BY artifact_sha256, "where", machine, runtime, delegate, num_threads,
+            coalesce(cores, 'all'), coalesce(extra_flags, '[]')
         ORDER BY valid DESC, measured_utc DESC, rowid DESC
     ) AS place
     FROM measurements
@@ -44,7 +45,7 @@ SELECT
     m.median_ms, m.p5_ms, m.p95_ms, m.noise_ms, m.first_ms, m.init_ms, m.peak_memory_bytes, m.num_runs,
     m.num_threads,
     CASE WHEN m.id IS NOT NULL THEN coalesce(m.cores, 'all') END AS cores,
-    m.runtime, m.runtime_version, m.delegate, m.machine, m."where", m.measured_utc,
+    m.extra_flags, m.runtime, m.runtime_version, m.delegate, m.machine, m."where", m.measured_utc,
     m.valid, m.reasons
 FROM newest_artifact AS a
 LEFT JOIN models ON models.sha256 = a.parent_sha256
@@ -53,7 +54,7 @@ LEFT JOIN newest_verification AS v ON v.artifact_sha256 = a.sha256 AND v.place =
 LEFT JOIN newest_measurement AS m ON m.artifact_sha256 = a.sha256 AND m.place = 1
 WHERE a.place = 1
 ORDER BY model_name, a.size_bytes DESC, a.sha256, r.run, a.parent_sha256,
-    m."where", m.machine, m.runtime, m.delegate, m.num_threads, cores
+    m."where", m.machine, m.runtime, m.delegate, m.num_threads, cores, m.extra_flags
 """
 """Of the files that stood at one path it is the last alone; the others' figures stay in the store. Of a
 file's verifications the one that counts is on the data set of the newest, on the test split, on the most

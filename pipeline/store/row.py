@@ -53,6 +53,8 @@ class ReportRow:
     num_threads: int | None
     cores: str | None
     """The CPUs it was pinned to: big, little, all, or a mask in hexadecimal."""
+    extra_flags: tuple[str, ...]
+    """What benchmark_model was given beside its usual flags."""
     runtime: str | None
     runtime_version: str | None
     delegate: str | None

@@ -102,6 +102,7 @@ PRAGMA application_id = {APPLICATION_ID};
 
 _PHONES = f"""
 ALTER TABLE measurements ADD COLUMN {_generated("cores TEXT")};
+ALTER TABLE measurements ADD COLUMN {_generated("extra_flags TEXT")};
 ALTER TABLE measurements ADD COLUMN {_generated("series TEXT")};
 CREATE INDEX measurements_by_series ON measurements (series);
 CREATE TABLE rounds ( -- of measurements on phones that are not complete

@@ -112,7 +112,6 @@ class Store:
         with self._writing() as connection:
             _mention(connection, sha256, stub)
             connection.execute(queries.ADD_MEASUREMENT, _fact(sha256, record))
-            connection.execute(queries.FORGET_ROUNDS, {"series": measurement.series})
 
     def add_phone_verification(self, verification: PhoneVerification) -> None:
         """Adds what a file answered on a phone, also for a file that the store does not know."""
@@ -216,6 +215,7 @@ class Store:
                 "dataset_fingerprint": found["dataset_fingerprint" if verified else "run_fingerprint"],
                 "valid": None if found["valid"] is None else bool(found["valid"]),
                 "reasons": tuple(json.loads(found["reasons"] or "[]")),
+                "extra_flags": tuple(json.loads(found["extra_flags"] or "[]")),
                 "path": None if path is None else str(path),
                 "pareto": False,
             }

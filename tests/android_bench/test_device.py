@@ -75,6 +75,11 @@ def test_the_warmer_of_battery_and_skin_counts_and_a_processor_does_not():
     assert heat() == Heat(celsius=35.7, thermal_status=0, battery_percent=87, charging=True)
 
 
+def test_a_skin_temperature_that_android_only_remembers_gives_way_to_the_present_one():
+    now = "Current temperatures from HAL:\n\tTemperature{mValue=29.9, mType=3, mName=skin, mStatus=0}\n"
+    assert heat(thermal=THERMAL.format(status=0) + now).celsius == 31.2  # the battery's
+
+
 def test_a_phone_before_android_10_knows_its_battery_alone():
     old = heat(thermal="Can't find service: thermalservice\n")
     assert (old.celsius, old.thermal_status, old.throttled) == (31.2, None, None)

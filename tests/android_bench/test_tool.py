@@ -57,6 +57,9 @@ class Shelf(BaseHTTPRequestHandler):
         found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         start = int(found.group(1)) if found and self.headers.get("If-Range") == tag else 0
         rest = server.content[start:]
+        if start and not rest:
+            self.send_error(416)
+            return
         self.send_response(206 if start else 200)
         self.send_header("ETag", tag)
         self.send_header("Content-Length", str(len(rest)))
@@ -163,6 +166,24 @@ def test_a_build_that_changed_in_the_middle_is_fetched_from_its_beginning(shelf,
     with pytest.raises(ToolError):
         fetch(phone("arm64-v8a"), tmp_path)
     shelf.content = elf("arm64-v8a") + b"newer"
+    assert fetch(phone("arm64-v8a"), tmp_path).path.read_bytes() == shelf.content
+
+
+def test_the_page_of_a_network_that_wants_a_login_is_not_kept(shelf, tmp_path):
+    build = shelf.content
+    shelf.content = b"<html>Please log in</html>"
+    with pytest.raises(ToolError, match=r"no program for a phone"):
+        fetch(phone("arm64-v8a"), tmp_path)
+    shelf.content = build
+    assert fetch(phone("arm64-v8a"), tmp_path).path.read_bytes() == build
+
+
+def test_a_whole_download_that_was_never_renamed_is_taken(shelf, tmp_path):
+    fetch(phone("arm64-v8a"), tmp_path)
+    path = tmp_path / "arm64-v8a" / "benchmark_model"
+    tag = f'"{hashlib.sha256(shelf.content).hexdigest()[:8]}"'
+    path.rename(path.with_suffix(".partial"))
+    path.with_suffix(".etag").write_text(tag)
     assert fetch(phone("arm64-v8a"), tmp_path).path.read_bytes() == shelf.content
 
 

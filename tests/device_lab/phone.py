@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -90,12 +91,12 @@ class Phone:
 
     def kill(self) -> None:
         """Ends the daemon and everything it runs with SIGKILL, as a phone that loses its battery."""
-        if self._helper is None:
+        helper, self._helper = self._helper, None
+        if helper is None:
             return
-        if self._helper.poll() is None:
+        with contextlib.suppress(ProcessLookupError):  # another thread was faster
             os.kill(self._daemon, signal.SIGKILL)
-        self._helper.wait()
-        self._helper = None
+        helper.wait()
 
     def restart(self) -> None:
         """Boots the phone anew: the same port, the same storage, connected again."""

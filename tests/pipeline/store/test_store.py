@@ -61,6 +61,7 @@ def test_a_row_joins_run_file_verification_and_measurement_by_hash(tmp_path):
         num_runs=500,
         num_threads=1,
         cores="all",
+        extra_flags=(),
         runtime="litert",
         runtime_version="2.3.0",
         delegate="cpu",
