@@ -24,7 +24,7 @@ from pipeline.bench.phone_profile import FileProfile
 from pipeline.bench.sustained import SustainedPoint
 from pipeline.cli import run
 
-MINUTES, FEWER_MINUTES = "0.05", "0.03"
+MINUTES, FEWER_MINUTES = "0.04", "0.025"
 ROOM_CELSIUS, PER_RUN_CELSIUS, THRESHOLD_CELSIUS = 25.0, 2.0, 30.0
 NUMBER = r"\d+(?:\.\d+)?"
 
@@ -249,7 +249,7 @@ def test_the_table_shows_the_points_and_tells_the_rise(warmed):
     assert last == pytest.approx(median(medians[-third:]), rel=0.01)
     assert rise == pytest.approx(last / first, rel=0.02)
     assert rise > 2
-    assert len(re.findall(r"^minute .* of 0\.05: .* ms, .* °C$", err, flags=re.MULTILINE)) == len(rows)
+    assert len(re.findall(r"^minute .* of 0\.04: .* ms, .* °C$", err, flags=re.MULTILINE)) == len(rows)
 
 
 def test_the_minute_from_which_android_throttles_is_told(warmed):

@@ -22,7 +22,7 @@ from pipeline.bench.phone_verification import PhoneVerification
 from pipeline.cli import run
 from pipeline.store.store import open_store
 
-NUM_IMAGES = 6
+NUM_IMAGES = 5
 PRECISIONS = ("float32", "int8")
 
 
@@ -193,7 +193,6 @@ def test_a_lower_agreement_can_be_allowed_and_a_drop_forbidden(verify, exported,
     [
         ({"gpu_none": True}, "GPU took no node"),
         ({"gpu_partial": True}, r"GPU took only \d+ of \d+ nodes"),
-        ({"gpu_fails": True}, "Failed to apply GPU delegate"),
     ],
 )
 def test_a_gpu_that_does_not_take_every_node_is_not_valid(verify, exported, phone, faults, reason):
@@ -210,7 +209,6 @@ def test_a_gpu_that_does_not_take_every_node_is_not_valid(verify, exported, phon
     ("faults", "reason"),
     [
         ({"segfault": True}, "segmentation fault"),
-        ({"killed": True}, "killed"),
         ({"half_line": True}, "cut|no summary"),
     ],
 )
