@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from android_bench.adb import Upload
 from android_bench.device import split_sections
 from android_bench.errors import DeviceError, LogError, StorageError, TimeLimitError, ToolError
 from android_bench.report import parse_run
 from android_bench.runner import RunRequest, ToolFlags, command_flags, delegate_reasons
 from android_bench.session import LocalFile, Session
+from android_bench.wire import Upload
 
 CHUNK = 25
 """So many samples are run in one go; the caller is told after each."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from android_bench.adb import AdbServer, ListedPhone, advice
+from android_bench.adb import AdbServer, ListedPhone
 from android_bench.errors import DeviceError, NoPhoneError, NotReadyError
+from android_bench.wire import advice
 
 ALL = "all"
 """The serial that means every phone that is ready."""

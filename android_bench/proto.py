@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from android_bench.errors import LogError
@@ -53,6 +53,9 @@ _RELATIVE = 1e-5
 _MICROSECOND = 0.0006
 _HUNDREDTH = 0.0051
 """LiteRT v2's text has two decimals."""
+
+_TIMED = ("avg_ms", "min_ms", "max_ms", "std_ms", "median_ms", "p5_ms", "p95_ms")
+_WHOLE = ("init_ms", "first_ms", "init_memory_bytes", "overall_memory_bytes", "peak_memory_bytes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +127,17 @@ def differences(report: BenchmarkReport, result: ToolResult) -> tuple[str, ...]:
         for name, told, filed, unit, slack in _pairs(report, result)
         if told is not None and filed is not None and abs(told - filed) > slack
     )
+
+
+def with_result(report: BenchmarkReport, result: ToolResult) -> BenchmarkReport:
+    """The report with the result file's figures, which have more digits; where it has none, the text's."""
+    timed = replace(report.timed, **_filed(result, _TIMED), count=result.num_runs)
+    return replace(report, timed=timed, **_filed(result, _WHOLE))
+
+
+def _filed(result: ToolResult, names: Sequence[str]) -> dict[str, Any]:
+    values = {name: getattr(result, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 Pair = tuple[str, float | None, float | None, str, float]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from android_bench.device import split_sections
 from android_bench.errors import LogError, StorageError, TimeLimitError, ToolError
-from android_bench.proto import differences, read_result
+from android_bench.proto import differences, read_result, with_result
 from android_bench.report import BenchmarkReport, parse_run
 from android_bench.session import LocalFile, Session
 
@@ -131,16 +131,17 @@ def run(session: Session, tool: LocalFile, flags: ToolFlags, request: RunRequest
         return failed("; ".join([str(error), *_size_there(after, request)]), printed)
     if not report.timed.count or report.timed.avg_ms is None:
         return failed("the tool printed no statistics of its timed runs", printed)
+    filed, doubts = _filed(session, report, flags)
     reasons = [
         *report.reasons,
         *delegate_reasons(report, request),
         *_thread_reasons(report, after, request, flags),
         *_run_reasons(report, request),
         *_size_reasons(report, after, request),
-        *_proto_reasons(session, report, flags),
+        *doubts,
     ]
     return RunOutcome(
-        report=report,
+        report=filed,
         failure=None,
         reasons=tuple(dict.fromkeys(reasons)),
         profile=_profile(session, printed, request, flags),
@@ -256,18 +257,21 @@ def _size_there(after: dict[str, str], request: RunRequest) -> list[str]:
     return [f"the file on the phone is not the one asked for: {there} bytes, not {request.size_bytes}"]
 
 
-def _proto_reasons(session: Session, report: BenchmarkReport, flags: ToolFlags) -> list[str]:
-    """What the tool's own result file says otherwise; a tool that is too old for one is not held to it."""
+def _filed(session: Session, report: BenchmarkReport, flags: ToolFlags) -> tuple[BenchmarkReport, list[str]]:
+    """The report with the figures of the tool's own result file, and what that says otherwise than the text.
+
+    A tool that is too old for such a file is not held to it.
+    """
     if "result_file_path" not in flags.names:
-        return []
+        return report, []
     try:
-        content = session.phone.pull([f"{session.folder}/{_RESULT}"])[0]
+        result = read_result(session.phone.pull([f"{session.folder}/{_RESULT}"])[0])
     except StorageError:
-        return ["the tool wrote no result file"]
-    try:
-        return list(differences(report, read_result(content)))
+        return report, ["the tool wrote no result file"]
     except LogError as error:
-        return [f"the tool's result file cannot be read ({error})"]
+        return report, [f"the tool's result file cannot be read ({error})"]
+    found = list(differences(report, result))
+    return (report if found else with_result(report, result)), found
 
 
 def _profile(session: Session, printed: str, request: RunRequest, flags: ToolFlags) -> str | None:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from android_bench.adb import Phone, Progress, Upload
+from android_bench.adb import Phone
 from android_bench.errors import ConnectionLostError, DeviceError, NotReadyError, StorageError
+from android_bench.wire import Progress, Upload
 
 ROOT = "/data/local/tmp/keras-mobile-pipeline"
 """All that is ever written on a phone."""

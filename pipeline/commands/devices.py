@@ -82,9 +82,10 @@ def command(*, servers: tuple[str, ...], as_json: bool) -> int:
 
 
 def _look_at(listed: ListedPhone) -> SeenPhone:
-    from android_bench.adb import Phone, advice
+    from android_bench.adb import Phone
     from android_bench.device import identify
     from android_bench.errors import DeviceError
+    from android_bench.wire import advice
 
     if listed.state != "device":
         return SeenPhone(

@@ -100,8 +100,8 @@ def adb_servers(servers: Sequence[str]) -> list[AdbServer]:
 
 def named_phones(serials: Sequence[str], servers: Sequence[str]) -> list[ListedPhone]:
     """The phones that -s and --adb-server mean, or ANDROID_SERIAL, or the only one there is."""
-    from android_bench.adb import advice
     from android_bench.pool import ALL, list_phones, select
+    from android_bench.wire import advice
 
     listed, problems = list_phones(adb_servers(servers))
     for problem in problems:

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from android_bench.adb import AdbServer, Phone, Upload, default_server
+from android_bench.adb import AdbServer, Phone, default_server
 from android_bench.errors import (
     ConnectionLostError,
     DeviceError,
@@ -18,6 +18,7 @@ from android_bench.errors import (
     StorageError,
     TimeLimitError,
 )
+from android_bench.wire import Upload
 
 ODD_NAMES = [
     "with space",

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from android_bench.errors import LogError
-from android_bench.proto import ToolResult, differences, read_result
+from android_bench.proto import ToolResult, differences, read_result, with_result
 from android_bench.report import parse_run
 
 REAL = Path(__file__).parents[3] / "shared" / "reference" / "logs" / "litert_2.1.4_x86_64" / "result_f32"
@@ -174,3 +174,16 @@ def test_another_number_of_runs_is_a_difference():
 def test_what_the_text_does_not_print_is_not_compared():
     old = re.sub(r" p5=.*", "", TEXT)
     assert differences(parse_run(old), read_result(result_file())) == ()
+
+
+@pytest.mark.parametrize("text", [TEXT, V2])
+def test_the_result_files_figures_take_the_texts_place(text):
+    report = parse_run(text, status=0)
+    found = with_result(report, read_result(result_file()))
+    assert found.timed.count == 25
+    # as the file's 32-bit floats have them, where v2's text has two decimals and no median
+    assert found.timed.avg_ms == pytest.approx(7.10525, rel=1e-6)
+    assert found.timed.median_ms == pytest.approx(7.1, rel=1e-6)
+    assert found.init_ms == pytest.approx(12.345, rel=1e-6)
+    assert found.delegations == report.delegations
+    assert found.warmup == report.warmup

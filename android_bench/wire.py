@@ -1,0 +1,214 @@
+"""A connection to the adb server: one deadline for all that is done through it, and every failure named.
+
+The protocols: platform/packages/modules/adb, docs/dev/ (services.md, sync.md).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from android_bench.errors import (
+    ConnectionLostError,
+    DeviceError,
+    NoPhoneError,
+    NotReadyError,
+    StorageError,
+    TimeLimitError,
+)
+
+CHUNK_BYTES = 64 * 1024
+"""The most that one packet of the sync protocol holds (SYNC_DATA_MAX)."""
+_REGULAR_FILE = 0o100000
+
+Progress = Callable[[int, int], None]
+"""Told how many bytes are done, and how many there are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """A file to be put on the phone."""
+
+    content: bytes | Path
+    remote: str
+    mode: int = 0o644
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes travel. StorageError where the local file cannot be read."""
+        if not isinstance(self.content, Path):
+            return len(self.content)
+        try:
+            return self.content.stat().st_size
+        except OSError as error:
+            raise _unreadable(self.content, error) from error
+
+
+class RefusedError(Exception):
+    """What the adb server said instead of OKAY."""
+
+
+class Wire:
+    """A connection to the adb server with one deadline for all that is done through it."""
+
+    def __init__(self, connection: socket.socket, deadline: float) -> None:
+        self._socket = connection
+        self._deadline = deadline
+
+    def __enter__(self) -> Wire:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._socket.close()
+
+    def request(self, service: str) -> None:
+        """Asks the server for a service. RefusedError with the server's words when it refuses."""
+        content = service.encode(errors="surrogateescape")
+        if len(content) > 0xFFFF:
+            raise DeviceError(f"a command of {len(content)} bytes; adb carries 65,535 at most.")
+        self.send(b"%04x" % len(content) + content)
+        answer = self.read(4)
+        if answer != b"OKAY":
+            raise RefusedError(self.text_block() if answer == b"FAIL" else f"unexpected answer {answer!r}")
+
+    def text_block(self) -> str:
+        """A text that comes behind its length."""
+        return self.read(int(self.read(4), 16)).decode(errors="replace")
+
+    def read(self, num_bytes: int) -> bytes:
+        """Exactly so many bytes. EOFError when the other side closes before, TimeoutError at the deadline."""
+        content = bytearray()
+        while len(content) < num_bytes:
+            self._wait()
+            piece = self._socket.recv(num_bytes - len(content))
+            if not piece:
+                raise EOFError
+            content += piece
+        return bytes(content)
+
+    def send(self, content: bytes) -> None:
+        """All of the content. TimeoutError at the deadline."""
+        self._wait()
+        self._socket.sendall(content)
+
+    def cut(self) -> None:
+        """Ends what another thread reads or sends."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _wait(self) -> None:
+        left_secs = self._deadline - time.monotonic()
+        if left_secs <= 0:
+            raise TimeoutError
+        self._socket.settimeout(left_secs)
+
+
+def send_file(wire: Wire, file: Upload) -> Iterator[int]:
+    """Sends one file, yielding how many bytes each packet took. The phone tells of a failure at the end,
+    or closes the way in the middle with its reason already said."""
+    target = f"{file.remote},{_REGULAR_FILE | file.mode}".encode()
+    try:
+        wire.send(b"SEND" + struct.pack("<I", len(target)) + target)
+        for chunk in _chunks(file.content):
+            wire.send(b"DATA" + struct.pack("<I", len(chunk)) + chunk)
+            yield len(chunk)
+        wire.send(b"DONE" + struct.pack("<I", int(time.time())))
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # why stands in what it said before
+    answer, length = struct.unpack("<4sI", wire.read(8))
+    if answer != b"OKAY":
+        why = wire.read(length).decode(errors="replace")
+        raise StorageError(f"cannot write {file.remote} on the phone: {why}. {_storage_advice(why)}")
+
+
+def receive_file(wire: Wire, remote: str) -> bytes:
+    name = remote.encode()
+    wire.send(b"RECV" + struct.pack("<I", len(name)) + name)
+    content = bytearray()
+    while True:
+        kind, length = struct.unpack("<4sI", wire.read(8))
+        if kind == b"DONE":
+            return bytes(content)
+        packet = wire.read(length)
+        if kind != b"DATA":
+            raise StorageError(f"cannot read {remote} on the phone: {packet.decode(errors='replace')}.")
+        content += packet
+
+
+@contextmanager
+def named_errors(who: str, limit_secs: float) -> Iterator[None]:
+    """Turns what sockets and the adb server say into one line for the user."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise TimeLimitError(
+            f"{who} did not answer within {limit_secs:.0f} s. Check the cable and the screen, or plug it in "
+            "anew, then run the same command again: what was measured is kept."
+        ) from error
+    except RefusedError as error:
+        raise _explain(who, str(error)) from error
+    except (EOFError, OSError) as error:
+        raise ConnectionLostError(
+            f"{who} is gone: the connection closed in the middle. Check the cable, or reconnect it with "
+            "`adb connect`, then run the same command again: what was measured is kept."
+        ) from error
+
+
+def advice(state: str) -> str:
+    """What to do about a phone in one of adb's states; empty for one that is ready."""
+    known = {
+        "device": "",
+        "unauthorized": "Accept the prompt 'Allow USB debugging' on the phone's screen, then retry.",
+        "authorizing": "Wait a moment, or accept the prompt on the phone's screen, then retry.",
+        "offline": "Unplug it and plug it in again (or: adb reconnect offline), then retry.",
+        "no permissions": "Add a udev rule for it, or run the adb server as a user who may use USB.",
+        "recovery": "Start Android on it: adb reboot.",
+        "sideload": "Start Android on it: adb reboot.",
+        "bootloader": "Start Android on it: fastboot reboot.",
+        "host": "This is no phone; unplug it.",
+    }
+    for name, text in known.items():
+        if state.startswith(name):
+            return text
+    return "Unplug it and plug it in again, then retry."
+
+
+def _chunks(content: bytes | Path) -> Iterator[bytes]:
+    if isinstance(content, Path):
+        try:
+            file = content.open("rb")
+        except OSError as error:
+            raise _unreadable(content, error) from error
+        with file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+    else:
+        for start in range(0, len(content), CHUNK_BYTES):
+            yield content[start : start + CHUNK_BYTES]
+
+
+def _unreadable(path: Path, error: OSError) -> StorageError:
+    return StorageError(f"cannot read {path} on this machine ({error.strerror}). Check the path.")
+
+
+def _storage_advice(why: str) -> str:
+    if "No space left" in why:
+        return "The phone's storage is full: free some space there, then run the same command again."
+    return "Check the storage of the phone, then run the same command again."
+
+
+def _explain(who: str, words: str) -> DeviceError:
+    first = words.strip().splitlines()[0] if words.strip() else "no reason given"
+    lower = words.lower()
+    if "not found" in lower or "no devices" in lower:
+        return NoPhoneError(f"{who} is not connected (adb says: {first}). Connected phones: pipeline devices")
+    for state in ("unauthorized", "authorizing", "offline"):
+        if state in lower:
+            return NotReadyError(f'{who} is not ready (adb says "{state}"). {advice(state)}')
+    return ConnectionLostError(f"{who} cannot be used: adb says: {first}. Reconnect it and try again.")
