@@ -148,8 +148,8 @@ def named_errors(who: str, limit_secs: float) -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise TimeLimitError(
-            f"{who} did not answer within {limit_secs:.0f} s. Check the cable and the screen, or plug it in "
-            "anew, then run the same command again: what was measured is kept."
+            f"{who} did not answer within {limit_secs:.0f} s. {_wake_advice(who)}, then run the same command "
+            "again: what was measured is kept."
         ) from error
     except RefusedError as error:
         raise _explain(who, str(error)) from error
@@ -158,6 +158,12 @@ def named_errors(who: str, limit_secs: float) -> Iterator[None]:
             f"{who} is gone: the connection closed in the middle. Check the cable, or reconnect it with "
             "`adb connect`, then run the same command again: what was measured is kept."
         ) from error
+
+
+def _wake_advice(who: str) -> str:
+    if who.startswith("adb server"):
+        return "Restart it (adb kill-server, adb start-server)"
+    return "Check the cable and the screen, or plug it in anew"
 
 
 def advice(state: str) -> str:

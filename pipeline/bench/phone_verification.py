@@ -24,7 +24,7 @@ class PhoneVerification:
     num_samples: int
     phone_top1: float | None
     """Percent; None where the phone gave no answers."""
-    host_top1: float
+    host_top1: float | None
     """Percent, of the same file in LiteRT here, on the same samples."""
     agreement: float | None
     """Percent of samples on which phone and host give the same label."""

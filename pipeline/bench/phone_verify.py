@@ -128,7 +128,7 @@ def _compared(
     reasons = [
         reason for part in parts for reason in (*part.reasons, *([part.failure] if part.failure else []))
     ]
-    here, labels = samples.here[: max(count, 1)], samples.labels[: max(count, 1)]
+    here, labels = samples.here[:count], samples.labels[:count]
     answers = there.argmax(axis=1)
     return PhoneVerification(
         artifact_sha256=samples.contents.sha256,
@@ -141,10 +141,10 @@ def _compared(
         dataset_fingerprint=samples.dataset.spec.fingerprint,
         split=samples.split,
         num_samples=count,
-        phone_top1=_percent(answers == labels[:count]),
-        host_top1=_percent(here.argmax(axis=1) == labels) or 0.0,
-        agreement=_percent(answers == here[:count].argmax(axis=1)),
-        max_abs_difference=float(np.abs(there - here[:count]).max()) if count else None,
+        phone_top1=_percent(answers == labels),
+        host_top1=_percent(here.argmax(axis=1) == labels),
+        agreement=_percent(answers == here.argmax(axis=1)),
+        max_abs_difference=float(np.abs(there - here).max()) if count else None,
         secs_per_sample=sum(part.secs for part in parts) / max(count, 1),
         valid=not reasons,
         reasons=tuple(dict.fromkeys(reasons)),

@@ -17,6 +17,9 @@ from pipeline.commands.phone_options import (
     DEVICE_TROUBLE,
     Decorator,
     delegate_option,
+    given,
+    option_name,
+    refuse_without_adb,
     serial_option,
     server_option,
     tool_option,
@@ -174,9 +177,9 @@ def command(
         return show_log(from_log, as_json=as_json)
     bench = _settings_of(BenchSettings, options)
     if not on_phones:
-        _refuse_phone_options(context, flags)
+        refuse_without_adb(context, PHONE_OPTIONS, flags)
         return _bench_here(files_or_runs, bench, as_json=as_json)
-    if _given(context, "runtime"):
+    if given(context, "runtime"):
         raise UsageError("--runtime is for this machine; a phone runs benchmark_model. Leave it out.")
     return _bench_there(files_or_runs, flags, bench, options, as_json=as_json)
 
@@ -263,30 +266,11 @@ PHONE_OPTIONS = (
 )  # fmt: skip
 
 
-def _refuse_phone_options(context: click.Context, flags: tuple[str, ...]) -> None:
-    given = [_option_name(context, name) for name in PHONE_OPTIONS if _given(context, name)]
-    if given or flags:
-        raise UsageError(f"{', '.join([*given, *flags])} is for phones. Add --adb, or leave it out.")
-
-
 def _refuse_beside(context: click.Context, this: str, *, allowed: tuple[str, ...]) -> None:
-    others = [name for name in context.params if name not in allowed and _given(context, name)]
+    others = [name for name in context.params if name not in allowed and given(context, name)]
     if others:
-        names = ", ".join(_option_name(context, name) for name in others)
+        names = ", ".join(option_name(context, name) for name in others)
         raise UsageError(f"{this} only reads a log, so {names} has no meaning beside it. Leave it out.")
-
-
-def _given(context: click.Context, name: str) -> bool:
-    from click.core import ParameterSource
-
-    if name == "targets":
-        return bool(context.params[name])
-    return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-
-
-def _option_name(context: click.Context, name: str) -> str:
-    found = next(each for each in context.command.params if each.name == name)
-    return "FILE" if name == "targets" else max(found.opts, key=len)
 
 
 Settings = TypeVar("Settings")

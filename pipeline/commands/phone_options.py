@@ -87,6 +87,30 @@ delegate_option: Decorator = click.option(
 )
 
 
+def refuse_without_adb(context: click.Context, names: Sequence[str], flags: Sequence[str] = ()) -> None:
+    """UsageError where options for phones, or flags for their tool, were given without --adb."""
+    from pipeline.errors import UsageError
+
+    found = [option_name(context, name) for name in names if given(context, name)]
+    if found or flags:
+        raise UsageError(f"{', '.join([*found, *flags])} is for phones. Add --adb, or leave it out.")
+
+
+def given(context: click.Context, name: str) -> bool:
+    """Whether an option or argument stands on the command line."""
+    from click.core import ParameterSource
+
+    if name == "targets":
+        return bool(context.params[name])
+    return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+def option_name(context: click.Context, name: str) -> str:
+    """As the user types it."""
+    found = next(each for each in context.command.params if each.name == name)
+    return "FILE" if name == "targets" else max(found.opts, key=len)
+
+
 def adb_servers(servers: Sequence[str]) -> list[AdbServer]:
     """The servers that --adb-server names; without any, the one that adb itself would use."""
     from android_bench.adb import default_server, parse_server

@@ -10,7 +10,13 @@ import click
 
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, print_table, say, table, working
-from pipeline.commands.phone_options import delegate_option, serial_option, server_option, tool_option
+from pipeline.commands.phone_options import (
+    delegate_option,
+    refuse_without_adb,
+    serial_option,
+    server_option,
+    tool_option,
+)
 from pipeline.errors import PipelineError
 from pipeline.runs import runs_folder, tflite_files
 
@@ -18,6 +24,7 @@ if TYPE_CHECKING:
     from export.verification import Verification
 
 BATCH_SIZE = 64
+PHONE_OPTIONS = ("serials", "delegates", "binaries", "servers", "budget_secs", "min_agreement")
 BUDGET_SECS = 60.0
 """On a phone, where each sample is a process: as many samples as fit into it."""
 MIN_AGREEMENT = 95.0
@@ -69,7 +76,10 @@ MIN_AGREEMENT = 95.0
     help="On a phone: exit 1 when it gives the host's label on fewer samples.",
 )
 @json_option
+@click.pass_context
 def command(
+    context: click.Context,
+    /,
     targets: tuple[str, ...],
     *,
     max_drop: float | None,
@@ -97,6 +107,7 @@ def command(
         from pipeline.commands.verify_phones import verify_on_phones
 
         return verify_on_phones(files, max_drop=max_drop, as_json=as_json, **options)
+    refuse_without_adb(context, PHONE_OPTIONS)
     verified = verify_files(files, **{name: options[name] for name in ("data", "split", "model", "limit")})
     if as_json:
         print_records(list(verified.values()))

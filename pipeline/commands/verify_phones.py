@@ -123,6 +123,7 @@ def _problem(found: PhoneVerification, min_agreement: float, max_drop: float | N
         return f"{who} is not valid: {'; '.join(found.reasons)}."
     assert found.agreement is not None
     assert found.phone_top1 is not None
+    assert found.host_top1 is not None
     if found.agreement < min_agreement:
         return (
             f"{who} gives the host's label on {found.agreement:.1f}% of {found.num_samples} samples, "
@@ -144,7 +145,7 @@ def _print(found: Sequence[PhoneVerification], *, most_samples: int) -> None:
             each.delegate,
             f"{each.num_samples:,}",
             _percent(each.phone_top1),
-            _percent(each.host_top1 if each.num_samples else None),
+            _percent(each.host_top1),
             _percent(each.agreement),
             "-" if each.max_abs_difference is None else f"{each.max_abs_difference:.3g}",
             f"{each.secs_per_sample:.2f}",

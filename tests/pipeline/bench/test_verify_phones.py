@@ -370,3 +370,9 @@ def test_a_mistyped_option_is_one_line_and_touches_no_phone(verify, exported, ph
     assert (status, out) == (2, "")
     assert message in err
     assert phone.runs() == []
+
+
+@pytest.mark.parametrize("words", [("--delegate", "gpu"), ("-s", "all"), ("--budget-secs", "5")])
+def test_options_for_phones_without_adb_are_refused(capsys, exported, words):
+    assert run(["verify", str(exported["float32"]), *words]) == 2
+    assert "is for phones. Add --adb" in capsys.readouterr().err
