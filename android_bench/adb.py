@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from android_bench.errors import DeviceError
 from android_bench.wire import Progress, RefusedError, Upload, Wire, named_errors, receive_file, send_file
@@ -56,16 +56,13 @@ class AdbServer:
 
     host: str
     port: int
+    may_start: bool = False
+    """Whether it is started where it does not run: this machine's usual one."""
 
     @property
     def name(self) -> str:
         """host:port, as --adb-server takes it."""
         return f"{self.host}:{self.port}"
-
-    @property
-    def is_local(self) -> bool:
-        """Whether it may be started from here."""
-        return self.host in ("127.0.0.1", "localhost", "::1")
 
     def list(self) -> list[ListedPhone]:
         """The phones that the server knows, ready or not."""
@@ -81,10 +78,10 @@ class AdbServer:
             with socket.create_connection((self.host, self.port), timeout=CONNECT_SECS):
                 return
         except OSError as error:
-            if not self.is_local:
+            if not self.may_start:
                 raise DeviceError(
-                    f"no adb server answers at {self.name} ({error}). On that machine, start it so that it "
-                    f"listens to others: adb -a -P {self.port} nodaemon server start"
+                    f"no adb server answers at {self.name} ({error}). Start it there, so that it listens to "
+                    f"others: adb -a -P {self.port} nodaemon server start"
                 ) from error
         _start_server(self.port)
 
@@ -100,7 +97,7 @@ def default_server() -> AdbServer:
     """The usual server: ANDROID_ADB_SERVER_HOST and _PORT where they are set, or port 5037 here."""
     host = os.environ.get("ANDROID_ADB_SERVER_HOST") or "127.0.0.1"
     port = os.environ.get("ANDROID_ADB_SERVER_PORT") or str(DEFAULT_PORT)
-    return parse_server(f"{host}:{port}")
+    return replace(parse_server(f"{host}:{port}"), may_start=host in ("127.0.0.1", "localhost", "::1"))
 
 
 def parse_server(text: str) -> AdbServer:

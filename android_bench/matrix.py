@@ -240,11 +240,11 @@ class _Worker:
         """One round, again after cooling where the phone throttled in it."""
         request = job.rounds[round_index]
         is_last = round_index == len(job.rounds) - 1
+        what = f"{job.label}, round {round_index + 1} of {len(job.rounds)}"
         for repeat in range(1 + NUM_REPEATS):
             warm = self._cool(session)
-            self._say(f"{job.label}, round {round_index + 1} of {len(job.rounds)}")
             try:
-                outcome = self._patiently(session, lambda: self._run(session, flags, job, request))
+                outcome = self._patiently(session, lambda: self._run(session, flags, job, request, what))
             except (StorageError, ToolError, _UnstableError) as error:
                 return failed(str(error))
             if outcome.failure:
@@ -260,8 +260,11 @@ class _Worker:
             found += self._patiently(session, lambda: _changed(session, request.model))
         return replace(outcome, reasons=tuple(dict.fromkeys(found)))
 
-    def _run(self, session: Session, flags: ToolFlags, job: Job, request: RunRequest) -> RunOutcome:
+    def _run(
+        self, session: Session, flags: ToolFlags, job: Job, request: RunRequest, what: str
+    ) -> RunOutcome:
         session.put([self._plan.tool, request.model], progress=self._pushing(job))
+        self._say(what)
         outcome = run(session, self._plan.tool, flags, request)
         if outcome.failure:
             self._check_there()

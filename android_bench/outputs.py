@@ -15,7 +15,7 @@ from android_bench.runner import RunRequest, ToolFlags, command_flags, delegate_
 from android_bench.session import LocalFile, Session
 from android_bench.wire import Upload
 
-CHUNK = 25
+CHUNK = 10
 """So many samples are run in one go; the caller is told after each."""
 
 

@@ -187,7 +187,7 @@ def delegate_reasons(report: BenchmarkReport, request: RunRequest) -> list[str]:
 
 def _delegate_flags(delegate: str, kind: str) -> dict[str, str]:
     if delegate == "nnapi" and kind == LITERT:
-        raise ToolError("LiteRT v2's benchmark_model has no NNAPI. Use TFLite's tool for --delegate nnapi.")
+        raise ToolError("LiteRT v2's benchmark_model has no NNAPI. Use TFLite's tool for --delegate nnapi")
     return {} if delegate == "cpu" else {f"use_{delegate}": "true"}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from export.artifact import ExportArtifact, OperatorUse, Precision, TensorInfo
 from export.verification import LayerError, Verification
 from pipeline.bench.measurement import Measurement
+from pipeline.bench.phone_verification import PhoneVerification
 from pipeline.training.config import TrainConfig, TrainRecord
 
 
@@ -96,6 +97,31 @@ def verification(artifact_sha256: str | None = None, **changes: Any) -> Verifica
         "verified_utc": "2026-11-23T10:07:00+00:00",
     }
     return Verification(**{**values, **changes})
+
+
+def phone_verification(artifact_sha256: str | None = None, **changes: Any) -> PhoneVerification:
+    """The file on a phone's GPU, on 50 photos."""
+    values: dict[str, Any] = {
+        "artifact_sha256": artifact_sha256 or export_artifact().sha256,
+        "path": "runs/20261123-1/export/mobilenet_alpha0.5_160_int8.tflite",
+        "where": "Google Pixel 7 1a2b3c4d",
+        "machine": "Google GS201, Android 14",
+        "delegate": "gpu",
+        "tool_sha256": sha256("benchmark_model"),
+        "dataset": "photos",
+        "dataset_fingerprint": sha256("photos"),
+        "split": "test",
+        "num_samples": 50,
+        "phone_top1": 94.0,
+        "host_top1": 94.0,
+        "agreement": 100.0,
+        "max_abs_difference": 0.01,
+        "secs_per_sample": 0.2,
+        "valid": True,
+        "reasons": (),
+        "verified_utc": "2026-11-24T10:08:00+00:00",
+    }
+    return PhoneVerification(**{**values, **changes})
 
 
 def measurement(artifact_sha256: str | None = None, **changes: Any) -> Measurement:

@@ -51,6 +51,8 @@ class PhoneResult:
     """By the series' key; those of earlier calls too."""
     lost: str | None = None
     """Why the phone was given up, if it was."""
+    unfit: bool = False
+    """It cannot do what was asked, now or later."""
     celsius: float | None = None
     """How warm it was when it was asked last."""
 
@@ -191,7 +193,7 @@ def _plan(phone: Phone, result: PhoneResult) -> PhonePlan | None:
     try:
         plan = plan_phone(phone, result.series, result.not_measured)
     except DeviceError as error:
-        result.lost = str(error)
+        result.lost, result.unfit = str(error), True
         return None
     return plan if plan.jobs else None
 

@@ -90,12 +90,18 @@ def run_rounds(
     return BenchResult(measured=tuple(measured), stopped=stopped)
 
 
-def neighbours(measured: Sequence[MeasuredFile]) -> list[Comparison | None]:
-    """Each measured file against the one before it; None for the first, and beside one that is not valid."""
+def neighbours(
+    measured: Sequence[MeasuredFile], *, alike: Callable[[Measurement, Measurement], bool] | None = None
+) -> list[Comparison | None]:
+    """Each measured file against the one before it; None for the first, and beside one that is not valid.
+
+    Nor are two compared that are not `alike`.
+    """
     comparisons: list[Comparison | None] = [None] * len(measured)
     for place, (before, this) in enumerate(pairwise(measured), start=1):
         shared = min(len(before.round_medians_ms), len(this.round_medians_ms))
-        if shared and before.measurement.valid and this.measurement.valid:
+        pair = before.measurement, this.measurement
+        if shared and all(each.valid for each in pair) and (alike is None or alike(*pair)):
             comparisons[place] = compare(this.round_medians_ms[:shared], before.round_medians_ms[:shared])
     return comparisons
 

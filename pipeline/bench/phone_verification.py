@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MIN_AGREEMENT = 95.0
+"""Percent of samples on which a phone must give the host's label; float16 on a GPU turns few."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PhoneVerification:

@@ -112,7 +112,9 @@ def drift(rounds_ms: Sequence[float]) -> float | None:
     (Mann's test against trend, exact; Mann 1945, doi:10.2307/1907187). Fewer than 4 rounds cannot tell.
     """
     count = len(rounds_ms)
-    falls = sum(later <= earlier for i, earlier in enumerate(rounds_ms) for later in rounds_ms[i + 1 :])
+    pairs = [(earlier, later) for i, earlier in enumerate(rounds_ms) for later in rounds_ms[i + 1 :]]
+    ties = sum(later == earlier for earlier, later in pairs)
+    falls = sum(later < earlier for earlier, later in pairs) + (ties + 1) // 2  # a tie is half a fall
     orders = _orders_of_falls(count)
     if count < 4 or sum(orders[: falls + 1]) > (1 - CONFIDENCE) * sum(orders):
         return None

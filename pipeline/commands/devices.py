@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from android_bench.settings import MatrixSettings
 from pipeline.commands.output import json_option, print_records, print_table, say, table
 from pipeline.commands.phone_options import adb_servers, server_option
 
@@ -108,7 +109,10 @@ def _look_at(listed: ListedPhone) -> SeenPhone:
 
 
 def _described(listed: ListedPhone, info: DeviceInfo) -> SeenPhone:
+    from android_bench.matrix import too_warm
+
     heat = info.heat
+    warm = heat.throttled or too_warm(heat, MatrixSettings.max_celsius)
     return SeenPhone(
         serial=listed.serial,
         adb_server=listed.server.name,
@@ -125,7 +129,7 @@ def _described(listed: ListedPhone, info: DeviceInfo) -> SeenPhone:
         battery_percent=heat.battery_percent,
         celsius=heat.celsius,
         thermal_status=heat.thermal_status,
-        what_to_do=f"Let it cool: {heat.throttled}." if heat.throttled else "",
+        what_to_do=f"Let it cool: {warm}." if warm else "",
     )
 
 
@@ -151,7 +155,7 @@ def _print(seen: list[SeenPhone]) -> None:
             phone.serial,
             *([phone.adb_server] if at else []),
             phone.state,
-            phone.model or "-",
+            phone.name or "-",
             phone.soc or "-",
             phone.android or "-",
             phone.abi or "-",

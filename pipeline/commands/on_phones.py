@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from android_bench.matrix import Event
     from android_bench.settings import MatrixSettings
     from pipeline.bench.fleet import FleetPhone, PhoneResult
+    from pipeline.bench.measurement import Measurement
     from pipeline.bench.settings import BenchSettings, PhoneSettings
+    from pipeline.bench.table import TableRow
+
+MOST_PAIRS = 6
+UNSTEADY = 0.25
+"""A ± of a larger share of the median is told."""
 
 
 def bench_on_phones(
@@ -50,9 +56,9 @@ def bench_on_phones(
         for phone in result.phones:
             _show(phone, bench)
     for phone in result.phones:
-        _say_missing(phone)
-    if not as_json and measured:
-        count = len(measured) - sum(len(phone.from_store) for phone in result.phones)
+        _say_missing(phone, again=again)
+    count = len(measured) - sum(len(phone.from_store) for phone in result.phones)
+    if not as_json and count:
         click.echo(
             f"stored {count} measurement{'s' * (count != 1)} in {runs_folder()}/results.sqlite. "
             "Next: pipeline report"
@@ -142,9 +148,10 @@ def _show(phone: PhoneResult, bench: BenchSettings) -> None:
     if not measured:
         return
     names = short_names([Path(each.measurement.path) for each in measured])
+    comparisons = neighbours(measured, alike=_same_setting)
     rows = [
         TableRow(name=name, measurement=each.measurement, size_bytes=each.size_bytes, comparison=comparison)
-        for name, each, comparison in zip(names, measured, neighbours(measured), strict=True)
+        for name, each, comparison in zip(names, measured, comparisons, strict=True)
     ]
     console = stdout_console()
     click.echo(f"{phone.info.where}: {phone.info.machine}")
@@ -160,6 +167,7 @@ def _show(phone: PhoneResult, bench: BenchSettings) -> None:
         f"{first.runtime} {first.runtime_version}, {delegates}{pinned}; "
         f"± is half the 95% interval of the median over {bench.rounds} rounds."
     )
+    _show_unsteady(rows)
     _show_alike(rows)
     if phone.from_store:
         count = len(phone.from_store)
@@ -169,43 +177,60 @@ def _show(phone: PhoneResult, bench: BenchSettings) -> None:
         )
 
 
-def _show_alike(rows: Sequence[Any]) -> None:
-    """The pairs, beyond the neighbours in the table, that cannot be told apart."""
+def _show_alike(rows: Sequence[TableRow]) -> None:
+    """The pairs of files with one delegate and number of threads that cannot be told apart."""
     from pipeline.bench.statistics import compare
 
     valid = [row for row in rows if row.measurement.valid and row.measurement.round_medians_ms]
-    alike, told_apart = [], True
+    alike, told_apart, num_pairs = [], True, 0
     for one, other in combinations(valid, 2):
-        shared = min(len(one.measurement.round_medians_ms), len(other.measurement.round_medians_ms))
-        found = compare(
-            other.measurement.round_medians_ms[:shared], one.measurement.round_medians_ms[:shared]
-        )
+        if not _same_setting(one.measurement, other.measurement):
+            continue
+        ours, theirs = other.measurement.round_medians_ms, one.measurement.round_medians_ms
+        shared = min(len(ours), len(theirs))
+        found = compare(ours[:shared], theirs[:shared])
+        num_pairs += 1
         told_apart = told_apart and found.larger_than_noise is not None
         if found.larger_than_noise is False:
-            alike.append(f"{_full_name(one)} and {_full_name(other)} ({found.ratio:.2f}x)")
+            alike.append(f"{one.name} and {other.name} ({found.ratio:.2f}x; {_setting(one)})")
     if alike:
-        click.echo(f"No difference larger than the noise: {'; '.join(alike)}.")
-    elif told_apart and len(valid) > 2:
-        click.echo("Every pair of these differs by more than the noise.")
+        more = f"; and {len(alike) - MOST_PAIRS} more pairs" if len(alike) > MOST_PAIRS else ""
+        click.echo(f"No difference larger than the noise: {'; '.join(alike[:MOST_PAIRS])}{more}.")
+    elif told_apart and num_pairs > 1:
+        click.echo("Every pair of files differs by more than the noise.")
 
 
-def _full_name(row: Any) -> str:  # noqa: ANN401 - a TableRow
-    return f"{row.name} [{_setting(row)}]"
+def _show_unsteady(rows: Sequence[TableRow]) -> None:
+    """The valid rows whose median is hardly a figure."""
+    for row in rows:
+        measurement = row.measurement
+        if not measurement.valid or not measurement.noise_ms or not measurement.median_ms:
+            continue
+        share = measurement.noise_ms / measurement.median_ms
+        if share > UNSTEADY:
+            click.echo(
+                f"{row.name}, {_setting(row)}, is unsteady: ± is {share:.0%} of the median. "
+                "Close other apps, pin it (--cores big), or take more rounds."
+            )
 
 
-def _setting(row: Any) -> str:  # noqa: ANN401 - a TableRow
+def _same_setting(one: Measurement, other: Measurement) -> bool:
+    return (one.delegate.split()[0], one.num_threads) == (other.delegate.split()[0], other.num_threads)
+
+
+def _setting(row: TableRow) -> str:
     count = row.measurement.num_threads
     return f"{row.measurement.delegate}, {count} thread{'s' * (count != 1)}"
 
 
-def _say_missing(phone: PhoneResult) -> None:
+def _say_missing(phone: PhoneResult, *, again: bool) -> None:
     if phone.lost:
         say(f"pipeline: gave up {phone.info.where}: {phone.lost}")
     missing = phone.not_measured
-    if missing:
+    if missing and not phone.unfit:
         kept = sum(len(each.rounds) for each in missing)
         labels = "; ".join(each.label for each in missing[:4]) + (" ..." if len(missing) > 4 else "")
         say(
             f"pipeline: {phone.info.where}: {len(missing)} not measured ({labels}). {kept} finished rounds "
-            "of them are kept: run the same command again to go on."
+            f"of them are kept: run the same command again{' without --again' if again else ''} to go on."
         )

@@ -83,7 +83,7 @@ delegate_option: Decorator = click.option(
     metavar="NAME[,NAME]",
     default=DELEGATES[0],
     show_default=True,
-    help=f"Measure with each of these: {', '.join(DELEGATES)}.",
+    help=f"Run with each of these: {', '.join(DELEGATES)}.",
 )
 
 
@@ -130,7 +130,7 @@ def named_phones(serials: Sequence[str], servers: Sequence[str]) -> list[ListedP
     listed, problems = list_phones(adb_servers(servers))
     for problem in problems:
         say(f"pipeline: {problem}")
-    if ALL in serials:
+    if ALL in serials and any(phone.state == "device" for phone in listed):
         for phone in listed:
             if phone.state != "device":
                 say(f"pipeline: phone {phone.serial} is left out: {phone.state}. {advice(phone.state)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,9 +56,9 @@ def profile_on_phone(
 def _print(pair: Sequence[FileProfile]) -> None:
     numbers = [heading for each in pair for heading in _headings(each)]
     rows = table("operator", *numbers, numbers=numbers)
-    for node_type in _most_costly(pair):
-        cells = [cell for each in pair for cell in _cells(each, node_type)]
-        rows.add_row(node_type, *cells)
+    for kind in _most_costly(pair):
+        cells = [cell for each in pair for cell in _cells(each, kind)]
+        rows.add_row(kind, *cells)
     rows.add_row(
         "all", *[cell for each in pair for cell in (f"{each.operators_ms:.3f}", "100%", _total(each))]
     )
@@ -80,19 +81,26 @@ def _headings(profile: FileProfile) -> tuple[str, str, str]:
 
 
 def _most_costly(pair: Sequence[FileProfile]) -> list[str]:
-    """The types of both, those first that take the most time in either."""
+    """The kinds of operator of both, those first that take the most time in either."""
     cost: dict[str, float] = {}
     for profile in pair:
-        for each in profile.types:
-            cost[each.node_type] = max(cost.get(each.node_type, 0.0), each.inference_ms)
-    return sorted(cost, key=lambda node_type: -cost[node_type])[:MOST_TYPES]
+        for kind in {_kind(each) for each in profile.types}:
+            spent = sum(each.inference_ms for each in profile.types if _kind(each) == kind)
+            cost[kind] = max(cost.get(kind, 0.0), spent)
+    return sorted(cost, key=lambda kind: -cost[kind])[:MOST_TYPES]
 
 
-def _cells(profile: FileProfile, node_type: str) -> tuple[str, str, str]:
-    found = next((each for each in profile.types if each.node_type == node_type), None)
-    if found is None:
+def _kind(found: TypeTime) -> str:
+    """'Convolution (NHWC, QC8) IGEMM' is 'Convolution IGEMM' in every precision: that is what to compare."""
+    return " ".join(re.sub(r"\([^)]*\)", "", found.node_type).split())
+
+
+def _cells(profile: FileProfile, kind: str) -> tuple[str, str, str]:
+    found = [each for each in profile.types if _kind(each) == kind]
+    if not found:
         return "-", "-", "-"
-    return f"{found.inference_ms:.3f}", f"{found.share_percent:.1f}%", str(found.count)
+    spent, share = sum(each.inference_ms for each in found), sum(each.share_percent for each in found)
+    return f"{spent:.3f}", f"{share:.1f}%", str(sum(each.count for each in found))
 
 
 def _total(profile: FileProfile) -> str:

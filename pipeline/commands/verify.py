@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.bench.phone_verification import MIN_AGREEMENT
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, print_table, say, table, working
 from pipeline.commands.phone_options import (
@@ -27,8 +28,6 @@ BATCH_SIZE = 64
 PHONE_OPTIONS = ("serials", "delegates", "binaries", "servers", "budget_secs", "min_agreement")
 BUDGET_SECS = 60.0
 """On a phone, where each sample is a process: as many samples as fit into it."""
-MIN_AGREEMENT = 95.0
-"""Percent of samples on which a phone must give the host's label; float16 on a GPU turns few."""
 
 
 @click.command(name="verify", short_help="Run exported files over the test split beside the Keras model.")

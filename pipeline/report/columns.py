@@ -139,9 +139,18 @@ ALL = (
 TRACE = (RUN, SHA256)
 
 
+ON_PHONE = Column(
+    title="On phone",
+    text=lambda row: _on_phone(row),
+    key=lambda row: row.phone_agreement,
+    explained="Top-1 on the phone itself, and how often it gives the label that the host gives",
+)
+
+
 def condition_columns(rows: Sequence[ReportRow]) -> tuple[Column, ...]:
-    """A column for each condition that differs among the rows."""
-    return tuple(_condition(name) for name in differing(rows))
+    """A column for each condition that differs among the rows; before them the phones' answers, if any."""
+    on_phone = (ON_PHONE,) if any(row.phone_agreement is not None for row in rows) else ()
+    return (*on_phone, *(_condition(name) for name in differing(rows)))
 
 
 def _condition(name: str) -> Column:
@@ -153,3 +162,10 @@ def _condition(name: str) -> Column:
             key=lambda row: row.num_threads,
         )
     return Column(title=name, text=lambda row: read(row) or NOT_MEASURED, key=read, numeric=False)
+
+
+def _on_phone(row: ReportRow) -> str:
+    if row.phone_agreement is None:
+        return NOT_MEASURED
+    top1 = figures.percent_text(row.phone_top1)
+    return f"{top1}, agrees on {row.phone_agreement:.0f}% of {row.phone_samples}"

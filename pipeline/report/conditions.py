@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pipeline.report.figures import utc_text
-from pipeline.store.row import ReportRow
+from pipeline.store.row import ReportRow, answers_wrongly
 
 STAR = "★"
 LEGEND = f"{STAR} no comparable file is as small, as fast and as accurate"
@@ -67,11 +67,19 @@ def differing(rows: Sequence[ReportRow]) -> list[str]:
     return [name for name, texts in shared_conditions(rows).items() if name in CONDITIONS and len(texts) > 1]
 
 
-def invalid_notes(rows: Sequence[ReportRow]) -> list[str]:
-    """One line for each measurement that does not count: which, and why."""
-    return [
-        f"{row.model_name}{f' {row.precision}' if row.precision else ''}, {threads_text(row)}: "
-        f"{'; '.join(row.reasons) or 'no reason given'}"
-        for row in rows
-        if row.valid is False
-    ]
+def doubts(rows: Sequence[ReportRow]) -> list[str]:
+    """One line for each measurement that does not count: not valid, or of a phone that answers wrongly."""
+    found = []
+    for row in rows:
+        if row.valid is False:
+            found.append(f"not valid: {_title(row)}: {'; '.join(row.reasons) or 'no reason given'}")
+        if answers_wrongly(row):
+            share = f"{row.phone_agreement:.0f}% of {row.phone_samples} samples"
+            found.append(f"wrong: {_title(row)}: it gives the label that the host gives on {share}")
+    return found
+
+
+def _title(row: ReportRow) -> str:
+    precision = f" {row.precision}" if row.precision else ""
+    phone = f" on {row.where}, {row.delegate}" if row.where not in (None, "host") else ""
+    return f"{row.model_name}{precision}, {threads_text(row)}{phone}"

@@ -9,7 +9,7 @@ from dataclasses import fields
 from io import StringIO
 
 from pipeline.report.columns import ALL, Column, condition_columns
-from pipeline.report.conditions import LEGEND, STAR, invalid_notes, shared_conditions
+from pipeline.report.conditions import LEGEND, STAR, doubts, shared_conditions
 from pipeline.store.row import ReportRow, row_as_json
 
 
@@ -27,6 +27,7 @@ def csv_text(rows: Sequence[ReportRow]) -> str:
         record = row_as_json(row)
         record["knobs"] = json.dumps(row.knobs, sort_keys=True)
         record["reasons"] = "; ".join(row.reasons)
+        record["extra_flags"] = " ".join(row.extra_flags)
         record |= {
             name: str(value).lower() for name in ("valid", "pareto") if (value := record[name]) is not None
         }
@@ -46,7 +47,7 @@ def markdown_text(rows: Sequence[ReportRow]) -> str:
     rule = [":-:", *("--:" if column.numeric else ":--" for column in columns)]
     body = [[STAR if row.pareto else "", *(_cell(column, row) for column in columns)] for row in rows]
     table = [f"| {' | '.join(cells)} |" for cells in (header, rule, *body)]
-    notes = [LEGEND, *(f"not valid: {_escaped(note)}" for note in invalid_notes(rows))]
+    notes = [LEGEND, *(_escaped(note) for note in doubts(rows))]
     parts = ["\n".join(conditions), "\n".join(table), "\n\n".join(notes)]
     return "\n\n".join(part for part in parts if part) + "\n"
 

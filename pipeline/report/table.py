@@ -18,7 +18,7 @@ from pipeline.report.conditions import (
     STAR,
     dataset_text,
     differing,
-    invalid_notes,
+    doubts,
     shared_conditions,
 )
 from pipeline.report.figures import NOT_MEASURED
@@ -132,4 +132,4 @@ def _notes(rows: Sequence[ReportRow]) -> list[RenderableType]:
     if any(NOT_MEASURED in (column.text(row) for column in SHORT) for row in rows):
         lines.append(f"{DASH} {NOT_MEASURED}")
     notes: list[RenderableType] = [line(text, style="dim") for text in lines]
-    return [*notes, *(line(f"not valid: {text}", style="red") for text in invalid_notes(rows))]
+    return [*notes, *(line(text, style="red") for text in doubts(rows))]

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pipeline.store.row import ReportRow, is_drawn
+from pipeline.store.row import ReportRow, answers_wrongly, is_drawn
 
 Point = tuple[float, float, float]
 """Size in bytes, median in ms, and the negated top-1: the smaller, the better, all three."""
@@ -17,11 +17,11 @@ def mark_pareto(rows: Sequence[ReportRow]) -> list[ReportRow]:
 
     Comparable rows share the data set and its samples, the machine, the runtime and its version, the kind of
     delegate, the threads, the cores and the tool's flags. A row without a valid latency, a size and an
-    accuracy takes no part.
+    accuracy takes no part, nor one whose phone was seen to answer wrongly.
     """
     groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
-        if is_drawn(row) and row.tflite_top1 is not None:
+        if is_drawn(row) and row.tflite_top1 is not None and not answers_wrongly(row):
             groups[_conditions(row)].append(index)
     best: set[int] = set()
     for members in groups.values():

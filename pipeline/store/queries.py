@@ -31,6 +31,12 @@ newest_measurement AS (
     ) AS place
     FROM measurements
 ),
+newest_on_phone AS (
+    SELECT *, row_number() OVER (
+        PARTITION BY artifact_sha256, "where", delegate ORDER BY verified_utc DESC, rowid DESC
+    ) AS place
+    FROM phone_verifications WHERE agreement IS NOT NULL
+),
 newest_run AS (
     SELECT *, row_number() OVER (PARTITION BY model_sha256 ORDER BY finished_utc DESC, rowid DESC) AS place
     FROM runs
@@ -46,12 +52,14 @@ SELECT
     m.num_threads,
     CASE WHEN m.id IS NOT NULL THEN coalesce(m.cores, 'all') END AS cores,
     m.extra_flags, m.runtime, m.runtime_version, m.delegate, m.machine, m."where", m.measured_utc,
-    m.valid, m.reasons
+    m.valid, m.reasons, p.phone_top1, p.agreement AS phone_agreement, p.num_samples AS phone_samples
 FROM newest_artifact AS a
 LEFT JOIN models ON models.sha256 = a.parent_sha256
 LEFT JOIN newest_run AS r ON r.model_sha256 = a.parent_sha256 AND r.place = 1
 LEFT JOIN newest_verification AS v ON v.artifact_sha256 = a.sha256 AND v.place = 1
 LEFT JOIN newest_measurement AS m ON m.artifact_sha256 = a.sha256 AND m.place = 1
+LEFT JOIN newest_on_phone AS p ON p.artifact_sha256 = a.sha256 AND p.place = 1 AND p."where" = m."where"
+    AND p.delegate = substr(m.delegate || ' ', 1, instr(m.delegate || ' ', ' ') - 1)
 WHERE a.place = 1
 ORDER BY model_name, a.size_bytes DESC, a.sha256, r.run, a.parent_sha256,
     m."where", m.machine, m.runtime, m.delegate, m.num_threads, cores, m.extra_flags

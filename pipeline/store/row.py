@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pipeline.bench.phone_verification import MIN_AGREEMENT
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReportRow:
@@ -66,6 +68,11 @@ class ReportRow:
     """Of the measurement; None where there is none."""
     reasons: tuple[str, ...]
     """Why the measurement is not valid."""
+    phone_top1: float | None
+    """Percent, of the file on this very phone with this delegate."""
+    phone_agreement: float | None
+    """Percent of those samples on which the phone gives the label that the host gives."""
+    phone_samples: int | None
     sha256: str
     parent_sha256: str | None
     """Of the Keras model file that was converted."""
@@ -79,6 +86,11 @@ class ReportRow:
 def row_as_json(row: ReportRow) -> dict[str, Any]:
     """The row as JSON holds it."""
     return asdict(row)
+
+
+def answers_wrongly(row: ReportRow) -> bool:
+    """Whether the phone was seen to give other labels than the host: its latency is that of wrong answers."""
+    return row.phone_agreement is not None and row.phone_agreement < MIN_AGREEMENT
 
 
 def is_drawn(row: ReportRow) -> bool:

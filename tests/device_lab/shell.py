@@ -6,6 +6,7 @@ import argparse
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from device_lab.adb_daemon import LabUnavailable
 from device_lab.lab import Lab
@@ -35,7 +36,9 @@ def _shell(lab: Lab, names: list[str], command: str | None) -> int:
     with lab.inside():
         os.environ["BENCHMARK_MODEL"] = str(lab.benchmark_model)
         os.environ["LITERT_BENCHMARK_MODEL"] = str(lab.litert_benchmark_model)
-        os.environ["PATH"] = f"{lab.adb_path.parent}:{os.environ['PATH']}"
+        programs = Path(sys.executable).parent  # where `pipeline` is
+        os.environ["PATH"] = f"{lab.adb_path.parent}:{programs}:{os.environ['PATH']}"
+        os.environ.pop("PYTHONPATH", None)  # tests/ holds folders of the packages' names
         for name, phone in phones.items():
             print(f"{phone.serial}  {name}  its files: {phone.storage}", file=sys.stderr)
         words = ["/bin/sh", "-c", command] if command else [os.environ.get("SHELL", "/bin/sh")]

@@ -141,7 +141,7 @@ def test_what_a_gpu_leaves_is_named_and_the_profile_not_valid(bench, files, phon
     status, out, _ = bench(files["one"], "--op-profile", "--delegate", "gpu")
     assert status == 1
     rows = {line.split("  ")[0].strip(): line.split() for line in out.splitlines()}
-    assert rows["TfLiteGpuDelegateV2"][-1] == rows["Fully Connected (NC, F32) GEMM"][-1] == "1"
+    assert rows["TfLiteGpuDelegateV2"][-1] == rows["Fully Connected GEMM"][-1] == "1"
     nodes = operators_of(files["one"]).total()
     assert f"one [gpu] is not valid: GPU took only {nodes - 1} of {nodes} nodes." in out
 
@@ -360,3 +360,10 @@ def test_more_or_less_than_one_thing_for_some_time_is_refused(bench, files, phon
     assert (status, out) == (2, "")
     assert message in err
     assert phone.runs() == []
+
+
+def test_an_operator_s_float_and_integer_kinds_stand_in_one_row(bench, files):
+    status, out, _ = bench(files["one"], files["int8"], "--op-profile")
+    assert status == 0
+    (row,) = [line for line in out.splitlines() if line.strip().startswith("Convolution IGEMM")]
+    assert row.split().count("1") == 2  # a convolution in either file

@@ -84,7 +84,8 @@ def test_what_is_not_measured_is_a_dash_that_is_explained(zoo_rows):
 def test_json_has_the_fields_of_the_dataclass_and_its_values(mixed_rows):
     records = json.loads(json_text(mixed_rows))
     assert [list(record) for record in records] == [NAMES] * len(mixed_rows)
-    again = [ReportRow(**{**record, "reasons": tuple(record["reasons"])}) for record in records]
+    lists = ("reasons", "extra_flags")
+    again = [ReportRow(**record | {name: tuple(record[name]) for name in lists}) for record in records]
     assert again == mixed_rows
 
 

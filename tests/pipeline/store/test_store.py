@@ -10,9 +10,17 @@ from itertools import permutations
 from pathlib import Path
 
 import pytest
-from report_records import export_artifact, measurement, sha256, train_record, verification
+from report_records import (
+    export_artifact,
+    measurement,
+    phone_verification,
+    sha256,
+    train_record,
+    verification,
+)
 
 from export.artifact import Precision
+from pipeline.report.conditions import doubts
 from pipeline.store.row import ReportRow
 from pipeline.store.store import open_store
 
@@ -62,6 +70,9 @@ def test_a_row_joins_run_file_verification_and_measurement_by_hash(tmp_path):
         num_threads=1,
         cores="all",
         extra_flags=(),
+        phone_top1=None,
+        phone_agreement=None,
+        phone_samples=None,
         runtime="litert",
         runtime_version="2.3.0",
         delegate="cpu",
@@ -367,3 +378,21 @@ def test_every_precision_comes_back_as_its_word(tmp_path, precision):
     with open_store(tmp_path) as store:
         store.add_artifact(export_artifact(precision=precision), tmp_path)
     assert only_row(tmp_path).precision == precision.value
+
+
+@pytest.mark.parametrize(("agreement", "is_best"), [(100.0, True), (12.0, False)])
+def test_a_phone_that_answers_wrongly_is_told_and_never_starred(tmp_path, agreement, is_best):
+    artifact = export_artifact()
+    on_gpu = {"where": "Google Pixel 7 1a2b3c4d", "delegate": "gpu", "runtime": "benchmark_model"}
+    with open_store(tmp_path) as store:
+        store.add_run(train_record())
+        store.add_artifact(artifact, tmp_path)
+        store.add_verification(verification())
+        store.add_measurement(measurement(**on_gpu))
+        store.add_measurement(measurement(**{**on_gpu, "delegate": "cpu with XNNPACK"}))
+        store.add_phone_verification(phone_verification(agreement=agreement))
+        rows = {row.delegate: row for row in store.rows()}
+    assert (rows["gpu"].phone_agreement, rows["gpu"].pareto) == (agreement, is_best)
+    assert (rows["cpu with XNNPACK"].phone_agreement, rows["cpu with XNNPACK"].pareto) == (None, True)
+    told = [line for line in doubts(list(rows.values())) if line.startswith("wrong: ")]
+    assert len(told) == (0 if is_best else 1)
