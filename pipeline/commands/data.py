@@ -89,11 +89,10 @@ def _list_known(*, as_json: bool) -> None:
 
 
 def _print_spec(spec: DatasetSpec) -> None:
-    from rich.markup import escape
 
     size = f"{spec.image_size} x {spec.image_size}" if spec.image_size else "several, or not square"
     facts = table("", spec.name)
-    facts.add_row("source", escape(spec.source))
+    facts.add_row("source", spec.source)
     facts.add_row("image size", size)
     facts.add_row("licence", spec.licence)
     facts.add_row("fingerprint", spec.fingerprint)
@@ -103,12 +102,12 @@ def _print_spec(spec: DatasetSpec) -> None:
     if spec.converted:
         facts.add_row("converted", ", ".join(f"{count} {kind}" for kind, count in spec.converted.items()))
     for note in spec.notes:
-        facts.add_row("note", escape(note))
+        facts.add_row("note", note)
     print_table(facts)
     columns = ("train", "validation", "test")
     classes = table("class", *columns, numbers=columns)
     for count in spec.class_counts:
-        classes.add_row(escape(count.name), f"{count.train:,}", f"{count.validation:,}", f"{count.test:,}")
+        classes.add_row(count.name, f"{count.train:,}", f"{count.validation:,}", f"{count.test:,}")
     classes.add_section()
     classes.add_row(
         f"{len(spec.class_names)} classes",
@@ -120,7 +119,7 @@ def _print_spec(spec: DatasetSpec) -> None:
     if spec.left_out:
         left_out = table(f"left out ({len(spec.left_out)})", "why")
         for item in spec.left_out:
-            left_out.add_row(escape(item.path), escape(item.reason))
+            left_out.add_row(item.path, item.reason)
         print_table(left_out)
 
 
