@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from android_bench.device import split_sections
 from android_bench.errors import DeviceError, LogError, StorageError, TimeLimitError, ToolError
 from android_bench.report import parse_run
-from android_bench.runner import RunRequest, ToolFlags, command_flags, delegate_reasons
+from android_bench.runner import RunRequest, ToolFlags, command_flags, delegate_reasons, split_end, watched
 from android_bench.session import LocalFile, Session
 from android_bench.wire import Upload
 
@@ -116,10 +115,8 @@ def _run_chunk(
         shlex.join([tool.remote, *_flags(request, flags, session.folder, tensor, given, written)])
         for given, written in zip(inputs, results, strict=True)
     ]
-    script = f"cd {session.folder} || exit 97; rm -f out-*; " + "".join(
-        f"{command} 2>&1 & pid=$!; echo $pid > pid; wait $pid; status=$?; rm -f pid; "
-        f"echo; echo @@end {mark}; echo @@status; echo $status; "
-        for command in commands
+    script = f"exec 2>&1; cd {session.folder} || exit 97; rm -f out-*; " + "".join(
+        watched(command, mark) for command in commands
     )
     try:
         done = session.phone.shell(script, limit_secs=request.patience_secs)
@@ -141,9 +138,9 @@ def _judge(output: str, mark: str, request: RunRequest) -> tuple[str | None, lis
     pieces = output.split(f"@@end {mark}")
     printed = pieces[0]
     for number, piece in enumerate(pieces[1:]):
-        status, _, rest = split_sections(piece).get("status", "1").lstrip().partition("\n")
+        status, rest = split_end(piece)
         try:
-            report = parse_run(printed, status=int(status))
+            report = parse_run(printed, status=status)
         except LogError as error:
             return str(error), reasons, number
         reasons += [*report.reasons, *delegate_reasons(report, request)]

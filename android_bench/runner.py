@@ -121,12 +121,12 @@ def run(session: Session, tool: LocalFile, flags: ToolFlags, request: RunRequest
         session.end_tool()  # raises where it is the phone that is hung
         return failed(f"the tool hung: it was ended after {request.limit_secs:.0f} s")
     printed, _, rest = done.output.partition(f"@@end {mark}")
+    status, rest = split_end(rest)
     after = split_sections(rest)
-    status = re.match(r"\s*(\d+)", after.get("status", ""))
     if status is None:
         return failed(f"the phone's shell did not run it: {printed.strip() or 'it said nothing'}")
     try:
-        report = parse_run(printed, status=int(status.group(1)))
+        report = parse_run(printed, status=status)
     except LogError as error:
         return failed("; ".join([str(error), *_size_there(after, request)]), printed)
     if not report.timed.count or report.timed.avg_ms is None:
@@ -171,6 +171,20 @@ def command_flags(request: RunRequest, flags: ToolFlags, folder: str) -> list[st
     return [*(f"--{name}={value}" for name, value in ours.items()), *request.extra_flags]
 
 
+def watched(command: str, mark: str, *, meanwhile: str = "") -> str:
+    """Shell that runs a tool beside itself, so that Session.end_tool can end it, and tells how it ended."""
+    return (
+        f"{command} & pid=$!; echo $pid > pid; {meanwhile}wait $pid; status=$?; rm -f pid; "
+        f"echo; echo @@end {mark}; echo $status; "
+    )
+
+
+def split_end(text: str) -> tuple[int | None, str]:
+    """The exit status that stands behind watched()'s mark, None without one, and what follows it."""
+    found = re.match(r"\s*(\d+)\r?\n?", text)
+    return (int(found.group(1)), text[found.end() :]) if found else (None, text)
+
+
 def failed(why: str, output: str = "") -> RunOutcome:
     """The outcome of a run that gave no figures."""
     return RunOutcome(report=None, failure=why, reasons=(), output=output)
@@ -209,11 +223,8 @@ def _script(folder: str, tool: LocalFile, request: RunRequest, flags: Sequence[s
     command = shlex.join([*pinned, tool.remote, *flags])
     watch = _WATCH_THREADS if request.watch_threads else ""
     return (
-        f"exec 2>&1; cd {folder} || exit 97; rm -f {_RESULT} {_PROFILE}; "
-        f"{command} & pid=$!; echo $pid > pid; "
-        f"most=0; looks=0; {watch}"
-        f"wait $pid; status=$?; rm -f pid; "
-        f"echo; echo @@end {mark}; echo @@status; echo $status; echo @@threads; echo $most $looks; "
+        f"exec 2>&1; cd {folder} || exit 97; rm -f {_RESULT} {_PROFILE}; most=0; looks=0; "
+        f"{watched(command, mark, meanwhile=watch)}echo @@threads; echo $most $looks; "
         f"echo @@size; wc -c < {request.model.remote}"
     )
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from export.errors import BadModelFileError
+from export.errors import BadModelFileError, ExportError
 from export.files import write_bytes
 
 
@@ -105,6 +105,15 @@ def write_sidecar(tflite: Path, artifact: ExportArtifact) -> None:
 def sidecar_content(artifact: ExportArtifact) -> bytes:
     """The sidecar as it stands in the file: indented JSON."""
     return (json.dumps(asdict(artifact), indent=2) + "\n").encode()
+
+
+def check_described(tflite: Path, artifact: ExportArtifact, sha256: str) -> None:
+    """Raises ExportError where a file, by its checksum, is not the one that its sidecar describes."""
+    if sha256 != artifact.sha256:
+        raise ExportError(
+            f"{tflite} is not the file that {sidecar_path(tflite).name} describes (sha256 {sha256[:12]}, "
+            f"there {artifact.sha256[:12]}). Export the model again, so that both come from one run."
+        )
 
 
 def read_sidecar(tflite: Path) -> ExportArtifact:

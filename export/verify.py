@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from export.artifact import ExportArtifact, sidecar_path
+from export.artifact import ExportArtifact, check_described
 from export.convert import input_error_levels
 from export.errors import BadModelFileError, ExportError
 from export.inspect import FileContents, inspect
@@ -115,12 +115,7 @@ def verify(
 
 def check_sidecar(path: Path, artifact: ExportArtifact) -> None:
     """Raises ExportError where a file is not the one that its sidecar describes."""
-    found = inspect(path).sha256
-    if found != artifact.sha256:
-        raise ExportError(
-            f"{path} is not the file that {sidecar_path(path).name} describes (sha256 {found[:12]}, there "
-            f"{artifact.sha256[:12]}). Export the model again, so that both come from one run."
-        )
+    check_described(path, artifact, inspect(path).sha256)
 
 
 def _check_pair(model: keras.Model, contents: FileContents, path: Path) -> None:

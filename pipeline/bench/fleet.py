@@ -15,7 +15,7 @@ from android_bench.session import LocalFile
 from android_bench.settings import MatrixSettings
 from android_bench.tool import Progress, Tool, cache_folder, choose, fetch
 from pipeline.bench.host import MeasuredFile
-from pipeline.bench.phone import PhoneSeries, plan_phone, plan_series, tool_file
+from pipeline.bench.phone import PhoneSeries, local_file, plan_phone, plan_series
 from pipeline.bench.settings import BenchSettings, PhoneSettings
 from pipeline.store.store import Store
 
@@ -95,7 +95,7 @@ def gather(
                 raise answer
             _refuse_twin(answer, ready)
             tool = choose(tools, answer) or fetch(answer, cache_folder(), progress=progress)
-            ready.append(FleetPhone(phone=phone, info=answer, tool=tool_file(tool.path)))
+            ready.append(FleetPhone(phone=phone, info=answer, tool=_executable(tool)))
         except (DeviceError, ToolError) as error:
             problems.append(error)
             absent.append(Absent(serial=phone.serial, reason=str(error)))
@@ -119,9 +119,10 @@ def measure(
 
     What the store holds of the same artifact, phone, tool and settings is not measured again, unless `again`.
     """
+    models = [local_file(file) for file in files]
     results = {
         each.phone: _open_result(
-            plan_series(files, each.info, each.tool, bench, settings, max_celsius=matrix.max_celsius),
+            plan_series(models, each.info, each.tool, bench, settings, max_celsius=matrix.max_celsius),
             each.info,
             store,
             again=again,
@@ -149,6 +150,10 @@ def measure(
 def locks_folder() -> Path:
     """Where it stands which phone is in use by which process."""
     return cache_folder().parent / LOCKS
+
+
+def _executable(tool: Tool) -> LocalFile:
+    return LocalFile(path=tool.path, sha256=tool.sha256, executable=True)
 
 
 def _identity(phone: Phone) -> DeviceInfo | DeviceError:

@@ -20,7 +20,7 @@ from typing import Any
 from export.files import sha256_of
 from export.inspect import inspect
 from pipeline.bench.child import Child, ChildFailedError, runtime_version
-from pipeline.bench.measurement import Measurement
+from pipeline.bench.measurement import XNNPACK, Measurement
 from pipeline.bench.settings import BenchSettings, share_of_runs
 from pipeline.bench.statistics import Comparison, compare, noise_ms, percentile, summarize
 
@@ -199,7 +199,7 @@ class _Series:
             machine=machine,
             runtime=settings.runtime,
             runtime_version=version,
-            delegate="cpu with XNNPACK" if first.get("delegated") else "cpu",
+            delegate=XNNPACK if first.get("delegated") else "cpu",
             num_threads=self.num_threads,
             warmup_runs=self.warmup_runs,
             num_runs=len(self.samples_ns),

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+XNNPACK = "cpu with XNNPACK"
+"""The delegate of a run in which XNNPACK took operators on the CPU."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
@@ -59,6 +62,11 @@ class Measurement:
     """Names artifact, phone, tool and settings: what was measured so is not measured again."""
     round_medians_ms: tuple[float, ...] = ()
     """By which it is compared with another file, round by round."""
+
+
+def kind_of_delegate(delegate: str) -> str:
+    """cpu, gpu, nnapi: whether XNNPACK took a file's operators on the CPU is a finding, not a condition."""
+    return delegate.split()[0]
 
 
 def measurement_from_record(record: dict[str, Any]) -> Measurement:

@@ -23,14 +23,11 @@ from android_bench.matrix import Job, PhonePlan
 from android_bench.report import BenchmarkReport
 from android_bench.runner import LITERT, RunOutcome, RunRequest
 from android_bench.session import LocalFile
-from export.files import sha256_of
 from export.inspect import inspect
 from pipeline.bench.host import MeasuredFile
-from pipeline.bench.measurement import Measurement
+from pipeline.bench.measurement import XNNPACK, Measurement
 from pipeline.bench.settings import BenchSettings, PhoneSettings, share_of_runs
 from pipeline.bench.statistics import drift, noise_ms
-
-DELEGATE_NAMES = {"xnnpack": "cpu with XNNPACK"}
 
 COUNTING_SECS = 0.4
 """The first round with several threads lasts so long at least: they are counted meanwhile."""
@@ -63,7 +60,6 @@ class PhoneRound:
 class PhoneSeries:
     """One file with one setting on one phone, and its rounds so far."""
 
-    file: Path
     model: LocalFile
     size_bytes: int
     info: DeviceInfo
@@ -76,6 +72,11 @@ class PhoneSeries:
     """A warmer phone gives no valid figure."""
     rounds: dict[int, PhoneRound] = field(default_factory=dict)
     failure: str | None = None
+
+    @property
+    def file(self) -> Path:
+        """The .tflite file on this machine."""
+        return self.model.path
 
     @property
     def label(self) -> str:
@@ -201,12 +202,12 @@ class PhoneSeries:
 
     def _delegate(self, found: Sequence[PhoneRound]) -> str:
         if self.delegate == "cpu" and any(each.has_xnnpack for each in found):
-            return DELEGATE_NAMES["xnnpack"]
+            return XNNPACK
         return self.delegate
 
 
 def plan_series(
-    files: Sequence[Path],
+    models: Sequence[LocalFile],
     info: DeviceInfo,
     tool: LocalFile,
     bench: BenchSettings,
@@ -219,12 +220,10 @@ def plan_series(
     Of files of one content it is the first that is measured.
     BadModelFileError for a file that is no whole .tflite, before anything is measured.
     """
-    models = {file: local_file(file) for file in files}
     series = [
         PhoneSeries(
-            file=file,
             model=model,
-            size_bytes=file.stat().st_size,
+            size_bytes=model.path.stat().st_size,
             info=info,
             tool=tool,
             num_threads=num_threads,
@@ -235,13 +234,13 @@ def plan_series(
         )
         for delegate in settings.delegates
         for num_threads in bench.num_threads
-        for file, model in models.items()
+        for model in models
     ]
     return list({each.key: each for each in reversed(series)}.values())[::-1]
 
 
 def local_file(file: Path) -> LocalFile:
-    """A .tflite file that phones are to have. BadModelFileError where it is none."""
+    """A .tflite file that phones are to have. BadModelFileError for one that is not whole."""
     return LocalFile(path=file, sha256=inspect(file).sha256)
 
 
@@ -249,11 +248,6 @@ def plan_phone(phone: Phone, series: Sequence[PhoneSeries], missing: Sequence[Ph
     """What a phone is to run: of all its series the missing ones."""
     jobs = tuple(each.job() for each in missing)
     return PhonePlan(phone=phone, info=series[0].info, tool=series[0].tool, jobs=jobs)
-
-
-def tool_file(path: Path) -> LocalFile:
-    """The benchmark_model binary that phones are to have."""
-    return LocalFile(path=path, sha256=sha256_of(path), executable=True)
 
 
 def _round_of(report: BenchmarkReport, reasons: tuple[str, ...], celsius: float | None) -> PhoneRound:

@@ -11,13 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from android_bench.outputs import CHUNK, InputTensor, SampleOutputs, run_samples
-from android_bench.runner import RunRequest, prepare
+from android_bench.runner import RunRequest, ToolFlags
 from android_bench.session import LocalFile, Session
-from export.artifact import ExportArtifact, TensorInfo, sidecar_path
+from export.artifact import ExportArtifact, TensorInfo, check_described
 from export.inspect import FileContents, inspect
 from export.runner import Runner, real_values, stored_input
 from pipeline.bench.fleet import FleetPhone
-from pipeline.bench.phone import local_file
 from pipeline.bench.phone_verification import PhoneVerification
 from pipeline.bench.settings import BenchSettings
 from pipeline.data.dataset import Dataset
@@ -48,15 +47,10 @@ def answer_here(
 ) -> Samples:
     """Runs a file in LiteRT here on samples of a split, the classes in turn.
 
-    PipelineError without any, and for a file that is not the one its sidecar describes.
+    PipelineError without any, ExportError for a file that is not the one its sidecar describes.
     """
     contents = inspect(path)
-    if contents.sha256 != artifact.sha256:
-        raise PipelineError(
-            f"{path} is not the file that {sidecar_path(path).name} describes (sha256 "
-            f"{contents.sha256[:12]}, there {artifact.sha256[:12]}). Export the model again, so that both "
-            "come from one run."
-        )
+    check_described(path, artifact, contents.sha256)
     size = int(artifact.input.shape[1])
     pixels, labels = dataset.balanced_samples(split, image_size=size, num_samples=num_samples, seed=seed)
     if not len(labels):
@@ -78,21 +72,21 @@ def answer_here(
 def answer_there(
     session: Session,
     member: FleetPhone,
+    flags: ToolFlags,
     samples: Samples,
-    delegate: str,
     *,
+    delegate: str,
     budget_secs: float,
     progress: Callable[[int, int], None],
 ) -> PhoneVerification:
-    """Runs the samples on the phone, as many as fit into budget_secs, and compares.
+    """Runs the samples on the phone, as many as fit into budget_secs, and compares. `flags`: runner.prepare.
 
     One process a sample is slow: the first one is timed and tells how many fit. `progress` is told how many
     are done and how many there will be. A delegate that fails or takes no node is not valid, with the reason.
     """
-    flags = prepare(session, member.tool)
-    model = local_file(samples.path)
+    model = LocalFile(path=samples.path, sha256=samples.contents.sha256)
     session.put([model])
-    request = _request(samples.path, model, delegate)
+    request = _request(model, samples.contents.size_bytes, delegate)
     stored = [each.tobytes() for each in stored_input(samples.images, samples.contents.inputs[0].dtype)]
 
     def run(chosen: list[bytes], done: int, total: int, *, more_secs: float = 0.0) -> SampleOutputs:
@@ -152,10 +146,10 @@ def _compared(
     )
 
 
-def _request(path: Path, model: LocalFile, delegate: str) -> RunRequest:
+def _request(model: LocalFile, size_bytes: int, delegate: str) -> RunRequest:
     return RunRequest(
         model=model,
-        size_bytes=path.stat().st_size,
+        size_bytes=size_bytes,
         num_threads=1,
         delegate=delegate,
         mask=None,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.bench.measurement import Measurement
+from pipeline.bench.measurement import Measurement, kind_of_delegate
 from pipeline.bench.statistics import Comparison
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class TableRow:
 Column = tuple[str, Callable[[TableRow], str]]
 
 THREADS: tuple[Column, ...] = (("threads", lambda row: str(row.measurement.num_threads)),)
-DELEGATE: tuple[Column, ...] = (("delegate", lambda row: kind_of_delegate(row.measurement)),)
+DELEGATE: tuple[Column, ...] = (("delegate", lambda row: kind_of_delegate(row.measurement.delegate)),)
 LATENCY: tuple[Column, ...] = (
     ("median\nms", lambda row: milliseconds(row.measurement.median_ms)),
     ("±\nms", lambda row: milliseconds(row.measurement.noise_ms)),
@@ -56,7 +56,7 @@ def latency_tables(rows: Sequence[TableRow], *, width: int) -> list[Table]:
     """
     from rich.console import Console
 
-    settings = DELEGATE if len({kind_of_delegate(row.measurement) for row in rows}) > 1 else ()
+    settings = DELEGATE if len({kind_of_delegate(row.measurement.delegate) for row in rows}) > 1 else ()
     settings += THREADS if len({row.measurement.num_threads for row in rows}) > 1 else ()
     warm = any(row.measurement.warm_init_ms is not None for row in rows)
     rest = tuple(column for column in REST if warm or not column[0].startswith("warm"))
@@ -64,11 +64,6 @@ def latency_tables(rows: Sequence[TableRow], *, width: int) -> list[Table]:
     if Console(width=1000).measure(whole).maximum <= width:
         return [whole]
     return [_table(rows, settings + LATENCY), _table(rows, settings + rest)]
-
-
-def kind_of_delegate(measurement: Measurement) -> str:
-    """cpu, gpu, nnapi: whether XNNPACK took a file's operators on the CPU is told apart elsewhere."""
-    return measurement.delegate.split()[0]
 
 
 def milliseconds(value: float | None) -> str:

@@ -92,7 +92,6 @@ def _live_table(fleet: Sequence[FleetPhone]) -> Iterator[Callable[[Event, PhoneR
     console = Console(stderr=True)
     states = {each.phone: "starting" for each in fleet}
     results: dict[Any, PhoneResult] = {}
-    told: set[str] = set()
 
     def take(event: Event, result: PhoneResult) -> None:
         results[event.plan.phone] = result
@@ -101,7 +100,7 @@ def _live_table(fleet: Sequence[FleetPhone]) -> Iterator[Callable[[Event, PhoneR
         elif isinstance(event, PhoneLost):
             states[event.plan.phone] = f"lost: {event.reason}"
         elif isinstance(event, RoundDone) and event.job.key in result.complete and not console.is_terminal:
-            _say_measured(event, result, told)
+            _say_measured(event, result)
         if live.is_started:
             live.update(_progress_table(fleet, states, results))
 
@@ -128,12 +127,9 @@ def _progress_table(
     return rows
 
 
-def _say_measured(event: Any, result: PhoneResult, told: set[str]) -> None:  # noqa: ANN401 - a RoundDone
+def _say_measured(event: Any, result: PhoneResult) -> None:  # noqa: ANN401 - a RoundDone
     from pipeline.bench.table import milliseconds
 
-    if event.job.key in told:
-        return
-    told.add(event.job.key)
     measurement = result.complete[event.job.key].measurement
     done = f"{len(result.complete)} of {len(result.series)}"
     what = f"{milliseconds(measurement.median_ms)} ms" if measurement.valid else "not valid"
@@ -215,7 +211,12 @@ def _show_unsteady(rows: Sequence[TableRow]) -> None:
 
 
 def _same_setting(one: Measurement, other: Measurement) -> bool:
-    return (one.delegate.split()[0], one.num_threads) == (other.delegate.split()[0], other.num_threads)
+    from pipeline.bench.measurement import kind_of_delegate
+
+    return (kind_of_delegate(one.delegate), one.num_threads) == (
+        kind_of_delegate(other.delegate),
+        other.num_threads,
+    )
 
 
 def _setting(row: TableRow) -> str:

@@ -32,7 +32,7 @@ def profile_on_phone(
     as_json: bool,
 ) -> int:
     """Profiles the files on one phone and shows why one is slower; 1 when a run is not valid."""
-    from pipeline.bench.phone import plan_series
+    from pipeline.bench.phone import local_file, plan_series
     from pipeline.bench.phone_profile import profile_files
 
     if len(fleet) != 1:
@@ -40,7 +40,8 @@ def profile_on_phone(
             f"--op-profile looks at one phone; {len(fleet)} were given. Name one with -s SERIAL."
         )
     (member,) = fleet
-    series = plan_series(files, member.info, member.tool, bench, settings, max_celsius=matrix.max_celsius)
+    models = [local_file(file) for file in files]
+    series = plan_series(models, member.info, member.tool, bench, settings, max_celsius=matrix.max_celsius)
     with working(f"profiling on {member.info.where}"):
         found = profile_files(member, series, matrix)
     if as_json:

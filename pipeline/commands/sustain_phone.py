@@ -42,11 +42,12 @@ def sustain_on_phone(
 
     Where it ends early, by Ctrl-C or because the phone or the tool fails, the points so far are written.
     """
-    from pipeline.bench.phone import plan_series
+    from pipeline.bench.phone import local_file, plan_series
     from pipeline.bench.sustained import summarize_points, sustain
 
     member = _only(fleet, "phone")
-    planned = plan_series(files, member.info, member.tool, bench, settings, max_celsius=matrix.max_celsius)
+    models = [local_file(file) for file in files]
+    planned = plan_series(models, member.info, member.tool, bench, settings, max_celsius=matrix.max_celsius)
     series = _only(planned, "file with one delegate and one number of threads")
     points: list[SustainedPoint] = []
     try:

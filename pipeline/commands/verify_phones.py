@@ -95,20 +95,23 @@ def _verify_on(
     member: FleetPhone, samples: Sequence[Samples], delegates: Sequence[str], *, budget_secs: float
 ) -> Iterator[PhoneVerification]:
     """Each result as it comes, in the store. DeviceError when the phone goes away."""
+    from android_bench.runner import prepare
     from android_bench.session import Session
     from pipeline.bench.fleet import locks_folder
     from pipeline.bench.phone_verify import answer_there
     from pipeline.store.store import open_store
 
     with Session(member.phone, name=member.info.serial_hash, locks=locks_folder()) as session:
+        flags = prepare(session, member.tool)
         for each in samples:
             for delegate in delegates:
                 with working(f"running {each.path.name} with {delegate} on {member.info.where}") as update:
                     verified = answer_there(
                         session,
                         member,
+                        flags,
                         each,
-                        delegate,
+                        delegate=delegate,
                         budget_secs=budget_secs,
                         progress=lambda done, total: update(f"{done:,} of {total:,} images"),
                     )

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
+from pipeline.bench.measurement import kind_of_delegate
 from pipeline.store.row import ReportRow, answers_wrongly, is_drawn
 
 Point = tuple[float, float, float]
@@ -63,13 +64,8 @@ def _conditions(row: ReportRow) -> tuple[object, ...]:
         row.machine,
         row.runtime,
         row.runtime_version,
-        _where_it_ran(row),
+        kind_of_delegate(row.delegate) if row.delegate else None,
         row.num_threads,
         row.cores,
         row.extra_flags,
     )
-
-
-def _where_it_ran(row: ReportRow) -> str | None:
-    """cpu, gpu, nnapi: whether XNNPACK took a file's operators on the CPU is a finding, not a condition."""
-    return row.delegate.split()[0] if row.delegate else None
