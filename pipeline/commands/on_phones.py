@@ -204,9 +204,10 @@ def _show_unsteady(rows: Sequence[TableRow]) -> None:
             continue
         share = measurement.noise_ms / measurement.median_ms
         if share > UNSTEADY:
+            pin = "pin it (--cores big), " if measurement.cores == "all" else ""
             click.echo(
                 f"{row.name}, {_setting(row)}, is unsteady: ± is {share:.0%} of the median. "
-                "Close other apps, pin it (--cores big), or take more rounds."
+                f"Close other apps, {pin}or take more rounds."
             )
 
 
