@@ -63,6 +63,8 @@ class ExportArtifact:
     """The file's name; the sidecar stands in the same folder."""
     sha256: str
     size_bytes: int
+    downloaded_bytes: int
+    """Compressed with brotli, as app stores send it: what pruned and clustered weights make smaller."""
     precision: Precision
     parent_sha256: str
     """Of the Keras model file that was converted."""
@@ -78,9 +80,16 @@ class ExportArtifact:
     pixels: str
     """What an app feeds, in words, such as 'raw 0-255 RGB as int8: pixel - 128'."""
     class_names: tuple[str, ...]
+    """What an app shows, in the order of the outputs."""
     operators: tuple[OperatorUse, ...]
     float_operators: tuple[str, ...]
     """Operators that compute in float; empty in a fully integer file."""
+    float_layers: tuple[str, ...] = ()
+    """int8: the Keras layers that were to stay in float."""
+    equalized: bool = False
+    """int8: whether channels were brought to one range first; activations are then not the Keras model's."""
+    tensor_names: tuple[str, ...]
+    """Of the main graph's tensors, by index, as the converter named them; the file itself keeps few."""
     min_runtime_version: str
     """The oldest TFLite runtime that can load it, as the converter's metadata says."""
     tflite_runtime_loads: bool | None
@@ -88,6 +97,8 @@ class ExportArtifact:
     tflite_runtime_error: str | None = None
     calibration: Calibration | None = None
     dataset: str | None = None
+    dataset_class_names: tuple[str, ...] | None = None
+    """The data set's own class names, where an app is shown others (--labels)."""
     versions: dict[str, str]
     created_utc: str
 
@@ -138,8 +149,11 @@ def artifact_from_record(record: dict[str, Any]) -> ExportArtifact:
             "input": _tensor(record["input"]),
             "output": _tensor(record["output"]),
             "class_names": tuple(record["class_names"]),
+            "dataset_class_names": tuple(own) if (own := record["dataset_class_names"]) else None,
             "operators": tuple(OperatorUse(**use) for use in record["operators"]),
             "float_operators": tuple(record["float_operators"]),
+            "float_layers": tuple(record.get("float_layers", ())),
+            "tensor_names": tuple(record["tensor_names"]),
             "calibration": Calibration(**calibration) if calibration else None,
         }
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,28 +11,40 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
+from tensorflow.lite.python.convert import mlir_quantize
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from export import calibrate, noise
 from export.artifact import Precision, TensorInfo
+from export.equalize import correct_bias
+from export.equalize import equalize as with_channels_alike
 from export.errors import ExportError
+from export.float_layers import check_names, layer_named, operators_of, weighted_layer
 from export.inspect import inspect_bytes
 from export.keras_file import check_image_classifier
 from export.metadata import PIXELS, with_note
 from export.rescaling import RAW, Rescaling, in_one_operator, split_rescaling
+from export.rewrite import Rewrite, check_equal, rewrite, without_softmax
 from export.runner import ZERO_PIXEL
 
 IoDtype = Literal["int8", "uint8"]
 Progress = Callable[[int, int], None]
 
+Trained = Callable[..., Any]
+"""(values (1, height, width, channels), training=False) -> class scores, with fake quantizers inside."""
+
+EQUALIZED_TOLERANCE = 1e-3
+"""Of the largest class score, as TOLERANCE: channels scaled by up to 100 round otherwise in float32."""
+_NUM_PROVEN = 8
 _QUANTIZED = (Precision.INT8, Precision.INT16X8)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Plan:
+class Plan:
     """What is converted, and how raw pixels become what it takes."""
 
-    graph: keras.Model
+    graph: Any
+    """A keras.Model, or a function with quantizers of its own, of (values, training=False)."""
     rescaling: Rescaling
 
 
@@ -43,6 +55,11 @@ def convert(
     pixels: npt.NDArray[np.uint8] | None = None,
     io_dtype: IoDtype = "int8",
     progress: Progress | None = None,
+    trained: Trained | None = None,
+    rewrites: Collection[Rewrite] | None = None,
+    logits: bool = False,
+    equalize: bool = False,
+    keep_float: Collection[str] = (),
 ) -> bytes:
     """The .tflite file's content: one image (1, height, width, channels) in, (1, classes) out.
 
@@ -55,22 +72,41 @@ def convert(
     whole grey level (x / 127.5 - 1: 127.5) the network sees values off by at most half a grey level, all
     alike; with (x - 128) / 128 they are exact. A rescaling a channel becomes a 1x1 depthwise convolution.
 
+    `trained` is the network with quantizers of its own, from quantization-aware training: int8 is then made
+    from it, without calibration. `rewrites` default to those that help this precision (`rewrites_for`); they
+    are proven on the calibration pixels, or on random ones where there are none. `logits` leaves out the
+    softmax.
+
+    `equalize` and `keep_float` are for int8 alone, and change no other precision: channels brought to one
+    range and biases corrected (equalized_model), and layers, by name, whose operators stay in float. Of
+    `trained`, `keep_float` are the layers that have no quantizers already.
+
     An operator that has no integer kernel stays float (`export.inspect` names it, `export.exporter`
     refuses it). Raises ExportError where the converter fails.
     """
     check_image_classifier(model, f"model '{model.name}'")
     shape = tuple(model.inputs[0].shape[1:])
-    if precision in _QUANTIZED:
+    trained = trained if precision is Precision.INT8 else None
+    calibrated = precision in _QUANTIZED and trained is None
+    if calibrated:
         calibrate.check_pixels(pixels, shape, precision.value)
-    plan = _int8_plan(model) if precision is Precision.INT8 else _Plan(graph=model, rescaling=RAW)
+    check_names(model, keep_float)
+    if equalize and precision is Precision.INT8:
+        source = _equalized(model, pixels, trained, keep_float)
+    else:
+        source = model
+    plan = _plan(source, precision, pixels, trained, rewrites=rewrites, logits=logits)
     said = noise.Noise()
     try:
         with noise.captured() as said:
             converter = _converter(plan.graph, shape)
-            _set_precision(converter, precision, io_dtype)
-            if precision in _QUANTIZED and pixels is not None:
+            _set_precision(converter, precision, io_dtype, calibrated=calibrated)
+            if calibrated and pixels is not None:
                 converter.representative_dataset = calibrate.generator(pixels, plan.rescaling, progress)
-            content = bytes(converter.convert())
+            if keep_float and calibrated and precision is Precision.INT8:
+                content = _partly_float(converter, model, keep_float, io_dtype)
+            else:
+                content = bytes(converter.convert())
     except (ExportError, KeyboardInterrupt):
         raise
     except Exception as error:  # the converter has no error class of its own
@@ -79,6 +115,111 @@ def convert(
         _check_input(content, plan.rescaling, io_dtype)
     stored = inspect_bytes(content, name="the converted file").inputs[0]
     return with_note(content, PIXELS, pixels_in_words(stored))
+
+
+def equalized_model(
+    model: keras.Model, pixels: npt.NDArray[np.uint8], *, keep_float: Collection[str] = ()
+) -> keras.Model:
+    """What an equalized int8 file is converted from: BatchNorms folded, channels alike, biases corrected.
+
+    Takes and gives what the model does; its layers keep their names. Proven on some of `pixels`, before the
+    biases take back what rounding the weights will add; those of `keep_float` are not rounded, and stay.
+    """
+    alike = with_channels_alike(model, pixels).model
+    check_equal(model, alike, _images_like(model, pixels), tolerance=EQUALIZED_TOLERANCE)
+    corrected = correct_bias(alike, pixels)
+    for name in {weighted_layer(model, name) for name in keep_float} & set(corrected.shifts):
+        layer = layer_named(corrected.model, name)
+        *weights, bias = layer.get_weights()
+        layer.set_weights([*weights, bias + corrected.shifts[name]])
+    return corrected.model
+
+
+def rewrites_for(precision: Precision) -> tuple[Rewrite, ...]:
+    """The rewrites that make a file of this precision smaller or faster, and none slower."""
+    return tuple(Rewrite)
+
+
+def _plan(
+    model: keras.Model,
+    precision: Precision,
+    pixels: npt.NDArray[np.uint8] | None,
+    trained: Trained | None,
+    *,
+    rewrites: Collection[Rewrite] | None,
+    logits: bool,
+) -> Plan:
+    whole = without_softmax(model) if logits else model
+    if trained is not None:
+        scores = int8_plan(model)
+        return Plan(graph=trained if logits else _with_softmax(trained), rescaling=scores.rescaling)
+    rewritten = rewrite(whole, rewrites_for(precision) if rewrites is None else rewrites)
+    if rewritten.done:
+        check_equal(whole, rewritten.model, _images_like(model, pixels))
+        whole = rewritten.model
+    return int8_plan(whole) if precision is Precision.INT8 else Plan(graph=whole, rescaling=RAW)
+
+
+def _equalized(
+    model: keras.Model,
+    pixels: npt.NDArray[np.uint8] | None,
+    trained: Trained | None,
+    keep_float: Collection[str],
+) -> keras.Model:
+    if trained is not None:
+        raise ExportError(
+            f"'{model.name}' was trained with quantizers of its own, whose ranges equalizing would spoil. "
+            "Export it as it is, or equalize the run that it was made from."
+        )
+    assert pixels is not None  # checked: int8 is calibrated
+    return equalized_model(model, pixels, keep_float=keep_float)
+
+
+def _partly_float(
+    converter: Any,  # noqa: ANN401
+    model: keras.Model,
+    keep_float: Collection[str],
+    io_dtype: IoDtype,
+) -> bytes:
+    """The int8 file in which the operators of some layers stay in float; input and output are `io_dtype`.
+
+    The two steps that tf.lite.experimental.QuantizationDebugger takes too, whose own file has float inputs:
+    calibration, and quantization of all operators but those that are named by the tensors they write.
+    """
+    converter._experimental_calibrate_only = True
+    calibrated = bytes(converter.convert())
+    contents = inspect_bytes(calibrated, name="the calibrated file")
+    kept = operators_of(contents, model, keep_float)
+    dtype = tf.dtypes.as_dtype(io_dtype)
+    names = [contents.tensors[operator.outputs[0]].name for operator in kept]
+    return bytes(
+        mlir_quantize(calibrated, input_data_type=dtype, output_data_type=dtype, denylisted_nodes=names)
+    )
+
+
+def _with_softmax(scores: Trained) -> Trained:
+    def probabilities(values: tf.Tensor, **settings: bool) -> tf.Tensor:
+        return tf.nn.softmax(scores(values, **settings))
+
+    return probabilities
+
+
+def _images_like(model: keras.Model, pixels: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.uint8]:
+    """Some images to prove a rewrite on: of those given, else random ones."""
+    if pixels is not None:
+        return pixels[:_NUM_PROVEN]
+    shape = (_NUM_PROVEN, *model.inputs[0].shape[1:])
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def int8_plan(model: keras.Model) -> Plan:
+    """How an int8 file of the model (batch, height, width, channels) sees raw pixels; layers are shared."""
+    split = split_rescaling(model)
+    if split.rescaling == RAW:
+        return Plan(graph=model, rescaling=RAW)
+    if not split.rescaling.is_scalar or not _fits_quantization(split.rescaling):
+        return Plan(graph=in_one_operator(split), rescaling=RAW)
+    return Plan(graph=split.rest, rescaling=_on_whole_levels(split.rescaling))
 
 
 def pixels_in_words(stored: TensorInfo) -> str:
@@ -102,15 +243,6 @@ def input_error_levels(stored: TensorInfo, rescaling: Rescaling) -> float:
     return float(np.max(np.abs(seen - meant)) / rescaling.scale[0])
 
 
-def _int8_plan(model: keras.Model) -> _Plan:
-    split = split_rescaling(model)
-    if split.rescaling == RAW:
-        return _Plan(graph=model, rescaling=RAW)
-    if not split.rescaling.is_scalar or not _fits_quantization(split.rescaling):
-        return _Plan(graph=in_one_operator(split), rescaling=RAW)
-    return _Plan(graph=split.rest, rescaling=_on_whole_levels(split.rescaling))
-
-
 def _fits_quantization(rescaling: Rescaling) -> bool:
     """Whether scale > 0 and black..white spans zero, as a quantized tensor's range must."""
     scale, offset = rescaling.scale[0], rescaling.offset[0]
@@ -123,7 +255,7 @@ def _on_whole_levels(rescaling: Rescaling) -> Rescaling:
     return Rescaling(scale=(scale,), offset=(scale * float(np.rint(offset / scale)),))
 
 
-def _converter(graph: keras.Model, shape: tuple[int, ...]) -> Any:  # noqa: ANN401 - TensorFlow carries no types
+def _converter(graph: Any, shape: tuple[int, ...]) -> Any:  # noqa: ANN401 - TensorFlow carries no types
     """A converter of the graph at batch 1, with its variables frozen.
 
     TFLiteConverter.from_keras_model saves and loads the variables twice: 27 s against 9 s for DenseNet-121.
@@ -138,7 +270,13 @@ def _converter(graph: keras.Model, shape: tuple[int, ...]) -> Any:  # noqa: ANN4
     return tf.lite.TFLiteConverter.from_concrete_functions([frozen], tf.Module())
 
 
-def _set_precision(converter: Any, precision: Precision, io_dtype: IoDtype) -> None:  # noqa: ANN401
+def _set_precision(
+    converter: Any,  # noqa: ANN401
+    precision: Precision,
+    io_dtype: IoDtype,
+    *,
+    calibrated: bool,
+) -> None:
     builtins = tf.lite.OpsSet.TFLITE_BUILTINS
     if precision is Precision.FLOAT32:
         return
@@ -146,8 +284,9 @@ def _set_precision(converter: Any, precision: Precision, io_dtype: IoDtype) -> N
     if precision is Precision.FLOAT16:
         converter.target_spec.supported_types = [tf.float16]
     if precision is Precision.INT8:
-        # the float fallback lets all leftovers be named at once; where none is left the file is the same
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, builtins]
+        if calibrated:
+            # the float fallback lets all leftovers be named at once; where none is left the file is the same
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, builtins]
         converter.inference_input_type = tf.dtypes.as_dtype(io_dtype)
         converter.inference_output_type = tf.dtypes.as_dtype(io_dtype)
     if precision is Precision.INT16X8:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,19 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from export.app_metadata import labels_text, with_labels_file, with_metadata_entry
 from export.artifact import Calibration, ExportArtifact, Precision, sidecar_content, sidecar_path
-from export.convert import IoDtype, Progress, convert
+from export.convert import IoDtype, Progress, Trained, convert
+from export.download_size import downloaded_bytes
 from export.errors import ExportError, FloatOperatorError
 from export.files import replacing, sha256_of
-from export.inspect import FileContents, inspect_bytes
+from export.float_layers import CONVERSIONS, operators_of
+from export.inspect import FileContents, Operator, inspect_bytes
 from export.keras_file import load_model
 from export.load_check import litert_loads, tflite_runtime_loads
+from export.pack import pack
+from export.rewrite import Rewrite
+from export.sparse import with_sparse_weights
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "ai-edge-litert", "tflite-runtime")
 _MOST_PLACES_NAMED = 5
@@ -35,19 +41,30 @@ def export_model(
     knobs: Mapping[str, Any],
     class_names: Sequence[str],
     dataset: str | None,
+    dataset_class_names: Sequence[str] | None = None,
     calibration: Calibration | None = None,
     pixels: npt.NDArray[np.uint8] | None = None,
     io_dtype: IoDtype = "int8",
     model: keras.Model | None = None,
     created_utc: str | None = None,
     progress: Progress | None = None,
+    keep_names: bool = False,
+    trained: Trained | None = None,
+    rewrites: Collection[Rewrite] | None = None,
+    logits: bool = False,
+    sparse: bool = False,
+    equalize: bool = False,
+    keep_float: Collection[str] = (),
 ) -> ExportArtifact:
     """Writes `target` (.tflite) and its sidecar, and returns what the sidecar says.
 
     `model` is what load_model(model_path) gave, where several precisions share it, or that model behind
     add_rescaling(); `pixels` (n, height, width, channels) uint8 and `calibration` say what int8 and int16x8
     are calibrated with; `progress` is told (done, all) of the calibration images; `created_utc` defaults
-    to now. A file that cannot be finished, or is refused, is not there afterwards; an earlier one stays.
+    to now; `keep_names` leaves the tensors' names in the file; `trained`, `rewrites` and `logits` are those
+    of convert(); `sparse` stores the pruned 1x1 convolutions of a float32 file as XNNPACK's sparse kernels
+    take them; `equalize` and `keep_float` are convert()'s. A file that cannot be finished, or is refused, is
+    not there afterwards; an earlier one stays.
 
     Raises BadModelFileError, FloatOperatorError for int8 with a float operator left, and ExportError.
     """
@@ -57,10 +74,28 @@ def export_model(
         )
     model = load_model(model_path) if model is None else model
     _check_class_names(class_names, model)
-    content = convert(model, precision, pixels=pixels, io_dtype=io_dtype, progress=progress)
+    content = convert(
+        model,
+        precision,
+        pixels=pixels,
+        io_dtype=io_dtype,
+        progress=progress,
+        trained=trained,
+        rewrites=rewrites,
+        logits=logits,
+        equalize=equalize,
+        keep_float=keep_float,
+    )
+    if sparse and precision is Precision.FLOAT32:
+        content = with_sparse_weights(content, name=target.name)
+    is_calibrated = precision is Precision.INT16X8 or (precision is Precision.INT8 and trained is None)
+    if precision is Precision.INT8:  # before the names go that say where
+        converted = inspect_bytes(content, name=target.name)
+        refuse_float_operators(converted, model_name, kept=operators_of(converted, model, keep_float))
+    packed = pack(with_metadata_entry(content, model_name=model_name), keep_names=keep_names)
+    # last: what rewrites the model drops the archive behind it
+    content = with_labels_file(packed.content, class_names)
     contents = inspect_bytes(content, name=target.name)
-    if precision is Precision.INT8:
-        refuse_float_operators(contents, model_name)
 
     def artifact(partial: Path) -> ExportArtifact:
         runtime_loads, runtime_error = _try_runtimes(partial, model_name)
@@ -68,6 +103,7 @@ def export_model(
             path=target.name,
             sha256=contents.sha256,
             size_bytes=contents.size_bytes,
+            downloaded_bytes=downloaded_bytes(content),
             precision=precision,
             parent_sha256=sha256_of(model_path),
             parent_path=str(model_path.absolute()),
@@ -80,11 +116,15 @@ def export_model(
             class_names=tuple(class_names),
             operators=contents.operators,
             float_operators=contents.float_operators,
+            float_layers=tuple(keep_float) if precision is Precision.INT8 else (),
+            equalized=equalize and precision is Precision.INT8,
             min_runtime_version=contents.min_runtime_version,
+            tensor_names=packed.tensor_names,
             tflite_runtime_loads=runtime_loads,
             tflite_runtime_error=runtime_error,
-            calibration=calibration if precision in (Precision.INT8, Precision.INT16X8) else None,
+            calibration=calibration if is_calibrated else None,
             dataset=dataset,
+            dataset_class_names=tuple(dataset_class_names) if dataset_class_names else None,
             versions=package_versions(),
             created_utc=created_utc or datetime.now(UTC).isoformat(timespec="seconds"),
         )
@@ -92,14 +132,20 @@ def export_model(
     return _write(content, target, artifact)
 
 
-def refuse_float_operators(contents: FileContents, name: str) -> None:
-    """Raises FloatOperatorError, naming them, where a file is not integer throughout."""
-    if not contents.float_operators:
+def refuse_float_operators(contents: FileContents, name: str, *, kept: Collection[Operator] = ()) -> None:
+    """Raises FloatOperatorError, naming them, where others than those `kept` compute in float."""
+    allowed = {f"{each.name} at {contents.tensors[each.outputs[0]].name}" for each in kept}
+    places = [
+        place
+        for place in contents.float_operator_places
+        if place not in allowed and not (kept and place.split(" at ")[0] in CONVERSIONS)
+    ]
+    if not places:
         return
-    places = contents.float_operator_places
+    names = sorted({place.split(" at ")[0] for place in places})
     more = f" and {len(places) - _MOST_PLACES_NAMED} more" if len(places) > _MOST_PLACES_NAMED else ""
     raise FloatOperatorError(
-        f"{name} is not fully integer: {', '.join(contents.float_operators)} compute in float "
+        f"{name} is not fully integer: {', '.join(names)} compute in float "
         f"({'; '.join(places[:_MOST_PLACES_NAMED])}{more}). Expected none. Replace the layers named there "
         "(ReLU, convolutions, pooling, Dense and softmax have integer kernels), or export float16 instead."
     )
@@ -112,6 +158,7 @@ def _check_class_names(class_names: Sequence[str], model: keras.Model) -> None:
             f"{len(class_names)} class names, but the model tells {num_classes} classes apart. "
             "Expected one name for each: give the data set that the model was trained on."
         )
+    labels_text(class_names)  # what no labels file can hold is refused before the long conversion
 
 
 def _try_runtimes(partial: Path, model_name: str) -> tuple[bool | None, str | None]:

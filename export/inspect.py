@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from export.artifact import OperatorUse, TensorInfo
-from export.errors import BadModelFileError
+from export.errors import BadModelFileError, ExportError
 from export.metadata import PIXELS
 
 _MEND = "Export the model again, or copy the file again from where it came."
@@ -96,8 +98,15 @@ def inspect_bytes(content: bytes, *, name: str) -> FileContents:
         raise BadModelFileError(
             f"{name} is not a .tflite file (its bytes 4-8 are {content[4:8]!r}, not b'TFL3'). {_MEND}"
         )
-    try:
+    with damage_told(content, name=name):
         return _contents(content)
+
+
+@contextmanager
+def damage_told(content: bytes, *, name: str) -> Iterator[None]:
+    """Turns whatever a damaged flatbuffer makes its reader raise into BadModelFileError."""
+    try:
+        yield
     except (
         struct.error,
         IndexError,
@@ -110,6 +119,24 @@ def inspect_bytes(content: bytes, *, name: str) -> FileContents:
         raise BadModelFileError(
             f"{name} is truncated or damaged ({len(content)} bytes; {type(error).__name__}: {error}). {_MEND}"
         ) from error
+
+
+def named(contents: FileContents, tensor_names: Sequence[str]) -> FileContents:
+    """The contents with the names that packing left out; `tensor_names` are the main graph's, by index.
+
+    A name that the file has itself stays. Raises ExportError where the names are those of another file.
+    """
+    if not tensor_names:
+        return contents
+    tensors = contents.tensors
+    paired = list(zip(tensors, tensor_names, strict=False))
+    if len(tensor_names) > len(tensors) or any(t.name not in ("", name) for t, name in paired):
+        raise ExportError(
+            f"{len(tensor_names)} names that do not belong to this file's {len(tensors)} tensors. Expected "
+            "those of its own sidecar: export the model again, so that both come from one run."
+        )
+    renamed = tuple(replace(tensor, name=name) for tensor, name in paired)
+    return replace(contents, tensors=renamed + tensors[len(renamed) :])
 
 
 def _contents(content: bytes) -> FileContents:

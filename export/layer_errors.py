@@ -39,7 +39,7 @@ def compare_layers(model: keras.Model, path: Path, contents: FileContents, image
     """The error of each layer that can be found in the file; nothing for a file with float activations.
 
     `images` (n, height, width, channels) are raw 0-255 pixels. Tensors are matched to layers by the names
-    that the converter keeps: a fused operator carries those of all its layers, of which the last counts.
+    that the converter gives them: a fused operator carries those of all its layers, of which the last counts.
     """
     steps = {step.name: step for step in network_steps(model)}
     places = _places(contents, model, steps)
@@ -120,7 +120,7 @@ def _places(contents: FileContents, model: keras.Model, steps: Mapping[str, Step
         described = contents.tensors[tensor]
         if described.dtype not in _QUANTIZED_TYPES:
             continue
-        names = {name for part in described.name.split(";") if (name := _layer_of(part, model, steps))}
+        names = {name for part in described.name.split(";") if (name := layer_of(part, model, steps))}
         for name in names:
             places.pop(name, None)  # what an earlier tensor held was a step towards this one
         name = order[-1] if tensor == last_tensor else max(names, key=order.index, default=None)
@@ -139,7 +139,7 @@ def _made_by(contents: FileContents, tensor: int) -> str:
     return next(operator.name for operator in contents.graph if tensor in operator.outputs)
 
 
-def _layer_of(tensor_name: str, model: keras.Model, steps: Mapping[str, Step]) -> str | None:
+def layer_of(tensor_name: str, model: keras.Model, steps: Mapping[str, Step]) -> str | None:
     """The layer that a tensor such as 'mobilenet_1/conv1_1/convolution' belongs to.
 
     Keras adds _1 to a scope that it enters a second time, here while the graph is traced.
@@ -149,6 +149,7 @@ def _layer_of(tensor_name: str, model: keras.Model, steps: Mapping[str, Step]) -
     if re.sub(r"_\d+$", "", first) != model.name:
         parts = [first, *parts]
     for part in parts:
+        part = part.removeprefix("quant_")  # of a layer that was trained quantized
         name = next((each for each in (re.sub(r"_\d+$", "", part), part) if each in scope), None)
         if name is None:
             continue

@@ -95,7 +95,7 @@ def in_one_operator(split: SplitModel) -> keras.Model:
     convolution would see zeros that are not the padding's.
     """
     shape = tuple(split.rest.inputs[0].shape[1:])
-    layer = keras.layers.DepthwiseConv2D(1, name=split.layers[-1])
+    layer = keras.layers.DepthwiseConv2D(1, name=split.layers[-1], trainable=False)
     pixels = keras.Input(shape, name="image")
     model = keras.Model(pixels, split.rest(layer(pixels)), name=split.rest.name)
     kernel = np.broadcast_to(_floats(split.rescaling.scale), shape[-1:]).reshape(1, 1, shape[-1], 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from export.artifact import ExportArtifact, check_described
 from export.convert import input_error_levels
 from export.errors import BadModelFileError, ExportError
-from export.inspect import FileContents, inspect
+from export.inspect import FileContents, inspect, named
 from export.layer_errors import compare_layers
 from export.load_check import litert_loads
 from export.rescaling import RAW, split_rescaling
@@ -60,6 +60,7 @@ def verify(
     dataset: str,
     dataset_fingerprint: str,
     split: str,
+    tensor_names: Sequence[str] = (),
     progress: Callable[[int], None] | None = None,
 ) -> Verification:
     """Runs `path` in LiteRT beside the model it was exported from.
@@ -67,13 +68,13 @@ def verify(
     `batches` yields (images (batch, height, width, channels) raw 0-255, integer labels (batch,)); `progress`
     is told how many samples are done. The file runs one image at a time, as on a phone, one interpreter with
     one thread for each core. For a file with quantized activations the layers are compared too, on the
-    first 32 samples.
+    first 32 samples; they are found by `tensor_names`, which the file's sidecar has.
 
     Raises BadModelFileError for a damaged file and ExportError for a file of another model, or no samples.
     """
     start = time.perf_counter()
     path = Path(path)
-    contents = inspect(path)
+    contents = named(inspect(path), tensor_names)
     _check_pair(model, contents, path)
     loads, error = litert_loads(path)
     if not loads:

@@ -13,6 +13,7 @@ from export.errors import ExportError
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, print_table, say, table, working
 from pipeline.errors import UsageError
+from pipeline.labels import read_labels
 from pipeline.runs import runs_folder
 
 if TYPE_CHECKING:
@@ -42,7 +43,40 @@ NUM_CALIBRATION = 200
     help="Training images that the ranges are read from, as many of each class.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Which images these are.")
-@click.option("--io-dtype", type=click.Choice(["int8", "uint8"]), default="int8", show_default=True)
+@click.option("--keep-names", is_flag=True, help="Leave the tensors' names in the file.  [default: sidecar]")
+@click.option(
+    "--sparse", is_flag=True, help="Store pruned 1x1 convolutions of --float32 for XNNPACK's sparse kernels."
+)
+@click.option(
+    "--equalize", is_flag=True, help="--int8: bring channels to one range and correct biases before rounding."
+)
+@click.option(
+    "--keep-float", multiple=True, metavar="LAYER", help="--int8: leave a layer in float; may be repeated."
+)
+@click.option("--logits", is_flag=True, help="End in the class scores, without the softmax.")
+@click.option(
+    "--rewrite/--no-rewrite",
+    default=True,
+    show_default=True,
+    help="Fold BatchNorm, write it as a 1x1 depthwise convolution, drop what does nothing; proven equal.",
+)
+@click.option(
+    "--io-dtype",
+    type=click.Choice(["int8", "uint8"]),
+    help="Input and output of --int8.  [default: int8; for --android-kit uint8, which MediaPipe needs]",
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Class names for the app, one a line in the order of the outputs.  [default: the training's]",
+)
+@click.option(
+    "--android-kit",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Also write what an Android app needs: file, labels, Gradle lines, Kotlin, README.",
+)
 @click.option("--scale", type=Finite(), help="A model from elsewhere was fed pixel * SCALE + OFFSET.")
 @click.option(
     "--offset",
@@ -70,19 +104,36 @@ def command(
     pipeline export --int8
     pipeline export mobilenet_alpha0.5_160-photos-1 --float32 --float16 --dynamic --int8 --int16x8
     pipeline export mine.keras --int8 --data photos/ --scale 0.00784314 --offset -1
+    pipeline export --int8 --labels names.txt --android-kit app-kit
     """
+    from pipeline.android_kit.kit import check_folder
     from pipeline.lineage import find_source, with_pixels
 
+    if options["sparse"] and not options["float32"]:
+        raise UsageError("--sparse is for float32 files: the others have no sparse kernels. Add --float32.")
+    precisions = [precision for precision in Precision if options[precision.value]]
+    precisions = precisions or [Precision.FLOAT32, Precision.INT8]
+    if (options["equalize"] or options["keep_float"]) and Precision.INT8 not in precisions:
+        raise UsageError("--equalize and --keep-float are for int8 files, and none is asked for. Add --int8.")
+    kit: Path | None = options["android_kit"]
+    if kit is not None:
+        check_folder(kit)
     source = find_source(target, data=data, folder=runs_folder())
     source = with_pixels(source, scale=options["scale"], offset=options["offset"])
-    chosen = [precision for precision in Precision if options[precision.value]]
     artifacts, refused = export_source(
         source,
-        chosen or [Precision.FLOAT32, Precision.INT8],
+        precisions,
         num_calibration=options["num_calibration"],
         seed=options["seed"],
-        io_dtype=options["io_dtype"],
+        io_dtype=options["io_dtype"] or ("uint8" if kit else "int8"),
         out=out,
+        labels=options["labels"],
+        keep_names=options["keep_names"],
+        rewrite=options["rewrite"],
+        logits=options["logits"],
+        sparse=options["sparse"],
+        equalize=options["equalize"],
+        keep_float=options["keep_float"],
     )
     folder = out or source.export_folder
     if as_json:
@@ -91,10 +142,35 @@ def command(
         _print(artifacts)
     for message in refused:
         say(f"pipeline: {message}")
+    if options["sparse"]:
+        _say_what_sparse_brings(artifacts, folder)
+    if any(artifact.input.dtype == "int8" for artifact in artifacts):
+        say("MediaPipe's ImageClassifier refuses int8 input: for an app that uses it, give --io-dtype uint8.")
+    if kit is not None and artifacts:
+        _write_kit(kit, artifacts, folder)
     if artifacts and not as_json:
         count = "a file" if len(artifacts) == 1 else f"{len(artifacts)} files"
         say(f"wrote {count} in {folder}. Next: pipeline verify {_what_to_verify(source, folder)}")
     return 1 if refused else 0
+
+
+def _say_what_sparse_brings(artifacts: Sequence[ExportArtifact], folder: Path) -> None:
+    """Whether the sparse float32 file is faster anywhere, and on this machine."""
+    from export.sparse_verdict import sparse_verdict
+
+    for artifact in artifacts:
+        if artifact.precision is Precision.FLOAT32:
+            say(sparse_verdict(folder / artifact.path).words)
+
+
+def _write_kit(kit: Path, artifacts: Sequence[ExportArtifact], folder: Path) -> None:
+    """Writes the Android kit of the int8 file, or else of the smallest, and says of which."""
+    from pipeline.android_kit.kit import write_kit
+
+    integer = [artifact for artifact in artifacts if artifact.precision is Precision.INT8]
+    artifact = min(integer or artifacts, key=lambda each: each.size_bytes)
+    write_kit(kit, folder / artifact.path, artifact)
+    say(f"wrote an Android kit of {artifact.path} in {kit}. Next: read {kit / 'README.md'}")
 
 
 def _what_to_verify(source: KerasSource, folder: Path) -> str:
@@ -114,17 +190,30 @@ def export_source(
     seed: int = 0,
     io_dtype: str = "int8",
     out: Path | None = None,
+    labels: Path | None = None,
+    keep_names: bool = False,
+    rewrite: bool = True,
+    logits: bool = False,
+    sparse: bool = False,
+    equalize: bool = False,
+    keep_float: Sequence[str] = (),
 ) -> tuple[list[ExportArtifact], list[str]]:
     """Exports the source in each precision into its folder and the store; says what was refused, and why.
 
-    One precision that fails keeps none of the others from being written.
+    One precision that fails keeps none of the others from being written. `labels` names a file whose class
+    names stand in place of the source's; without `rewrite` the graph goes to the converter as it is; `logits`
+    leaves out the softmax; `sparse` is for float32, `equalize` and `keep_float` (layers' names) for int8.
     """
     with working(f"reading {source.model_path}"):
         from export.exporter import export_model
         from pipeline.lineage import load_model_of
 
         model = load_model_of(source)
+    class_names = read_labels(labels, model.output_shape[-1]) if labels else None
     pixels, calibration, source = _calibration(source, model, precisions, num_calibration, seed)
+    class_names = class_names or source.class_names or tuple(map(str, range(model.output_shape[-1])))
+    trained = trained_quantizers(source, model) if Precision.INT8 in precisions else None
+    keep_float = float_layers(source, keep_float)
     folder = out or source.export_folder
     artifacts: list[ExportArtifact] = []
     refused: list[str] = []
@@ -138,12 +227,20 @@ def export_source(
                     model_name=source.model_name,
                     family=source.family,
                     knobs=source.knobs,
-                    class_names=source.class_names or [str(n) for n in range(model.output_shape[-1])],
+                    class_names=class_names,
+                    dataset_class_names=source.class_names if labels else None,
                     dataset=calibration.dataset if calibration else source.dataset,
                     calibration=calibration,
                     pixels=pixels,
                     io_dtype="uint8" if io_dtype == "uint8" else "int8",
                     model=model,
+                    keep_names=keep_names,
+                    trained=trained,
+                    rewrites=None if rewrite else (),
+                    logits=logits,
+                    sparse=sparse,
+                    equalize=equalize,
+                    keep_float=keep_float,
                     progress=lambda done, total: update(f"calibrating, image {done} of {total}"),
                 )
             except ExportError as error:
@@ -152,6 +249,33 @@ def export_source(
         artifacts.append(artifact)
     _store(artifacts, folder)
     return artifacts, refused
+
+
+def float_layers(source: KerasSource, asked: Sequence[str] = ()) -> tuple[str, ...]:
+    """The layers that stay in float in the source's int8 file: those asked for, or skipped in its training.
+
+    Raises UsageError for others than these where the run has quantizers of its own.
+    """
+    if source.compression is None or not source.compression.is_quantized:
+        return tuple(dict.fromkeys(asked))
+    skipped = source.compression.skip_layers
+    for name in asked:
+        if name not in skipped:
+            raise UsageError(
+                f"--keep-float {name}: this run was trained with a quantizer there, which stays. Compress "
+                f"{source.compression.parent} again with --skip-layer {name}, or export that run."
+            )
+    return skipped
+
+
+def trained_quantizers(source: KerasSource, model: keras.Model) -> Any:  # noqa: ANN401 - tf_keras carries no types
+    """The network with the quantizers that it was trained with; None for a run without."""
+    if source.compression is None or not source.compression.is_quantized:
+        return None
+    with working("reading the trained quantizers"):
+        from pipeline.compression.compress import load_quantized
+
+        return load_quantized(model, source.compression, source.model_path.parent)
 
 
 def _calibration(
@@ -197,12 +321,14 @@ def _store(artifacts: Sequence[ExportArtifact], folder: Path) -> None:
 
 
 def _print(artifacts: Sequence[ExportArtifact]) -> None:
-    rows = table("file", "bytes", "oldest runtime", "tflite-runtime 2.14", numbers=["bytes"])
+    numbers = ["bytes", "downloaded"]
+    rows = table("file", *numbers, "oldest runtime", "tflite-runtime 2.14", numbers=numbers)
     loads = {True: "loads it", False: "refuses it", None: "not installed"}
     for artifact in artifacts:
         rows.add_row(
             artifact.path,
             f"{artifact.size_bytes:,}",
+            f"{artifact.downloaded_bytes:,}",
             artifact.min_runtime_version,
             loads[artifact.tflite_runtime_loads],
         )
@@ -210,3 +336,4 @@ def _print(artifacts: Sequence[ExportArtifact]) -> None:
     for pixels in dict.fromkeys(artifact.pixels for artifact in artifacts):
         takers = [artifact.precision for artifact in artifacts if artifact.pixels == pixels]
         click.echo(f"{', '.join(takers)}: takes {pixels}")
+    click.echo("downloaded: compressed, as app stores send it; pruned and clustered weights show there alone")

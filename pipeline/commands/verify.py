@@ -152,7 +152,7 @@ def verify_files(
     for path, (source, artifact) in sources.items():
         check_sidecar(path, artifact)
         dataset = datasets[str(source.data)]
-        check_classes(path, artifact.class_names, dataset.spec.class_names)
+        check_classes(path, artifact.dataset_class_names or artifact.class_names, dataset.spec.class_names)
         keras_model = models[source.model_path]
         image_size = image_size_of(keras_model, path)
         total = min(dataset.num_examples(split), limit or dataset.num_examples(split))
@@ -164,6 +164,8 @@ def verify_files(
                 dataset=dataset.spec.name,
                 dataset_fingerprint=dataset.spec.fingerprint,
                 split=split,
+                # an equalized file's activations are scaled: beside the model's they would look wrong
+                tensor_names=() if artifact.equalized else artifact.tensor_names,
                 progress=lambda done: update(f"{done:,} of {total:,} images"),  # noqa: B023 - called in this turn
             )
         with open_store(runs_folder()) as store:

@@ -84,7 +84,7 @@ def _samples(path: Path, data: str | None, split: str, num_samples: int) -> Samp
 
     artifact = artifact_of(path)
     dataset = load_shown(data_of_file(path, data))
-    check_classes(path, artifact.class_names, dataset.spec.class_names)
+    check_classes(path, artifact.dataset_class_names or artifact.class_names, dataset.spec.class_names)
     with working(f"running {path.name} here"):
         from pipeline.bench.phone_verify import answer_here
 

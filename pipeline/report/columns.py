@@ -48,6 +48,12 @@ SIZE = Column(
     key=lambda row: row.size_bytes,
     explained="Bytes of the .tflite file; 1 MB is 1,000,000 bytes",
 )
+DOWNLOADED = Column(
+    title="Download",
+    text=lambda row: figures.size_text(row.downloaded_bytes),
+    key=lambda row: row.downloaded_bytes,
+    explained="The same compressed with brotli, as app stores send it: pruning and clustering show here",
+)
 TOP1 = Column(
     title="Top-1",
     text=lambda row: figures.percent_text(row.tflite_top1),
@@ -125,6 +131,7 @@ ALL = (
     PRECISION,
     IMAGE,
     SIZE,
+    DOWNLOADED,
     TOP1,
     CHANGE,
     AGREEMENT,

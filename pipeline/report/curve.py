@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
+from pipeline.runs import how_to_resume
 
 WIDTH, HEIGHT, SCALE = 420, 260, 2
 MEASURES = (
@@ -40,8 +41,7 @@ def _history(run: Path) -> str:
         return (run / "history.csv").read_text()
     except FileNotFoundError as error:
         raise PipelineError(
-            f"{run} has no history.csv: no epoch is finished yet. "
-            f"Train on: pipeline train --resume {run.name}"
+            f"{run} has no history.csv: no epoch is finished yet. Go on: {how_to_resume(run)}"
         ) from error
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 from export.artifact import read_sidecar
 from export.errors import ExportError
 from pipeline.errors import PipelineError
-from pipeline.runs import CONFIG, RECORD, exported_files, finished_runs, unfinished_runs
+from pipeline.runs import CONFIG, RECORD, exported_files, finished_runs, how_to_resume, unfinished_runs
 from pipeline.training.config import TrainRecord, read_record
 
 State = Literal["finished", "unfinished", "damaged"]
@@ -107,5 +107,5 @@ def _unfinished(run: Path) -> RunSummary:
         path=str(run),
         family=family,
         dataset=dataset,
-        problem=f"not finished; go on: pipeline train --resume {run.name}",
+        problem=f"not finished; go on: {how_to_resume(run)}",
     )

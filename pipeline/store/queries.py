@@ -42,7 +42,7 @@ newest_run AS (
     FROM runs
 )
 SELECT
-    a.sha256, a.parent_sha256, a.record AS artifact, a.precision, a.size_bytes, a.path,
+    a.sha256, a.parent_sha256, a.record AS artifact, a.precision, a.size_bytes, a.downloaded_bytes, a.path,
     coalesce(a.model_name, models.model_name) AS model_name,
     models.parameters, models.macs,
     r.run, r.test_top1, r.dataset AS run_dataset, r.dataset_fingerprint AS run_fingerprint,

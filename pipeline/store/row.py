@@ -26,6 +26,8 @@ class ReportRow:
     precision: str | None
     """None for a file without a sidecar."""
     size_bytes: int | None
+    downloaded_bytes: int | None
+    """Compressed as app stores send it; None for a file without a sidecar."""
     parameters: int | None
     macs: int | None
     """Multiply-accumulates of one image."""

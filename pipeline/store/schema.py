@@ -131,7 +131,11 @@ CREATE TABLE phone_verifications (
 CREATE INDEX phone_verifications_by_artifact ON phone_verifications (artifact_sha256);
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _PHONES)
+_DOWNLOADED = f"""
+ALTER TABLE artifacts ADD COLUMN {_generated("downloaded_bytes INTEGER")};
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _PHONES, _DOWNLOADED)
 """MIGRATIONS[n] takes a store of version n to version n + 1. Never edited once released: append."""
 
 

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from export.artifact import Calibration, Precision, read_sidecar, sidecar_path
+from export.download_size import downloaded_bytes
 from export.errors import ExportError, FloatOperatorError
 from export.exporter import export_model
 from export.files import sha256_of
+from export.inspect import inspect
 
 CALIBRATION = Calibration(
     dataset="blocks", split="train", num_samples=100, seed=0, samples_per_class={"a": 100}, sha256="0" * 64
@@ -89,6 +91,23 @@ def test_an_operator_newer_than_tflite_runtime_is_recorded_with_its_words(export
     assert {use.name: use.version for use in artifact.operators}["FULLY_CONNECTED"] == 12
     assert artifact.tflite_runtime_loads is False
     assert "FULLY_CONNECTED" in artifact.tflite_runtime_error
+
+
+def test_the_names_that_packing_leaves_out_stand_in_the_sidecar(export, tmp_path):
+    path = tmp_path / "out" / "small.tflite"
+    packed = export("int8")
+    nameless = inspect(path)
+    kept = export("int8", keep_names=True)
+    assert packed.tensor_names == kept.tensor_names == tuple(tensor.name for tensor in inspect(path).tensors)
+    assert any("conv1" in name for name in packed.tensor_names)
+    assert not any("conv1" in tensor.name for tensor in nameless.tensors)
+    assert packed.size_bytes < kept.size_bytes
+
+
+def test_the_sidecar_says_what_the_file_takes_on_its_way(export, tmp_path):
+    artifact = export("float32")
+    content = (tmp_path / "out" / "small.tflite").read_bytes()
+    assert artifact.downloaded_bytes == downloaded_bytes(content) < artifact.size_bytes
 
 
 def test_the_model_is_loaded_from_its_file_when_none_is_given(export):

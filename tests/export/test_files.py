@@ -23,6 +23,7 @@ ARTIFACT = ExportArtifact(
     path="m.tflite",
     sha256="a" * 64,
     size_bytes=3,
+    downloaded_bytes=2,
     precision=Precision.INT8,
     parent_sha256="b" * 64,
     model_name="m",
@@ -34,6 +35,7 @@ ARTIFACT = ExportArtifact(
     class_names=("cat", "dog"),
     operators=(OperatorUse(name="CONV_2D", version=3, count=2),),
     float_operators=(),
+    tensor_names=("image", "", "out"),
     min_runtime_version="1.14.0",
     tflite_runtime_loads=None,
     calibration=Calibration(

@@ -48,6 +48,7 @@ def test_a_row_joins_run_file_verification_and_measurement_by_hash(tmp_path):
         image_size=160,
         precision="int8",
         size_bytes=1_012_345,
+        downloaded_bytes=923_456,
         parameters=831_234,
         macs=76_543_210,
         keras_top1=94.4,

@@ -1,0 +1,118 @@
+"""Layers of a Keras model that stay in float in an int8 file, and the file's operators that do them."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections.abc import Collection, Iterator, Mapping
+
+import keras
+
+from export.errors import ExportError
+from export.inspect import FileContents, Operator
+from export.layer_errors import layer_of
+from export.layer_outputs import Step, network_steps
+
+CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
+"""What stands between int8 and a float operator; not an operator of any layer."""
+_FUSED = (keras.layers.BatchNormalization, keras.layers.ReLU, keras.layers.Activation)
+"""Layers that the operator before them does too, and that may leave no trace in the file."""
+
+
+def check_names(model: keras.Model, names: Collection[str]) -> None:
+    """Raises ExportError for a name that is not a layer of the model, with the nearest that is."""
+    known = [step.name for step in network_steps(model)]
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"Did you mean '{near[0]}'? " if near else ""
+            raise ExportError(
+                f"'{model.name}' has no layer '{name}' to keep in float. {hint}"
+                f"Expected one of: {', '.join(known)}."
+            )
+
+
+def weighted_layer(model: keras.Model, name: str) -> str:
+    """The layer whose operator does the named one: of a BatchNormalization or activation the one before."""
+    return _weighted(model, {step.name: step for step in network_steps(model)}, name)
+
+
+def operators_of(contents: FileContents, model: keras.Model, names: Collection[str]) -> tuple[Operator, ...]:
+    """The operators that do the named layers, in the order in which they run.
+
+    `contents` has the names that the converter gave its tensors. An operator into which several layers are
+    fused does each of them. Raises ExportError for a layer that no operator does.
+    """
+    steps = {step.name: step for step in network_steps(model)}
+    done_by = dict(_layers_done(contents, model, steps))
+    found: set[int] = set()
+    for name in names:
+        own = {index for index, layers in done_by.items() if name in layers}
+        if not own:
+            before = _weighted(model, steps, name)
+            own = {index for index, layers in done_by.items() if before in layers}
+        if not own:
+            raise ExportError(
+                f"the layer '{name}' of '{model.name}' has no operator of its own in the int8 file, so there "
+                "is nothing to keep in float. Name a layer that computes, such as a convolution."
+            )
+        found |= own
+    return tuple(contents.graph[index] for index in sorted(found))
+
+
+def layers_around(contents: FileContents, model: keras.Model, name: str) -> tuple[str, ...]:
+    """The layer and those that read its output: all of them in float, no rounding is left between them."""
+    steps = {step.name: step for step in network_steps(model)}
+    order = list(steps)
+    done_by = dict(_layers_done(contents, model, steps))
+    written = {tensor for operator in operators_of(contents, model, [name]) for tensor in operator.outputs}
+    readers = [
+        max(done_by[index], key=order.index)
+        for index, operator in enumerate(contents.graph)
+        if written & set(operator.inputs) and done_by.get(index)
+    ]
+    return tuple(dict.fromkeys([name, *readers]))
+
+
+def _weighted(model: keras.Model, steps: Mapping[str, Step], name: str) -> str:
+    while isinstance(layer_named(model, name), _FUSED) and len(steps[name].feeds_on) == 1:
+        name = steps[name].feeds_on[0]
+    return name
+
+
+def layer_named(model: keras.Model, name: str) -> keras.Operation:
+    """The layer of a name of network_steps(), such as 'outer/inner'."""
+    *outer, inner = name.split("/")
+    graph = functools.reduce(lambda found, part: found.get_layer(part), outer, model)
+    return next(operation for operation in graph.operations if operation.name == inner)
+
+
+def _layers_done(
+    contents: FileContents, model: keras.Model, steps: Mapping[str, Step]
+) -> Iterator[tuple[int, set[str]]]:
+    """Number of an operator, and the layers that it does."""
+    last_tensor = _network_output(contents)
+    for index, operator in enumerate(contents.graph):
+        if operator.name in CONVERSIONS:
+            continue
+        parts = contents.tensors[operator.outputs[0]].name.split(";")
+        layers = {name for part in parts if (name := layer_of(part, model, steps))}
+        if operator.outputs[0] == last_tensor:
+            layers.add(_last_layer(operator, model, steps))  # its tensor has the output's name
+        yield index, layers
+
+
+def _network_output(contents: FileContents) -> int:
+    """The tensor with the network's output, before conversions of its type: float to int8, int8 to uint8."""
+    tensor = contents.graph[-1].outputs[0]
+    for operator in reversed(contents.graph):
+        if tensor in operator.outputs and operator.name in CONVERSIONS:
+            tensor = operator.inputs[0]
+    return tensor
+
+
+def _last_layer(operator: Operator, model: keras.Model, steps: Mapping[str, Step]) -> str:
+    """The layer that the file's last operator does; a file of class scores ends before the softmax."""
+    last = list(steps)[-1]
+    without = operator.name != "SOFTMAX" and type(layer_named(model, last)).__name__ == "Softmax"
+    return _weighted(model, steps, steps[last].feeds_on[0]) if without else last

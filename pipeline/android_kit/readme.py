@@ -1,0 +1,76 @@
+"""The README of an Android kit: three steps, and what the file takes and gives."""
+
+from __future__ import annotations
+
+from export.artifact import ExportArtifact, TensorInfo
+from pipeline.android_kit import kotlin
+
+_TEXT = """\
+# {model_name} for Android
+
+1. Copy `{file}` and `{labels}` into `app/src/main/assets/`.
+2. Take the lines of `dependencies.gradle.kts` over into `app/build.gradle.kts`. Newer versions may exist:
+   https://maven.google.com
+3. Copy `Pixels.kt` and {classifiers} beside your own Kotlin,
+   put your package into their first line, and ask:
+
+   ```kotlin
+   {name}(context).use {{ classifier ->
+       val (label, score) = classifier.classify(photo).first()
+   }}
+   ```
+
+{choice}
+
+Turn the photo upright before (a camera's JPEG says in its EXIF data how it was held). The largest central
+part of it is what the model sees, as in the training; what lies outside is lost.
+
+| | |
+| --- | --- |
+| file | `{file}`, {size_bytes:,} bytes, {precision} |
+| SHA-256 | `{sha256}` |
+| input | {input} |
+| pixels | {pixels} |
+| output | {output} |
+| classes | {num_classes}, in the order of `{labels}` |
+| oldest TFLite runtime | {runtime} |
+"""
+_BOTH = """\
+`MediaPipeClassifier.kt` is the short way; `LiteRtClassifier.kt` does the same with a smaller library: it says
+itself how pixels are fed and scores are read. One of them is enough."""
+_ONE = """\
+`LiteRtClassifier.kt` says itself how pixels are fed and scores are read. {why}"""
+_INTEGER = """\
+MediaPipe's ImageClassifier
+takes no int8 input ("Requested one of these types: uint8/float32, got INT8"): to use it, export the model
+again with `--io-dtype uint8`."""
+_GREY = "MediaPipe's ImageClassifier takes RGB images alone."
+
+
+def readme(artifact: ExportArtifact) -> str:
+    """README.md of the kit."""
+    short = kotlin.takes_mediapipe(artifact)
+    why = _INTEGER if artifact.input.dtype == "int8" else _GREY
+    return _TEXT.format(
+        model_name=artifact.model_name,
+        file=artifact.path,
+        labels=kotlin.LABELS,
+        classifiers=("`MediaPipeClassifier.kt` or " if short else "") + "`LiteRtClassifier.kt`",
+        name="MediaPipeClassifier" if short else "LiteRtClassifier",
+        choice=_BOTH if short else _ONE.format(why=why),
+        size_bytes=artifact.size_bytes,
+        precision=artifact.precision.value,
+        sha256=artifact.sha256,
+        input=_in_words(artifact.input),
+        pixels=artifact.pixels,
+        output=_in_words(artifact.output),
+        num_classes=len(artifact.class_names),
+        runtime=artifact.min_runtime_version or "not said in the file",
+    )
+
+
+def _in_words(tensor: TensorInfo) -> str:
+    shape = " x ".join(map(str, tensor.shape))
+    if not tensor.scale:
+        return f"{shape} {tensor.dtype}"
+    return f"{shape} {tensor.dtype}, scale {tensor.scale!r}, zero point {tensor.zero_point}"

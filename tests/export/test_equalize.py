@@ -1,0 +1,250 @@
+"""Equalized and bias-corrected models: the same in float, and nearer to it as an int8 file in LiteRT."""
+
+import keras
+import numpy as np
+import pytest
+
+from export.artifact import Precision
+from export.convert import convert
+from export.equalize import correct_bias, equalize, rounded
+from export.errors import ExportError
+from export.rescaling import add_rescaling
+
+layers = keras.layers
+SIZE = 16
+UNEVEN = np.geomspace(1 / 30, 1, 16)
+"""How much the channels between two layers differ in size."""
+
+
+def uneven_net(*, clip=6.0, size=SIZE):
+    """Convolution, depthwise, pointwise; channels differ by 30 times in size, and count alike."""
+    keras.utils.set_random_seed(4)
+    image = keras.Input((size, size, 3), name="image")
+    x = layers.Rescaling(1 / 128, -1.0, name="pixels")(image)
+    for layer in (
+        layers.Conv2D(16, 3, name="conv"),
+        layers.BatchNormalization(name="conv_bn"),
+        layers.ReLU(max_value=clip, name="conv_relu"),
+        layers.DepthwiseConv2D(3, name="depthwise"),
+        layers.ReLU(max_value=clip, name="depthwise_relu"),
+        layers.Conv2D(12, 1, name="pointwise"),
+        layers.ReLU(max_value=clip, name="pointwise_relu"),
+        layers.GlobalAveragePooling2D(name="gap"),
+        layers.Dense(5, name="logits"),
+    ):
+        x = layer(x)
+    model = keras.Model(image, x, name="uneven")
+    scale(model.get_layer("conv"), UNEVEN)
+    read_less(model.get_layer("depthwise"), UNEVEN)
+    scale(model.get_layer("depthwise"), UNEVEN[::-1])
+    read_less(model.get_layer("pointwise"), UNEVEN[::-1])
+    return model
+
+
+def scale(layer, factor):
+    kernel = layer.kernel.numpy()
+    layer.kernel.assign(kernel * factor.reshape(-1, 1) if "depthwise" in layer.name else kernel * factor)
+
+
+def read_less(layer, factor):
+    layer.kernel.assign(layer.kernel.numpy() / factor[:, np.newaxis])
+
+
+def outputs(model, images):
+    return np.asarray(model(images.astype(np.float32), training=False), np.float64)
+
+
+def int8_outputs(nets, folder, model, images, **options):
+    """What the int8 file of a model, calibrated with these images, gives for them in LiteRT."""
+    path = folder / "model.tflite"
+    path.write_bytes(convert(model, Precision.INT8, pixels=images, **options))
+    found, _, gives = nets.litert(path, (images.astype(np.int16) - 128).astype(np.int8))
+    factor, zero_point = gives["quantization"]
+    return factor * (found.astype(np.float64) - zero_point)
+
+
+def error(found, expected):
+    return np.sqrt(np.square(found - expected).mean() / np.square(expected - expected.mean(axis=0)).mean())
+
+
+@pytest.fixture(scope="module")
+def images(nets):
+    return nets.colourful(40, seed=2, size=SIZE)
+
+
+@pytest.mark.parametrize("clip", [6.0, None])
+def test_an_equalized_model_computes_the_same_in_float(images, clip):
+    model = uneven_net(clip=clip)
+    expected = outputs(model, images)
+    found = equalize(model, images)
+    assert [said.split(":")[0] for said in found.done] == [
+        "conv to depthwise",
+        "depthwise to pointwise",
+        "pointwise to logits",
+    ]
+    np.testing.assert_allclose(outputs(found.model, images), expected, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_array_equal(outputs(model, images), expected)
+
+
+@pytest.mark.parametrize("clip", [6.0, None])
+def test_equalizing_uneven_channels_halves_the_error_of_the_int8_file(nets, images, tmp_path, clip):
+    model = uneven_net(clip=clip)
+    expected = outputs(model, images)
+    stock = error(int8_outputs(nets, tmp_path, model, images), expected)
+    equalized = error(int8_outputs(nets, tmp_path, equalize(model, images).model, images), expected)
+    assert equalized < stock / 2
+
+
+def test_before_a_depthwise_layer_every_channel_gets_the_same_range(images):
+    model = uneven_net(clip=None)
+    found = equalize(model, images)
+    activation = keras.Model(found.model.inputs[0], found.model.get_layer("conv_relu").output)
+    largest = outputs(activation, images).max(axis=(0, 1, 2))
+    np.testing.assert_allclose(largest, largest.max(), rtol=1e-4)
+
+
+def test_no_activation_leaves_the_range_it_had(images):
+    """So the step of its int8 does not grow."""
+    model = uneven_net()
+    found = equalize(model, images).model
+    for name in ("conv_relu", "depthwise_relu", "pointwise_relu"):
+        before, after = (
+            outputs(keras.Model(each.inputs[0], each.get_layer(name).output), images).max()
+            for each in (model, found)
+        )
+        assert after <= before * (1 + 1e-5)
+
+
+def test_headroom_keeps_channels_below_the_clip(images):
+    factors = equalize(uneven_net(), images).factors["conv"]
+    careful = equalize(uneven_net(), images, headroom=2.0).factors["conv"]
+    assert (careful <= factors).all()
+    assert careful.min() >= 1
+    unlimited = (factors > 2) & (factors < 100)
+    np.testing.assert_allclose(careful[unlimited], factors[unlimited] / 2, rtol=1e-6)
+
+
+def test_a_channel_that_clips_or_is_silent_stays(images):
+    model = uneven_net()
+    kernel, bias = model.get_layer("conv").get_weights()
+    bias[[0, 1]] = 100.0, -100.0  # always at the clip; never above zero
+    model.get_layer("conv").set_weights([kernel, bias])
+    factors = equalize(model, images).factors["conv"]
+    assert factors[0] == factors[1] == 1
+    assert factors[2] > 1
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        [layers.LeakyReLU(), layers.Conv2D(4, 1)],
+        [layers.Activation("sigmoid"), layers.Conv2D(4, 1)],
+        [layers.ReLU(), layers.Flatten(), layers.Dense(4)],
+        [layers.ReLU(), layers.Conv2D(4, 1, groups=2)],
+        [layers.ReLU(threshold=0.1), layers.Conv2D(4, 1)],
+        [lambda x: layers.Conv2D(4, 1)(layers.ReLU()(x)) + layers.Conv2D(4, 1)(layers.ReLU()(x))],
+    ],
+)
+def test_where_a_factor_does_not_pass_through_nothing_is_scaled(images, between):
+    image = x = keras.Input((SIZE, SIZE, 3))
+    for layer in [layers.Conv2D(6, 3, name="conv"), *between]:
+        x = layer(x)
+    x = x if len(x.shape) == 2 else layers.GlobalAveragePooling2D()(x)
+    assert "conv" not in equalize(keras.Model(image, x), images).factors
+
+
+def test_pairs_inside_a_nested_model_are_equalized_too(images):
+    inner = uneven_net()
+    model = add_rescaling(inner, 1.0, 0.0)
+    found = equalize(model, images)
+    assert set(found.factors) == {"uneven/conv", "uneven/depthwise", "uneven/pointwise"}
+    np.testing.assert_allclose(
+        found.factors["uneven/conv"], equalize(inner, images).factors["conv"], rtol=1e-5
+    )
+    expected = outputs(model, images)
+    np.testing.assert_allclose(outputs(found.model, images), expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", ["conv", "depthwise", "pointwise", "logits"])
+def test_rounded_weights_are_those_in_the_int8_file(images, name):
+    from ai_edge_litert.interpreter import Interpreter
+
+    model = uneven_net()
+    model = equalize(model, images).model  # without BatchNorm, so that the layer's weights are the file's
+    interpreter = Interpreter(model_content=convert(model, Precision.INT8, pixels=images))
+    expected = rounded(model.get_layer(name))
+    wanted = np.moveaxis(expected, -1, 0)
+    stored = [
+        interpreter.get_tensor(each["index"]) * scales(each)
+        for each in interpreter.get_tensor_details()
+        if each["dtype"] == np.int8 and each["shape"].tolist() == list(wanted.shape)
+    ]
+    nearest = min((np.abs(each - wanted).max() for each in stored), default=np.inf)
+    assert nearest < 1e-6 * np.abs(wanted).max()
+
+
+def scales(tensor):
+    """A quantized tensor's scales in the shape that its values are multiplied with."""
+    shape = [1] * len(tensor["shape"])
+    shape[tensor["quantization_parameters"]["quantized_dimension"]] = -1
+    return tensor["quantization_parameters"]["scales"].reshape(shape)
+
+
+def rounding_net():
+    """Rounding takes 0.3 of a step from each weight, all one way, and inputs are never negative."""
+    keras.utils.set_random_seed(6)
+    image = keras.Input((SIZE, SIZE, 3), name="image")
+    x = layers.Rescaling(1 / 255, name="pixels")(image)
+    x = layers.Conv2D(8, 3, padding="same", name="conv")(x)
+    x = layers.ReLU(name="relu")(x)
+    x = layers.DepthwiseConv2D(3, padding="same", name="depthwise")(x)
+    x = layers.GlobalAveragePooling2D(name="gap")(layers.ReLU(name="relu2")(x))
+    model = keras.Model(image, layers.Dense(4, name="logits")(x), name="rounding")
+    rng = np.random.default_rng(0)
+    for name in ("conv", "depthwise", "logits"):
+        kernel, bias = model.get_layer(name).get_weights()
+        whole = rng.integers(-20, 21, kernel.shape).astype(np.float64)
+        largest = np.zeros(kernel.shape, bool)
+        largest[(0, 0) if name == "depthwise" else (0,) * (kernel.ndim - 1)] = True
+        model.get_layer(name).set_weights([np.where(largest, 127, whole + 0.3) / 127, bias])
+    return model
+
+
+def test_the_shift_is_what_rounding_adds_to_the_mean(images):
+    model = rounding_net()
+    found = correct_bias(model, images)
+    scores = keras.Model(model.inputs[0], model.get_layer("conv").output)
+    expected = outputs(scores, images).mean(axis=(0, 1, 2))
+    _, bias = model.get_layer("conv").get_weights()
+    model.get_layer("conv").set_weights([rounded(model.get_layer("conv")), bias])
+    shifted = outputs(scores, images).mean(axis=(0, 1, 2)) - expected
+    assert np.abs(shifted).min() > 0.01
+    np.testing.assert_allclose(found.shifts["conv"], shifted, atol=1e-5)
+
+
+def test_corrected_biases_halve_the_error_of_the_int8_file(nets, images, tmp_path):
+    model = rounding_net()
+    expected = outputs(model, images)
+    stock = error(int8_outputs(nets, tmp_path, model, images), expected)
+    corrected = error(int8_outputs(nets, tmp_path, correct_bias(model, images).model, images), expected)
+    assert corrected < stock / 2
+
+
+def test_a_layer_without_bias_gets_one(images):
+    model = uneven_net()
+    config = model.get_config()
+    for layer in config["layers"]:
+        if layer["class_name"] == "Conv2D":
+            layer["config"]["use_bias"] = False
+    bare = keras.Model.from_config(config)
+    found = correct_bias(bare, images)
+    assert {"conv", "depthwise", "pointwise", "logits"} == set(found.shifts)
+    assert found.model.get_layer("pointwise").use_bias
+    np.testing.assert_allclose(found.model.get_layer("pointwise").bias, -found.shifts["pointwise"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("prepare", [equalize, correct_bias])
+@pytest.mark.parametrize("shape", [(3, 8, 8, 3), (0, SIZE, SIZE, 3)])
+def test_images_of_another_shape_are_refused(prepare, shape):
+    with pytest.raises(ExportError, match=rf"Expected \(n, {SIZE}, {SIZE}, 3\)"):
+        prepare(uneven_net(), np.zeros(shape, np.uint8))
