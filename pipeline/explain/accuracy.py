@@ -1,0 +1,54 @@
+"""The error of each layer of a file on a few images, where its Keras model and data set can be found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from export.artifact import check_described, sidecar_path
+from export.errors import ExportError
+from export.inspect import inspect, named
+from pipeline.errors import PipelineError
+from pipeline.explain.explanation import ComparedFile, NotCompared
+from pipeline.lineage import image_size_of, load_model_of, source_of_file
+
+SPLIT = "test"
+NUM_SAMPLES = 32
+
+
+def compare_with_keras(path: Path, *, model: Path | None, data: str | None) -> ComparedFile | NotCompared:
+    """The errors of the layers that can be found in the file.
+
+    Where the sidecar, the model or the data set is missing the answer says so, unless `model` or `data`
+    was given: then that is the user's mistake, a PipelineError or ExportError.
+    """
+    if not sidecar_path(path).is_file() and model is None and data is None:
+        return NotCompared(
+            reason=f"it has no sidecar ({sidecar_path(path).name}), so nobody knows which Keras model it was "
+            "made from. Files that `pipeline export` writes have one."
+        )
+    try:
+        return _compared(path, model, data)
+    except (PipelineError, ExportError) as error:
+        if model is not None or data is not None:
+            raise
+        return NotCompared(reason=str(error))
+
+
+def _compared(path: Path, model: Path | None, data: str | None) -> ComparedFile | NotCompared:
+    source, artifact = source_of_file(path, model=model, data=data)
+    contents = inspect(path)
+    check_described(path, artifact, contents.sha256)
+    if not any(tensor.dtype in ("int8", "int16") and not tensor.is_constant for tensor in contents.tensors):
+        return NotCompared(reason="its activations are float: there is no quantization to compare.")
+    import numpy as np
+
+    from export.layer_errors import compare_layers
+    from pipeline.data.progress import load_shown
+
+    dataset = load_shown(str(source.data))
+    keras_model = load_model_of(source)
+    size = image_size_of(keras_model, path)
+    batches = dataset.batches(SPLIT, image_size=size, batch_size=NUM_SAMPLES, limit=NUM_SAMPLES)
+    images = np.concatenate([images for images, _ in batches]).astype(np.float32)
+    found = compare_layers(keras_model, path, named(contents, artifact.tensor_names), images)
+    return ComparedFile(errors=found.all, dataset=dataset.spec.name, split=SPLIT, num_samples=len(images))
