@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from export.artifact import ExportArtifact, read_sidecar
 from export.files import sha256_of
+from pipeline.compression.settings import CompressConfig
 from pipeline.errors import PipelineError, UsageError, unknown_name
 from pipeline.runs import EXPORT, MODEL, RECORD, find_run, finished_runs, newest_run
 from pipeline.training.config import read_record
@@ -39,6 +40,8 @@ class KerasSource:
     dataset: str | None = None
     """The name of the data set it was trained on, where that is known."""
     export_folder: Path
+    compression: CompressConfig | None = None
+    """How a run was compressed; None for a trained one and for a model from elsewhere."""
 
 
 def find_source(target: str | None, *, data: str | None, folder: Path) -> KerasSource:
@@ -58,6 +61,7 @@ def find_source(target: str | None, *, data: str | None, folder: Path) -> KerasS
         data=data or record.config.data,
         dataset=record.dataset,
         export_folder=run / EXPORT,
+        compression=record.compression.config if record.compression else None,
     )
 
 

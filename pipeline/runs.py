@@ -8,6 +8,7 @@ Standard library only.
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -30,6 +31,29 @@ def runs_folder() -> Path:
     return folder
 
 
+def new_folder(folder: Path, name: str) -> Path:
+    """Makes a new folder in `folder`, called `name` and the first free number."""
+    folder.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        run = folder / f"{name}-{number}"
+        try:
+            run.mkdir()
+        except FileExistsError:
+            number += 1
+            continue
+        return run
+
+
+def how_to_resume(run: Path) -> str:
+    """The command that goes on with an unfinished run."""
+    try:
+        is_compression = "compression" in json.loads((run / CONFIG).read_text())
+    except ValueError:
+        is_compression = False
+    return f"pipeline {'compress' if is_compression else 'train'} --resume {run.name}"
+
+
 def finished_runs(folder: Path) -> list[Path]:
     """The finished runs, oldest first."""
     records = folder.glob(f"*/{RECORD}")
@@ -37,7 +61,7 @@ def finished_runs(folder: Path) -> list[Path]:
 
 
 def unfinished_runs(folder: Path) -> list[Path]:
-    """The runs that were killed before they ended, by name; `pipeline train --resume` goes on with them."""
+    """The runs that were killed before they ended, by name; how_to_resume() goes on with them."""
     settings = sorted(folder.glob(f"*/{CONFIG}"))
     return [path.parent for path in settings if not (path.parent / RECORD).exists()]
 
@@ -59,8 +83,7 @@ def find_run(name: str, folder: Path) -> Path:
             return candidate
         if (candidate / CONFIG).is_file():
             raise PipelineError(
-                f"the run {candidate} is not finished. "
-                f"Go on with it: pipeline train --resume {candidate.name}"
+                f"the run {candidate} is not finished. Go on with it: {how_to_resume(candidate)}"
             )
     raise unknown_name("run", name, [run.name for run in finished_runs(folder)])
 

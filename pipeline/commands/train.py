@@ -80,7 +80,7 @@ def command(
             "pipeline train mobilenet --alpha 0.5 --data photos/"
         )
     if resume:
-        _refuse_settings(click.get_current_context())
+        refuse_settings(click.get_current_context(), keeping=("resume", "as_json"))
     run, config, dataset = _resumed(resume) if resume else _new(str(family), data, options)
     record = _train(config, dataset, run)
     if as_json:
@@ -162,14 +162,14 @@ def _resumed(name: str) -> tuple[Path, TrainConfig, Dataset]:
     return run, config, dataset
 
 
-def _refuse_settings(context: click.Context) -> None:
+def refuse_settings(context: click.Context, *, keeping: tuple[str, ...]) -> None:
     """A resumed run has its own settings: one that is given beside --resume would be passed over."""
     from click.core import ParameterSource
 
     given = [
         parameter.opts[-1]
         for parameter in context.command.params
-        if parameter.name not in ("resume", "as_json")
+        if parameter.name not in keeping
         and context.get_parameter_source(str(parameter.name)) is not ParameterSource.DEFAULT
     ]
     if given:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.compression.settings import CompressionRecord, record_from_json
 from pipeline.errors import PipelineError
 
 
@@ -14,7 +15,8 @@ from pipeline.errors import PipelineError
 class TrainConfig:
     """The settings of a training. The families' defaults are `pipeline.training.recipes`."""
 
-    family: str
+    family: str | None
+    """None for a model from elsewhere."""
     knobs: dict[str, Any]
     """All knobs of the model, resolved by `models.registry.resolve`."""
     data: str = "digits"
@@ -77,6 +79,9 @@ class TrainRecord:
     started_utc: str
     finished_utc: str
     notes: tuple[str, ...] = field(default=())
+    parent: str | None = None
+    """The run, or the model file, that this one was compressed from; None for one that was trained."""
+    compression: CompressionRecord | None = None
 
 
 def record_as_json(record: TrainRecord) -> dict[str, Any]:
@@ -94,6 +99,7 @@ def read_record(path: Path) -> TrainRecord:
                 "config": TrainConfig(**record["config"]),
                 "class_names": tuple(record["class_names"]),
                 "notes": tuple(record["notes"]),
+                "compression": record_from_json(record["compression"]) if record["compression"] else None,
             }
         )
     except (ValueError, TypeError, KeyError) as error:

@@ -23,7 +23,7 @@ from models.cost import cost
 from models.registry import label
 from pipeline.data import augment
 from pipeline.errors import PipelineError
-from pipeline.runs import CONFIG, MODEL, RECORD
+from pipeline.runs import CONFIG, MODEL, RECORD, new_folder
 from pipeline.training.checkpoint import (
     EpochResult,
     TrainState,
@@ -44,23 +44,14 @@ if TYPE_CHECKING:
 
 def start_run(config: TrainConfig, dataset: DatasetSpec, *, folder: Path) -> Path:
     """Makes the folder of a new run, with its settings, and gives back its path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = f"{label(config.family, config.knobs)}-{dataset.name}"
-    number = 1
-    while True:
-        run = folder / f"{stem}-{number}"
-        try:
-            run.mkdir()
-        except FileExistsError:
-            number += 1
-            continue
-        settings = {
-            "started_utc": _now_utc(),
-            "dataset_fingerprint": dataset.fingerprint,
-            "config": dataclasses.asdict(config),
-        }
-        write_json(run / CONFIG, settings)
-        return run
+    run = new_folder(folder, f"{label(str(config.family), config.knobs)}-{dataset.name}")
+    settings = {
+        "started_utc": _now_utc(),
+        "dataset_fingerprint": dataset.fingerprint,
+        "config": dataclasses.asdict(config),
+    }
+    write_json(run / CONFIG, settings)
+    return run
 
 
 def read_config(run: Path) -> TrainConfig:
@@ -86,7 +77,7 @@ def check_same_data(run: Path, dataset: DatasetSpec) -> None:
 def _read_settings(run: Path) -> dict[str, Any]:
     try:
         settings: dict[str, Any] = json.loads((run / CONFIG).read_text())
-        return {key: settings[key] for key in ("started_utc", "dataset_fingerprint", "config")}
+        return {key: settings[key] for key in ("started_utc", "dataset_fingerprint")} | settings
     except (ValueError, KeyError, TypeError) as error:
         raise PipelineError(
             f"{run / CONFIG} is damaged ({error!r}), so nobody knows how the run was set. Train anew."
@@ -107,7 +98,7 @@ def train(config: TrainConfig, dataset: Dataset, run: Path) -> TrainRecord:
     """
     keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()
-    model = build(config.family, **config.knobs)
+    model = build(str(config.family), **config.knobs)
     scorer = _compiled_scorer(model, config)
     state = read_state(run)
     if state is not None:
@@ -266,7 +257,7 @@ def _augmentation(config: TrainConfig, dataset: Dataset) -> augment.Augment:
         return augment.NONE
     spec = dataset.spec
     return augment.suited(
-        augment.preset(config.family, image_size=config.knobs["image_size"]),
+        augment.preset(str(config.family), image_size=config.knobs["image_size"]),
         mirror_keeps_labels=spec.mirror_keeps_labels,
         background=spec.background,
     )
@@ -298,7 +289,7 @@ def _finish(
     spec = dataset.spec
     record = TrainRecord(
         run=run.name,
-        model_name=label(config.family, config.knobs),
+        model_name=label(str(config.family), config.knobs),
         model_sha256=sha256_of(run / MODEL),
         config=config,
         dataset=spec.name,

@@ -1,0 +1,127 @@
+"""`pipeline compress --max-drop`: the cheapest way to an int8 file that is good enough; what was tried."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.commands.output import print_records, print_table, say, table, working
+from pipeline.errors import PipelineError, UsageError
+from pipeline.runs import runs_folder
+
+if TYPE_CHECKING:
+    from pipeline.compression.ladder import Climb, Subject, Train, Try
+    from pipeline.lineage import KerasSource
+
+
+def write_int8_within(
+    max_drop: float, source: KerasSource, *, seed: int, train: Train | None, as_json: bool
+) -> int:
+    """Writes the first int8 file that loses at most `max_drop` points, or the best; 1 where none holds."""
+    _refuse_own_quantizers(source, max_drop)
+    subject = _subject(source, seed)
+    with tempfile.TemporaryDirectory(prefix="pipeline-int8-") as scratch:
+        from pipeline.compression.ladder import climb, put_in_place
+
+        found = climb(subject, max_drop=max_drop, scratch=Path(scratch), train=train, tell=say)
+        path = put_in_place(found.taken)
+    _store(found, path)
+    if as_json:
+        print_records(found.tries)
+    else:
+        _print(found, subject)
+    for each in found.tries:
+        if each.refused:
+            say(f"pipeline: {each.rung} gave no file: {each.refused}")
+    taken = next(each for each in found.tries if each.taken)
+    if found.holds:
+        say(f"took {taken.rung}: {taken.words}. Wrote {path}. Next: pipeline verify {taken.run}")
+        return 0
+    say(
+        f"pipeline: nothing loses {max_drop:g} points or less; the best, {taken.rung}, loses "
+        f"{taken.drop_points:.2f} and is kept as {path}. "
+        + _next(found.tries, taken, trains=train is not None)
+    )
+    return 1
+
+
+def _refuse_own_quantizers(source: KerasSource, max_drop: float) -> None:
+    """A run with quantizers of its own has its ranges from training: nothing cheap is left to choose."""
+    if source.compression is None or not source.compression.is_quantized:
+        return
+    how = "clustered" if source.compression.cluster is not None else "trained quantized"
+    raise UsageError(
+        f"{source.export_folder.parent.name} was {how}: its int8 file comes from quantizers of its own, and "
+        f"there is nothing to try but more training. Compress {source.compression.parent} again with more "
+        f"--epochs, or give that run: pipeline compress {source.compression.parent} --max-drop {max_drop:g}"
+    )
+
+
+def _subject(source: KerasSource, seed: int) -> Subject:
+    from pipeline.commands.verify import check_classes
+    from pipeline.data.progress import load_shown
+    from pipeline.lineage import image_size_of, load_model_of
+
+    assert source.data is not None  # refused before
+    dataset = load_shown(source.data)
+    with working(f"reading {source.model_path}"):
+        from pipeline.compression.ladder import Subject
+
+        model = load_model_of(source)
+    names = source.class_names or tuple(str(number) for number in range(model.output_shape[-1]))
+    check_classes(source.model_path, names, dataset.spec.class_names)
+    if not dataset.num_examples("validation"):
+        raise PipelineError(
+            f"{dataset.spec.name} has no validation split to judge files on. Expected some images in it."
+        )
+    size = image_size_of(model, source.model_path)
+    return Subject(source=source, model=model, dataset=dataset, image_size=size, seed=seed)
+
+
+def _store(found: Climb, path: Path) -> None:
+    from pipeline.store.store import open_store
+
+    with open_store(runs_folder()) as store:
+        store.add_artifact(found.taken.artifact, path.parent)
+        store.add_verification(found.taken.verification)
+
+
+def _print(found: Climb, subject: Subject) -> None:
+    numbers = ["lost", "bytes", "downloaded", "ms"]
+    rows = table("tried", *numbers, "verdict", numbers=numbers)
+    for each in found.tries:
+        rows.add_row(
+            each.rung,
+            "-" if each.drop_points is None else f"{each.drop_points:+.2f}",
+            "-" if each.size_bytes is None else f"{each.size_bytes:,}",
+            "-" if each.downloaded_bytes is None else f"{each.downloaded_bytes:,}",
+            "-" if each.median_ms is None else f"{each.median_ms:.3g}",
+            _verdict(each),
+        )
+    print_table(rows)
+    for each in found.tries:
+        click.echo(f"{each.rung}: {each.words} ({each.seconds:,.0f} s)")
+    click.echo(
+        f"float: {found.float_top1:.2f}% of {found.taken.verification.num_samples:,} validation images of "
+        f"{subject.dataset.spec.name}; lost in percentage points; ms median, one thread, here"
+    )
+
+
+def _verdict(each: Try) -> str:
+    if each.refused:
+        return "no file"
+    return ("holds" if each.holds else "too much") + (", taken" if each.taken else "")
+
+
+def _next(tries: Sequence[Try], taken: Try, *, trains: bool) -> str:
+    if not trains:
+        return "Next: the same without --no-qat, which trains it quantized."
+    if any(each.rung == "qat" and each.refused for each in tries):
+        return "Next: mend what kept it from being trained quantized, or allow more."
+    enough = math.ceil(10 * (taken.drop_points or 0.0)) / 10
+    return f"Next: more --epochs, another --learning-rate, or a larger --max-drop, such as {enough:g}."

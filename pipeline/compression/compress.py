@@ -1,0 +1,406 @@
+"""A trained model in, a smaller run out: pruned, clustered, trained quantized; each step can be resumed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_model_optimization as tfmot
+import tf_keras
+
+from export import noise
+from export.convert import int8_plan
+from export.exporter import package_versions
+from export.files import replacing, sha256_of, write_bytes, write_json
+from export.rescaling import Rescaling
+from export.rewrite import with_depthwise_before_norms, without_softmax
+from models.cost import cost
+from pipeline.compression import quantize, shrink
+from pipeline.compression.finetune import (
+    FineTuning,
+    Images,
+    best_epoch,
+    compile_twin,
+    fine_tune,
+    forget_epochs,
+    history_json,
+    load_weights,
+    top1_of,
+    weights_content,
+)
+from pipeline.compression.preserve import KeepStructure
+from pipeline.compression.settings import (
+    CompressConfig,
+    CompressionRecord,
+    StepReached,
+)
+from pipeline.compression.twin import Twin, check_equal, make_twin, take_weights
+from pipeline.errors import PipelineError
+from pipeline.runs import CONFIG, MODEL, RECORD, new_folder
+from pipeline.training.checkpoint import EpochResult, write_history
+from pipeline.training.config import TrainConfig, TrainRecord, record_as_json
+
+if TYPE_CHECKING:
+    from pipeline.data.dataset import Dataset
+
+QUANTIZED = "quantized.npz"
+"""The weights and ranges of the model with its quantizers, from which int8 is exported."""
+_STATE = "state.json"
+_WEIGHTS = "weights-{step}.npz"
+_NUM_CHECKED = 16
+_NUM_OBSERVED = 512
+"""Training images that a clustered model's ranges are read from where it is not trained quantized."""
+
+Tell = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """The model that is compressed, and its twin; nothing has been written yet."""
+
+    model: keras.Model
+    """On raw pixels, with its softmax: what model.keras will hold, its weights being those of before."""
+    scores: keras.Model
+    """The same without its softmax; the twin's weights go back through it."""
+    graph: keras.Model
+    """What the twin is the twin of: the scores behind the rescaling."""
+    twin: Twin
+    rescaling: Rescaling
+    config: CompressConfig
+
+    @property
+    def input_range(self) -> tuple[float, float]:
+        """The values that the network sees for black and white."""
+        black, white = self.rescaling(np.asarray([[0.0], [255.0]], np.float32))[:, 0]
+        return float(black), float(white)
+
+
+def prepare(model: keras.Model, config: CompressConfig) -> Prepared:
+    """The twin of a model (batch, height, width, channels) raw 0-255 -> (batch, classes).
+
+    Raises PipelineError, before anything slow, for a layer that cannot be twinned, pruned or trained
+    quantized, and for a name that no layer has.
+    """
+    if config.is_quantized:
+        model = with_depthwise_before_norms(model)
+    prepared = _prepared(model, config)
+    twin = prepared.twin
+    shrink.check_skipped(twin.model, config)
+    if "prune" in config.steps:
+        shrink.asked_sparsities(twin.model, config)
+    if config.cluster is not None and not shrink.clustered_layers(twin.model, config):
+        raise PipelineError(
+            f"'{model.name}' has no layer with more than {config.cluster} weights to cluster. "
+            "Ask for fewer clusters, or skip fewer layers."
+        )
+    if config.is_quantized:
+        quantize.check_quantizable(twin.model, config)
+    return prepared
+
+
+def _prepared(model: keras.Model, config: CompressConfig) -> Prepared:
+    scores = _scores(model)
+    plan = int8_plan(scores)
+    return Prepared(
+        model=model,
+        scores=scores,
+        graph=plan.graph,
+        twin=make_twin(plan.graph),
+        rescaling=plan.rescaling,
+        config=config,
+    )
+
+
+def prove(prepared: Prepared, images: Images) -> None:
+    """Raises PipelineError unless the twin gives the model's own outputs on real images."""
+    pixels, _ = images.dataset.balanced_samples(
+        "validation", image_size=images.image_size, num_samples=_NUM_CHECKED, seed=0
+    )
+    check_equal(prepared.graph, prepared.twin, prepared.rescaling(pixels.astype(np.float32)))
+
+
+def start_run(
+    config: CompressConfig, name: str, *, folder: Path, fingerprint: str, pixels: dict[str, Any]
+) -> Path:
+    """Makes the folder of a new run, called `name` and a number, with its settings; gives back its path.
+
+    `pixels` are scale and offset that a model from elsewhere is fed behind.
+    """
+    run = new_folder(folder, name)
+    settings = {
+        "started_utc": _now_utc(),
+        "dataset_fingerprint": fingerprint,
+        "compression": dataclasses.asdict(config),
+        "pixels": pixels,
+    }
+    write_json(run / CONFIG, settings)
+    return run
+
+
+def compress(
+    prepared: Prepared,
+    dataset: Dataset,
+    images: Images,
+    run: Path,
+    *,
+    parent: TrainConfig,
+    name: str,
+    tell: Tell,
+) -> TrainRecord:
+    """Takes all steps, or goes on where the run was killed, and gives back the new run's record.
+
+    `parent` are the settings of the training before; `name` is what a table calls the model; `tell` is told
+    what happens, in a line each. `images` are those that prove() was called with.
+    """
+    config = prepared.config
+    tf_keras.utils.set_random_seed(config.seed)
+    tf.config.experimental.enable_op_determinism()
+    # each step compiles models of its own, which TensorFlow warns of as of functions traced in a loop
+    tf.get_logger().setLevel(logging.ERROR)
+    try:
+        state = _State.read(run)
+        plain = prepared.twin.model
+        compile_twin(plain, config, rate=0.0)
+        if state.before is None:
+            state = dataclasses.replace(state, before=top1_of(plain, images, "validation", config)[0])
+            state.write(run)
+        for step in config.steps[: len(state.done)]:
+            load_weights(plain.weights, run / _WEIGHTS.format(step=step))
+        for step in config.steps[len(state.done) :]:
+            state = _take_step(step, prepared, images, run, state, tell)
+        if config.is_quantized and not config.qat:
+            _write_observed(prepared, images, run)
+        return _finish(prepared, images, run, state, parent=parent, name=name)
+    except tf.errors.OpError as error:
+        if dataset.failure is None:
+            raise
+        raise dataset.failure from error  # the images are gone, which TensorFlow cannot say
+
+
+def load_quantized(model: keras.Model, config: CompressConfig, run: Path) -> tf_keras.Model:
+    """The twin of a compressed run's model with its quantizers, as trained: what int8 is exported from.
+
+    `model` is the run's model.keras. Takes the values that the rescaling gives, returns class scores.
+    """
+    prepared = _prepared(model, config)
+    with noise.captured():
+        quantized = quantize.quantize(prepared.twin.model, config, input_range=prepared.input_range)
+    load_weights(quantized.weights, run / QUANTIZED)
+    return quantized
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _State:
+    """What is finished: steps, and the epochs of the one under way. Replaced last, after the weights."""
+
+    before: float | None = None
+    done: tuple[StepReached, ...] = ()
+    history: tuple[EpochResult, ...] = ()
+
+    @staticmethod
+    def read(run: Path) -> _State:
+        if not (run / _STATE).is_file():
+            return _State()
+        try:
+            record = json.loads((run / _STATE).read_text())
+            return _State(
+                before=record["before"],
+                done=tuple(StepReached(**step) for step in record["done"]),
+                history=tuple(EpochResult(**row) for row in record["history"]),
+            )
+        except (ValueError, TypeError, KeyError) as error:
+            raise PipelineError(
+                f"{run / _STATE} is damaged ({error!r}); it should name the finished steps. Compress anew."
+            ) from error
+
+    def write(self, run: Path) -> None:
+        write_json(
+            run / _STATE,
+            {
+                "before": self.before,
+                "done": [dataclasses.asdict(step) for step in self.done],
+                "history": history_json(self.history),
+            },
+        )
+
+
+def _take_step(step: str, prepared: Prepared, images: Images, run: Path, state: _State, tell: Tell) -> _State:
+    """Fine-tunes with the step's wrappers, puts the weights back into the twin, and writes them down."""
+    config, plain = prepared.config, prepared.twin.model
+    tell(f"{_in_words(step, config)}: {config.epochs} epochs")
+    started = time.monotonic()
+    with noise.captured():
+        tuning = _tuning(step, prepared, images)
+        if step == "qat" and not state.history:
+            _observe(tuning.model, prepared, images)
+
+    def save(history: tuple[EpochResult, ...]) -> None:
+        dataclasses.replace(state, history=history).write(run)
+        write_history(run, history)
+
+    history, note = fine_tune(tuning, images, config, run=run, history=state.history, save=save)
+    if note:
+        tell(f"pipeline: {note}")
+    with noise.captured():
+        _unwrap(step, tuning.model, plain)
+    kept = best_epoch(history, tuning)
+    reached = StepReached(
+        step=step,
+        validation_top1=kept.validation_top1,
+        train_top1=kept.train_top1,
+        best_epoch=kept.epoch,
+        epochs_run=len(history),
+        seconds=max(sum(row.seconds for row in history), time.monotonic() - started),
+        note=note,
+    )
+    tell(f"{_in_words(step, config)}: validation {kept.validation_top1:.2f}%, before all {state.before:.2f}%")
+    if step == "qat":
+        write_bytes(run / QUANTIZED, weights_content(tuning.model.weights))
+    write_bytes(run / _WEIGHTS.format(step=step), weights_content(plain.weights))
+    state = _State(before=state.before, done=(*state.done, reached))
+    state.write(run)
+    forget_epochs(run)
+    return state
+
+
+def _tuning(step: str, prepared: Prepared, images: Images) -> FineTuning:
+    config, plain = prepared.config, prepared.twin.model
+    if step == "prune":
+        steps_an_epoch = -(-images.num_images(config) // config.batch_size)
+        ramp = max(1, steps_an_epoch * config.epochs // 2)
+        return FineTuning(
+            step=step,
+            model=shrink.prune(plain, config, end_step=ramp),
+            callbacks=lambda: [tfmot.sparsity.keras.UpdatePruningStep()],
+            first_epoch_kept=-(-ramp // steps_an_epoch),
+        )
+    if step == "cluster":
+        return FineTuning(step=step, model=shrink.cluster(plain, config), callbacks=list)
+    model = quantize.quantize(plain, config, input_range=prepared.input_range)
+    clustered = shrink.clustered_layers(plain, config) if config.cluster is not None else ()
+    pruned = shrink.pruned_layers(plain, config)
+    # from the plain twin: a resumed model's kernels are filled later, and lie on the same clusters
+    kernels = quantize.kernel_variables(model, [*{*clustered, *pruned}])
+    kept = [(variable, name in clustered) for name, variable in kernels.items()]
+    return FineTuning(step=step, model=model, callbacks=lambda: [KeepStructure(kept)] if kept else [])
+
+
+def _unwrap(step: str, trained: tf_keras.Model, plain: tf_keras.Model) -> None:
+    """Puts the trained weights into the plain twin, without what the step wrapped around them."""
+    if step == "prune":
+        _copy(tfmot.sparsity.keras.strip_pruning(trained), plain)
+    elif step == "cluster":
+        _copy(tfmot.clustering.keras.strip_clustering(trained), plain)
+    else:
+        quantize.take_weights(trained, plain)
+
+
+def _copy(source: tf_keras.Model, target: tf_keras.Model) -> None:
+    for layer in target.layers:
+        if layer.weights:
+            layer.set_weights(source.get_layer(layer.name).get_weights())
+
+
+def _write_observed(prepared: Prepared, images: Images, run: Path) -> None:
+    """Writes the model with quantizers whose ranges are read from training images, not trained."""
+    config, plain = prepared.config, prepared.twin.model
+    with noise.captured():
+        quantized = quantize.quantize(plain, config, input_range=prepared.input_range)
+    _observe(quantized, prepared, images)
+    write_bytes(run / QUANTIZED, weights_content(quantized.weights))
+
+
+def _observe(quantized: tf_keras.Model, prepared: Prepared, images: Images) -> None:
+    """Reads the ranges of the activations from training images."""
+    config = prepared.config
+    pixels, _ = images.dataset.calibration_pixels(
+        image_size=images.image_size, num_samples=_NUM_OBSERVED, seed=config.seed
+    )
+    values = images.rescaling(pixels.astype(np.float32))
+    quantize.observe(quantized, values, batch_size=config.batch_size)
+    quantize.fix_input_range(quantized, prepared.input_range)
+
+
+def _finish(
+    prepared: Prepared,
+    images: Images,
+    run: Path,
+    state: _State,
+    *,
+    parent: TrainConfig,
+    name: str,
+) -> TrainRecord:
+    config, plain, spec = prepared.config, prepared.twin.model, images.dataset.spec
+    take_weights(prepared.twin, plain)
+    for theirs, trained in zip(prepared.model.weights, prepared.scores.weights, strict=True):
+        theirs.assign(trained)
+    compile_twin(plain, config, rate=0.0)
+    validation, _ = top1_of(plain, images, "validation", config)
+    test, _ = top1_of(plain, images, "test", config)
+    with replacing(run / MODEL) as partial:
+        prepared.model.save(partial)
+    total = cost(prepared.model)
+    settings = json.loads((run / CONFIG).read_text())
+    record = TrainRecord(
+        run=run.name,
+        model_name=name,
+        model_sha256=sha256_of(run / MODEL),
+        config=parent,
+        dataset=spec.name,
+        dataset_fingerprint=spec.fingerprint,
+        class_names=spec.class_names,
+        num_train=spec.num_train,
+        num_validation=spec.num_validation,
+        num_test=spec.num_test,
+        parameters=total.parameters,
+        macs=total.macs,
+        train_top1=state.done[-1].train_top1,
+        validation_top1=validation,
+        test_top1=test,
+        best_epoch=state.done[-1].best_epoch,
+        epochs_run=sum(step.epochs_run for step in state.done),
+        seconds=sum(step.seconds for step in state.done),
+        versions=package_versions(),
+        started_utc=settings["started_utc"],
+        finished_utc=_now_utc(),
+        parent=config.parent,
+        compression=CompressionRecord(
+            config=config,
+            parent_validation_top1=float(state.before or 0.0),
+            steps=state.done,
+            layers=shrink.reached(plain, config),
+        ),
+    )
+    write_json(run / RECORD, record_as_json(record))
+    return record
+
+
+def _scores(model: keras.Model) -> keras.Model:
+    """The model without its softmax; as it is where it has none."""
+    from export.errors import ExportError
+
+    try:
+        return without_softmax(model)
+    except ExportError:
+        return model
+
+
+def _in_words(step: str, config: CompressConfig) -> str:
+    return {
+        "prune": "pruning" + (f" to {config.prune:.0%} zeros" if config.prune else " by layer"),
+        "cluster": f"clustering to {config.cluster} values a layer",
+        "qat": "quantization-aware training",
+    }[step]
+
+
+def _now_utc() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

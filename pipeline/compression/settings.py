@@ -1,0 +1,177 @@
+"""Every setting of a compression, and what a compression says it reached. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.errors import UsageError
+
+PATTERNS = ("unstructured", "2:4", "1x16")
+PAPER_PRESET = "squeezenet-paper"
+FIRE_KEPT = {
+    # Iandola et al. 2016, arXiv:1602.07360, Table 1, the columns of the pruned net: (squeeze, expand 1x1,
+    # expand 3x3), shares that are KEPT. For fire8's 3x3 it prints 33%, but its count of 77,581 is that of 30%
+    "fire2": (1.0, 1.0, 0.33),
+    "fire3": (1.0, 1.0, 0.33),
+    "fire4": (1.0, 1.0, 0.33),
+    "fire5": (1.0, 1.0, 0.33),
+    "fire6": (1.0, 0.5, 0.33),
+    "fire7": (0.5, 1.0, 0.33),
+    "fire8": (1.0, 0.5, 0.30),
+    "fire9": (0.5, 1.0, 0.30),
+}
+CONV10_KEPT = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompressConfig:
+    """The settings of a compression."""
+
+    parent: str
+    """The run, or the model file, that is compressed."""
+    parent_sha256: str
+    """Of its model.keras."""
+    data: str
+    prune: float | None = None
+    """Share of zeros in each pruned layer, between 0 and 1; None: not pruned, or by `prune_layers` alone."""
+    prune_layers: dict[str, float] = field(default_factory=dict)
+    """Layer -> share of zeros, instead of `prune`."""
+    prune_pattern: str = "unstructured"
+    """unstructured, 2:4 (two zeros in each four in a row) or 1x16 (blocks; 1x1 convolutions and Dense)."""
+    cluster: int | None = None
+    """Distinct weight values a layer, zero of a pruned layer among them."""
+    qat: bool = False
+    """Quantization-aware training."""
+    skip_layers: tuple[str, ...] = ()
+    """Neither pruned, nor clustered, nor trained quantized."""
+    epochs: int = 3
+    """Of fine-tuning, for each of the steps."""
+    steps_per_epoch: int | None = None
+    """Batches that make an epoch; None: all images once."""
+    learning_rate: float | None = None
+    """At its highest, in every step; None: LEARNING_RATES of the step."""
+    batch_size: int = 64
+    momentum: float = 0.9
+    clip_norm: float = 1.0
+    """All gradients together are scaled down to this norm; 0 leaves them as they are."""
+    augment: bool = True
+    seed: int = 0
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """What is done, in the order that keeps what the step before made."""
+        asked = {
+            "prune": self.prune is not None or bool(self.prune_layers),
+            "cluster": self.cluster is not None,
+            "qat": self.qat,
+        }
+        return tuple(step for step, wanted in asked.items() if wanted)
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether int8 comes from quantizers of the run's own: clusters would not survive calibration."""
+        return self.qat or self.cluster is not None
+
+
+LEARNING_RATES = {"prune": 0.01, "cluster": 0.002, "qat": 0.002}
+"""SGD with momentum; a cosine to zero within each step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerReached:
+    """What a compression made of one layer's kernel."""
+
+    layer: str
+    num_weights: int
+    sparsity_asked: float | None
+    """Share of zeros; None where it was not to be pruned."""
+    sparsity: float
+    clusters_asked: int | None
+    num_values: int
+    """Distinct weight values, zero included."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepReached:
+    """How good the model was after a step: percent of the validation split."""
+
+    step: str
+    validation_top1: float
+    """Of the epoch that was kept; with quantizers after qat."""
+    train_top1: float
+    best_epoch: int
+    """Counted from 1."""
+    epochs_run: int
+    seconds: float
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompressionRecord:
+    """What a run's train.json says of its compression."""
+
+    config: CompressConfig
+    parent_validation_top1: float
+    steps: tuple[StepReached, ...]
+    layers: tuple[LayerReached, ...]
+
+
+def paper_sparsities() -> dict[str, float]:
+    """Layer -> share of zeros, as the SqueezeNet paper's Table 1 prunes version 1.0."""
+    sparsities = {
+        f"{fire}_{part}": round(1 - kept, 4)
+        for fire, shares in FIRE_KEPT.items()
+        for part, kept in zip(("squeeze1x1", "expand1x1", "expand3x3"), shares, strict=True)
+        if kept < 1
+    }
+    return sparsities | {"conv10": round(1 - CONV10_KEPT, 4)}
+
+
+def check(config: CompressConfig) -> None:
+    """Raises UsageError for settings that cannot be met."""
+    if not config.steps:
+        raise UsageError(
+            "nothing to do: give one or more of --prune, --cluster and --qat, such as "
+            "pipeline compress --prune 0.67 --cluster 64 --qat"
+        )
+    for where, sparsity in (("--prune", config.prune), *config.prune_layers.items()):
+        if sparsity is not None and not 0 < sparsity < 1:
+            raise UsageError(
+                f"{where} {sparsity:g} would leave {'nothing' if sparsity >= 1 else 'everything'} of a "
+                "layer. It is the share of weights that become zero: above 0, below 1, such as 0.67."
+            )
+    if config.prune_pattern == "2:4" and (config.prune, config.prune_layers) != (0.5, {}):
+        raise UsageError(
+            "the pattern 2:4 makes two of each four weights zero: give it with --prune 0.5, no other share."
+        )
+    if config.prune_pattern != PATTERNS[0] and "prune" not in config.steps:
+        raise UsageError(
+            f"--prune-pattern {config.prune_pattern} says how to prune, but not how much. "
+            "Give --prune SHARE, or leave it out."
+        )
+    if config.cluster is not None and config.cluster < 2:
+        raise UsageError(
+            f"--cluster {config.cluster} would leave one value for all weights of a layer. "
+            "Expected 2 to 256, such as 64."
+        )
+    if config.cluster is not None and config.cluster > 256:
+        raise UsageError(f"--cluster {config.cluster}: int8 has 256 values. Expected 2 to 256, such as 64.")
+    both = sorted(set(config.skip_layers) & set(config.prune_layers))
+    if both:
+        raise UsageError(f"{', '.join(both)}: given both to be pruned and to be skipped. Leave one out.")
+
+
+def record_from_json(record: dict[str, Any]) -> CompressionRecord:
+    """A CompressionRecord from what asdict() and JSON made of it."""
+    return CompressionRecord(
+        config=config_from_json(record["config"]),
+        parent_validation_top1=record["parent_validation_top1"],
+        steps=tuple(StepReached(**step) for step in record["steps"]),
+        layers=tuple(LayerReached(**layer) for layer in record["layers"]),
+    )
+
+
+def config_from_json(record: dict[str, Any]) -> CompressConfig:
+    """A CompressConfig from what asdict() and JSON made of it."""
+    return CompressConfig(**{**record, "skip_layers": tuple(record["skip_layers"])})

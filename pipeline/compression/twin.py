@@ -1,0 +1,218 @@
+"""A Keras 3 model's twin in tf_keras, all that TensorFlow Model Optimization takes, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+import tf_keras
+
+from pipeline.errors import PipelineError
+
+Floats = npt.NDArray[np.float32]
+
+_CONV = ("filters", "kernel_size", "strides", "padding", "dilation_rate", "groups", "activation", "use_bias")
+_DEPTHWISE = (
+    "kernel_size",
+    "strides",
+    "padding",
+    "depth_multiplier",
+    "dilation_rate",
+    "activation",
+    "use_bias",
+)
+_POOL = ("pool_size", "strides", "padding")
+_SETTINGS: Mapping[str, tuple[str, ...]] = {
+    "Activation": ("activation",),
+    "Add": (),
+    "AveragePooling2D": _POOL,
+    "BatchNormalization": ("axis", "momentum", "epsilon", "center", "scale"),
+    "Concatenate": ("axis",),
+    "Conv2D": _CONV,
+    "Dense": ("units", "activation", "use_bias"),
+    "DepthwiseConv2D": _DEPTHWISE,
+    "Dropout": ("rate",),
+    "ELU": ("alpha",),
+    "Flatten": (),
+    "GlobalAveragePooling2D": ("keepdims",),
+    "GlobalMaxPooling2D": ("keepdims",),
+    "LayerNormalization": ("axis", "epsilon", "center", "scale"),
+    "MaxPooling2D": _POOL,
+    "Multiply": (),
+    "ReLU": ("max_value", "negative_slope", "threshold"),
+    "Rescaling": ("scale", "offset"),
+    "Reshape": ("target_shape",),
+    "SeparableConv2D": (*_DEPTHWISE, "filters"),
+    "Softmax": ("axis",),
+    "SpatialDropout2D": ("rate",),
+    "Subtract": (),
+    "UpSampling2D": ("size", "interpolation"),
+    "ZeroPadding2D": ("padding",),
+}
+"""The layers that have a twin, with the settings that say what they compute."""
+
+TOLERANCE = 1e-5
+"""Of the largest output: both Keras run the same TensorFlow operators, mostly bit-equal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Twin:
+    """A tf_keras model that computes what a Keras 3 model does."""
+
+    model: tf_keras.Model
+    layers: Mapping[str, keras.Layer]
+    """Twin layer's name -> the Keras 3 layer that it stands for. A nested model's layers keep their names,
+    unless another has it."""
+
+
+def make_twin(model: keras.Model) -> Twin:
+    """The twin of a functional or Sequential model, with its weights; nested models are laid flat.
+
+    Raises PipelineError that names every layer without a twin.
+    """
+    builder = _Builder()
+    graph = _graph(model)
+    builder.refuse_strangers(graph)
+    inputs = [
+        tf_keras.Input(tuple(each.shape[1:]), dtype=each.dtype, name=_plain(each.name))
+        for each in graph.inputs
+    ]
+    outputs = builder.outputs(graph, inputs, prefix="")
+    twin = tf_keras.Model(inputs[0] if len(inputs) == 1 else inputs, outputs[0], name=model.name)
+    for name, layer in builder.originals.items():
+        twin.get_layer(name).set_weights(layer.get_weights())
+    return Twin(model=twin, layers=builder.originals)
+
+
+def check_equal(model: keras.Model, twin: Twin, images: Floats) -> float:
+    """The largest difference of both outputs on images (n, height, width, channels), by the largest output.
+
+    Raises PipelineError where it is above TOLERANCE: nothing that follows would be about the user's model.
+    """
+    expected = np.asarray(model(images, training=False))
+    found = np.asarray(twin.model(images, training=False))
+    difference = float(np.abs(expected - found).max() / max(float(np.abs(expected).max()), 1e-12))
+    if not difference <= TOLERANCE:
+        raise PipelineError(
+            f"the tf_keras twin of '{model.name}' gives outputs {difference:.2g} of the largest away from "
+            f"the model's own; at most {TOLERANCE:g} was expected. The model cannot be compressed: please "
+            "report it with the model's summary."
+        )
+    return difference
+
+
+def take_weights(twin: Twin, trained: tf_keras.Model) -> None:
+    """Puts the weights of `trained`, which has the twin's layers by name, into the Keras 3 layers."""
+    for name, layer in twin.layers.items():
+        layer.set_weights(trained.get_layer(name).get_weights())
+
+
+class _Builder:
+    """Builds the twin's layers, one for each layer of the model, however often that is called."""
+
+    def __init__(self) -> None:
+        self.originals: dict[str, keras.Layer] = {}
+        self._made: dict[int, tf_keras.layers.Layer] = {}
+
+    def refuse_strangers(self, graph: Any, prefix: str = "") -> None:  # noqa: ANN401 - Keras carries no types
+        """Raises PipelineError that names the layers without a twin."""
+        found = list(dict.fromkeys(_strangers(graph, prefix)))
+        if found:
+            raise PipelineError(
+                f"{', '.join(found)}: not among the layers that can be pruned, clustered or trained "
+                f"quantized, which are {', '.join(_SETTINGS)}. Build the model from these and train it "
+                "again, or export it as it is: pipeline export --int8"
+            )
+
+    def outputs(self, graph: Any, inputs: list[Any], *, prefix: str) -> list[Any]:  # noqa: ANN401
+        """The twin's output tensors of a graph that is fed with `inputs`."""
+        tensors = {id(theirs): ours for theirs, ours in zip(graph.inputs, inputs, strict=True)}
+        for node in _nodes(graph):
+            operation = node.operation
+            fed = [tensors[id(tensor)] for tensor in node.input_tensors]
+            if _is_model(operation):
+                made = self.outputs(_graph(operation), fed, prefix=f"{prefix}{operation.name}_")
+            else:
+                made = [self._layer(operation, prefix)(fed[0] if len(fed) == 1 else fed)]
+            tensors |= {id(theirs): ours for theirs, ours in zip(node.output_tensors, made, strict=True)}
+        return [tensors[id(tensor)] for tensor in graph.outputs]
+
+    def _layer(self, layer: keras.Layer, prefix: str) -> tf_keras.layers.Layer:
+        if id(layer) not in self._made:
+            name = layer.name if layer.name not in self.originals else prefix + layer.name
+            self._made[id(layer)] = _twin_layer(layer, name)
+            self.originals[name] = layer
+        return self._made[id(layer)]
+
+
+def _twin_layer(layer: keras.Layer, name: str) -> tf_keras.layers.Layer:
+    config = layer.get_config()
+    settings = {key: config[key] for key in _SETTINGS[type(layer).__name__] if key in config}
+    if type(layer).__name__ == "ELU":
+        settings = {"alpha": float(layer.alpha)}
+    if "Dropout" in type(layer).__name__:
+        settings["rng_type"] = "stateful"  # a generator that an epoch can seed
+    return getattr(tf_keras.layers, type(layer).__name__)(name=name, trainable=layer.trainable, **settings)
+
+
+def _strangers(graph: Any, prefix: str) -> list[str]:  # noqa: ANN401
+    found = []
+    for node in _nodes(graph):
+        operation = node.operation
+        name = f"{prefix}{operation.name}"
+        if _is_model(operation):
+            found += _strangers(_graph(operation), f"{name}/")
+        elif not isinstance(operation, keras.Layer):
+            found.append(f"'{name}' is a bare {type(operation).__name__}, not a layer")
+        elif type(operation).__name__ not in _SETTINGS:
+            found.append(f"layer '{name}' is a {type(operation).__name__}")
+        elif said := _strange_activation(operation):
+            found.append(f"layer '{name}' has {said}")
+        elif getattr(operation, "data_format", "channels_last") == "channels_first":
+            found.append(f"layer '{name}' has its channels first")
+    return found
+
+
+def _strange_activation(layer: keras.Layer) -> str:
+    """What tf_keras does not have of a layer's activation, or computes otherwise; empty where all is well."""
+    activation = getattr(layer, "activation", None)
+    if activation is None:
+        return ""
+    name = getattr(activation, "__name__", "")
+    if getattr(keras.activations, name, None) is not activation:
+        return "an activation of its own"
+    values = np.linspace(-8, 8, 64, dtype=np.float32).reshape(4, 16)
+    try:
+        theirs: Any = tf_keras.activations.get(name)
+    except ValueError:
+        return f"the activation {name}, which tf_keras lacks"
+    if np.allclose(theirs(tf.constant(values)), activation(values), atol=TOLERANCE):
+        return ""
+    return f"the activation {name}, which tf_keras computes otherwise"
+
+
+def _nodes(graph: Any) -> list[Any]:  # noqa: ANN401
+    """The calls of a functional graph in topological order, without its inputs."""
+    return [
+        node
+        for depth in sorted(graph._nodes_by_depth, reverse=True)
+        for node in graph._nodes_by_depth[depth]
+        if not node.is_input and node.operation is not None
+    ]
+
+
+def _graph(model: Any) -> Any:  # noqa: ANN401
+    return model._functional if isinstance(model, keras.Sequential) else model
+
+
+def _is_model(operation: Any) -> bool:  # noqa: ANN401
+    return isinstance(operation, keras.Model)
+
+
+def _plain(name: str) -> str:
+    return name.replace(":", "_").replace("/", "_")

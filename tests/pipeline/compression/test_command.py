@@ -1,0 +1,165 @@
+"""`pipeline compress` through the command line, and what the other commands make of its run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+
+from export.artifact import read_sidecar
+from export.files import sha256_of
+from pipeline.cli import run
+from pipeline.runs import finished_runs
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("compress")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def in_folder(folder: Path) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIPELINE_RUNS", str(folder / "runs"))
+        patch.chdir(folder)
+        yield
+
+
+@pytest.fixture(scope="module")
+def trained(in_folder: None, folder: Path, tiny_npz: Path) -> Path:
+    small = ["--depth", "7", "--growth-rate", "2", "--epochs", "1", "--batch-size", "32"]
+    assert run(["train", "densenet", *small, "--data", str(tiny_npz)]) == 0
+    (run_folder,) = (folder / "runs").glob("densenet*-tiny-1")
+    return run_folder
+
+
+@pytest.fixture(scope="module")
+def quantized(trained: Path) -> Path:
+    """A run that was stopped in the middle of its first epoch's writing, and resumed."""
+    replace = Path.replace
+
+    def stopped(self: Path, target: Path) -> Path:
+        if target.name == "history.csv":
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "replace", stopped)
+        assert run(["compress", trained.name, "--qat", "--epochs", "1", "--batch-size", "32"]) == 130
+    (run_folder,) = trained.parent.glob("densenet*_qat-tiny-1")
+    assert not (run_folder / "train.json").exists()
+    assert run(["compress", "--resume", run_folder.name]) == 0
+    return run_folder
+
+
+def test_record_says_where_it_comes_from(quantized: Path, trained: Path):
+    record = json.loads((quantized / "train.json").read_text())
+    assert record["parent"] == trained.name
+    assert record["model_sha256"] == sha256_of(quantized / "model.keras")
+    assert record["compression"]["config"]["parent_sha256"] == sha256_of(trained / "model.keras")
+    assert [step["step"] for step in record["compression"]["steps"]] == ["qat"]
+
+
+def test_int8_export_is_made_from_the_trained_quantizers_and_verified(
+    quantized: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert run(["export", quantized.name, "--int8"]) == 0
+    (file,) = quantized.glob("export/*_int8.tflite")
+    artifact = read_sidecar(file)
+    assert artifact.calibration is None
+    assert artifact.float_operators == ()
+    assert artifact.parent_sha256 == sha256_of(quantized / "model.keras")
+    capsys.readouterr()
+    assert run(["verify", quantized.name, "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["artifact_sha256"] == artifact.sha256
+    assert found["num_samples"] == 30
+    assert found["agreement"] > 80
+    assert run(["report", quantized.name, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["run"] == quantized.name
+    assert row["tflite_top1"] == found["tflite_top1"]
+
+
+def test_runs_shows_it(quantized: Path, capsys: pytest.CaptureFixture[str]):
+    capsys.readouterr()
+    assert run(["runs", "--json"]) == 0
+    listed = {record["run"]: record for record in json.loads(capsys.readouterr().out)}
+    assert listed[quantized.name]["state"] == "finished"
+
+
+def test_finished_run_is_not_resumed(quantized: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(["compress", "--resume", quantized.name]) == 2
+    assert "is finished" in capsys.readouterr().err
+
+
+def test_training_is_not_resumed_as_a_compression(folder: Path, capsys: pytest.CaptureFixture[str]):
+    unfinished = folder / "runs" / "training-1"
+    unfinished.mkdir(parents=True)
+    (unfinished / "config.json").write_text('{"config": {}}')
+    assert run(["compress", "--resume", "training-1"]) == 2
+    assert "pipeline train --resume training-1" in capsys.readouterr().err
+    (unfinished / "config.json").write_text("{")
+    assert run(["compress", "--resume", "training-1"]) == 1
+    assert "config.json is damaged" in capsys.readouterr().err
+    (unfinished / "config.json").unlink()
+
+
+def test_layer_that_cannot_be_quantized_is_named_and_leaves_no_run(
+    folder: Path, tiny_npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    layers = keras.layers
+    file = tmp_path / "mine.keras"
+    keras.Sequential(
+        [
+            keras.Input((16, 16, 3)),
+            layers.Conv2D(4, 3, activation="relu", name="conv"),
+            layers.ELU(name="soft"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3, activation="softmax", name="scores"),
+        ]
+    ).save(file)
+    before = set((folder / "runs").glob("*"))
+    asked = ["compress", str(file), "--qat", "--epochs", "1", "--batch-size", "60", "--data", str(tiny_npz)]
+    assert run(asked) == 1
+    assert "layer 'soft' is a ELU" in (said := capsys.readouterr().err)
+    assert "--skip-layer soft" in said
+    assert set((folder / "runs").glob("*")) == before
+    assert run([*asked, "--scale", "0.00392157", "--skip-layer", "soft", "--json"]) == 0
+    (record,) = json.loads(capsys.readouterr().out)
+    assert record["config"]["family"] is None
+    assert record["compression"]["config"]["skip_layers"] == ["soft"]
+
+
+def test_model_from_elsewhere_needs_images(tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]):
+    file = tmp_path / "alone.keras"
+    file.write_bytes((trained / "model.keras").read_bytes())
+    assert run(["compress", str(file), "--qat"]) == 2
+    assert "--data NAME or FOLDER" in capsys.readouterr().err
+
+
+def test_full_disk_is_one_line_that_says_how_to_go_on(trained: Path, tmp_path: Path):
+    # files of 15 kB at most: the settings fit, the weights do not, and write() fails as on a full disk
+    program = (
+        "import resource, sys\n"
+        "import tensorflow, keras, tf_keras\n"
+        "from pipeline.cli import run\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (15_000, 15_000))\n"
+        f"sys.exit(run(['compress', {str(trained)!r}, '--cluster', '8', '--epochs', '1']))\n"
+    )
+    environment = os.environ | {"PIPELINE_RUNS": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("pipeline:")]
+    assert "go on: pipeline compress --resume densenet" in line
+    assert "Logging error" not in done.stderr
+    assert finished_runs(tmp_path) == []
+    assert list(tmp_path.glob("**/.partial-*")) == []

@@ -1,0 +1,234 @@
+"""`pipeline compress --max-drop`: the first thing that holds is taken, and all that was tried is told."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from export.artifact import read_sidecar, sidecar_path
+from export.files import sha256_of
+from export.inspect import inspect
+from pipeline.cli import run
+from pipeline.compression import ladder
+from pipeline.store.store import open_store
+
+layers = keras.layers
+NO_WAY = "-100"
+"""Points that no file can gain."""
+
+
+def net(*, num_readers: int, factor: float, opinion: float = 50.0) -> keras.Model:
+    """Tells which colour is brightest, by the mean of three channels; an eighth is `factor` times as large.
+
+    int8 has one scale for all of them: where the eighth is large, the three are rounded away.
+    """
+    image = keras.Input((16, 16, 3))
+    x = layers.Rescaling(1 / 128, -1.0, name="pixels")(image)
+    x = layers.Conv2D(8, 1, activation="relu", name="wide")(x)
+    readers = [layers.Conv2D(8, 1, name=f"reader{each}")(x) for each in range(num_readers)]
+    x = layers.Add(name="sum")(readers) if num_readers > 1 else readers[0]
+    x = layers.GlobalAveragePooling2D(name="gap")(x)
+    x = layers.Softmax(name="probabilities")(layers.Dense(3, name="logits")(x))
+    model = keras.Model(image, x)
+    kernel, bias = np.zeros((1, 1, 3, 8)), np.zeros(8)
+    kernel[0, 0, range(3), range(3)] = bias[:3] = 1
+    kernel[0, 0, :, 7] = bias[7] = factor
+    model.get_layer("wide").set_weights([kernel, bias])
+    for each in range(num_readers):
+        kernel = (1 + each) * np.eye(8)
+        kernel[7] = 0.1 / factor
+        model.get_layer(f"reader{each}").set_weights([kernel[None, None], np.zeros(8)])
+    kernel = np.random.default_rng(0).normal(0, 0.01, (8, 3))
+    kernel[range(3), range(3)] = opinion
+    model.get_layer("logits").set_weights([kernel, np.zeros(3)])
+    return model
+
+
+NETS = {
+    "even": net(num_readers=1, factor=1.0),
+    "wide": net(num_readers=1, factor=1000.0),
+    "forked": net(num_readers=2, factor=1000.0),
+    "wrong": net(num_readers=1, factor=1.0, opinion=-1.0),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with the nets and 300 images, that the commands are run in."""
+    folder = tmp_path_factory.mktemp("ladder")
+    random = np.random.default_rng(0)
+    arrays = {}
+    for split, num in (("train", 300), ("test", 30)):
+        labels = np.arange(num) % 3
+        images = random.integers(0, 128, (num, 16, 16, 3))
+        images[np.arange(num), :, :, labels] += 100
+        arrays |= {f"x_{split}": images.astype(np.uint8), f"y_{split}": labels.astype(np.uint8)}
+    np.savez(folder / "colours.npz", **arrays)
+    for name, model in NETS.items():
+        model.save(folder / f"{name}.keras")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIPELINE_RUNS", str(folder / "runs"))
+        patch.chdir(folder)
+        yield folder
+
+
+def compress(name: str, *arguments: str) -> int:
+    return run(["compress", f"{name}.keras", "--data", "colours.npz", *arguments])
+
+
+def tried(capsys: pytest.CaptureFixture[str], name: str, *arguments: str, status: int = 0) -> list[Any]:
+    """What the command says with --json that it tried."""
+    capsys.readouterr()
+    assert compress(name, *arguments, "--json") == status
+    found: list[Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def only_file(folder: Path, pattern: str) -> Path:
+    (file,) = folder.glob(f"runs/{pattern}/export/*.tflite")
+    return file
+
+
+def test_where_plain_calibration_holds_nothing_else_is_tried(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    (only,) = tried(capsys, "even", "--max-drop", "1")
+    assert (only["rung"], only["holds"], only["taken"]) == ("calibration", True, True)
+    artifact = read_sidecar(only_file(folder, "even-*"))
+    assert (artifact.equalized, artifact.float_operators) == (False, ())
+    assert artifact.calibration is not None
+    assert artifact.calibration.num_samples == ladder.FEW_IMAGES
+    with open_store(folder / "runs") as store:
+        (found,) = store.verifications(artifact.sha256)
+        assert artifact.sha256 in {sha256_of(path) for path in store.artifacts().values()}
+    assert (found.split, found.drop_points) == ("validation", only["drop_points"])
+
+
+def test_equalizing_is_taken_where_it_is_the_first_that_holds(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    found = tried(capsys, "wide", "--max-drop", "3")
+    assert [each["rung"] for each in found] == ["calibration", "more images", "equalize"]
+    assert [each["holds"] for each in found] == [each["taken"] for each in found] == [False, False, True]
+    assert found[0]["drop_points"] > 30
+    file = only_file(folder, "wide-*")
+    artifact = read_sidecar(file)
+    assert artifact.equalized
+    assert artifact.float_operators == ()
+    assert sha256_of(file) == artifact.sha256 == found[-1]["artifact_sha256"]
+    assert (file.stat().st_size, artifact.downloaded_bytes) == (
+        found[-1]["size_bytes"],
+        found[-1]["downloaded_bytes"],
+    )
+    assert all(each["median_ms"] > 0 for each in found)
+    assert [each.name for each in file.parent.iterdir() if each not in (file, sidecar_path(file))] == []
+
+
+def test_a_tensor_that_two_layers_read_is_left_in_float_with_them(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    found = tried(capsys, "forked", "--max-drop", "3", "--no-qat")
+    assert [each["rung"] for each in found] == ["calibration", "more images", "equalize", "float x1"]
+    assert found[-1]["float_layers"] == ["wide", "reader0", "reader1"]
+    file = only_file(folder, "forked-*")
+    assert read_sidecar(file).float_layers == ("wide", "reader0", "reader1")
+    contents = inspect(file)
+    floats = [
+        operator.name
+        for operator in contents.graph
+        if contents.tensors[operator.outputs[0]].dtype == "float32"
+    ]
+    assert floats == ["DEQUANTIZE", "CONV_2D", "CONV_2D", "CONV_2D"]
+    assert contents.inputs[0].dtype == contents.outputs[0].dtype == "int8"
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path) -> tuple[list[Any], Path]:
+    """What was tried of a model that is always wrong, for which training alone can gain, and its run."""
+    arguments = ("--epochs", "2", "--learning-rate", "0.05", "--batch-size", "16", "--no-augment", "--json")
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert compress("wrong", "--max-drop", "-20", *arguments) == 0
+    (run,) = folder.glob("runs/wrong_qat-*")
+    return json.loads(printed.getvalue()), run
+
+
+def test_training_is_the_last_resort_and_makes_a_run(trained: tuple[list[Any], Path], folder: Path) -> None:
+    found, run = trained
+    assert [each["rung"] for each in found] == [
+        each.name for each in ladder.rungs(num_train=300, trains=True)
+    ]
+    assert [each["holds"] for each in found] == [False] * 6 + [True]
+    # more right than the model it was made from
+    assert found[-1]["drop_points"] <= -20
+    assert found[-1]["run"] == run.name
+    artifact = read_sidecar(only_file(folder, "wrong_qat-*"))
+    assert artifact.sha256 == found[-1]["artifact_sha256"]
+    assert artifact.calibration is None
+    assert not list(folder.glob("runs/wrong-*/export/*.tflite"))
+
+
+def test_a_run_with_quantizers_of_its_own_is_refused(
+    trained: tuple[list[Any], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert run(["compress", trained[1].name, "--max-drop", "1"]) == 2
+    assert "nothing to try but more training" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [["--prune", "0.5"], ["--cluster", "8"], ["--prune-layer", "wide=0.5"]])
+def test_pruning_and_clustering_come_before(capsys: pytest.CaptureFixture[str], option: list[str]) -> None:
+    assert compress("even", "--max-drop", "1", *option) == 2
+    assert f"{option[0]} cannot be given with --max-drop" in capsys.readouterr().err
+
+
+def test_it_cannot_be_given_with_resume(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["compress", "--resume", "some-run", "--max-drop", "1"]) == 2
+    assert "--max-drop cannot be given with it" in capsys.readouterr().err
+
+
+def test_more_images_are_not_tried_where_there_are_none() -> None:
+    assert ladder.MORE_IMAGES not in ladder.rungs(ladder.FEW_IMAGES, trains=True)
+    assert ladder.MORE_IMAGES in ladder.rungs(ladder.FEW_IMAGES + 1, trains=True)
+
+
+def test_where_nothing_holds_the_best_is_kept_and_the_status_is_1(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    image = keras.Input((16, 16, 3))
+    x = layers.Conv2D(4, 3, activation="tanh", name="curved")(image)
+    x = layers.Dense(3, activation="softmax", name="out")(layers.GlobalAveragePooling2D(name="gap")(x))
+    keras.Model(image, x).save(folder / "curved.keras")
+    capsys.readouterr()
+    assert compress("curved", "--max-drop", NO_WAY) == 1
+    printed = capsys.readouterr()
+    table = [line for line in printed.out.splitlines()[3:] if "  " in line][:7]
+    assert [line.split("  ")[0].strip() for line in table] == [
+        each.name for each in ladder.rungs(300, trains=True)
+    ]
+    assert all(len(line) <= 80 for line in table)
+    assert [("too much" in line) + 2 * ("no file" in line) for line in table] == [1] * 6 + [2]
+    assert sum("taken" in line for line in table) == 1
+    assert "'curved' has the activation tanh" in printed.err
+    assert f"nothing loses {NO_WAY} points or less" in printed.err
+    file = only_file(folder, "curved-*")
+    assert read_sidecar(file).sha256 == sha256_of(file)
+
+
+def test_a_folder_that_cannot_be_written_is_told_and_nothing_is_left(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    NETS["even"].save(folder / "stuck.keras")
+    place = folder / "runs" / f"stuck-{sha256_of(folder / 'stuck.keras')[:8]}"
+    place.mkdir(parents=True)
+    (place / "export").write_text("in the way")
+    assert compress("stuck", "--max-drop", "1") == 1
+    assert "cannot write" in capsys.readouterr().err
+    assert (place / "export").read_text() == "in the way"
