@@ -85,7 +85,7 @@ class ExportArtifact:
     float_operators: tuple[str, ...]
     """Operators that compute in float; empty in a fully integer file."""
     float_layers: tuple[str, ...] = ()
-    """int8: the Keras layers that were to stay in float."""
+    """int8: the Keras layers that were to stay in float, and do."""
     equalized: bool = False
     """int8: whether channels were brought to one range first; activations are then not the Keras model's."""
     tensor_names: tuple[str, ...]

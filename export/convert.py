@@ -19,12 +19,12 @@ from export.artifact import Precision, TensorInfo
 from export.equalize import correct_bias
 from export.equalize import equalize as with_channels_alike
 from export.errors import ExportError
-from export.float_layers import check_names, layer_named, operators_of, weighted_layer
+from export.float_layers import check_names, layer_named, operators_to_keep, weighted_layer
 from export.inspect import inspect_bytes
 from export.keras_file import check_image_classifier
 from export.metadata import PIXELS, with_note
 from export.rescaling import RAW, Rescaling, in_one_operator, split_rescaling
-from export.rewrite import Rewrite, check_equal, rewrite, without_softmax
+from export.rewrite import Rewrite, check_equal, ends_in_softmax, rewrite, without_softmax
 from export.runner import ZERO_PIXEL
 
 IoDtype = Literal["int8", "uint8"]
@@ -151,8 +151,8 @@ def _plan(
 ) -> Plan:
     whole = without_softmax(model) if logits else model
     if trained is not None:
-        scores = int8_plan(model)
-        return Plan(graph=trained if logits else _with_softmax(trained), rescaling=scores.rescaling)
+        graph = _with_softmax(trained) if ends_in_softmax(whole) else trained
+        return Plan(graph=graph, rescaling=int8_plan(model).rescaling)
     rewritten = rewrite(whole, rewrites_for(precision) if rewrites is None else rewrites)
     if rewritten.done:
         check_equal(whole, rewritten.model, _images_like(model, pixels))
@@ -189,7 +189,7 @@ def _partly_float(
     converter._experimental_calibrate_only = True
     calibrated = bytes(converter.convert())
     contents = inspect_bytes(calibrated, name="the calibrated file")
-    kept = operators_of(contents, model, keep_float)
+    kept = operators_to_keep(contents, model, keep_float)
     dtype = tf.dtypes.as_dtype(io_dtype)
     names = [contents.tensors[operator.outputs[0]].name for operator in kept]
     return bytes(

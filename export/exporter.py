@@ -91,7 +91,9 @@ def export_model(
     is_calibrated = precision is Precision.INT16X8 or (precision is Precision.INT8 and trained is None)
     if precision is Precision.INT8:  # before the names go that say where
         converted = inspect_bytes(content, name=target.name)
-        refuse_float_operators(converted, model_name, kept=operators_of(converted, model, keep_float))
+        kept = {name: _in_float(operators_of(converted, model, name), converted) for name in keep_float}
+        refuse_float_operators(converted, model_name, kept=[each for own in kept.values() for each in own])
+        keep_float = [name for name, operators in kept.items() if operators]
     packed = pack(with_metadata_entry(content, model_name=model_name), keep_names=keep_names)
     # last: what rewrites the model drops the archive behind it
     content = with_labels_file(packed.content, class_names)
@@ -149,6 +151,10 @@ def refuse_float_operators(contents: FileContents, name: str, *, kept: Collectio
         f"({'; '.join(places[:_MOST_PLACES_NAMED])}{more}). Expected none. Replace the layers named there "
         "(ReLU, convolutions, pooling, Dense and softmax have integer kernels), or export float16 instead."
     )
+
+
+def _in_float(operators: Collection[Operator], contents: FileContents) -> list[Operator]:
+    return [each for each in operators if contents.tensors[each.outputs[0]].dtype == "float32"]
 
 
 def _check_class_names(class_names: Sequence[str], model: keras.Model) -> None:

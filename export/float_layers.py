@@ -37,27 +37,34 @@ def weighted_layer(model: keras.Model, name: str) -> str:
     return _weighted(model, {step.name: step for step in network_steps(model)}, name)
 
 
-def operators_of(contents: FileContents, model: keras.Model, names: Collection[str]) -> tuple[Operator, ...]:
+def operators_to_keep(
+    contents: FileContents, model: keras.Model, names: Collection[str]
+) -> tuple[Operator, ...]:
     """The operators that do the named layers, in the order in which they run.
 
     `contents` has the names that the converter gave its tensors. An operator into which several layers are
     fused does each of them. Raises ExportError for a layer that no operator does.
     """
-    steps = {step.name: step for step in network_steps(model)}
-    done_by = dict(_layers_done(contents, model, steps))
-    found: set[int] = set()
+    found: list[Operator] = []
     for name in names:
-        own = {index for index, layers in done_by.items() if name in layers}
-        if not own:
-            before = _weighted(model, steps, name)
-            own = {index for index, layers in done_by.items() if before in layers}
+        own = operators_of(contents, model, name)
         if not own:
             raise ExportError(
                 f"the layer '{name}' of '{model.name}' has no operator of its own in the int8 file, so there "
                 "is nothing to keep in float. Name a layer that computes, such as a convolution."
             )
-        found |= own
-    return tuple(contents.graph[index] for index in sorted(found))
+        found += own
+    return tuple(operator for operator in contents.graph if operator in found)
+
+
+def operators_of(contents: FileContents, model: keras.Model, name: str) -> tuple[Operator, ...]:
+    """The operators that do a layer; none for one that left no trace in the file, such as a Dropout."""
+    steps = {step.name: step for step in network_steps(model)}
+    done_by = dict(_layers_done(contents, model, steps))
+    for each in (name, _weighted(model, steps, name)):
+        if own := [index for index, layers in done_by.items() if each in layers]:
+            return tuple(contents.graph[index] for index in own)
+    return ()
 
 
 def layers_around(contents: FileContents, model: keras.Model, name: str) -> tuple[str, ...]:
@@ -65,7 +72,7 @@ def layers_around(contents: FileContents, model: keras.Model, name: str) -> tupl
     steps = {step.name: step for step in network_steps(model)}
     order = list(steps)
     done_by = dict(_layers_done(contents, model, steps))
-    written = {tensor for operator in operators_of(contents, model, [name]) for tensor in operator.outputs}
+    written = {tensor for operator in operators_of(contents, model, name) for tensor in operator.outputs}
     readers = [
         max(done_by[index], key=order.index)
         for index, operator in enumerate(contents.graph)

@@ -304,7 +304,7 @@ def _layer_of(part: str) -> str:
 
 
 def _plain(scope: str) -> str:
-    """A layer's name without what TensorFlow Model Optimization puts before it in quantization-aware training."""
+    """A layer's name without what TensorFlow Model Optimization puts before it when it trains quantized."""
     return scope.removeprefix("quant_")
 
 

@@ -88,18 +88,22 @@ def rewrite(model: keras.Model, wanted: Collection[Rewrite] = tuple(Rewrite)) ->
     return Rewritten(model=changes.carried_out(model), done=tuple(changes.done))
 
 
+def ends_in_softmax(model: keras.Model) -> bool:
+    """Whether the model's last layer is a Softmax or has a softmax activation."""
+    last = _innermost_last(model)
+    return _is_softmax(last) or _has_softmax(last)
+
+
 def without_softmax(model: keras.Model) -> keras.Model:
     """The model up to its class scores: without the Softmax layer, or softmax activation, that it ends in.
 
     Raises ExportError where it ends in something else.
     """
     changes = Changes()
-    last = _last_operation(model)
-    while is_graph(last):
-        last = _last_operation(last)
+    last = _innermost_last(model)
     if _is_softmax(last):
         changes.removed.add(id(last))
-    elif getattr(last, "activation", None) is keras.activations.softmax:
+    elif _has_softmax(last):
         changes.linear.add(id(last))
     else:
         raise ExportError(
@@ -317,6 +321,17 @@ def _affine(norm: keras.layers.BatchNormalization) -> Affine:
 def _last_operation(model: keras.Model) -> keras.Operation:
     operation: keras.Operation = model.outputs[0]._keras_history.operation
     return operation
+
+
+def _innermost_last(model: keras.Model) -> keras.Operation:
+    last = _last_operation(model)
+    while is_graph(last):
+        last = _last_operation(last)
+    return last
+
+
+def _has_softmax(operation: keras.Operation) -> bool:
+    return getattr(operation, "activation", None) is keras.activations.softmax
 
 
 def _is_softmax(operation: keras.Operation) -> bool:

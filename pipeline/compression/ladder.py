@@ -236,7 +236,8 @@ def _attempt(rung: Rung, work: _Work, candidates: Sequence[Candidate]) -> Candid
     if rung.trains:
         assert work.train is not None
         return _trained_candidate(work.train(), subject, folder)
-    base = min((each for each in candidates if not each.artifact.float_layers), key=_loss, default=None)
+    integer = (each for each in candidates if not each.artifact.float_layers)
+    base = min(integer, key=_loss_and_images, default=None)
     num_images = rung.num_calibration or (base.num_calibration if base else FEW_IMAGES)
     pixels, calibration = work.calibration(num_images)
     equalize, keep_float = rung.equalize, tuple[str, ...]()
@@ -339,6 +340,11 @@ def _worst_first(
 
 def _loss(candidate: Candidate) -> tuple[float, int]:
     return -candidate.verification.tflite_top1, candidate.artifact.size_bytes
+
+
+def _loss_and_images(candidate: Candidate) -> tuple[float, int]:
+    """More images cost every later rung time, so that they must be worth it."""
+    return -candidate.verification.tflite_top1, candidate.num_calibration
 
 
 def _best(candidates: Sequence[Candidate]) -> Candidate:

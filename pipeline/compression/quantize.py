@@ -94,10 +94,11 @@ def quantize(
     clustered = clustered_layers(model, config) if config.cluster is not None else ()
 
     def annotated(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
-        if isinstance(layer, tf_keras.layers.InputLayer) or layer.name in config.skip_layers:
+        if isinstance(layer, tf_keras.layers.InputLayer):
             return layer
+        # a skipped layer's output is quantized all the same: what reads it would compute in float otherwise
         settings = _LayerConfig(
-            kernel=_KERNELS.get(type(layer).__name__),
+            kernel=None if layer.name in config.skip_layers else _KERNELS.get(type(layer).__name__),
             ranges=_ranges(layer.name, places, clustered=layer.name in clustered),
             output=_output(layer.name, places),
         )

@@ -184,14 +184,15 @@ def _strange_activation(layer: keras.Layer) -> str:
     if activation is None:
         return ""
     name = getattr(activation, "__name__", "")
-    if getattr(keras.activations, name, None) is not activation:
+    known: Any = getattr(keras.activations, name, None)
+    if known is None or activation is not known:
         return "an activation of its own"
     values = np.linspace(-8, 8, 64, dtype=np.float32).reshape(4, 16)
     try:
         theirs: Any = tf_keras.activations.get(name)
     except ValueError:
         return f"the activation {name}, which tf_keras lacks"
-    if np.allclose(theirs(tf.constant(values)), activation(values), atol=TOLERANCE):
+    if np.allclose(theirs(tf.constant(values)), known(values), atol=TOLERANCE):
         return ""
     return f"the activation {name}, which tf_keras computes otherwise"
 

@@ -177,8 +177,9 @@ def class_counts(
     class_names: Sequence[str], labels: Sequence[int], splits: Sequence[str]
 ) -> tuple[ClassCount, ...]:
     """How many images of each class stand in each split."""
+    numbers = np.asarray(labels, np.int64)
     counts: Mapping[str, Any] = {
-        split: np.bincount(np.asarray(labels)[np.asarray(splits) == split], minlength=len(class_names))
+        split: np.bincount(numbers[np.asarray(splits) == split], minlength=len(class_names))
         for split in SPLITS
     }
     return tuple(

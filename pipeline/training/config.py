@@ -99,7 +99,7 @@ def read_record(path: Path) -> TrainRecord:
                 "config": TrainConfig(**record["config"]),
                 "class_names": tuple(record["class_names"]),
                 "notes": tuple(record["notes"]),
-                "compression": record_from_json(record["compression"]) if record["compression"] else None,
+                "compression": record_from_json(found) if (found := record.get("compression")) else None,
             }
         )
     except (ValueError, TypeError, KeyError) as error:

@@ -11,7 +11,7 @@ from export.artifact import Precision, artifact_from_record, read_sidecar
 from export.convert import convert, equalized_model
 from export.errors import ExportError, FloatOperatorError
 from export.exporter import export_model
-from export.float_layers import layers_around, operators_of
+from export.float_layers import layers_around, operators_to_keep
 from export.inspect import inspect_bytes
 from export.verify import verify
 from pipeline.cli import run
@@ -92,7 +92,7 @@ def test_input_and_output_stay_integer_and_take_raw_pixels(net, calibration_pixe
     assert takes.dtype == gives.dtype == io_dtype
     assert (takes.scale, takes.zero_point) == (1 / 128, 0 if io_dtype == "int8" else 128)
     assert len(computing(content)) == len(kept)
-    assert len(operators_of(contents, net, kept)) == len(kept)
+    assert len(operators_to_keep(contents, net, kept)) == len(kept)
 
 
 def test_the_layers_that_stay_integer_are_quantized_as_without(net, calibration_pixels):

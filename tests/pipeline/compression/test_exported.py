@@ -152,7 +152,6 @@ def test_activations_far_beyond_six_are_not_cut_off(compressed: Any, model_of: A
     assert np.abs(probabilities(done.int8, images) - expected).max() < 0.05
 
 
-@pytest.mark.xfail(strict=True, reason="export.convert puts a softmax behind every trained network")
 def test_model_without_softmax_is_exported_without(compressed: Any, model_of: Any):
     import keras
 

@@ -13,7 +13,9 @@ import keras
 import numpy as np
 import pytest
 
-from export.artifact import read_sidecar, sidecar_path
+from export.artifact import Precision, read_sidecar, sidecar_path
+from export.errors import FloatOperatorError
+from export.exporter import export_model
 from export.files import sha256_of
 from export.inspect import inspect
 from pipeline.cli import run
@@ -232,3 +234,31 @@ def test_a_folder_that_cannot_be_written_is_told_and_nothing_is_left(
     assert compress("stuck", "--max-drop", "1") == 1
     assert "cannot write" in capsys.readouterr().err
     assert (place / "export").read_text() == "in the way"
+
+
+def test_a_layer_that_was_skipped_in_training_may_be_in_float_in_its_file(
+    compressed: Any, tmp_path: Path
+) -> None:
+    image = keras.Input((16, 16, 3))
+    x = layers.Conv2D(4, 3, strides=2, activation="relu", name="first")(image)
+    x = layers.ELU(name="soft")(x)
+    x = layers.Dropout(0.5, name="dropout")(layers.GlobalAveragePooling2D(name="gap")(x))
+    model = keras.Model(image, layers.Dense(3, activation="softmax", name="out")(x))
+    found = compressed(model, qat=True, skip_layers=("soft", "dropout"))
+    settings = {
+        "model_name": "own",
+        "family": None,
+        "knobs": {},
+        "class_names": ["a", "b", "c"],
+        "dataset": "tiny",
+        "model": found.model,
+        "trained": found.quantized,
+    }
+    path = tmp_path / "own.tflite"
+    with pytest.raises(FloatOperatorError, match="compute in float"):
+        export_model(found.run / "model.keras", path, Precision.INT8, **settings)
+    artifact = export_model(
+        found.run / "model.keras", path, Precision.INT8, keep_float=("soft", "dropout"), **settings
+    )
+    assert artifact.float_layers == ("soft",)
+    assert (artifact.input.dtype, artifact.output.dtype) == ("int8", "int8")

@@ -86,9 +86,9 @@ def test_stopped_in_each_step_it_ends_with_the_same_weights(
         return replace(self, target)
 
     reached = []
-    # in the second epoch of pruning (the first validation is that of the parent); then there again, its weights
-    # being on disk; then in clustering or after it
-    for stop in (3, "torn", 4):
+    # in the second epoch of pruning (validation comes once before); there again, with its weights
+    # on disk; then in the second epoch of quantization
+    for stop in (3, "torn", 5):
         prepared = prepare(model_of("own"), config)
         with monkeypatch.context() as patch:
             if stop == "torn":
@@ -104,7 +104,7 @@ def test_stopped_in_each_step_it_ends_with_the_same_weights(
     record = take_steps(prepared, images_of(prepared), run)
 
     assert record.epochs_run == 6
-    assert reached == [(0, 1), (0, 1), (1, 1)]
+    assert reached == [(0, 1), (0, 1), (2, 1)]
     assert read_record(run / "train.json") == record
     for left, right in zip(
         keras.saving.load_model(run / "model.keras").get_weights(),
