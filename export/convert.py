@@ -24,7 +24,14 @@ from export.inspect import inspect_bytes
 from export.keras_file import check_image_classifier
 from export.metadata import PIXELS, with_note
 from export.rescaling import RAW, Rescaling, in_one_operator, split_rescaling
-from export.rewrite import Rewrite, check_equal, ends_in_softmax, rewrite, without_softmax
+from export.rewrite import (
+    Rewrite,
+    check_equal,
+    ends_in_softmax,
+    rewrite,
+    rewrites_for,
+    without_softmax,
+)
 from export.runner import ZERO_PIXEL
 
 IoDtype = Literal["int8", "uint8"]
@@ -133,11 +140,6 @@ def equalized_model(
         *weights, bias = layer.get_weights()
         layer.set_weights([*weights, bias + corrected.shifts[name]])
     return corrected.model
-
-
-def rewrites_for(precision: Precision) -> tuple[Rewrite, ...]:
-    """The rewrites that make a file of this precision smaller or faster, and none slower."""
-    return tuple(Rewrite)
 
 
 def _plan(

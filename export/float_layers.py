@@ -15,6 +15,7 @@ from export.layer_outputs import Step, network_steps
 
 CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 """What stands between int8 and a float operator; not an operator of any layer."""
+_MOST_NAMED = 10
 _FUSED = (keras.layers.BatchNormalization, keras.layers.ReLU, keras.layers.Activation)
 """Layers that the operator before them does too, and that may leave no trace in the file."""
 
@@ -26,9 +27,10 @@ def check_names(model: keras.Model, names: Collection[str]) -> None:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"Did you mean '{near[0]}'? " if near else ""
+            more = f" and {len(known) - _MOST_NAMED} more" if len(known) > _MOST_NAMED else ""
             raise ExportError(
-                f"'{model.name}' has no layer '{name}' to keep in float. {hint}"
-                f"Expected one of: {', '.join(known)}."
+                f"'{model.name}' has no layer '{name}' to keep in float. {hint}Expected one of its layers: "
+                f"{', '.join(known[:_MOST_NAMED])}{more}."
             )
 
 

@@ -66,7 +66,7 @@ RATES = ", ".join(f"{rate:g} {step}" for step, rate in LEARNING_RATES.items())
     type=Finite(),
     metavar="POINTS",
     help="Write an int8 file that loses no more than so many percentage points of top-1 on the validation "
-    "split: calibration, equalizing and layers in float are tried before --qat, the first that holds is taken.",
+    "split: calibration, equalizing, layers in float are tried before --qat; the first that holds is taken.",
 )
 @click.option("--skip-layer", multiple=True, metavar="LAYER", help="Leave it as it is; may be repeated.")
 @click.option(
@@ -148,7 +148,7 @@ def _int8_within(max_drop: float, target: str | None, options: dict[str, Any], *
         if options[name]:
             raise UsageError(
                 f"{words} cannot be given with --max-drop, which makes the int8 file of a finished run. "
-                f"Compress first, with {words}, then give that run: pipeline compress RUN --max-drop {max_drop:g}"
+                f"Compress first, with {words}, then: pipeline compress RUN --max-drop {max_drop:g}"
             )
     source, config = _new(target, {**options, "qat": True})
 

@@ -262,3 +262,13 @@ def test_a_layer_that_was_skipped_in_training_may_be_in_float_in_its_file(
     )
     assert artifact.float_layers == ("soft",)
     assert (artifact.input.dtype, artifact.output.dtype) == ("int8", "int8")
+
+
+def test_zeros_of_a_pruned_run_stay_while_it_is_trained_quantized(compressed: Any, model_of: Any) -> None:
+    pruned = compressed(model_of("own"), prune=0.5)
+    trained = compressed(pruned.model, qat=True)
+    for name in ("second", "third", "scores"):
+        before, after = (each.model.get_layer(name).get_weights()[0] for each in (pruned, trained))
+        assert np.mean(before == 0) >= 0.49
+        assert np.all(after[before == 0] == 0)
+        assert not np.array_equal(before, after)
