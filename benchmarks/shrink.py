@@ -26,7 +26,7 @@ import keras
 import numpy as np
 from zoo import stock_conversion, verdict, with_random_weights
 
-from export.app_metadata import with_app_metadata
+from export.app_metadata import with_labels_file, with_metadata_entry
 from export.artifact import Precision, read_sidecar
 from export.convert import convert
 from export.inspect import inspect
@@ -174,7 +174,8 @@ def _pair(
     if not stock.exists():
         stock.write_bytes(stock_conversion(peer, precision, pixels))
     names = [str(number) for number in range(model.output_shape[-1])]
-    labelled = with_app_metadata(ours.read_bytes(), model_name=name, class_names=names)
+    entry = with_metadata_entry(ours.read_bytes(), model_name=name)
+    labelled = with_labels_file(pack(entry).content, names)
     return Pair(name=name, ours=ours, stock=stock, with_labels=len(labelled))
 
 

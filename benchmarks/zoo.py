@@ -22,6 +22,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from export import noise
 from export.artifact import Precision
 from export.convert import convert
 from export.inspect import inspect
@@ -140,7 +141,8 @@ def stock_conversion(model: keras.Model, precision: Precision, pixels: np.ndarra
         )
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.int8
-    return bytes(converter.convert())
+    with noise.captured():
+        return bytes(converter.convert())
 
 
 def print_table(rows: list[Row], measured: dict[Path, MeasuredFile]) -> None:

@@ -25,7 +25,8 @@ from export.rewrite import Rewrite, rewrite
 Floats = npt.NDArray[np.float64]
 
 HEADROOM = 1.0
-"""How far above the largest value on the given images a channel is to stay below the clip."""
+"""How many times the largest value on the given images is to fit below the clip. With biases corrected, the
+int8 class scores of a published MobileNet were off by 0.166 at 1, 0.188 at 1.15, 0.220 at 1.5 (rms)."""
 _LARGEST_FACTOR = 100.0
 """A channel that is nearly silent on the given images may not be so on others."""
 _ROUNDS = 10
