@@ -1,4 +1,4 @@
-"""The published MobileNet 1.0_224 as int8, with and without equalization and bias correction: a Markdown table.
+"""The published MobileNet 1.0_224 as int8, with and without equalization and bias correction, as a table.
 
 How far the scores of the int8 file are from the float model's, on images that the calibration did not see:
 the root mean square of the difference by that of the scores (each image's mean left out), and how often both
