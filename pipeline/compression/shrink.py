@@ -10,7 +10,7 @@ import tensorflow_model_optimization as tfmot
 import tf_keras
 from tensorflow_model_optimization.python.core.sparsity.keras import pruning_wrapper
 
-from pipeline.compression.settings import CompressConfig, LayerReached
+from pipeline.compression.settings import PAPER_PRESET, CompressConfig, LayerReached, paper_sparsities
 from pipeline.errors import PipelineError
 
 _KERNELS: Mapping[str, str] = {
@@ -181,9 +181,9 @@ def _check_names(
     for name in names:
         if name not in (known if name in skipped else kernels):
             kind = "layer" if name not in known else "layer that can be pruned"
+            of_paper = f" The table {PAPER_PRESET} is for SqueezeNet." if name in paper_sparsities() else ""
             raise PipelineError(
-                f"'{model.name}' has no {kind} '{name}'. Expected one of: {', '.join(kernels)}. "
-                f"The table {'squeezenet-paper'} is for SqueezeNet 1.0 and 1.1."
+                f"'{model.name}' has no {kind} '{name}'. Expected one of: {', '.join(kernels)}.{of_paper}"
             )
 
 
