@@ -47,11 +47,29 @@ def new_folder(folder: Path, name: str) -> Path:
 
 def how_to_resume(run: Path) -> str:
     """The command that goes on with an unfinished run."""
+    return f"pipeline {'compress' if _is_compression(run) else 'train'} --resume {run.name}"
+
+
+def find_unfinished(name: str, folder: Path, *, compressed: bool) -> Path:
+    """The unfinished compression, or training, that `name` means: a path, or a folder's name in `folder`."""
+    found = [path for path in (Path(name), folder / name) if (path / CONFIG).is_file()]
+    if not found:
+        raise unknown_name("unfinished run", name, [run.name for run in unfinished_runs(folder)])
+    run = found[0]
+    if (run / RECORD).exists():
+        raise UsageError(f"the run {run.name} is finished; there is nothing to resume. See it: pipeline runs")
+    if _is_compression(run) is not compressed and _is_compression(run) is not None:
+        kinds = ("a training, not a compression", "a compression, not a training")
+        raise UsageError(f"{run.name} is {kinds[not compressed]}: {how_to_resume(run)}")
+    return run
+
+
+def _is_compression(run: Path) -> bool | None:
+    """Whether a run was begun by `pipeline compress`; None where its settings are damaged."""
     try:
-        is_compression = "compression" in json.loads((run / CONFIG).read_text())
+        return "compression" in json.loads((run / CONFIG).read_text())
     except ValueError:
-        is_compression = False
-    return f"pipeline {'compress' if is_compression else 'train'} --resume {run.name}"
+        return None
 
 
 def finished_runs(folder: Path) -> list[Path]:

@@ -21,8 +21,8 @@ from pipeline.compression.settings import (
     config_from_json,
     paper_sparsities,
 )
-from pipeline.errors import PipelineError, UsageError, unknown_name
-from pipeline.runs import CONFIG, RECORD, runs_folder, unfinished_runs
+from pipeline.errors import PipelineError, UsageError
+from pipeline.runs import CONFIG, find_unfinished, runs_folder
 
 if TYPE_CHECKING:
     from pipeline.compression.compress import Prepared
@@ -233,26 +233,16 @@ def _layer_shares(prune: str | None, given: tuple[str, ...]) -> dict[str, float]
 def _resumed(name: str) -> tuple[KerasSource, CompressConfig, Path]:
     from pipeline.lineage import find_source
 
-    folder = runs_folder()
-    found = [path for path in (Path(name), folder / name) if (path / CONFIG).is_file()]
-    if not found:
-        raise unknown_name("unfinished run", name, [run.name for run in unfinished_runs(folder)])
-    run = found[0]
-    if (run / RECORD).exists():
-        raise UsageError(f"the run {run.name} is finished; there is nothing to resume. See it: pipeline runs")
+    run = find_unfinished(name, runs_folder(), compressed=True)
     try:
         settings = json.loads((run / CONFIG).read_text())
-        if "compression" not in settings:
-            raise UsageError(
-                f"{run.name} is a training, not a compression: pipeline train --resume {run.name}"
-            )
         config = config_from_json(settings["compression"])
         pixels = settings["pixels"]
     except (ValueError, KeyError, TypeError) as error:
         raise PipelineError(
             f"{run / CONFIG} is damaged ({error!r}), so nobody knows how the run was set. Compress anew."
         ) from error
-    source = find_source(config.parent, data=config.data, folder=folder)
+    source = find_source(config.parent, data=config.data, folder=runs_folder())
     return dataclasses.replace(source, knobs=pixels if source.family is None else source.knobs), config, run
 
 
@@ -287,9 +277,7 @@ def _compress(source: KerasSource, prepared: Prepared, run: Path | None) -> tupl
         _check_same_parent(source, config)
     say(f"{run.name}: from {config.parent}, {dataset.spec.num_train:,} images")
     try:
-        record = compress(
-            prepared, dataset, images, run, parent=_train_config(source, config), name=name, tell=say
-        )
+        record = compress(prepared, images, run, parent=_train_config(source, config), name=name, tell=say)
     except KeyboardInterrupt:
         say(f"\nstopped. The finished epochs are kept; go on: pipeline compress --resume {run.name}")
         raise

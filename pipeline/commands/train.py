@@ -12,7 +12,7 @@ from pipeline.commands.knobs import given_knobs, knob_options
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, say
 from pipeline.errors import PipelineError, UsageError
-from pipeline.runs import RECORD, runs_folder
+from pipeline.runs import find_unfinished, runs_folder
 from pipeline.training.config import TrainConfig
 from pipeline.training.schedule import SCHEDULES
 
@@ -143,16 +143,7 @@ def _config(family: str, data: str, dataset: Dataset, options: dict[str, Any]) -
 
 
 def _resumed(name: str) -> tuple[Path, TrainConfig, Dataset]:
-    from pipeline.errors import unknown_name
-    from pipeline.runs import CONFIG, unfinished_runs
-
-    folder = runs_folder()
-    found = [path for path in (Path(name), folder / name) if (path / CONFIG).is_file()]
-    if not found:
-        raise unknown_name("unfinished run", name, [run.name for run in unfinished_runs(folder)])
-    run = found[0]
-    if (run / RECORD).exists():
-        raise UsageError(f"the run {run.name} is finished; there is nothing to resume. See it: pipeline runs")
+    run = find_unfinished(name, runs_folder(), compressed=False)
     from pipeline.data.progress import load_shown
     from pipeline.training.trainer import check_same_data, read_config
 

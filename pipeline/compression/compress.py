@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -48,9 +48,6 @@ from pipeline.errors import PipelineError
 from pipeline.runs import CONFIG, MODEL, RECORD, new_folder
 from pipeline.training.checkpoint import EpochResult, write_history
 from pipeline.training.config import TrainConfig, TrainRecord, record_as_json
-
-if TYPE_CHECKING:
-    from pipeline.data.dataset import Dataset
 
 QUANTIZED = "quantized.npz"
 """The weights and ranges of the model with its quantizers, from which int8 is exported."""
@@ -148,7 +145,6 @@ def start_run(
 
 def compress(
     prepared: Prepared,
-    dataset: Dataset,
     images: Images,
     run: Path,
     *,
@@ -181,9 +177,9 @@ def compress(
             _write_observed(prepared, images, run)
         return _finish(prepared, images, run, state, parent=parent, name=name)
     except tf.errors.OpError as error:
-        if dataset.failure is None:
+        if images.dataset.failure is None:
             raise
-        raise dataset.failure from error  # the images are gone, which TensorFlow cannot say
+        raise images.dataset.failure from error  # the images are gone, which TensorFlow cannot say
 
 
 def load_quantized(model: keras.Model, config: CompressConfig, run: Path) -> tf_keras.Model:

@@ -98,17 +98,16 @@ def cluster(model: tf_keras.Model, config: CompressConfig) -> tf_keras.Model:
     assert config.cluster is not None
     num_clusters = config.cluster
     names = clustered_layers(model, config)
-    pruned = "prune" in config.steps
+    pruned = pruned_layers(model, config)
 
     def wrapped(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
         if layer.name not in names:
             return layer
-        has_zeros = pruned and bool(np.any(kernels_of(model)[layer.name] == 0))
         return tfmot.clustering.keras.cluster_weights(
             layer,
             number_of_clusters=num_clusters,
             cluster_centroids_init=tfmot.clustering.keras.CentroidInitialization.LINEAR,
-            preserve_sparsity=has_zeros,
+            preserve_sparsity=layer.name in pruned,
         )
 
     return with_wrapped_layers(model, wrapped)

@@ -111,6 +111,16 @@ def test_training_is_not_resumed_as_a_compression(folder: Path, capsys: pytest.C
     (unfinished / "config.json").unlink()
 
 
+def test_compression_is_not_resumed_as_a_training(folder: Path, capsys: pytest.CaptureFixture[str]):
+    unfinished = folder / "compression-1"
+    unfinished.mkdir()
+    (unfinished / "config.json").write_text(json.dumps({"compression": {}}))
+    assert run(["train", "--resume", "compression-1"]) == 2
+    assert "pipeline compress --resume compression-1" in capsys.readouterr().err
+    (unfinished / "config.json").unlink()
+    unfinished.rmdir()
+
+
 def test_layer_that_cannot_be_quantized_is_named_and_leaves_no_run(
     folder: Path, tiny_npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -152,3 +152,11 @@ def test_layer_that_cannot_be_is_named_before_anything_is_done(
     with pytest.raises(PipelineError, match=said) as caught:
         prepare(model_of("own"), configured(**settings))
     assert caught.value.exit_status == 1
+
+
+def test_clustering_a_model_that_came_pruned_keeps_its_zeros(compressed: Any, pruned: Any):
+    came = keras.models.clone_model(pruned.model)
+    came.set_weights(pruned.model.get_weights())
+    again = compressed(came, cluster=8)
+    for layer in ("second", "third"):
+        assert np.all(kernel_of(again.model, layer)[kernel_of(pruned.model, layer) == 0] == 0)
