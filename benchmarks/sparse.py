@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from export.artifact import Precision
 from export.convert import convert
-from export.download_size import QUALITY, downloaded_bytes
+from export.download_size import downloaded_bytes
 from export.errors import ExportError
 from export.sparse import with_sparse_weights
 from export.sparse_verdict import litert_runs_sparse, sparse_verdict
@@ -182,7 +182,7 @@ def print_table(rows: list[Row], measured: dict[Path, MeasuredFile]) -> None:
     print(
         f"\n{machine_name()}; litert {runtime_version('litert')}, one thread, "
         f"{one.num_rounds} interleaved rounds, {one.measured_utc}. Random weights. "
-        f"brotli MB: dense, then sparse, quality {QUALITY}."
+        "brotli MB: dense, then sparse."
     )
 
 
