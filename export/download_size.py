@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import brotli
 
 QUALITY = 11
-"""The highest, and the default of the library and of the command: a store compresses once, and sends often."""
+"""The highest, and the default of library and command: a store compresses once, and sends often."""
 _FAST_QUALITY = 5
 LGWIN = 22
 """The base-2 logarithm of the window: the library's default."""
