@@ -22,6 +22,17 @@ def check_pixels(pixels: npt.NDArray[np.uint8] | None, shape: tuple[int, ...], p
         raise ExportError(f"no calibration pixels for {precision}. {expected}")
     if pixels.dtype != np.uint8 or pixels.shape[1:] != shape or not len(pixels):
         raise ExportError(f"calibration pixels are {pixels.dtype} {pixels.shape}. {expected}")
+    check_varied(pixels)
+
+
+def check_varied(pixels: npt.NDArray[np.uint8]) -> None:
+    """Raises ExportError where every image (n, height, width, channels) is of one colour."""
+    if (pixels == pixels[:, :1, :1]).all():
+        raise ExportError(
+            f"each of the {len(pixels)} calibration images is of one colour, so that the ranges they give "
+            "would clip any photograph. Expected images such as the model will see: `pipeline data` shows "
+            "what a folder holds."
+        )
 
 
 def with_full_range(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -27,13 +27,13 @@ Runtime = Callable[..., Any]
 def main(arguments: list[str]) -> None:
     """Answers requests until standard input ends."""
     file, num_threads, runtime = arguments
-    replies = _private_stdout()
+    replies = private_stdout()
     try:
         interpreter_class = _import_interpreter(runtime)
     except Exception as error:
-        _reply(replies, {"error": f"{type(error).__name__}: {error}", "stage": "importing"})
+        reply_with(replies, {"error": f"{type(error).__name__}: {error}", "stage": "importing"})
         return
-    _reply(replies, {"ready": True})
+    reply_with(replies, {"ready": True})
     baseline: Baseline | None = None
     for line in sys.stdin:
         baseline = baseline or Baseline()
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> None:
             )
         except RoundError as error:
             reply = {"error": str(error), "stage": error.stage}
-        _reply(replies, reply)
+        reply_with(replies, reply)
 
 
 class RoundError(Exception):
@@ -199,13 +199,15 @@ def _count_threads() -> int | None:
         return None
 
 
-def _private_stdout() -> TextIO:
+def private_stdout() -> TextIO:
+    """A file of its own for the replies; what else is printed from now on goes to standard error."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return replies
 
 
-def _reply(replies: TextIO, record: dict[str, Any]) -> None:
+def reply_with(replies: TextIO, record: dict[str, Any]) -> None:
+    """Writes a line of JSON, at once."""
     replies.write(json.dumps(record) + "\n")
     replies.flush()
 

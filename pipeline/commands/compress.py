@@ -11,6 +11,7 @@ import click
 
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, print_table, say, table, working
+from pipeline.commands.resume import refuse_settings, resumable
 from pipeline.compression.settings import (
     LEARNING_RATES,
     PAPER_PRESET,
@@ -115,7 +116,7 @@ def command(
     pipeline compress --resume mobilenet_alpha0.5_160_qat-photos-1
     """
     if resume is not None:
-        _refuse_settings(click.get_current_context())
+        refuse_settings(click.get_current_context())
         source, config, run = _resumed(resume)
     elif max_drop is not None:
         return _int8_within(max_drop, target, options, as_json=as_json)
@@ -246,12 +247,6 @@ def _resumed(name: str) -> tuple[KerasSource, CompressConfig, Path]:
     return dataclasses.replace(source, knobs=pixels if source.family is None else source.knobs), config, run
 
 
-def _refuse_settings(context: click.Context) -> None:
-    from pipeline.commands.train import refuse_settings
-
-    refuse_settings(context, keeping=("resume", "as_json"))
-
-
 def _compress(source: KerasSource, prepared: Prepared, run: Path | None) -> tuple[TrainRecord, Path]:
     from pipeline.compression.compress import compress, prove, start_run
     from pipeline.data.progress import load_shown
@@ -276,16 +271,8 @@ def _compress(source: KerasSource, prepared: Prepared, run: Path | None) -> tupl
         check_same_data(run, dataset.spec)
         _check_same_parent(source, config)
     say(f"{run.name}: from {config.parent}, {dataset.spec.num_train:,} images")
-    try:
+    with resumable(run):
         record = compress(prepared, images, run, parent=_train_config(source, config), name=name, tell=say)
-    except KeyboardInterrupt:
-        say(f"\nstopped. The finished epochs are kept; go on: pipeline compress --resume {run.name}")
-        raise
-    except OSError as error:
-        raise PipelineError(
-            f"cannot write to {run} ({error.strerror or error}). The finished epochs are kept. "
-            f"Mend that, such as by freeing space, then go on: pipeline compress --resume {run.name}"
-        ) from error
     with open_store(runs_folder()) as store:
         store.add_run(record)
     return record, run

@@ -11,7 +11,8 @@ import click
 from pipeline.commands.knobs import given_knobs, knob_options
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, say
-from pipeline.errors import PipelineError, UsageError
+from pipeline.commands.resume import refuse_settings, resumable
+from pipeline.errors import UsageError
 from pipeline.runs import find_unfinished, runs_folder
 from pipeline.training.config import TrainConfig
 from pipeline.training.schedule import SCHEDULES
@@ -80,7 +81,7 @@ def command(
             "pipeline train mobilenet --alpha 0.5 --data photos/"
         )
     if resume:
-        refuse_settings(click.get_current_context(), keeping=("resume", "as_json"))
+        refuse_settings(click.get_current_context())
     run, config, dataset = _resumed(resume) if resume else _new(str(family), data, options)
     record = _train(config, dataset, run)
     if as_json:
@@ -153,23 +154,6 @@ def _resumed(name: str) -> tuple[Path, TrainConfig, Dataset]:
     return run, config, dataset
 
 
-def refuse_settings(context: click.Context, *, keeping: tuple[str, ...]) -> None:
-    """A resumed run has its own settings: one that is given beside --resume would be passed over."""
-    from click.core import ParameterSource
-
-    given = [
-        parameter.opts[-1]
-        for parameter in context.command.params
-        if parameter.name not in keeping
-        and context.get_parameter_source(str(parameter.name)) is not ParameterSource.DEFAULT
-    ]
-    if given:
-        raise UsageError(
-            f"--resume goes on with the run's own settings, so {', '.join(given)} cannot be given with it. "
-            "Leave it out, or start a new training."
-        )
-
-
 def _train(config: TrainConfig, dataset: Dataset, run: Path) -> TrainRecord:
     from pipeline.store.store import open_store
     from pipeline.training.trainer import train
@@ -179,16 +163,8 @@ def _train(config: TrainConfig, dataset: Dataset, run: Path) -> TrainRecord:
         f"learning rate {config.learning_rate:g}, batch {config.batch_size}, "
         f"weight decay {config.weight_decay:g}"
     )
-    try:
+    with resumable(run):
         record = train(config, dataset, run)
-    except KeyboardInterrupt:
-        say(f"\nstopped. The finished epochs are kept; go on: pipeline train --resume {run.name}")
-        raise
-    except OSError as error:
-        raise PipelineError(
-            f"cannot write to {run} ({error.strerror or error}). The finished epochs are kept. "
-            f"Mend that, such as by freeing space, then go on: pipeline train --resume {run.name}"
-        ) from error
     with open_store(runs_folder()) as store:
         store.add_run(record)
     return record

@@ -7,23 +7,22 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 
 from export import noise
+from export.calibrate import check_varied
 from export.convert import int8_plan
-from export.exporter import package_versions
-from export.files import replacing, sha256_of, write_bytes, write_json
+from export.files import write_bytes, write_json
 from export.rescaling import Rescaling
 from export.rewrite import with_depthwise_before_norms, without_softmax
-from models.cost import cost
 from pipeline.compression import quantize, shrink
 from pipeline.compression.finetune import (
     FineTuning,
@@ -45,9 +44,10 @@ from pipeline.compression.settings import (
 )
 from pipeline.compression.twin import Twin, check_equal, make_twin, take_weights
 from pipeline.errors import PipelineError
-from pipeline.runs import CONFIG, MODEL, RECORD, new_folder
+from pipeline.runs import CONFIG, new_folder
 from pipeline.training.checkpoint import EpochResult, write_history
-from pipeline.training.config import TrainConfig, TrainRecord, record_as_json
+from pipeline.training.config import TrainConfig, TrainRecord
+from pipeline.training.finish import finish_run, now_utc
 
 QUANTIZED = "quantized.npz"
 """The weights and ranges of the model with its quantizers, from which int8 is exported."""
@@ -118,7 +118,12 @@ def _prepared(model: keras.Model, config: CompressConfig) -> Prepared:
 
 
 def prove(prepared: Prepared, images: Images) -> None:
-    """Raises PipelineError unless the twin gives the model's own outputs on real images."""
+    """Raises PipelineError unless the twin gives the model's own outputs on real images.
+
+    And ExportError where those that its ranges would be read from are all of one colour.
+    """
+    if prepared.config.is_quantized:
+        check_varied(_observed_pixels(prepared, images))
     pixels, _ = images.dataset.balanced_samples(
         "validation", image_size=images.image_size, num_samples=_NUM_CHECKED, seed=0
     )
@@ -134,7 +139,7 @@ def start_run(
     """
     run = new_folder(folder, name)
     settings = {
-        "started_utc": _now_utc(),
+        "started_utc": now_utc(),
         "dataset_fingerprint": fingerprint,
         "compression": dataclasses.asdict(config),
         "pixels": pixels,
@@ -317,13 +322,16 @@ def _write_observed(prepared: Prepared, images: Images, run: Path) -> None:
 
 def _observe(quantized: tf_keras.Model, prepared: Prepared, images: Images) -> None:
     """Reads the ranges of the activations from training images."""
-    config = prepared.config
-    pixels, _ = images.dataset.calibration_pixels(
-        image_size=images.image_size, num_samples=_NUM_OBSERVED, seed=config.seed
-    )
-    values = images.rescaling(pixels.astype(np.float32))
-    quantize.observe(quantized, values, batch_size=config.batch_size)
+    values = images.rescaling(_observed_pixels(prepared, images).astype(np.float32))
+    quantize.observe(quantized, values, batch_size=prepared.config.batch_size)
     quantize.fix_input_range(quantized, prepared.input_range)
+
+
+def _observed_pixels(prepared: Prepared, images: Images) -> npt.NDArray[np.uint8]:
+    pixels, _ = images.dataset.calibration_pixels(
+        image_size=images.image_size, num_samples=_NUM_OBSERVED, seed=prepared.config.seed
+    )
+    return pixels
 
 
 def _finish(
@@ -335,39 +343,25 @@ def _finish(
     parent: TrainConfig,
     name: str,
 ) -> TrainRecord:
-    config, plain, spec = prepared.config, prepared.twin.model, images.dataset.spec
+    config, plain = prepared.config, prepared.twin.model
     take_weights(prepared.twin, plain)
     for theirs, trained in zip(prepared.model.weights, prepared.scores.weights, strict=True):
         theirs.assign(trained)
     compile_twin(plain, config, rate=0.0)
     validation, _ = top1_of(plain, images, "validation", config)
     test, _ = top1_of(plain, images, "test", config)
-    with replacing(run / MODEL) as partial:
-        prepared.model.save(partial)
-    total = cost(prepared.model)
-    settings = json.loads((run / CONFIG).read_text())
-    record = TrainRecord(
-        run=run.name,
+    return finish_run(
+        run,
+        prepared.model,
+        images.dataset.spec,
         model_name=name,
-        model_sha256=sha256_of(run / MODEL),
         config=parent,
-        dataset=spec.name,
-        dataset_fingerprint=spec.fingerprint,
-        class_names=spec.class_names,
-        num_train=spec.num_train,
-        num_validation=spec.num_validation,
-        num_test=spec.num_test,
-        parameters=total.parameters,
-        macs=total.macs,
         train_top1=state.done[-1].train_top1,
         validation_top1=validation,
         test_top1=test,
         best_epoch=state.done[-1].best_epoch,
         epochs_run=sum(step.epochs_run for step in state.done),
         seconds=sum(step.seconds for step in state.done),
-        versions=package_versions(),
-        started_utc=settings["started_utc"],
-        finished_utc=_now_utc(),
         parent=config.parent,
         compression=CompressionRecord(
             config=config,
@@ -376,8 +370,6 @@ def _finish(
             layers=shrink.reached(plain, config),
         ),
     )
-    write_json(run / RECORD, record_as_json(record))
-    return record
 
 
 def _scores(model: keras.Model) -> keras.Model:
@@ -396,7 +388,3 @@ def _in_words(step: str, config: CompressConfig) -> str:
         "cluster": f"clustering to {config.cluster} values a layer",
         "qat": "quantization-aware training",
     }[step]
-
-
-def _now_utc() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

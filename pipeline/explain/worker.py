@@ -8,37 +8,36 @@ Whatever the runtime prints goes to standard error.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from pipeline.bench.worker import timed_runs
+from pipeline.bench.worker import private_stdout, reply_with, timed_runs
 
 Array = npt.NDArray[Any]
 
 
 def main(plan_path: str) -> None:
     """Runs the plan."""
-    replies = _private_stdout()
+    replies = private_stdout()
     plan = json.loads(Path(plan_path).read_text())
     started = time.perf_counter()
     files = []
     for number, entry in enumerate(plan["files"]):
         try:
             files.append(File(number, entry, plan["num_threads"]))
-            _reply(replies, {"file": number, "delegated": files[-1].delegated()})
+            reply_with(replies, {"file": number, "delegated": files[-1].delegated()})
         except Exception as error:
-            _reply(replies, {"file": number, "error": f"{error}" or type(error).__name__})
+            reply_with(replies, {"file": number, "error": f"{error}" or type(error).__name__})
     for round_index in range(plan["num_rounds"]):
         for file in files if round_index % 2 == 0 else files[::-1]:
-            _reply(replies, file.play(plan))
+            reply_with(replies, file.play(plan))
         if time.perf_counter() - started > plan["max_secs"]:
             break
 
@@ -124,17 +123,6 @@ def _random(tensor: dict[str, Any]) -> Array:
     else:
         raise TypeError(f"input {tensor['name']} holds {dtype}; only numbers can be made up for it")
     return values.astype(dtype)
-
-
-def _private_stdout() -> TextIO:
-    replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    return replies
-
-
-def _reply(replies: TextIO, record: dict[str, Any]) -> None:
-    replies.write(json.dumps(record) + "\n")
-    replies.flush()
 
 
 if __name__ == "__main__":

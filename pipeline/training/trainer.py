@@ -8,7 +8,6 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +15,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from export.exporter import package_versions
-from export.files import replacing, sha256_of, write_json
+from export.files import write_json
 from models.build import build
-from models.cost import cost
 from models.registry import label
 from pipeline.data import augment
 from pipeline.errors import PipelineError
-from pipeline.runs import CONFIG, MODEL, RECORD, new_folder
+from pipeline.runs import CONFIG, new_folder
 from pipeline.training.checkpoint import (
     EpochResult,
     TrainState,
@@ -32,8 +29,9 @@ from pipeline.training.checkpoint import (
     read_state,
     save_state,
 )
-from pipeline.training.config import TrainConfig, TrainRecord, record_as_json
+from pipeline.training.config import TrainConfig, TrainRecord
 from pipeline.training.decay import set_weight_decay
+from pipeline.training.finish import finish_run, now_utc
 from pipeline.training.progress import TrainingProgress
 from pipeline.training.schedule import learning_rate_at
 
@@ -46,7 +44,7 @@ def start_run(config: TrainConfig, dataset: DatasetSpec, *, folder: Path) -> Pat
     """Makes the folder of a new run, with its settings, and gives back its path."""
     run = new_folder(folder, f"{label(str(config.family), config.knobs)}-{dataset.name}")
     settings = {
-        "started_utc": _now_utc(),
+        "started_utc": now_utc(),
         "dataset_fingerprint": dataset.fingerprint,
         "config": dataclasses.asdict(config),
     }
@@ -82,10 +80,6 @@ def _read_settings(run: Path) -> dict[str, Any]:
         raise PipelineError(
             f"{run / CONFIG} is damaged ({error!r}), so nobody knows how the run was set. Train anew."
         ) from error
-
-
-def _now_utc() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def train(config: TrainConfig, dataset: Dataset, run: Path) -> TrainRecord:
@@ -283,32 +277,16 @@ def _finish(
     state: TrainState,
 ) -> TrainRecord:
     test = evaluate(scorer, dataset, "test", config=config)
-    with replacing(run / MODEL) as partial:
-        model.save(partial)
-    total = cost(model)
-    spec = dataset.spec
-    record = TrainRecord(
-        run=run.name,
+    return finish_run(
+        run,
+        model,
+        dataset.spec,
         model_name=label(str(config.family), config.knobs),
-        model_sha256=sha256_of(run / MODEL),
         config=config,
-        dataset=spec.name,
-        dataset_fingerprint=spec.fingerprint,
-        class_names=spec.class_names,
-        num_train=spec.num_train,
-        num_validation=spec.num_validation,
-        num_test=spec.num_test,
-        parameters=total.parameters,
-        macs=total.macs,
         train_top1=state.history[-1].train_top1,
         validation_top1=best_of(state.history).validation_top1,
         test_top1=100 * test["top1"],
         best_epoch=state.best_epoch,
         epochs_run=len(state.history),
         seconds=sum(row.seconds for row in state.history),
-        versions=package_versions(),
-        started_utc=_read_settings(run)["started_utc"],
-        finished_utc=_now_utc(),
     )
-    write_json(run / RECORD, record_as_json(record))
-    return record

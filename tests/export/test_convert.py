@@ -171,6 +171,14 @@ def test_wrong_calibration_pixels_are_refused(net, pixels):
         convert(net, Precision.INT8, pixels=pixels)
 
 
+@pytest.mark.parametrize("precision", ["int8", "int16x8"])
+def test_calibration_pixels_of_one_colour_each_are_refused(net, precision):
+    grey = np.arange(0, 90, 10, dtype=np.uint8)[:, None, None, None]
+    colours = np.broadcast_to(grey + np.arange(3, dtype=np.uint8), (9, 32, 32, 3))
+    with pytest.raises(ExportError, match="each of the 9 calibration images is of one colour"):
+        convert(net, Precision(precision), pixels=colours)
+
+
 def test_an_operator_without_a_tflite_kernel_is_named():
     image = keras.Input((8, 8, 3))
     spectrum = keras.ops.fft2((image[..., 0], image[..., 1]))[0]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 
 from export.artifact import read_sidecar
@@ -152,6 +153,23 @@ def test_model_from_elsewhere_needs_images(tmp_path: Path, trained: Path, capsys
     file.write_bytes((trained / "model.keras").read_bytes())
     assert run(["compress", str(file), "--qat"]) == 2
     assert "--data NAME or FOLDER" in capsys.readouterr().err
+
+
+def test_images_of_one_colour_each_are_refused_before_a_run_is_begun(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    grey = np.random.default_rng(0).permutation(180).astype(np.uint8)
+    colours = np.broadcast_to(grey[:, None, None, None], (180, 16, 16, 3))
+    labels = np.arange(180) % 3
+    np.savez(
+        tmp_path / "tiny.npz",
+        x_train=colours[:150], y_train=labels[:150], x_test=colours[150:], y_test=labels[150:],
+    )  # fmt: skip
+    before = set(trained.parent.glob("*"))
+    asked = ["compress", trained.name, "--qat", "--epochs", "1", "--data", str(tmp_path / "tiny.npz")]
+    assert run(asked) == 1
+    assert "calibration images is of one colour" in capsys.readouterr().err
+    assert set(trained.parent.glob("*")) == before
 
 
 def test_full_disk_is_one_line_that_says_how_to_go_on(trained: Path, tmp_path: Path):

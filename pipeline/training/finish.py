@@ -1,0 +1,54 @@
+"""The end of a run: model.keras, and train.json last of all."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from export.exporter import package_versions
+from export.files import replacing, sha256_of, write_json
+from models.cost import cost
+from pipeline.runs import CONFIG, MODEL, RECORD
+from pipeline.training.config import TrainRecord, record_as_json
+
+if TYPE_CHECKING:
+    from pipeline.data.registry import DatasetSpec
+
+
+def finish_run(
+    run: Path,
+    model: keras.Model,
+    spec: DatasetSpec,
+    **measured: Any,  # noqa: ANN401
+) -> TrainRecord:
+    """Writes the model and the record of a run, whose settings are there; `measured` is what it reached."""
+    with replacing(run / MODEL) as partial:
+        model.save(partial)
+    total = cost(model)
+    record = TrainRecord(
+        run=run.name,
+        model_sha256=sha256_of(run / MODEL),
+        dataset=spec.name,
+        dataset_fingerprint=spec.fingerprint,
+        class_names=spec.class_names,
+        num_train=spec.num_train,
+        num_validation=spec.num_validation,
+        num_test=spec.num_test,
+        parameters=total.parameters,
+        macs=total.macs,
+        versions=package_versions(),
+        started_utc=json.loads((run / CONFIG).read_text())["started_utc"],
+        finished_utc=now_utc(),
+        **measured,
+    )
+    write_json(run / RECORD, record_as_json(record))
+    return record
+
+
+def now_utc() -> str:
+    """The time, to the second, as records hold it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
