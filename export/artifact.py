@@ -53,6 +53,8 @@ class Calibration:
     samples_per_class: dict[str, int]
     sha256: str
     """Of the pixels themselves, in the order they were used."""
+    left_out: int = 0
+    """Images that were looked at too, but would have widened the ranges for all (export.typical)."""
 
 
 @dataclass(frozen=True, kw_only=True)

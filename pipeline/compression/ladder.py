@@ -47,6 +47,8 @@ class Rung:
     """What it does."""
     num_calibration: int | None = None
     """Training images that the ranges are read from."""
+    typical: bool = False
+    """Without those that widen the ranges for all the others."""
     equalize: bool = False
     num_float: int = 0
     """So many activations, where the error grows most, stay in float with the layers around them."""
@@ -101,6 +103,8 @@ class Candidate:
     source: KerasSource
     """The model that it was made from: the subject's, or the one that was trained quantized."""
     num_calibration: int
+    """Images that were looked at to read the ranges."""
+    typical: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +133,11 @@ MORE_IMAGES = Rung(
     words=f"ranges from {MANY_IMAGES:,} training images",
     num_calibration=MANY_IMAGES,
 )
+TYPICAL = Rung(
+    name="typical images",
+    words="ranges without the 5% of the images that widen them most",
+    typical=True,
+)
 EQUALIZE = Rung(name="equalize", words="channels brought to one range, biases corrected", equalize=True)
 KEPT = tuple(
     Rung(
@@ -144,7 +153,7 @@ QAT = Rung(name="qat", words="quantization-aware training", trains=True)
 def rungs(num_train: int, *, trains: bool) -> tuple[Rung, ...]:
     """What is tried, the cheapest first; more images only where there are more than a few."""
     more = (MORE_IMAGES,) if num_train > FEW_IMAGES else ()
-    return (CALIBRATION, *more, EQUALIZE, *KEPT, *((QAT,) if trains else ()))
+    return (CALIBRATION, *more, TYPICAL, EQUALIZE, *KEPT, *((QAT,) if trains else ()))
 
 
 def climb(
@@ -207,18 +216,26 @@ class _Work:
     subject: Subject
     scratch: Path
     train: Train | None
-    calibrations: dict[int, tuple[npt.NDArray[np.uint8], Calibration]] = field(default_factory=dict)
-    """By the number of images."""
+    calibrations: dict[tuple[int, bool], tuple[npt.NDArray[np.uint8], Calibration]] = field(
+        default_factory=dict
+    )
+    """By the number of images, and whether only typical ones are kept."""
     worst: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     """sha256 of a file -> the layers around each activation, those first where the error grows most."""
 
-    def calibration(self, num_samples: int) -> tuple[npt.NDArray[np.uint8], Calibration]:
+    def calibration(self, num_samples: int, *, typical: bool) -> tuple[npt.NDArray[np.uint8], Calibration]:
         """Training images that ranges are read from, and which they are."""
-        if num_samples not in self.calibrations:
-            self.calibrations[num_samples] = self.subject.dataset.calibration_pixels(
-                image_size=self.subject.image_size, num_samples=num_samples, seed=self.subject.seed
+        from export.typical import typical_images
+
+        subject = self.subject
+        if (num_samples, typical) not in self.calibrations:
+            self.calibrations[num_samples, typical] = subject.dataset.calibration_pixels(
+                image_size=subject.image_size,
+                num_samples=num_samples,
+                seed=subject.seed,
+                choose=(lambda pixels: typical_images(subject.model, pixels)) if typical else None,
             )
-        return self.calibrations[num_samples]
+        return self.calibrations[num_samples, typical]
 
     def layers_to_keep(
         self, base: Candidate, pixels: npt.NDArray[np.uint8], *, number: int
@@ -239,7 +256,8 @@ def _attempt(rung: Rung, work: _Work, candidates: Sequence[Candidate]) -> Candid
     integer = (each for each in candidates if not each.artifact.float_layers)
     base = min(integer, key=_loss_and_images, default=None)
     num_images = rung.num_calibration or (base.num_calibration if base else FEW_IMAGES)
-    pixels, calibration = work.calibration(num_images)
+    typical = rung.typical or (base is not None and base.typical)
+    pixels, calibration = work.calibration(num_images, typical=typical)
     equalize, keep_float = rung.equalize, tuple[str, ...]()
     if rung.num_float and base is not None:
         equalize = base.artifact.equalized
@@ -311,7 +329,8 @@ def _exported(
         artifact=artifact,
         verification=verification,
         source=source,
-        num_calibration=calibration.num_samples if calibration else 0,
+        num_calibration=calibration.num_samples + calibration.left_out if calibration else 0,
+        typical=calibration is not None and calibration.left_out > 0,
     )
 
 

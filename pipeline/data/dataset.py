@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,25 +110,33 @@ class Dataset:
         )
 
     def calibration_pixels(
-        self, *, image_size: int, num_samples: int, seed: int
+        self,
+        *,
+        image_size: int,
+        num_samples: int,
+        seed: int,
+        choose: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.intp]] | None = None,
     ) -> tuple[npt.NDArray[np.uint8], Calibration]:
         """(n, image_size, image_size, 3) uint8 training images without augmentation, and which they were.
 
         The classes take turns, each in its own seeded order, so that their counts differ by one at most while
         every class has images left. Fewer than asked when the training split has fewer:
-        Calibration.num_samples says how many there are.
+        Calibration.num_samples says how many there are. `choose` gives the indices of those to keep.
         """
         if num_samples < 1:
             raise UsageError(f"{num_samples} calibration samples were asked for; 1 or more was expected.")
         pixels, taken = self._read_balanced("train", image_size, num_samples, seed)
-        names = [self.spec.class_names[label] for label in self._labels[taken]]
+        kept = np.arange(len(taken)) if choose is None else choose(pixels)
+        pixels = pixels[kept]
+        names = [self.spec.class_names[label] for label in self._labels[taken][kept]]
         return pixels, Calibration(
             dataset=self.spec.name,
             split="train",
-            num_samples=len(taken),
+            num_samples=len(kept),
             seed=seed,
             samples_per_class={name: names.count(name) for name in self.spec.class_names},
             sha256=hashlib.sha256(pixels.tobytes()).hexdigest(),
+            left_out=len(taken) - len(kept),
         )
 
     def balanced_samples(

@@ -118,8 +118,10 @@ def test_equalizing_is_taken_where_it_is_the_first_that_holds(
     capsys: pytest.CaptureFixture[str], folder: Path
 ) -> None:
     found = tried(capsys, "wide", "--max-drop", "3")
-    assert [each["rung"] for each in found] == ["calibration", "more images", "equalize"]
-    assert [each["holds"] for each in found] == [each["taken"] for each in found] == [False, False, True]
+    assert [each["rung"] for each in found] == ["calibration", "more images", "typical images", "equalize"]
+    assert (
+        [each["holds"] for each in found] == [each["taken"] for each in found] == [False, False, False, True]
+    )
     assert found[0]["drop_points"] > 30
     file = only_file(folder, "wide-*")
     artifact = read_sidecar(file)
@@ -134,11 +136,54 @@ def test_equalizing_is_taken_where_it_is_the_first_that_holds(
     assert [each.name for each in file.parent.iterdir() if each not in (file, sidecar_path(file))] == []
 
 
+def odd_net() -> keras.Model:
+    """As net(), but the eighth channel is zero unless a pixel is pure green, and then a thousand."""
+    model = net(num_readers=1, factor=1000.0)
+    kernel, bias = model.get_layer("wide").get_weights()
+    kernel[0, 0, :, 7] = -1000, 1000, -1000
+    bias[7] = -2000
+    model.get_layer("wide").set_weights([kernel, bias])
+    return model
+
+
+def test_images_that_alone_widen_the_ranges_are_left_out(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    """Seven images of 360 have a pixel of a colour that sets a range a thousand times as wide."""
+    random = np.random.default_rng(0)
+    arrays = {}
+    for split, num in (("train", 360), ("test", 30)):
+        labels = np.arange(num) % 3
+        images = random.integers(64, 128, (num, 16, 16, 3))
+        images[np.arange(num), :, :, labels] += 60
+        if split == "train":
+            images[25::50, 3, 5] = 0, 255, 0
+        arrays |= {f"x_{split}": images.astype(np.uint8), f"y_{split}": labels.astype(np.uint8)}
+    np.savez(folder / "odd.npz", **arrays)
+    odd_net().save(folder / "odd.keras")
+    capsys.readouterr()
+    assert run(["compress", "odd.keras", "--data", "odd.npz", "--max-drop", "3", "--no-qat", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [each["rung"] for each in found] == ["calibration", "more images", "typical images"]
+    assert found[0]["drop_points"] > 30
+    assert found[-1]["drop_points"] <= 3
+    calibration = read_sidecar(only_file(folder, "odd-*")).calibration
+    assert calibration is not None
+    assert (calibration.num_samples, calibration.left_out) == (190, 10)
+    assert sum(calibration.samples_per_class.values()) == 190
+
+
 def test_a_tensor_that_two_layers_read_is_left_in_float_with_them(
     capsys: pytest.CaptureFixture[str], folder: Path
 ) -> None:
     found = tried(capsys, "forked", "--max-drop", "3", "--no-qat")
-    assert [each["rung"] for each in found] == ["calibration", "more images", "equalize", "float x1"]
+    assert [each["rung"] for each in found] == [
+        "calibration",
+        "more images",
+        "typical images",
+        "equalize",
+        "float x1",
+    ]
     assert found[-1]["float_layers"] == ["wide", "reader0", "reader1"]
     file = only_file(folder, "forked-*")
     assert read_sidecar(file).float_layers == ("wide", "reader0", "reader1")
@@ -167,7 +212,7 @@ def test_training_is_the_last_resort_and_makes_a_run(trained: tuple[list[Any], P
     assert [each["rung"] for each in found] == [
         each.name for each in ladder.rungs(num_train=300, trains=True)
     ]
-    assert [each["holds"] for each in found] == [False] * 6 + [True]
+    assert [each["holds"] for each in found] == [False] * 7 + [True]
     # more right than the model it was made from
     assert found[-1]["drop_points"] <= -20
     assert found[-1]["run"] == run.name
@@ -211,12 +256,12 @@ def test_where_nothing_holds_the_best_is_kept_and_the_status_is_1(
     capsys.readouterr()
     assert compress("curved", "--max-drop", NO_WAY) == 1
     printed = capsys.readouterr()
-    table = [line for line in printed.out.splitlines()[3:] if "  " in line][:7]
+    table = [line for line in printed.out.splitlines()[3:] if "  " in line][:8]
     assert [line.split("  ")[0].strip() for line in table] == [
         each.name for each in ladder.rungs(300, trains=True)
     ]
     assert all(len(line) <= 80 for line in table)
-    assert [("too much" in line) + 2 * ("no file" in line) for line in table] == [1] * 6 + [2]
+    assert [("too much" in line) + 2 * ("no file" in line) for line in table] == [1] * 7 + [2]
     assert sum("taken" in line for line in table) == 1
     assert "'curved' has the activation tanh" in printed.err
     assert f"nothing loses {NO_WAY} points or less" in printed.err
