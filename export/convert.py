@@ -44,6 +44,8 @@ EQUALIZED_TOLERANCE = 1e-3
 """Of the largest class score, as TOLERANCE: channels scaled by up to 100 round otherwise in float32."""
 _NUM_PROVEN = 8
 _QUANTIZED = (Precision.INT8, Precision.INT16X8)
+_CRASHING = ("Exp", "Softplus", "Selu")
+"""Operations that become TFLite's EXP, on which TensorFlow 2.21's int8 quantizer ends the process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +108,10 @@ def convert(
     said = noise.Noise()
     try:
         with noise.captured() as said:
-            converter = _converter(plan.graph, shape)
+            frozen = _frozen(plan.graph, shape)
+            if calibrated and precision is Precision.INT8:
+                _refuse_crashing(frozen)
+            converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], tf.Module())
             _set_precision(converter, precision, io_dtype, calibrated=calibrated)
             if calibrated and pixels is not None:
                 converter.representative_dataset = calibrate.generator(pixels, plan.rescaling, progress)
@@ -257,19 +262,29 @@ def _on_whole_levels(rescaling: Rescaling) -> Rescaling:
     return Rescaling(scale=(scale,), offset=(scale * float(np.rint(offset / scale)),))
 
 
-def _converter(graph: Any, shape: tuple[int, ...]) -> Any:  # noqa: ANN401 - TensorFlow carries no types
-    """A converter of the graph at batch 1, with its variables frozen.
+def _frozen(graph: Any, shape: tuple[int, ...]) -> Any:  # noqa: ANN401 - TensorFlow carries no types
+    """The graph at batch 1, with its variables frozen, for a converter; its tf.Module brings a signature.
 
     TFLiteConverter.from_keras_model saves and loads the variables twice: 27 s against 9 s for DenseNet-121.
-    The tf.Module makes the converter write a signature ('image' in).
     """
 
     def classify(image: tf.Tensor) -> tf.Tensor:
         return tf.cast(graph(image, training=False), tf.float32)
 
     image = tf.TensorSpec((1, *shape), tf.float32, name="image")
-    frozen = convert_variables_to_constants_v2(tf.function(classify).get_concrete_function(image))
-    return tf.lite.TFLiteConverter.from_concrete_functions([frozen], tf.Module())
+    return convert_variables_to_constants_v2(tf.function(classify).get_concrete_function(image))
+
+
+def _refuse_crashing(frozen: Any) -> None:  # noqa: ANN401
+    """Raises ExportError for a graph whose conversion to int8 would end the process without a word."""
+    found = [operation.name for operation in frozen.graph.get_operations() if operation.type in _CRASHING]
+    if found:
+        places = ", ".join(name.rpartition("/")[0] or name for name in found[:3])
+        raise ExportError(
+            f"TensorFlow's int8 quantizer crashes on exponentials, and the model computes {len(found)} "
+            f"outside its softmax, at {places}. Give these layers an activation with an integer kernel, such "
+            "as relu, swish or gelu, in place of selu, softplus, mish or exp, or export as dynamic or float16."
+        )
 
 
 def _set_precision(

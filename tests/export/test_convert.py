@@ -187,6 +187,16 @@ def test_an_operator_without_a_tflite_kernel_is_named():
         convert(model, Precision.FLOAT32)
 
 
+@pytest.mark.parametrize("activation", ["selu", "softplus", "mish", "exponential", "log_sigmoid"])
+def test_what_crashes_the_quantizer_is_refused_with_its_place(calibration_pixels, activation):
+    """Without the refusal the process ends here with a segmentation fault."""
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(4, 3, activation=activation, name="curved")(image)
+    x = keras.layers.Dense(3, activation="softmax")(keras.layers.GlobalAveragePooling2D()(x))
+    with pytest.raises(ExportError, match=r"crashes on exponentials.* at \S*curved"):
+        convert(keras.Model(image, x), Precision.INT8, pixels=calibration_pixels)
+
+
 def test_nothing_is_printed(net, calibration_pixels, capfd):
     convert(net, Precision.INT8, pixels=calibration_pixels)
     assert capfd.readouterr() == ("", "")
