@@ -135,6 +135,11 @@ def _network_output(contents: FileContents) -> int:
     return last.inputs[0] if last.name in ("QUANTIZE", "DEQUANTIZE") else last.outputs[0]
 
 
+def last_operator(contents: FileContents) -> str:
+    """The name of the operator that makes the file's output, before a conversion of its type."""
+    return _made_by(contents, _network_output(contents))
+
+
 def _made_by(contents: FileContents, tensor: int) -> str:
     return next(operator.name for operator in contents.graph if tensor in operator.outputs)
 

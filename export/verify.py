@@ -19,9 +19,10 @@ from export.artifact import ExportArtifact, check_described
 from export.convert import input_error_levels
 from export.errors import BadModelFileError, ExportError
 from export.inspect import FileContents, inspect, named
-from export.layer_errors import compare_layers
+from export.layer_errors import ComparedLayers, compare_layers, last_operator
 from export.load_check import litert_loads
 from export.rescaling import RAW, split_rescaling
+from export.rewrite import ends_in_softmax, without_softmax
 from export.runner import ZERO_PIXEL, Runner
 from export.verification import Verification
 
@@ -61,6 +62,7 @@ def verify(
     dataset_fingerprint: str,
     split: str,
     tensor_names: Sequence[str] = (),
+    compares_layers: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Verification:
     """Runs `path` in LiteRT beside the model it was exported from.
@@ -68,7 +70,9 @@ def verify(
     `batches` yields (images (batch, height, width, channels) raw 0-255, integer labels (batch,)); `progress`
     is told how many samples are done. The file runs one image at a time, as on a phone, one interpreter with
     one thread for each core. For a file with quantized activations the layers are compared too, on the
-    first 32 samples; they are found by `tensor_names`, which the file's sidecar has.
+    first 32 samples, unless `compares_layers` is off, as for an equalized file, whose activations are scaled;
+    they are found by `tensor_names`, which the file's sidecar has. A file without the model's softmax is
+    compared with the model's class scores.
 
     Raises BadModelFileError for a damaged file and ExportError for a file of another model, or no samples.
     """
@@ -76,6 +80,7 @@ def verify(
     path = Path(path)
     contents = named(inspect(path), tensor_names)
     _check_pair(model, contents, path)
+    model = as_exported(model, contents)
     loads, error = litert_loads(path)
     if not loads:
         raise BadModelFileError(f"LiteRT cannot run {path}: {error}. Export the model again.")
@@ -91,7 +96,9 @@ def verify(
         raise ExportError(
             f"no samples in split '{split}' of {dataset}. Expected at least one batch of images."
         )
-    layers = compare_layers(model, path, contents, np.concatenate(kept)[:NUM_LAYER_SAMPLES])
+    layers = ComparedLayers(all=(), of_the_network=())
+    if compares_layers:
+        layers = compare_layers(model, path, contents, np.concatenate(kept)[:NUM_LAYER_SAMPLES])
     return Verification(
         artifact_sha256=contents.sha256,
         dataset=dataset,
@@ -112,6 +119,12 @@ def verify(
         seconds=time.perf_counter() - start,
         verified_utc=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def as_exported(model: keras.Model, contents: FileContents) -> keras.Model:
+    """The model without its softmax where the file was exported without (`--logits`), else as it is."""
+    gives_scores = ends_in_softmax(model) and last_operator(contents) != "SOFTMAX"
+    return without_softmax(model) if gives_scores else model
 
 
 def check_sidecar(path: Path, artifact: ExportArtifact) -> None:

@@ -164,8 +164,8 @@ def verify_files(
                 dataset=dataset.spec.name,
                 dataset_fingerprint=dataset.spec.fingerprint,
                 split=split,
-                # an equalized file's activations are scaled: beside the model's they would look wrong
-                tensor_names=() if artifact.equalized else artifact.tensor_names,
+                tensor_names=artifact.tensor_names,
+                compares_layers=not artifact.equalized,
                 progress=lambda done: update(f"{done:,} of {total:,} images"),  # noqa: B023 - called in this turn
             )
         with open_store(runs_folder()) as store:

@@ -322,7 +322,8 @@ def _exported(
         dataset=spec.name,
         dataset_fingerprint=spec.fingerprint,
         split="validation",
-        tensor_names=() if artifact.equalized else artifact.tensor_names,
+        tensor_names=artifact.tensor_names,
+        compares_layers=not artifact.equalized,
     )
     return Candidate(
         path=path,

@@ -40,9 +40,15 @@ def _compared(path: Path, model: Path | None, data: str | None) -> ComparedFile 
     check_described(path, artifact, contents.sha256)
     if not any(tensor.dtype in ("int8", "int16") and not tensor.is_constant for tensor in contents.tensors):
         return NotCompared(reason="its activations are float: there is no quantization to compare.")
+    if artifact.equalized:
+        return NotCompared(
+            reason="it was exported with --equalize, which scales the activations: beside the model's they "
+            "would look wrong. `pipeline verify` tells the accuracy of the whole file."
+        )
     import numpy as np
 
     from export.layer_errors import compare_layers
+    from export.verify import as_exported
     from pipeline.data.progress import load_shown
 
     dataset = load_shown(str(source.data))
@@ -50,5 +56,6 @@ def _compared(path: Path, model: Path | None, data: str | None) -> ComparedFile 
     size = image_size_of(keras_model, path)
     batches = dataset.batches(SPLIT, image_size=size, batch_size=NUM_SAMPLES, limit=NUM_SAMPLES)
     images = np.concatenate([images for images, _ in batches]).astype(np.float32)
-    found = compare_layers(keras_model, path, named(contents, artifact.tensor_names), images)
+    compared_with = as_exported(keras_model, contents)
+    found = compare_layers(compared_with, path, named(contents, artifact.tensor_names), images)
     return ComparedFile(errors=found.all, dataset=dataset.spec.name, split=SPLIT, num_samples=len(images))

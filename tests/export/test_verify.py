@@ -7,6 +7,7 @@ import pytest
 from export.artifact import Precision
 from export.convert import convert
 from export.errors import BadModelFileError, ExportError
+from export.rewrite import without_softmax
 from export.verify import check_sidecar, verify
 
 DATA = {"dataset": "blocks", "dataset_fingerprint": "b10c", "split": "test"}
@@ -48,6 +49,31 @@ def test_a_float_file_agrees_and_compares_no_layers(net, exported, test_images, 
     assert found.agreement >= (100 if precision == "float32" else 95)
     assert found.worst_layer is None
     assert found.layers == ()
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_file_without_softmax_is_compared_with_the_class_scores(
+    net, calibration_pixels, test_images, labels, tmp_path, precision
+):
+    path = tmp_path / "scores.tflite"
+    path.write_bytes(convert(net, Precision(precision), pixels=calibration_pixels, logits=True))
+    found = verify(net, path, _batches(test_images, labels), **DATA)
+    scores = np.asarray(without_softmax(net)(test_images.astype(np.float32), training=False))
+    assert found.keras_top1 == pytest.approx(100 * (scores.argmax(1) == labels).mean())
+    assert found.max_abs_difference < 0.1 * np.ptp(scores)
+    if precision == "int8":
+        assert found.layers[-1].layer == net.layers[-2].name
+        assert found.layers[-1].relative_error < 0.2
+
+
+def test_an_equalized_file_is_compared_by_its_labels_alone(
+    net, calibration_pixels, test_images, labels, tmp_path
+):
+    path = tmp_path / "equalized.tflite"
+    path.write_bytes(convert(net, Precision.INT8, pixels=calibration_pixels, equalize=True))
+    found = verify(net, path, _batches(test_images, labels), **DATA, compares_layers=False)
+    assert (found.layers, found.worst_layer) == ((), None)
+    assert found.agreement > 80
 
 
 def test_float_images_as_a_tf_dataset_gives_them_do_too(net, exported, test_images, labels):
