@@ -23,6 +23,7 @@ from export.exporter import export_model
 from export.pack import pack
 from models.build import build
 from pipeline.cli import run
+from pipeline.explain.accuracy import compare_with_keras
 from pipeline.explain.explanation import ExplainedFile, NotCompared
 from pipeline.explain.findings import MOST, find, most_important
 from pipeline.explain.join import join
@@ -452,6 +453,29 @@ def test_a_file_with_a_loop_is_taken_apart(tmp_path: Path):
     (loop,) = [each for each in file.running if each.layer.operator == "WHILE"]
     assert loop.ms is not None
     assert loop.ms > 0
+
+
+def test_the_layers_of_an_equalized_file_are_not_compared(
+    exported: dict[str, Path], pixels: np.ndarray, tmp_path: Path
+):
+    model = exported["int8"].parents[1] / "model.keras"
+    path = tmp_path / "small_int8.tflite"
+    export_model(
+        model,
+        path,
+        Precision.INT8,
+        model_name="small",
+        family="mobilenet",
+        knobs={},
+        class_names=("0", "1", "2"),
+        dataset=None,
+        pixels=pixels,
+        model=small_net(),
+        equalize=True,
+    )
+    found = compare_with_keras(path, model=model, data="digits")
+    assert isinstance(found, NotCompared)
+    assert "--equalize, which scales the activations" in found.reason
 
 
 def test_a_packed_file_without_sidecar_is_shown_by_numbers(tmp_path: Path, explain: Run):
