@@ -283,7 +283,8 @@ def _refuse_crashing(frozen: Any) -> None:  # noqa: ANN401
         raise ExportError(
             f"TensorFlow's int8 quantizer crashes on exponentials, and the model computes {len(found)} "
             f"outside its softmax, at {places}. Give these layers an activation with an integer kernel, such "
-            "as relu, swish or gelu, not selu, softplus, mish or exp, or export as dynamic or float16."
+            "as relu, swish or gelu, not selu, softplus, mish or exp; export as dynamic or float16; or leave "
+            "them in float by training: pipeline compress --qat --skip-layer LAYER."
         )
 
 

@@ -19,9 +19,10 @@ from export.convert import IoDtype, Progress, Trained, convert
 from export.download_size import downloaded_bytes
 from export.errors import ExportError, FloatOperatorError
 from export.files import replacing, sha256_of
-from export.float_layers import CONVERSIONS, operators_of
+from export.float_layers import operators_of
 from export.inspect import FileContents, Operator, inspect_bytes
 from export.keras_file import load_model
+from export.layer_errors import CONVERSIONS
 from export.load_check import litert_loads, tflite_runtime_loads
 from export.pack import pack
 from export.rewrite import Rewrite

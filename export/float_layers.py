@@ -10,13 +10,11 @@ import keras
 
 from export.errors import ExportError
 from export.inspect import FileContents, Operator
-from export.layer_errors import layer_of
-from export.layer_outputs import Step, network_steps
+from export.layer_errors import CONVERSIONS, layer_of, network_output
+from export.layer_outputs import Step, network_nodes, network_steps
 
-CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
-"""What stands between int8 and a float operator; not an operator of any layer."""
 _MOST_NAMED = 10
-_FUSED = (keras.layers.BatchNormalization, keras.layers.ReLU, keras.layers.Activation)
+FUSED = (keras.layers.BatchNormalization, keras.layers.ReLU, keras.layers.Activation)
 """Layers that the operator before them does too, and that may leave no trace in the file."""
 
 
@@ -84,7 +82,7 @@ def layers_around(contents: FileContents, model: keras.Model, name: str) -> tupl
 
 
 def _weighted(model: keras.Model, steps: Mapping[str, Step], name: str) -> str:
-    while isinstance(layer_named(model, name), _FUSED) and len(steps[name].feeds_on) == 1:
+    while isinstance(layer_named(model, name), FUSED) and len(steps[name].feeds_on) == 1:
         name = steps[name].feeds_on[0]
     return name
 
@@ -93,14 +91,14 @@ def layer_named(model: keras.Model, name: str) -> keras.Operation:
     """The layer of a name of network_steps(), such as 'outer/inner'."""
     *outer, inner = name.split("/")
     graph = functools.reduce(lambda found, part: found.get_layer(part), outer, model)
-    return next(operation for operation in graph.operations if operation.name == inner)
+    return next(operation for operation, _ in network_nodes(graph) if operation.name == inner)
 
 
 def _layers_done(
     contents: FileContents, model: keras.Model, steps: Mapping[str, Step]
 ) -> Iterator[tuple[int, set[str]]]:
     """Number of an operator, and the layers that it does."""
-    last_tensor = _network_output(contents)
+    last_tensor = network_output(contents)
     for index, operator in enumerate(contents.graph):
         if operator.name in CONVERSIONS:
             continue
@@ -109,15 +107,6 @@ def _layers_done(
         if operator.outputs[0] == last_tensor:
             layers.add(_last_layer(operator, model, steps))  # its tensor has the output's name
         yield index, layers
-
-
-def _network_output(contents: FileContents) -> int:
-    """The tensor with the network's output, before conversions of its type: float to int8, int8 to uint8."""
-    tensor = contents.graph[-1].outputs[0]
-    for operator in reversed(contents.graph):
-        if tensor in operator.outputs and operator.name in CONVERSIONS:
-            tensor = operator.inputs[0]
-    return tensor
 
 
 def _last_layer(operator: Operator, model: keras.Model, steps: Mapping[str, Step]) -> str:

@@ -19,6 +19,8 @@ from export.verification import LayerError
 
 Floats = npt.NDArray[np.float32]
 
+CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
+"""What stands between int8 and a float operator; not an operator of any layer."""
 _QUANTIZED_TYPES = ("int8", "int16")
 _AT_ONCE = 8
 """Images whose activations are held in memory together."""
@@ -114,7 +116,7 @@ def _places(contents: FileContents, model: keras.Model, steps: Mapping[str, Step
     """Layer -> the index of the tensor that holds its output."""
     order = list(steps)
     places: dict[str, int] = {}
-    last_tensor = _network_output(contents)
+    last_tensor = network_output(contents)
     for operator in contents.graph:
         tensor = operator.outputs[0]
         described = contents.tensors[tensor]
@@ -129,15 +131,18 @@ def _places(contents: FileContents, model: keras.Model, steps: Mapping[str, Step
     return places
 
 
-def _network_output(contents: FileContents) -> int:
-    """The tensor with the class scores, before a conversion of its type at the very end."""
-    last = contents.graph[-1]
-    return last.inputs[0] if last.name in ("QUANTIZE", "DEQUANTIZE") else last.outputs[0]
+def network_output(contents: FileContents) -> int:
+    """The tensor with the network's output, before conversions of its type: float to int8, int8 to uint8."""
+    tensor = contents.graph[-1].outputs[0]
+    for operator in reversed(contents.graph):
+        if tensor in operator.outputs and operator.name in CONVERSIONS:
+            tensor = operator.inputs[0]
+    return tensor
 
 
 def last_operator(contents: FileContents) -> str:
-    """The name of the operator that makes the file's output, before a conversion of its type."""
-    return _made_by(contents, _network_output(contents))
+    """The name of the operator that makes the file's output, before conversions of its type."""
+    return _made_by(contents, network_output(contents))
 
 
 def _made_by(contents: FileContents, tensor: int) -> str:

@@ -43,6 +43,7 @@ NUM_CALIBRATION = 200
     help="Training images that the ranges are read from, as many of each class.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Which images these are.")
+@click.option("--typical", is_flag=True, help="Leave out the 5% of them that widen the ranges most.")
 @click.option("--keep-names", is_flag=True, help="Leave the tensors' names in the file.  [default: sidecar]")
 @click.option(
     "--sparse", is_flag=True, help="Store pruned 1x1 convolutions of --float32 for XNNPACK's sparse kernels."
@@ -125,6 +126,7 @@ def command(
         precisions,
         num_calibration=options["num_calibration"],
         seed=options["seed"],
+        typical=options["typical"],
         io_dtype=options["io_dtype"] or ("uint8" if kit else "int8"),
         out=out,
         labels=options["labels"],
@@ -150,7 +152,7 @@ def command(
         _write_kit(kit, artifacts, folder)
     if artifacts and not as_json:
         count = "a file" if len(artifacts) == 1 else f"{len(artifacts)} files"
-        say(f"wrote {count} in {folder}. Next: pipeline verify {_what_to_verify(source, folder)}")
+        say(f"wrote {count} in {folder}. Next: pipeline verify {what_to_verify(source, folder)}")
     return 1 if refused else 0
 
 
@@ -173,7 +175,7 @@ def _write_kit(kit: Path, artifacts: Sequence[ExportArtifact], folder: Path) -> 
     say(f"wrote an Android kit of {artifact.path} in {kit}. Next: read {kit / 'README.md'}")
 
 
-def _what_to_verify(source: KerasSource, folder: Path) -> str:
+def what_to_verify(source: KerasSource, folder: Path) -> str:
     """What `pipeline verify` must be given to take these very files."""
     if folder == source.export_folder:
         target = folder.parent.name if source.family else str(folder.parent)
@@ -188,6 +190,7 @@ def export_source(
     *,
     num_calibration: int = NUM_CALIBRATION,
     seed: int = 0,
+    typical: bool = False,
     io_dtype: str = "int8",
     out: Path | None = None,
     labels: Path | None = None,
@@ -210,7 +213,9 @@ def export_source(
 
         model = load_model_of(source)
     class_names = read_labels(labels, model.output_shape[-1]) if labels else None
-    pixels, calibration, source = _calibration(source, model, precisions, num_calibration, seed)
+    pixels, calibration, source = _calibration(
+        source, model, precisions, num_calibration, seed=seed, typical=typical
+    )
     class_names = class_names or source.class_names or tuple(map(str, range(model.output_shape[-1])))
     trained = trained_quantizers(source, model) if Precision.INT8 in precisions else None
     keep_float = float_layers(source, keep_float)
@@ -279,7 +284,13 @@ def trained_quantizers(source: KerasSource, model: keras.Model) -> Any:  # noqa:
 
 
 def _calibration(
-    source: KerasSource, model: keras.Model, precisions: Sequence[Precision], num_samples: int, seed: int
+    source: KerasSource,
+    model: keras.Model,
+    precisions: Sequence[Precision],
+    num_samples: int,
+    *,
+    seed: int,
+    typical: bool,
 ) -> tuple[npt.NDArray[np.uint8] | None, Calibration | None, KerasSource]:
     """Pixels and which they are, None where no precision needs any; and the source with its class names."""
     import dataclasses
@@ -304,11 +315,17 @@ def _calibration(
         return None, None, source
     image_size = image_size_of(model, source.model_path)
     with working("choosing calibration images"):
+        from export.typical import typical_images
+
         pixels, calibration = dataset.calibration_pixels(
-            image_size=image_size, num_samples=num_samples, seed=seed
+            image_size=image_size,
+            num_samples=num_samples,
+            seed=seed,
+            choose=(lambda pixels: typical_images(model, pixels)) if typical else None,
         )
-    if calibration.num_samples < num_samples:
-        say(f"calibrating with {calibration.num_samples} images: the training split has no more.")
+    there_are = calibration.num_samples + calibration.left_out
+    if there_are < num_samples:
+        say(f"calibrating with {there_are} images: the training split has no more.")
     return pixels, calibration, source
 
 

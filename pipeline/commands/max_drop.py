@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shlex
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline.commands.output import print_records, print_table, say, table, working
 from pipeline.errors import PipelineError, UsageError
-from pipeline.runs import runs_folder
+from pipeline.lineage import KERAS_ENDINGS
+from pipeline.runs import CONFIG, runs_folder
 
 if TYPE_CHECKING:
-    from pipeline.compression.ladder import Climb, Subject, Train, Try
+    from pipeline.compression.ladder import Candidate, Climb, Subject, Train, Try
+    from pipeline.compression.settings import CompressConfig
     from pipeline.lineage import KerasSource
 
 
@@ -28,7 +32,11 @@ def write_int8_within(
     with tempfile.TemporaryDirectory(prefix="pipeline-int8-") as scratch:
         from pipeline.compression.ladder import climb, put_in_place
 
-        found = climb(subject, max_drop=max_drop, scratch=Path(scratch), train=train, tell=say)
+        try:
+            found = climb(subject, max_drop=max_drop, scratch=Path(scratch), train=train, tell=say)
+        except KeyboardInterrupt:
+            say("\nno file was taken yet, and those that were tried are gone; the same command tries again.")
+            raise
         path = put_in_place(found.taken)
     _store(found, path)
     if as_json:
@@ -39,8 +47,12 @@ def write_int8_within(
         if each.refused:
             say(f"pipeline: {each.rung} gave no file: {each.refused}")
     taken = next(each for each in found.tries if each.taken)
+    say(f"the same for MediaPipe, which wants uint8: pipeline export {_settings(found.taken)}")
     if found.holds:
-        say(f"took {taken.rung}: {taken.words}. Wrote {path}. Next: pipeline verify {taken.run}")
+        from pipeline.commands.export import what_to_verify
+
+        verified = what_to_verify(found.taken.source, path.parent)
+        say(f"took {taken.rung}: {taken.words}. Wrote {path}. Next: pipeline verify {verified}")
         return 0
     say(
         f"pipeline: nothing loses {max_drop:g} points or less; the best, {taken.rung}, loses "
@@ -58,8 +70,39 @@ def _refuse_own_quantizers(source: KerasSource, max_drop: float) -> None:
     raise UsageError(
         f"{source.export_folder.parent.name} was {how}: its int8 file comes from quantizers of its own, and "
         f"there is nothing to try but more training. Compress {source.compression.parent} again with more "
-        f"--epochs, or give that run: pipeline compress {source.compression.parent} --max-drop {max_drop:g}"
+        f"--epochs, or give that one: pipeline compress {_parent(source, source.compression)} "
+        f"--max-drop {max_drop:g}"
     )
+
+
+def _parent(source: KerasSource, config: CompressConfig) -> str:
+    """What `pipeline compress` must be given to take the model that a run was compressed from."""
+    if source.family is not None or not config.parent.endswith(KERAS_ENDINGS):
+        return config.parent
+    pixels = json.loads((source.model_path.parent / CONFIG).read_text())["pixels"]
+    return _file_in_words(config.parent, config.data, pixels)
+
+
+def _file_in_words(path: str, data: str, pixels: Mapping[str, Any]) -> str:
+    fed = f" --scale {pixels['scale']} --offset {pixels['offset']}" if pixels else ""
+    return f"{shlex.quote(path)} --data {shlex.quote(data)}{fed}"
+
+
+def _settings(taken: Candidate) -> str:
+    """What `pipeline export` must be given to make the file once more, with uint8 input."""
+    source, artifact = taken.source, taken.artifact
+    if source.family is not None or source.compression is not None:
+        model = source.export_folder.parent.name
+    else:
+        model = _file_in_words(str(source.model_path), str(source.data), source.knobs)
+    words = [model, "--int8", "--io-dtype uint8"]
+    if (calibration := artifact.calibration) is not None:
+        words.append(f"--num-calibration {taken.num_calibration}")
+        words += [f"--seed {calibration.seed}"] if calibration.seed else []
+        words += ["--typical"] if taken.typical else []
+        words += ["--equalize"] if artifact.equalized else []
+        words += [f"--keep-float {name}" for name in artifact.float_layers]
+    return " ".join(words)
 
 
 def _subject(source: KerasSource, seed: int) -> Subject:

@@ -16,15 +16,16 @@ from pipeline.runs import how_to_resume
 @contextmanager
 def resumable(run: Path) -> Iterator[None]:
     """Around a training: one that is interrupted, or has nowhere to write, says how to go on with it."""
+    go_on = how_to_resume(run)  # now, while it can be read
     try:
         yield
     except KeyboardInterrupt:
-        say(f"\nstopped. The finished epochs are kept; go on: {how_to_resume(run)}")
+        say(f"\nstopped. The finished epochs are kept; go on: {go_on}")
         raise
     except OSError as error:
         raise PipelineError(
             f"cannot write to {run} ({error.strerror or error}). The finished epochs are kept. "
-            f"Mend that, such as by freeing space, then go on: {how_to_resume(run)}"
+            f"Mend that, such as by freeing space, then go on: {go_on}"
         ) from error
 
 

@@ -123,7 +123,7 @@ def prove(prepared: Prepared, images: Images) -> None:
     And ExportError where those that its ranges would be read from are all of one colour.
     """
     if prepared.config.is_quantized:
-        check_varied(_observed_pixels(prepared, images))
+        check_varied(_training_pixels(prepared, images, num_samples=_NUM_CHECKED))
     pixels, _ = images.dataset.balanced_samples(
         "validation", image_size=images.image_size, num_samples=_NUM_CHECKED, seed=0
     )
@@ -322,14 +322,15 @@ def _write_observed(prepared: Prepared, images: Images, run: Path) -> None:
 
 def _observe(quantized: tf_keras.Model, prepared: Prepared, images: Images) -> None:
     """Reads the ranges of the activations from training images."""
-    values = images.rescaling(_observed_pixels(prepared, images).astype(np.float32))
+    pixels = _training_pixels(prepared, images, num_samples=_NUM_OBSERVED)
+    values = images.rescaling(pixels.astype(np.float32))
     quantize.observe(quantized, values, batch_size=prepared.config.batch_size)
     quantize.fix_input_range(quantized, prepared.input_range)
 
 
-def _observed_pixels(prepared: Prepared, images: Images) -> npt.NDArray[np.uint8]:
+def _training_pixels(prepared: Prepared, images: Images, *, num_samples: int) -> npt.NDArray[np.uint8]:
     pixels, _ = images.dataset.calibration_pixels(
-        image_size=images.image_size, num_samples=_NUM_OBSERVED, seed=prepared.config.seed
+        image_size=images.image_size, num_samples=num_samples, seed=prepared.config.seed
     )
     return pixels
 

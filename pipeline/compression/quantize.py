@@ -77,7 +77,7 @@ def check_quantizable(model: tf_keras.Model, config: CompressConfig) -> None:
         flags = " ".join(f"--skip-layer {name}" for name in strangers)
         raise PipelineError(
             f"{said}: that cannot be trained quantized. Leave it in float with {flags}, or leave out --qat "
-            "and --cluster, and let `pipeline export --int8` calibrate instead."
+            "and --cluster: `pipeline export --int8` calibrates instead, and names what it cannot take."
         )
 
 

@@ -121,7 +121,8 @@ class Dataset:
 
         The classes take turns, each in its own seeded order, so that their counts differ by one at most while
         every class has images left. Fewer than asked when the training split has fewer:
-        Calibration.num_samples says how many there are. `choose` gives the indices of those to keep.
+        Calibration.num_samples says how many there are. `choose` gives the indices of those to keep, whatever
+        their classes.
         """
         if num_samples < 1:
             raise UsageError(f"{num_samples} calibration samples were asked for; 1 or more was expected.")

@@ -66,6 +66,17 @@ def test_a_file_without_softmax_is_compared_with_the_class_scores(
         assert found.layers[-1].relative_error < 0.2
 
 
+def test_a_softmax_in_float_before_uint8_is_still_one(net, calibration_pixels, test_images, labels, tmp_path):
+    """Float scores become int8, then uint8, behind it."""
+    path = tmp_path / "float_end.tflite"
+    names = [layer.name for layer in net.layers[-2:]]
+    path.write_bytes(
+        convert(net, Precision.INT8, pixels=calibration_pixels, io_dtype="uint8", keep_float=names)
+    )
+    found = verify(net, path, _batches(test_images, labels), **DATA)
+    assert found.max_abs_difference < 0.3
+
+
 def test_an_equalized_file_is_compared_by_its_labels_alone(
     net, calibration_pixels, test_images, labels, tmp_path
 ):

@@ -18,7 +18,7 @@ from export.files import sha256_of
 from export.verification import Verification
 from pipeline.bench.measurement import Measurement
 from pipeline.cli import run
-from pipeline.training.config import TrainRecord
+from pipeline.training.config import TrainRecord, read_record
 
 PRECISIONS = list(Precision)
 
@@ -142,6 +142,23 @@ def test_max_drop_is_a_gate(
     file = str(exported[Precision.FLOAT32])
     assert run(["verify", file, "--max-drop", "-101"]) == 1
     assert "more than --max-drop -101" in capsys.readouterr().err
+
+
+def test_equalized_file_of_typical_images_is_verified_by_its_labels_alone(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    asked = ["--int8", "--equalize", "--typical", "--num-calibration", "40", "--out", str(tmp_path)]
+    assert run(["export", trained.name, *asked]) == 0
+    (file,) = tmp_path.glob("*_int8.tflite")
+    calibration = read_sidecar(file).calibration
+    assert calibration is not None
+    assert (calibration.num_samples, calibration.left_out) == (38, 2)
+    capsys.readouterr()
+    assert (
+        run(["verify", str(file), "--data", read_record(trained / "train.json").config.data, "--json"]) == 0
+    )
+    (found,) = json.loads(capsys.readouterr().out)
+    assert (found["layers"], found["worst_layer"]) == ([], None)
 
 
 def test_verify_refuses_a_file_that_was_changed_after_export(

@@ -18,6 +18,7 @@ from export.errors import FloatOperatorError
 from export.exporter import export_model
 from export.files import sha256_of
 from export.inspect import inspect
+from pipeline.bench.host import BenchResult
 from pipeline.cli import run
 from pipeline.compression import ladder
 from pipeline.store.store import open_store
@@ -244,6 +245,19 @@ def test_it_cannot_be_given_with_resume(capsys: pytest.CaptureFixture[str]) -> N
 def test_more_images_are_not_tried_where_there_are_none() -> None:
     assert ladder.MORE_IMAGES not in ladder.rungs(ladder.FEW_IMAGES, trains=True)
     assert ladder.MORE_IMAGES in ladder.rungs(ladder.FEW_IMAGES + 1, trains=True)
+
+
+def test_a_file_that_was_decided_is_kept_when_the_timing_is_stopped(
+    capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*arguments: Any) -> BenchResult:
+        return BenchResult(measured=(), stopped=True)
+
+    monkeypatch.setattr("pipeline.bench.host.run_rounds", stopped)
+    (only,) = tried(capsys, "even", "--max-drop", "1")
+    assert only["taken"]
+    assert only["median_ms"] is None
+    assert only["artifact_sha256"] == sha256_of(only_file(folder, "even-*"))
 
 
 def test_where_nothing_holds_the_best_is_kept_and_the_status_is_1(
