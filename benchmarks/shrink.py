@@ -24,9 +24,8 @@ from typing import Any
 
 import keras
 import numpy as np
-from zoo import stock_conversion, verdict, with_random_weights
+from zoo import as_shipped, stock_conversion, verdict, with_random_weights
 
-from export.app_metadata import with_labels_file, with_metadata_entry
 from export.artifact import Precision, read_sidecar
 from export.convert import convert
 from export.inspect import inspect
@@ -173,9 +172,7 @@ def _pair(
             sys.exit(f"{ours} gives other outputs packed than unpacked")
     if not stock.exists():
         stock.write_bytes(stock_conversion(peer, precision, pixels))
-    names = [str(number) for number in range(model.output_shape[-1])]
-    entry = with_metadata_entry(ours.read_bytes(), model_name=name)
-    labelled = with_labels_file(pack(entry).content, names)
+    labelled = as_shipped(ours.read_bytes(), name=name, num_classes=model.output_shape[-1])
     return Pair(name=name, ours=ours, stock=stock, with_labels=len(labelled))
 
 

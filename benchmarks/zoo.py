@@ -23,9 +23,11 @@ import numpy as np
 import tensorflow as tf
 
 from export import noise
+from export.app_metadata import with_labels_file, with_metadata_entry
 from export.artifact import Precision
 from export.convert import convert
 from export.inspect import inspect
+from export.pack import pack
 from models.build import build
 from models.cost import cost
 from models.registry import label
@@ -93,7 +95,8 @@ def make(
     for precision in PRECISIONS:
         file = folder / f"{label(family, knobs)}_{precision}.tflite"
         if not file.exists():
-            file.write_bytes(convert(model, precision, pixels=pixels))
+            content = convert(model, precision, pixels=pixels)
+            file.write_bytes(as_shipped(content, name=file.stem, num_classes=model.output_shape[-1]))
         peer_file = None
         if peer_model is not None:
             peer_file = folder / f"stock_{file.name}"
@@ -111,6 +114,12 @@ def make(
             )
         )
     return rows
+
+
+def as_shipped(content: bytes, *, name: str, num_classes: int) -> bytes:
+    """What `pipeline export` writes: packed, with the metadata and the labels that an app reads."""
+    labels = [str(number) for number in range(num_classes)]
+    return with_labels_file(pack(with_metadata_entry(content, model_name=name)).content, labels)
 
 
 def knobs_of_peer(knobs: dict[str, Any]) -> dict[str, Any]:
