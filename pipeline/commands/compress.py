@@ -86,6 +86,12 @@ RATES = ", ".join(f"{rate:g} {step}" for step, rate in LEARNING_RATES.items())
 @click.option("--batch-size", type=click.IntRange(min=1), default=DEFAULTS["batch_size"], show_default=True)
 @click.option("--momentum", type=Finite(0, 1), default=DEFAULTS["momentum"], show_default=True)
 @click.option("--clip-norm", type=Finite(min=0), default=DEFAULTS["clip_norm"], show_default=True)
+@click.option(
+    "--freeze-norms/--no-freeze-norms",
+    default=DEFAULTS["freeze_norms"],
+    show_default=True,
+    help="--qat leaves the BatchNorms' statistics as the training left them.",
+)
 @click.option("--augment/--no-augment", default=DEFAULTS["augment"], show_default=True)
 @click.option(
     "--seed", type=click.IntRange(min=0, max=2**32 - 1), default=DEFAULTS["seed"], show_default=True

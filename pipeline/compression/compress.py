@@ -265,6 +265,7 @@ def _take_step(step: str, prepared: Prepared, images: Images, run: Path, state: 
     )
     tell(f"{_in_words(step, config)}: validation {kept.validation_top1:.2f}%, before all {state.before:.2f}%")
     if step == "qat":
+        quantize.freeze_norms(tuning.model, frozen=False)  # as load_quantized() builds it
         write_bytes(run / QUANTIZED, weights_content(tuning.model.weights))
     write_bytes(run / _WEIGHTS.format(step=step), weights_content(plain.weights))
     state = _State(before=state.before, done=(*state.done, reached))
@@ -287,6 +288,7 @@ def _tuning(step: str, prepared: Prepared, images: Images) -> FineTuning:
     if step == "cluster":
         return FineTuning(step=step, model=shrink.cluster(plain, config), callbacks=list)
     model = quantize.quantize(plain, config, input_range=prepared.input_range)
+    quantize.freeze_norms(model, frozen=config.freeze_norms)
     clustered = shrink.clustered_layers(plain, config) if config.cluster is not None else ()
     pruned = shrink.pruned_layers(plain, config)
     # from the plain twin: a resumed model's kernels are filled later, and lie on the same clusters

@@ -122,13 +122,27 @@ def fix_input_range(quantized: tf_keras.Model, input_range: tuple[float, float])
                         variable.assign(value)
 
 
+def freeze_norms(quantized: tf_keras.Model, *, frozen: bool) -> None:
+    """Lets BatchNorms keep their statistics in training, or not; scales and offsets learn all the same.
+
+    A layer that is not trainable normalises by its moving statistics; TFMOT's wrapper around it has noted its
+    weights as trainable already.
+    """
+    for layer in _norms(quantized):
+        layer.trainable = not frozen
+
+
+def _norms(quantized: tf_keras.Model) -> list[tf_keras.layers.BatchNormalization]:
+    layers = [getattr(layer, "layer", layer) for layer in quantized.layers]
+    return [layer for layer in layers if isinstance(layer, tf_keras.layers.BatchNormalization)]
+
+
 def observe(quantized: tf_keras.Model, values: Any, *, batch_size: int) -> None:  # noqa: ANN401
     """Sets the activations' ranges to the mean of those of batches of `values` (n, height, width, channels).
 
     Nothing else changes but the kernels' ranges, which are those of the kernels at any time.
     """
     layers = [getattr(layer, "layer", layer) for layer in quantized.layers]
-    frozen = [layer for layer in layers if isinstance(layer, tf_keras.layers.BatchNormalization)]
     dropouts = [layer for layer in layers if isinstance(layer, tf_keras.layers.Dropout)]
     quantizers = [
         quantizer
@@ -136,7 +150,7 @@ def observe(quantized: tf_keras.Model, values: Any, *, batch_size: int) -> None:
         for quantizer in getattr(layer, "_output_quantizers", None) or ()
         if isinstance(quantizer, _LearnedRange)
     ]
-    before = [(layer, "trainable", layer.trainable) for layer in frozen]
+    before = [(layer, "trainable", layer.trainable) for layer in _norms(quantized)]
     before += [(layer, "rate", layer.rate) for layer in dropouts]
     # ranges are learnt in training mode, and only they are to be in it
     for layer, setting, value in before:

@@ -43,6 +43,12 @@ class CompressConfig:
     """Distinct weight values a layer, zero of a pruned layer among them."""
     qat: bool = False
     """Quantization-aware training."""
+    freeze_norms: bool = True
+    """While trained quantized, BatchNorms normalise by the statistics that the training ended with.
+
+    Statistics of a few batches are noisier than those of a whole training (Krishnamoorthi 2018,
+    arXiv:1806.08342, freezes them towards the end).
+    """
     skip_layers: tuple[str, ...] = ()
     """Neither pruned, nor clustered, nor trained quantized."""
     epochs: int = 3

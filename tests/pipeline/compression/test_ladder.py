@@ -323,6 +323,22 @@ def test_a_layer_that_was_skipped_in_training_may_be_in_float_in_its_file(
     assert (artifact.input.dtype, artifact.output.dtype) == ("int8", "int8")
 
 
+@pytest.mark.parametrize("frozen", [True, False])
+def test_statistics_of_batchnorms_stay_as_they_were_trained_unless_asked_otherwise(
+    compressed: Any, model_of: Any, frozen: bool
+) -> None:
+    model = model_of("own")
+    before = {layer.name: [each.copy() for each in layer.get_weights()] for layer in model.layers}
+    trained = compressed(model_of("own"), qat=True, freeze_norms=frozen)
+    after = trained.model.get_layer("second_norm").get_weights()
+    same = [np.array_equal(ours, theirs) for ours, theirs in zip(before["second_norm"], after, strict=True)]
+    assert same == [False, False, frozen, frozen]  # scale and offset learn
+    quantized = {layer.name: getattr(layer, "layer", layer) for layer in trained.quantized.layers}
+    norm = quantized["quant_second_norm"]
+    for ours, theirs in zip(norm.get_weights(), after, strict=True):
+        assert np.array_equal(ours, theirs)
+
+
 def test_zeros_of_a_pruned_run_stay_while_it_is_trained_quantized(compressed: Any, model_of: Any) -> None:
     pruned = compressed(model_of("own"), prune=0.5)
     trained = compressed(pruned.model, qat=True)
