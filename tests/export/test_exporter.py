@@ -178,5 +178,5 @@ def test_grey_images_are_exported_too(export):
     image = keras.Input((16, 16, 1))
     x = keras.layers.Conv2D(4, 3)(keras.layers.Rescaling(1 / 128, -1.0)(image))
     model = keras.Model(image, keras.layers.Dense(5)(keras.layers.GlobalAveragePooling2D()(x)))
-    artifact = export("int8", model=model, pixels=np.zeros((4, 16, 16, 1), np.uint8))
+    artifact = export("int8", model=model, pixels=np.arange(1024, dtype=np.uint8).reshape(4, 16, 16, 1))
     assert artifact.pixels == "raw 0-255 grey as int8: pixel - 128"
