@@ -58,7 +58,7 @@ def find_unfinished(name: str, folder: Path, *, compressed: bool) -> Path:
     run = found[0]
     if (run / RECORD).exists():
         raise UsageError(f"the run {run.name} is finished; there is nothing to resume. See it: pipeline runs")
-    if _is_compression(run) is not compressed and _is_compression(run) is not None:
+    if _is_compression(run) is (not compressed):  # None, of damaged settings, is told by who reads them
         kinds = ("a training, not a compression", "a compression, not a training")
         raise UsageError(f"{run.name} is {kinds[not compressed]}: {how_to_resume(run)}")
     return run

@@ -51,6 +51,25 @@ def pixels() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
 
 
+def export_small(
+    model: Path, path: Path, precision: Precision, pixels: np.ndarray, *, equalize: bool = False
+) -> None:
+    """Exports small_net() with a sidecar, as if `model` were its file."""
+    export_model(
+        model,
+        path,
+        precision,
+        model_name="small",
+        family="mobilenet",
+        knobs={},
+        class_names=("0", "1", "2"),
+        dataset=None,
+        pixels=pixels,
+        model=small_net(),
+        equalize=equalize,
+    )
+
+
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory, pixels: np.ndarray) -> dict[str, Path]:
     """float32 and int8 of one network, with sidecars, beside the Keras model as a run has it."""
@@ -60,18 +79,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, pixels: np.ndarray) -> di
     made = {}
     for precision in (Precision.FLOAT32, Precision.INT8):
         made[precision.value] = run_folder / "export" / f"small_{precision.value}.tflite"
-        export_model(
-            run_folder / "model.keras",
-            made[precision.value],
-            precision,
-            model_name="small",
-            family="mobilenet",
-            knobs={},
-            class_names=("0", "1", "2"),
-            dataset=None,
-            pixels=pixels,
-            model=small_net(),
-        )
+        export_small(run_folder / "model.keras", made[precision.value], precision, pixels)
     return made
 
 
@@ -460,19 +468,7 @@ def test_the_layers_of_an_equalized_file_are_not_compared(
 ):
     model = exported["int8"].parents[1] / "model.keras"
     path = tmp_path / "small_int8.tflite"
-    export_model(
-        model,
-        path,
-        Precision.INT8,
-        model_name="small",
-        family="mobilenet",
-        knobs={},
-        class_names=("0", "1", "2"),
-        dataset=None,
-        pixels=pixels,
-        model=small_net(),
-        equalize=True,
-    )
+    export_small(model, path, Precision.INT8, pixels, equalize=True)
     found = compare_with_keras(path, model=model, data="digits")
     assert isinstance(found, NotCompared)
     assert "--equalize, which scales the activations" in found.reason
