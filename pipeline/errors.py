@@ -32,4 +32,5 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     names = sorted(known)
     near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
     hint = f"Did you mean '{near[0]}'? " if near else ""
-    return UsageError(f"unknown {kind} '{name}'. {hint}Known: {', '.join(names)}.")
+    known_names = f"Known: {', '.join(names)}." if names else "There is none yet."
+    return UsageError(f"unknown {kind} '{name}'. {hint}{known_names}")
