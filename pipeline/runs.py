@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import PipelineError, UsageError, unknown_name
 
@@ -48,6 +49,16 @@ def new_folder(folder: Path, name: str) -> Path:
 def how_to_resume(run: Path) -> str:
     """The command that goes on with an unfinished run."""
     return f"pipeline {'compress' if _is_compression(run) else 'train'} --resume {run.name}"
+
+
+def setting_of(run: Path, name: str) -> Any:  # noqa: ANN401 - what JSON holds
+    """What a run's config.json says of `name`; PipelineError where it is damaged."""
+    try:
+        return json.loads((run / CONFIG).read_text())[name]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PipelineError(
+            f"{run / CONFIG} is damaged ({error!r}), so nobody knows how the run was set. Start a new one."
+        ) from error
 
 
 def find_unfinished(name: str, folder: Path, *, compressed: bool) -> Path:

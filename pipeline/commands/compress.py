@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from pipeline.compression.settings import (
     paper_sparsities,
 )
 from pipeline.errors import PipelineError, UsageError
-from pipeline.runs import CONFIG, find_unfinished, runs_folder
+from pipeline.runs import CONFIG, find_unfinished, runs_folder, setting_of
 
 if TYPE_CHECKING:
     from pipeline.compression.compress import Prepared
@@ -242,13 +241,12 @@ def _resumed(name: str) -> tuple[KerasSource, CompressConfig, Path]:
 
     run = find_unfinished(name, runs_folder(), compressed=True)
     try:
-        settings = json.loads((run / CONFIG).read_text())
-        config = config_from_json(settings["compression"])
-        pixels = settings["pixels"]
-    except (ValueError, KeyError, TypeError) as error:
+        config = config_from_json(setting_of(run, "compression"))
+    except (KeyError, TypeError) as error:
         raise PipelineError(
-            f"{run / CONFIG} is damaged ({error!r}), so nobody knows how the run was set. Compress anew."
+            f"{run / CONFIG} was written by another version ({error}). Compress anew."
         ) from error
+    pixels = setting_of(run, "pixels")
     source = find_source(config.parent, data=config.data, folder=runs_folder())
     return dataclasses.replace(source, knobs=pixels if source.family is None else source.knobs), config, run
 

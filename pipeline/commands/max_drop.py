@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 import tempfile
@@ -15,7 +14,7 @@ import click
 from pipeline.commands.output import print_records, print_table, say, table, working
 from pipeline.errors import PipelineError, UsageError
 from pipeline.lineage import KERAS_ENDINGS
-from pipeline.runs import CONFIG, runs_folder
+from pipeline.runs import runs_folder, setting_of
 
 if TYPE_CHECKING:
     from pipeline.compression.ladder import Candidate, Climb, Subject, Train, Try
@@ -79,8 +78,7 @@ def _parent(source: KerasSource, config: CompressConfig) -> str:
     """What `pipeline compress` must be given to take the model that a run was compressed from."""
     if source.family is not None or not config.parent.endswith(KERAS_ENDINGS):
         return config.parent
-    pixels = json.loads((source.model_path.parent / CONFIG).read_text())["pixels"]
-    return _file_in_words(config.parent, config.data, pixels)
+    return _file_in_words(config.parent, config.data, setting_of(source.model_path.parent, "pixels"))
 
 
 def _file_in_words(path: str, data: str, pixels: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import keras
 from export.exporter import package_versions
 from export.files import replacing, sha256_of, write_json
 from models.cost import cost
-from pipeline.runs import CONFIG, MODEL, RECORD
+from pipeline.runs import MODEL, RECORD, setting_of
 from pipeline.training.config import TrainRecord, record_as_json
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def finish_run(
         parameters=total.parameters,
         macs=total.macs,
         versions=package_versions(),
-        started_utc=json.loads((run / CONFIG).read_text())["started_utc"],
+        started_utc=setting_of(run, "started_utc"),
         finished_utc=now_utc(),
         **measured,
     )

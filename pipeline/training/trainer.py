@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import time
 import warnings
@@ -20,7 +19,7 @@ from models.build import build
 from models.registry import label
 from pipeline.data import augment
 from pipeline.errors import PipelineError
-from pipeline.runs import CONFIG, new_folder
+from pipeline.runs import CONFIG, new_folder, setting_of
 from pipeline.training.checkpoint import (
     EpochResult,
     TrainState,
@@ -55,7 +54,7 @@ def start_run(config: TrainConfig, dataset: DatasetSpec, *, folder: Path) -> Pat
 def read_config(run: Path) -> TrainConfig:
     """The settings that a run was started with."""
     try:
-        return TrainConfig(**_read_settings(run)["config"])
+        return TrainConfig(**setting_of(run, "config"))
     except TypeError as error:
         raise PipelineError(
             f"{run / CONFIG} was written by another version ({error}). Train anew."
@@ -64,22 +63,12 @@ def read_config(run: Path) -> TrainConfig:
 
 def check_same_data(run: Path, dataset: DatasetSpec) -> None:
     """Refuses to go on with a run whose images have changed since: its figures would mean nothing."""
-    before = _read_settings(run)["dataset_fingerprint"]
+    before = setting_of(run, "dataset_fingerprint")
     if dataset.fingerprint != before:
         raise PipelineError(
             f"the images of {dataset.source} have changed since {run.name} was started (fingerprint "
             f"{before[:12]}, now {dataset.fingerprint[:12]}). Put them back, or start a new training."
         )
-
-
-def _read_settings(run: Path) -> dict[str, Any]:
-    try:
-        settings: dict[str, Any] = json.loads((run / CONFIG).read_text())
-        return {key: settings[key] for key in ("started_utc", "dataset_fingerprint")} | settings
-    except (ValueError, KeyError, TypeError) as error:
-        raise PipelineError(
-            f"{run / CONFIG} is damaged ({error!r}), so nobody knows how the run was set. Train anew."
-        ) from error
 
 
 def train(config: TrainConfig, dataset: Dataset, run: Path) -> TrainRecord:

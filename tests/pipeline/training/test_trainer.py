@@ -23,6 +23,7 @@ from pipeline.data.dataset import Dataset
 from pipeline.errors import PipelineError
 from pipeline.runs import finished_runs, unfinished_runs
 from pipeline.training.config import TrainConfig, TrainRecord, read_record
+from pipeline.training.finish import finish_run
 from pipeline.training.trainer import check_same_data, read_config, start_run, train
 
 
@@ -195,6 +196,15 @@ def test_damaged_file_of_a_run_is_named(
     (stopped / name).write_bytes(whole[: len(whole) // 2] if content is None else content)
     with pytest.raises(PipelineError, match=name):
         train(read_config(stopped), tiny, stopped)
+
+
+def test_settings_damaged_while_the_run_goes_on_are_named_at_its_end(
+    first: Trained, tiny: Dataset, tmp_path: Path
+):
+    (tmp_path / "config.json").write_text('{"config": ')
+    model = keras.saving.load_model(first.run / "model.keras")
+    with pytest.raises(PipelineError, match=r"config\.json is damaged.*Start a new one"):
+        finish_run(tmp_path, model, tiny.spec)
 
 
 def test_full_disk_is_one_line_that_says_how_to_go_on(tiny_npz: Path, tmp_path: Path):
