@@ -1,11 +1,12 @@
-"""The published MobileNet 1.0_224 as int8, with and without equalization and bias correction, as a table.
+"""Published nets as int8, with and without equalization and bias correction, as a table.
 
 How far the scores of the int8 file are from the float model's, on images that the calibration did not see:
 the root mean square of the difference by that of the scores (each image's mean left out), and how often both
-name the same class. ImageNet's images cannot be shipped, so these are CIFAR-10's, enlarged, and crops of
-scikit-learn's two photographs: what counts is how the rows compare.
+name the same class. DenseNet-BC 100-12 is shown CIFAR-10. ImageNet's images cannot be shipped, so MobileNet
+1.0_224 and SqueezeNet 1.1 are shown CIFAR-10's, enlarged, and crops of scikit-learn's two photographs: what
+counts is how the rows of one net compare.
 
-    PIPELINE_CIFAR10=cifar10.npz python benchmarks/equalize.py [WEIGHTS.h5]
+    PIPELINE_CIFAR10=cifar10.npz python benchmarks/equalize.py [FOLDER OF WEIGHTS]
 """
 
 from __future__ import annotations
@@ -22,53 +23,62 @@ from sklearn.datasets import load_sample_images
 
 from export.artifact import Precision
 from export.convert import convert
-from export.equalize import correct_bias, equalize
+from export.correct_bias import correct_bias
+from export.equalize import equalize
 from export.inspect import inspect
 from export.rewrite import without_softmax
 from export.runner import Runner
 from models.build import build
 from models.checkpoints import CHECKPOINTS, load_checkpoint
 
-CHECKPOINT = CHECKPOINTS["mobilenet_1.0_224"]
 SHARED_WEIGHTS = Path(__file__).parents[2] / "shared" / "weights"
-SIZE = 224
 NUM_CALIBRATION, NUM_TEST = 80, 200
 NUM_CROPS = {"calibration": 40, "test": 100}
 BATCH = 25
 
 
 def main() -> None:
-    """Prints a row for each way to make the int8 file."""
-    weights = Path(sys.argv[1]) if len(sys.argv) > 1 else SHARED_WEIGHTS / CHECKPOINT.file
-    if not weights.exists():
-        sys.exit(f"{weights} is not here: give the path of {CHECKPOINT.file}")
+    """Prints a row for each net and each way to make its int8 file."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else SHARED_WEIGHTS
+    missing = [each.file for each in CHECKPOINTS.values() if not (folder / each.file).exists()]
+    if missing:
+        sys.exit(f"{folder} holds no {', '.join(missing)}: give the folder of the published weights")
     if "PIPELINE_CIFAR10" not in os.environ:
         sys.exit("set PIPELINE_CIFAR10 to the path of a cifar10.npz")
-    model = build(CHECKPOINT.family, **CHECKPOINT.knobs)
-    load_checkpoint(model, weights)
+    print("| net | int8 file | error / scores | same class as float |\n| --- | --- | ---: | ---: |")
+    for name, checkpoint in CHECKPOINTS.items():
+        model = build(checkpoint.family, **checkpoint.knobs)
+        load_checkpoint(model, folder / checkpoint.file)
+        calibration, test = (_images(part, model.input_shape[1]) for part in ("calibration", "test"))
+        expected = _float_scores(model, test)
+        even = equalize(model, calibration).model
+        variants = {
+            "calibrated": model,
+            "equalized": even,
+            "biases corrected": correct_bias(model, calibration).model,
+            "both (`--equalize`)": correct_bias(even, calibration).model,
+        }
+        for way, variant in variants.items():
+            found = _int8_scores(variant, calibration, test)
+            error, scores = found - expected, expected - expected.mean(axis=1, keepdims=True)
+            agreement = 100 * np.mean(found.argmax(axis=1) == expected.argmax(axis=1))
+            print(f"| {name} | {way} | {_rms(error) / _rms(scores):.3f} | {agreement:.1f}% |", flush=True)
+        print(f"{name}: {len(calibration)} images calibrate, {len(test)} others compared", file=sys.stderr)
+
+
+def _images(part: str, size: int) -> np.ndarray:
+    """Images (n, size, size, 3) uint8 of one half: CIFAR-10's, and crops where a net takes larger ones."""
     with np.load(os.environ["PIPELINE_CIFAR10"]) as arrays:
-        calibration = _images(arrays["x_train"][:NUM_CALIBRATION], "calibration")
-        test = _images(arrays["x_test"][:NUM_TEST], "test")
-    expected = _float_scores(model, test)
-    print("| int8 file | error / scores | same class as float |\n| --- | ---: | ---: |")
-    even = equalize(model, calibration).model
-    variants = {
-        "calibrated": model,
-        "equalized": even,
-        "biases corrected": correct_bias(model, calibration).model,
-        "both (`--equalize`)": correct_bias(even, calibration).model,
-    }
-    for name, variant in variants.items():
-        found = _int8_scores(variant, calibration, test)
-        error, scores = found - expected, expected - expected.mean(axis=1, keepdims=True)
-        agreement = 100 * np.mean(found.argmax(axis=1) == expected.argmax(axis=1))
-        print(f"| {name} | {_rms(error) / _rms(scores):.3f} | {agreement:.1f}% |", flush=True)
-    print(f"\n{len(calibration)} images calibrate, {len(test)} others are compared.")
+        small = arrays["x_train"] if part == "calibration" else arrays["x_test"]
+    if small.shape[1] == size:
+        return small[: NUM_CALIBRATION + NUM_CROPS["calibration"]] if part == "calibration" else small[:2000]
+    small = small[: NUM_CALIBRATION if part == "calibration" else NUM_TEST]
+    return _enlarged(small, part, size)
 
 
-def _images(small: np.ndarray, half: str) -> np.ndarray:
-    """Enlarged images and crops of one half of the photographs: (n, 224, 224, 3) uint8."""
-    large = [_resized(image) for image in small]
+def _enlarged(small: np.ndarray, half: str, size: int) -> np.ndarray:
+    """Enlarged images and crops of one half of the photographs: (n, size, size, 3) uint8."""
+    large = [_resized(image, size) for image in small]
     random = np.random.default_rng(list(NUM_CROPS).index(half))
     photographs = load_sample_images().images
     for number in range(NUM_CROPS[half]):
@@ -77,12 +87,12 @@ def _images(small: np.ndarray, half: str) -> np.ndarray:
         photograph = photograph[:, :middle] if half == "calibration" else photograph[:, middle:]
         side = random.integers(120, 300)
         top, left = (random.integers(0, length - side + 1) for length in photograph.shape[:2])
-        large.append(_resized(photograph[top : top + side, left : left + side]))
+        large.append(_resized(photograph[top : top + side, left : left + side], size))
     return np.stack(large)
 
 
-def _resized(image: np.ndarray) -> np.ndarray:
-    return np.asarray(Image.fromarray(image).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+def _resized(image: np.ndarray, size: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
 
 
 def _float_scores(model: keras.Model, images: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from export import calibrate, noise
 from export.artifact import Precision, TensorInfo
-from export.equalize import correct_bias
+from export.correct_bias import correct_bias
 from export.equalize import equalize as with_channels_alike
 from export.errors import ExportError
 from export.float_layers import check_names, layer_named, operators_to_keep, weighted_layer

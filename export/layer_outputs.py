@@ -13,6 +13,9 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 
+_AT_ONCE = 8
+"""Images whose activations are held in memory together."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
@@ -34,14 +37,21 @@ class LayerOutputs:
         nested = [each for each in nested if any(name.startswith(each[0]) for name in wanted)]
         outputs |= {start: node.input_tensors[0] for start, _, node in nested}
         self._nested = {start: LayerOutputs(operation, wanted, start) for start, operation, _ in nested}
-        self._extractor = keras.Model(model.inputs[0], outputs)
+        self._extractor = keras.Model(model.inputs[0], outputs) if outputs else None
 
     def __call__(self, images: Floats) -> dict[str, Floats]:
         """Layer -> its output for images (batch, height, width, channels)."""
+        if self._extractor is None:
+            return {}
         found = {name: np.asarray(value) for name, value in self._extractor(images, training=False).items()}
         for start, nested in self._nested.items():
             found.update(nested(found.pop(start)))
         return found
+
+    def in_batches(self, pixels: npt.NDArray[np.uint8]) -> Iterator[dict[str, Floats]]:
+        """The same for raw pixels (n, height, width, channels), a few images at a time."""
+        for start in range(0, len(pixels), _AT_ONCE):
+            yield self(pixels[start : start + _AT_ONCE].astype(np.float32))
 
 
 def network_steps(model: keras.Model, prefix: str = "") -> Iterator[Step]:

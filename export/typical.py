@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import keras
 import numpy as np
@@ -15,8 +15,6 @@ Floats = npt.NDArray[np.float32]
 
 LEFT_OUT = 0.05
 """The share of images that is left out."""
-_AT_ONCE = 8
-"""Images whose activations are held in memory together."""
 
 
 def typical_images(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
@@ -29,8 +27,7 @@ def typical_images(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> npt.NDA
     are those of all values that it sees.
     """
     outputs = LayerOutputs(model, list(_layers_with_a_range(model)))
-    batches = (pixels[start : start + _AT_ONCE] for start in range(0, len(pixels), _AT_ONCE))
-    extremes = np.concatenate([_extremes(outputs, batch) for batch in batches])
+    extremes = np.concatenate([_extremes(batch) for batch in outputs.in_batches(pixels)])
     most = np.quantile(extremes, 1 - LEFT_OUT, axis=0)
     width = most.sum(axis=0)
     beyond = np.maximum(extremes - most, 0)[:, :, width > 0] / width[width > 0]
@@ -47,9 +44,9 @@ def _layers_with_a_range(model: keras.Model) -> Iterator[str]:
             yield step.name
 
 
-def _extremes(outputs: LayerOutputs, batch: npt.NDArray[np.uint8]) -> Floats:
+def _extremes(outputs: Mapping[str, Floats]) -> Floats:
     """(n, 2, layers): how far above zero, and below, each image's values go in each layer."""
-    values = [value.reshape(len(batch), -1) for value in outputs(batch.astype(np.float32)).values()]
+    values = [value.reshape(len(value), -1) for value in outputs.values()]
     far = np.stack([[value.max(axis=1) for value in values], [-value.min(axis=1) for value in values]])
     extremes: Floats = np.maximum(np.transpose(far, (2, 0, 1)), 0)
     return extremes

@@ -252,14 +252,16 @@ def _resumed(name: str) -> tuple[KerasSource, CompressConfig, Path]:
 
 
 def _compress(source: KerasSource, prepared: Prepared, run: Path | None) -> tuple[TrainRecord, Path]:
-    from pipeline.compression.compress import compress, prove, start_run
+    from pipeline.compression.compress import compress, equalized, prove, start_run
     from pipeline.data.progress import load_shown
     from pipeline.store.store import open_store
 
     config = prepared.config
     dataset = load_shown(config.data)
     images = _images(source, prepared, dataset)
-    prove(prepared, images)
+    with working("proving that the copy to be compressed computes the same"):
+        prepared = equalized(prepared, images)
+        prove(prepared, images)
     name = f"{source.model_name}{_suffix(config)}"
     if run is None:
         run = start_run(

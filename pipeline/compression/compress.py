@@ -17,9 +17,9 @@ import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 
-from export import noise
-from export.calibrate import check_varied
-from export.convert import int8_plan
+from export import noise, rewrite
+from export.convert import EQUALIZED_TOLERANCE, int8_plan
+from export.equalize import equalize_freely
 from export.files import write_bytes, write_json
 from export.rescaling import Rescaling
 from export.rewrite import with_depthwise_before_norms, without_softmax
@@ -54,6 +54,8 @@ QUANTIZED = "quantized.npz"
 _STATE = "state.json"
 _WEIGHTS = "weights-{step}.npz"
 _NUM_CHECKED = 16
+_NUM_EQUALIZED = 64
+"""Training images that tell how far each channel goes; their ranges are observed later, of more."""
 _NUM_OBSERVED = 512
 """Training images that a clustered model's ranges are read from where it is not trained quantized."""
 
@@ -117,13 +119,24 @@ def _prepared(model: keras.Model, config: CompressConfig) -> Prepared:
     )
 
 
-def prove(prepared: Prepared, images: Images) -> None:
-    """Raises PipelineError unless the twin gives the model's own outputs on real images.
+def equalized(prepared: Prepared, images: Images) -> Prepared:
+    """The same with channels brought to one range, where int8 follows and nothing is given up: in DenseNet.
 
-    And ExportError where those that its ranges would be read from are all of one colour.
+    Proven equal on real images. Raises ExportError where the training images are all of one colour, so that
+    no ranges could be read from them.
     """
-    if prepared.config.is_quantized:
-        check_varied(_training_pixels(prepared, images, num_samples=_NUM_CHECKED))
+    if not prepared.config.is_quantized:
+        return prepared
+    pixels = _training_pixels(prepared, images, num_samples=_NUM_EQUALIZED)
+    found = equalize_freely(prepared.model, pixels)
+    if not found.done:
+        return prepared
+    rewrite.check_equal(prepared.model, found.model, pixels[:_NUM_CHECKED], tolerance=EQUALIZED_TOLERANCE)
+    return _prepared(found.model, prepared.config)
+
+
+def prove(prepared: Prepared, images: Images) -> None:
+    """Raises PipelineError unless the twin gives the model's own outputs on real images."""
     pixels, _ = images.dataset.balanced_samples(
         "validation", image_size=images.image_size, num_samples=_NUM_CHECKED, seed=0
     )

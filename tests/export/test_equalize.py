@@ -6,7 +6,8 @@ import pytest
 
 from export.artifact import Precision
 from export.convert import convert
-from export.equalize import correct_bias, equalize, rounded
+from export.correct_bias import correct_bias, rounded
+from export.equalize import equalize, equalize_freely
 from export.errors import ExportError
 from export.rescaling import add_rescaling
 
@@ -142,7 +143,9 @@ def test_a_channel_that_clips_or_is_silent_stays(images):
         [layers.ReLU(), layers.Flatten(), layers.Dense(4)],
         [layers.ReLU(), layers.Conv2D(4, 1, groups=2)],
         [layers.ReLU(threshold=0.1), layers.Conv2D(4, 1)],
-        [lambda x: layers.Conv2D(4, 1)(layers.ReLU()(x)) + layers.Conv2D(4, 1)(layers.ReLU()(x))],
+        [lambda x: layers.Conv2D(6, 1)(layers.ReLU()(x)) + x],
+        [lambda x: layers.Concatenate()([layers.Conv2D(6, 1)(x), layers.Activation("sigmoid")(x)])],
+        [lambda x: layers.Concatenate(axis=1)([x, x]), layers.Conv2D(4, 1)],
     ],
 )
 def test_where_a_factor_does_not_pass_through_nothing_is_scaled(images, between):
@@ -151,6 +154,100 @@ def test_where_a_factor_does_not_pass_through_nothing_is_scaled(images, between)
         x = layer(x)
     x = x if len(x.shape) == 2 else layers.GlobalAveragePooling2D()(x)
     assert "conv" not in equalize(keras.Model(image, x), images).factors
+
+
+def fire_net():
+    """A squeeze read by two convolutions, whose joint output is pooled and read by the next."""
+    keras.utils.set_random_seed(5)
+    image = keras.Input((SIZE, SIZE, 3), name="image")
+    x = layers.Rescaling(1 / 128, -1.0, name="pixels")(image)
+    x = layers.Conv2D(16, 3, activation="relu", name="squeeze")(x)
+    x = layers.Concatenate(name="joint")(
+        [
+            layers.Conv2D(16, 1, activation="relu", name="expand1x1")(x),
+            layers.Conv2D(16, 3, padding="same", activation="relu", name="expand3x3")(x),
+        ]
+    )
+    x = layers.MaxPooling2D(name="pool")(x)
+    x = layers.GlobalAveragePooling2D(name="gap")(layers.Conv2D(8, 1, activation="relu", name="next")(x))
+    model = keras.Model(image, layers.Dense(5, name="logits")(x), name="fire")
+    scale(model.get_layer("squeeze"), UNEVEN)
+    for name in ("expand1x1", "expand3x3"):
+        read_less(model.get_layer(name), UNEVEN)
+        scale(model.get_layer(name), UNEVEN)
+    read_less(model.get_layer("next"), np.tile(UNEVEN, 2))
+    return model
+
+
+def dense_net():
+    """Concatenations of concatenations, read by BatchNorms that no convolution feeds."""
+    keras.utils.set_random_seed(7)
+    image = keras.Input((SIZE, SIZE, 3), name="image")
+    x = layers.Rescaling(1 / 128, -1.0, name="pixels")(image)
+    x = layers.Conv2D(16, 3, use_bias=False, name="stem")(x)
+    for number in (1, 2):
+        new = layers.ReLU(name=f"relu{number}")(layers.BatchNormalization(name=f"norm{number}")(x))
+        new = layers.Conv2D(16, 3, padding="same", use_bias=False, name=f"conv{number}")(new)
+        x = layers.Concatenate(name=f"joint{number}")([x, new])
+    x = layers.AveragePooling2D(2, name="pool")(x)
+    x = layers.ReLU(name="last_relu")(layers.BatchNormalization(name="last_norm")(x))
+    x = layers.GlobalAveragePooling2D(name="gap")(x)
+    model = keras.Model(image, layers.Dense(5, name="logits")(x), name="dense")
+    random = np.random.default_rng(0)
+    for number, name in enumerate(("norm1", "norm2", "last_norm"), start=1):
+        width = 16 * number
+        uneven = np.tile(UNEVEN**1.2, number)
+        model.get_layer(name).set_weights(
+            [
+                random.uniform(0.5, 1.5, width),
+                random.normal(0, 0.2, width),
+                random.normal(0, 0.1, width) * uneven,
+                random.uniform(0.5, 1.5, width) * uneven**2,
+            ]
+        )
+    for name in ("stem", "conv1", "conv2"):
+        scale(model.get_layer(name), UNEVEN**1.2)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("net", "said"),
+    [
+        (fire_net, ("squeeze to expand1x1 and 1 more", "expand1x1 to next", "expand3x3 to next")),
+        (dense_net, ("stem to norm1 and 2 more", "conv1 to norm2 and 1 more", "conv2 to last_norm")),
+    ],
+    ids=["fire", "dense"],
+)
+def test_what_is_concatenated_pooled_and_read_by_many_is_equalized(nets, images, tmp_path, net, said):
+    model = net()
+    expected = outputs(model, images)
+    found = equalize(model, images)
+    assert set(said) <= {each.split(":")[0] for each in found.done}
+    np.testing.assert_allclose(outputs(found.model, images), expected, atol=1e-5 * np.abs(expected).max())
+    stock = error(int8_outputs(nets, tmp_path, model, images), expected)
+    equalized = error(int8_outputs(nets, tmp_path, found.model, images), expected)
+    assert equalized < stock / 2
+
+
+def test_free_is_what_channelwise_layers_read_and_nothing_clips(nets, images, tmp_path):
+    model = dense_net()
+    expected = outputs(model, images)
+    found = equalize_freely(model, images)
+    assert set(found.factors) == {"stem", "conv1", "conv2"}
+    assert [each.name for each in found.model.layers] == [each.name for each in model.layers]
+    np.testing.assert_allclose(outputs(found.model, images), expected, atol=1e-5 * np.abs(expected).max())
+    joint = outputs(keras.Model(found.model.inputs[0], found.model.get_layer("joint2").output), images)
+    largest = np.abs(joint).max(axis=(0, 1, 2))
+    np.testing.assert_allclose(largest, largest.max(), rtol=1e-4)
+    stock = error(int8_outputs(nets, tmp_path, model, images), expected)
+    assert error(int8_outputs(nets, tmp_path, found.model, images), expected) < stock / 2
+
+
+@pytest.mark.parametrize("net", [uneven_net, fire_net])
+def test_where_anything_is_given_up_nothing_is_free(images, net):
+    found = equalize_freely(net(), images)
+    assert found.done == ()
+    assert found.factors == {}
 
 
 def test_pairs_inside_a_nested_model_are_equalized_too(images):
@@ -246,5 +343,5 @@ def test_a_layer_without_bias_gets_one(images):
 @pytest.mark.parametrize("prepare", [equalize, correct_bias])
 @pytest.mark.parametrize("shape", [(3, 8, 8, 3), (0, SIZE, SIZE, 3)])
 def test_images_of_another_shape_are_refused(prepare, shape):
-    with pytest.raises(ExportError, match=rf"Expected \(n, {SIZE}, {SIZE}, 3\)"):
+    with pytest.raises(ExportError, match=rf"Expected uint8 \(n, {SIZE}, {SIZE}, 3\)"):
         prepare(uneven_net(), np.zeros(shape, np.uint8))

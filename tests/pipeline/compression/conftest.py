@@ -15,7 +15,15 @@ import pytest
 from export.artifact import Precision
 from export.convert import convert
 from models.build import build
-from pipeline.compression.compress import Prepared, compress, load_quantized, prepare, prove, start_run
+from pipeline.compression.compress import (
+    Prepared,
+    compress,
+    equalized,
+    load_quantized,
+    prepare,
+    prove,
+    start_run,
+)
 from pipeline.compression.finetune import Images
 from pipeline.compression.settings import CompressConfig
 from pipeline.data import augment
@@ -141,6 +149,7 @@ def compressed(
     def make(model: keras.Model, **settings: Any) -> Compressed:
         prepared = prepare(model, configured(**settings))
         images = images_of(prepared)
+        prepared = equalized(prepared, images)
         prove(prepared, images)
         run = new_run(prepared.config, tmp_path_factory.mktemp("compressed"))
         return Compressed(run, take_steps(prepared, images, run))

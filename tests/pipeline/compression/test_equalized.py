@@ -1,0 +1,88 @@
+"""Channels brought to one range before the quantized training, where that is free: in DenseNet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from export.artifact import Precision
+from export.convert import convert
+from export.inspect import inspect
+from export.runner import Runner
+from pipeline.compression.compress import equalized, load_quantized, prepare, prove
+
+
+def uneven(model: keras.Model) -> keras.Model:
+    """A DenseNet whose concatenated channels differ by 30 times in size, and which computes the same."""
+    sizes: dict[str, np.ndarray] = {}
+
+    def size_of(tensor: Any) -> np.ndarray:
+        layer = tensor._keras_history.operation
+        if isinstance(layer, keras.layers.Concatenate):
+            return np.concatenate([size_of(each) for each in layer.input])
+        if isinstance(layer, keras.layers.Conv2D):
+            return sizes.setdefault(layer.name, np.geomspace(1 / 30, 1, layer.filters))
+        return size_of(layer.input)
+
+    before_convolutions = (keras.layers.Conv2D, keras.layers.Rescaling)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            source = layer.input._keras_history.operation
+            alone = isinstance(source, before_convolutions) and len(source._outbound_nodes) == 1
+            if not alone:
+                size = size_of(layer.input)
+                layer.moving_mean.assign(layer.moving_mean * size)
+                layer.moving_variance.assign((layer.moving_variance + layer.epsilon) * size**2)
+                layer.epsilon = 1e-12
+    for name, size in sizes.items():
+        kernel = model.get_layer(name).kernel
+        kernel.assign(kernel * size)
+    return model
+
+
+def int8_outputs(run: Path, prepared: Any, images: np.ndarray) -> np.ndarray:
+    model = keras.saving.load_model(run / "model.keras")
+    path = run / "int8.tflite"
+    trained = load_quantized(model, prepared.config, run)
+    path.write_bytes(convert(model, Precision.INT8, trained=trained, logits=True))
+    return Runner(path, inspect(path)).outputs(images)
+
+
+def test_densenet_is_nearer_to_its_float_answers(
+    configured: Any, images_of: Any, take_steps: Any, new_run: Any, model_of: Any, tmp_path: Path
+):
+    # trained at a rate that changes nothing, so that rounding alone is compared, with and without
+    model = uneven(model_of("densenet"))
+    prepared = prepare(model, configured(qat=True, learning_rate=1e-12))
+    images = images_of(prepared)
+    even = equalized(prepared, images)
+    pixels, _ = images.dataset.balanced_samples("test", image_size=16, num_samples=60, seed=0)
+    pixels = pixels.astype(np.float32)
+    expected = np.asarray(prepared.scores(pixels, training=False))
+    errors = []
+    for each in (prepared, even):
+        prove(each, images)
+        run = new_run(each.config, tmp_path)
+        take_steps(each, images, run)
+        errors.append(np.sqrt(np.square(int8_outputs(run, each, pixels) - expected).mean()))
+    assert errors[1] < 0.7 * errors[0]
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("squeezenet", {"qat": True}),
+        ("mobilenet", {"qat": True}),
+        ("own", {"cluster": 16}),
+        ("densenet", {"prune": 0.5}),
+    ],
+)
+def test_others_stay_as_they_are(
+    family: str, settings: dict[str, Any], configured: Any, images_of: Any, model_of: Any
+):
+    prepared = prepare(model_of(family), configured(**settings))
+    assert equalized(prepared, images_of(prepared)) is prepared
