@@ -343,6 +343,18 @@ def _suffix(config: CompressConfig) -> str:
 
 
 def _print(compression: CompressionRecord) -> None:
+    if compression.config.steps != ("qat",):  # which makes no zeros and no fewer values
+        _print_layers(compression)
+    steps = table(
+        "step", "validation top-1", "epochs", "seconds", numbers=["validation top-1", "epochs", "seconds"]
+    )
+    steps.add_row("before", f"{compression.parent_validation_top1:.2f}%", "-", "-")
+    for step in compression.steps:
+        steps.add_row(step.step, f"{step.validation_top1:.2f}%", str(step.epochs_run), f"{step.seconds:,.0f}")
+    print_table(steps)
+
+
+def _print_layers(compression: CompressionRecord) -> None:
     layers = table("layer", "weights", "zeros asked", "reached", "values asked", "there are", numbers=[
         "weights", "zeros asked", "reached", "values asked", "there are",
     ])  # fmt: skip
@@ -356,10 +368,3 @@ def _print(compression: CompressionRecord) -> None:
             f"{each.num_values:,}",
         )
     print_table(layers)
-    steps = table(
-        "step", "validation top-1", "epochs", "seconds", numbers=["validation top-1", "epochs", "seconds"]
-    )
-    steps.add_row("before", f"{compression.parent_validation_top1:.2f}%", "-", "-")
-    for step in compression.steps:
-        steps.add_row(step.step, f"{step.validation_top1:.2f}%", str(step.epochs_run), f"{step.seconds:,.0f}")
-    print_table(steps)
