@@ -71,9 +71,14 @@ def _cell(column: Column, row: ReportRow) -> Text:
 
 
 def _keyed_columns(rows: Sequence[ReportRow]) -> list[Column]:
-    """Narrow columns for the conditions that differ: a letter each, explained below the table."""
+    """Narrow columns for what differs: the run where two have one model's name, and the conditions, a letter
+    each, explained below the table.
+    """
     different = differing(rows)
     columns = []
+    runs = {(row.model_name, row.run) for row in rows if row.run}
+    if len(runs) > len({model_name for model_name, _ in runs}):
+        columns.append(Column(title="Run", text=_run, key=_run, numeric=False))
     if different and set(different) & {"Machine", "Runtime"}:
         columns.append(_keyed("On", _settings(rows), _setting))
     elif "Threads" in different:
@@ -87,6 +92,11 @@ def _keyed_columns(rows: Sequence[ReportRow]) -> list[Column]:
     if "Data set" in different:
         columns.append(_keyed("Data", _datasets(rows), dataset_text))
     return columns
+
+
+def _run(row: ReportRow) -> str:
+    """'photos-2' of the run mobilenet_160-photos-2, whose model is mobilenet_160."""
+    return (row.run or DASH).removeprefix(f"{row.model_name}-")
 
 
 def _keyed(title: str, keys: dict[str, str], read: object) -> Column:

@@ -58,6 +58,16 @@ def test_conditions_that_differ_are_told_by_letter(mixed_rows):
     assert "Machine:" not in text
 
 
+def test_runs_of_one_model_are_told_apart(zoo_rows):
+    one, other = (replace(zoo_rows[0], run=f"{zoo_rows[0].model_name}-photos-{number}") for number in (1, 2))
+    others = [row for row in zoo_rows if row.model_name != one.model_name]
+    lines = table([one, other, *others]).splitlines()
+    assert "Run" in lines[1]
+    assert sum(" photos-1 " in f"{line} " for line in lines) == 1
+    assert sum(" photos-2 " in f"{line} " for line in lines) == 1
+    assert "Run" not in table([one, *others]).splitlines()[1]
+
+
 def test_the_reasons_of_an_invalid_measurement_stand_below_the_table(zoo_rows):
     told = "not valid: densenet_w1_96 int16x8, 1 thread: killed"
     broken = [
