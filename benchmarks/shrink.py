@@ -102,7 +102,8 @@ def densenet_bc(weights: Path, keep: Path | None) -> None:
     checkpoint = CHECKPOINTS[PUBLISHED]
     model = build(checkpoint.family, **checkpoint.knobs)
     load_checkpoint(model, weights)
-    print("| file | float top-1 | int8 top-1 | drop | bytes |\n| --- | ---: | ---: | ---: | ---: |")
+    print("| file | float top-1 | int8 top-1 | drop | same class | bytes |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
     with tempfile.TemporaryDirectory() as scratch:
         path = keep or Path(scratch, f"{PUBLISHED}.keras")
         model.save(path)
@@ -115,7 +116,7 @@ def densenet_bc(weights: Path, keep: Path | None) -> None:
             found = verify_files([file], data=_cifar10(), model=path)[file]
             print(
                 f"| published weights, {how} | {found.keras_top1:.2f}% | {found.tflite_top1:.2f}% "
-                f"| {found.drop_points:+.2f} | {artifacts[0].size_bytes:,} |"
+                f"| {found.drop_points:+.2f} | {found.agreement:.2f}% | {artifacts[0].size_bytes:,} |"
             )
 
 
