@@ -138,7 +138,13 @@ def equalized_model(
     biases take back what rounding the weights will add; those of `keep_float` are not rounded, and stay.
     """
     alike = with_channels_alike(model, pixels).model
-    check_equal(model, alike, _images_like(model, pixels), tolerance=EQUALIZED_TOLERANCE)
+    check_equal(
+        model,
+        alike,
+        _images_like(model, pixels),
+        tolerance=EQUALIZED_TOLERANCE,
+        instead="without --equalize",
+    )
     corrected = correct_bias(alike, pixels)
     for name in {weighted_layer(model, name) for name in keep_float} & set(corrected.shifts):
         layer = layer_named(corrected.model, name)

@@ -105,13 +105,14 @@ def _sources(model: keras.Model, prefix: str) -> Iterator[tuple[str, str]]:
             writer = graph.writer(node)
             if writer is None and not prefix:
                 yield layer.name, ""
-            elif writer is not None and _gives_its_name(graph, writer.operation):
+            elif writer is not None and _gives_its_name(graph, writer):
                 yield prefix + layer.name, prefix + writer.operation.name
 
 
-def _gives_its_name(graph: CallGraph, layer: keras.Operation) -> bool:
-    """Whether LayerOutputs can tell a layer's output by its name."""
-    return graph.is_called_once(layer) and not is_graph(layer)
+def _gives_its_name(graph: CallGraph, writer: Any) -> bool:  # noqa: ANN401 - Keras carries no types
+    """Whether LayerOutputs can tell what a call gives by its layer's name."""
+    layer = writer.operation
+    return graph.is_called_once(layer) and not is_graph(layer) and len(writer.outputs) == 1
 
 
 def _shift(layer: keras.Layer, mean: npt.NDArray[np.float32]) -> Floats:

@@ -34,6 +34,8 @@ int8 class scores of a published MobileNet were off by 0.166 at 1, 0.188 at 1.15
 _LARGEST_FACTOR = 100.0
 """A channel that is nearly silent on the given images may not be so on others."""
 _ROUNDS = 10
+_IMAGES = 4
+"""Axes of a tensor of images."""
 _ACTIVATION_STEPS, _WEIGHT_STEPS = 255, 127
 _PASSED = (
     keras.layers.ZeroPadding2D,
@@ -46,7 +48,7 @@ _PASSED = (
 )
 """Layers through which a channel's positive factor passes."""
 _CHANNELWISE = (keras.layers.DepthwiseConv2D, keras.layers.BatchNormalization)
-"""Layers that take a channel's factor back with weights that only this channel has."""
+"""Layers that take a channel's factor back with weights that have a scale of their own for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +78,10 @@ def equalize(model: keras.Model, pixels: npt.NDArray[np.uint8], *, headroom: flo
 def equalize_freely(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> Equalized:
     """The model with only those channels scaled for which nothing is given up, and with all of its layers.
 
-    That is where nothing clips, so that the function in float is the same for all images, and where depthwise
-    convolutions and BatchNorms are all that reads them, whose weights have a scale for each channel: as in
-    DenseNet, and nowhere in MobileNet or SqueezeNet. `pixels` are those of equalize().
+    That is where nothing clips, so that the function in float is the same for all images, and where all that
+    reads them are BatchNorms that no convolution feeds, whose statistics take the factors back: as in
+    DenseNet, and nowhere in MobileNet or SqueezeNet. No weight that reads is rounded otherwise, whatever its
+    scales. `pixels` are those of equalize().
     """
     check_pixels(pixels, tuple(model.inputs[0].shape[1:]), "int8")
     return _equalized(Changes().carried_out(model), pixels, headroom=HEADROOM, only_free=True)
@@ -182,7 +185,7 @@ class _Graph:
         if only_free:
             self._fixed |= np.isfinite(self._clip)
             for reader in self.readers:
-                self._fixed[reader.channels] |= not reader.is_channelwise
+                self._fixed[reader.channels] |= not isinstance(reader.layer, keras.layers.BatchNormalization)
 
     def needed(self) -> set[str]:
         """The layers whose outputs tell the ranges and the mean squares."""
@@ -215,7 +218,8 @@ class _Graph:
         top = top[self._range]
         free = ~self._fixed & (values > 0) & (values * headroom < self._clip)
         most = np.ones_like(values)
-        most[free] = np.clip(top[free] / (values[free] * headroom), 1.0, _LARGEST_FACTOR)
+        room = np.minimum(top, self._clip)[free] / (values[free] * headroom)
+        most[free] = np.clip(room, 1.0, _LARGEST_FACTOR)
         factor = np.ones_like(values)
         for _ in range(_ROUNDS):
             gain, cost = np.zeros_like(values), np.zeros_like(values)
@@ -230,9 +234,7 @@ class _Graph:
 
     def in_words(self, writer: _Writer, factor: Floats) -> str:
         """What was done to a layer's channels."""
-        readers = [
-            each.name for each in self.readers if np.isin(writer.channels, each.channels, kind="sort").any()
-        ]
+        readers = [each.name for each in self.readers if np.isin(writer.channels, each.channels).any()]
         others = f" and {len(readers) - 1} more" if len(readers) > 1 else ""
         scaled = int(np.sum(factor != 1))
         return (
@@ -262,7 +264,7 @@ class _Graph:
         name, channels = self._prefix + layer.name, self._channels.get(id(tensor))
         folds = isinstance(layer, keras.layers.BatchNormalization) and self._calls.weighted_before(node)
         if folds or not _reads_channels(layer):
-            self._fix([tensor])  # folded, the convolution's own output is nowhere
+            self._fix([tensor])  # where it folds, the convolution's own output is nowhere in the file
         elif channels is not None:
             read = self._prefix + self._calls.writer(node).operation.name
             self.readers.append(_Reader(layer=layer, name=name, channels=channels, read=read))
@@ -280,15 +282,18 @@ class _Graph:
     def _is_weighted(self, node: Any) -> bool:  # noqa: ANN401
         layer, (tensor,) = node.operation, node.input_tensors
         if type(layer) is keras.layers.BatchNormalization:
-            return layer.axis in (-1, len(tensor.shape) - 1)
+            # of other shapes it becomes no convolution, but a product with a constant of one scale
+            return len(tensor.shape) == _IMAGES and layer.axis in (-1, _IMAGES - 1)
         return self._calls.is_plainly_weighted(layer) and has_kernel(layer)
 
     def _passes(self, node: Any) -> bool:  # noqa: ANN401
         """Whether a factor passes through this call; notes what it clips and whether it is fused."""
         layer, (tensor,) = node.operation, node.input_tensors
-        clip = _clip(layer)
+        if type(layer) in _PASSED:
+            return getattr(layer, "data_format", None) != "channels_first"
+        clip = _clip(layer) if type(layer) in (keras.layers.ReLU, keras.layers.Activation) else None
         if clip is None:
-            return isinstance(layer, _PASSED) and getattr(layer, "data_format", None) != "channels_first"
+            return False
         channels = self._channels[id(tensor)]
         self._clip[channels] = np.minimum(self._clip[channels], clip)
         writer = self._calls.writer(node)
@@ -340,7 +345,7 @@ def _can_be_scaled(layer: keras.Layer) -> bool:
 
 
 def _reads_channels(layer: keras.Layer) -> bool:
-    """Whether a layer has weights of its own for each channel that it reads."""
+    """Whether the last axis but one of a layer's kernel is its input's channels."""
     return getattr(layer, "groups", 1) == 1
 
 

@@ -138,14 +138,18 @@ def check_equal(
     pixels: npt.NDArray[Any],
     *,
     tolerance: float = TOLERANCE,
+    instead: str = "without rewrites (--no-rewrite)",
 ) -> float:
-    """The largest difference of both models on these images; ExportError where it is above the tolerance."""
+    """The largest difference of both models on these images; ExportError where it is above the tolerance.
+
+    `instead` is how the model can be exported all the same.
+    """
     difference = largest_difference(original, rewritten, pixels)
     if not difference <= tolerance:
         raise ExportError(
             f"the rewritten '{original.name}' differs by {difference:.2g} of the largest output from the "
-            f"original on {len(pixels)} images; at most {tolerance:g} was expected. Export it without "
-            "rewrites, and report the model's summary."
+            f"original on {len(pixels)} images; at most {tolerance:g} was expected. Export it {instead}, "
+            "and report the model's summary."
         )
     return difference
 

@@ -116,6 +116,10 @@ def command(
     precisions = precisions or [Precision.FLOAT32, Precision.INT8]
     if (options["equalize"] or options["keep_float"]) and Precision.INT8 not in precisions:
         raise UsageError("--equalize and --keep-float are for int8 files, and none is asked for. Add --int8.")
+    if options["equalize"] and not options["rewrite"]:
+        raise UsageError(
+            "--equalize folds BatchNorms and scales weights, which --no-rewrite forbids. Leave one out."
+        )
     kit: Path | None = options["android_kit"]
     if kit is not None:
         check_folder(kit)

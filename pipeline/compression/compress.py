@@ -17,12 +17,12 @@ import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 
-from export import noise, rewrite
+from export import noise
 from export.convert import EQUALIZED_TOLERANCE, int8_plan
 from export.equalize import equalize_freely
 from export.files import write_bytes, write_json
 from export.rescaling import Rescaling
-from export.rewrite import with_depthwise_before_norms, without_softmax
+from export.rewrite import largest_difference, with_depthwise_before_norms, without_softmax
 from pipeline.compression import quantize, shrink
 from pipeline.compression.finetune import (
     FineTuning,
@@ -66,8 +66,10 @@ Tell = Callable[[str], None]
 class Prepared:
     """The model that is compressed, and its twin; nothing has been written yet."""
 
+    given: keras.Model
+    """The model as it came."""
     model: keras.Model
-    """On raw pixels, with its softmax: what model.keras will hold, its weights being those of before."""
+    """On raw pixels, with its softmax, layers put in where int8 needs them: what model.keras will hold."""
     scores: keras.Model
     """The same without its softmax; the twin's weights go back through it."""
     graph: keras.Model
@@ -89,8 +91,6 @@ def prepare(model: keras.Model, config: CompressConfig) -> Prepared:
     Raises PipelineError, before anything slow, for a layer that cannot be twinned, pruned or trained
     quantized, and for a name that no layer has.
     """
-    if config.is_quantized:
-        model = with_depthwise_before_norms(model)
     prepared = _prepared(model, config)
     twin = prepared.twin
     shrink.check_skipped(twin.model, config)
@@ -106,10 +106,12 @@ def prepare(model: keras.Model, config: CompressConfig) -> Prepared:
     return prepared
 
 
-def _prepared(model: keras.Model, config: CompressConfig) -> Prepared:
+def _prepared(given: keras.Model, config: CompressConfig) -> Prepared:
+    model = with_depthwise_before_norms(given) if config.is_quantized else given
     scores = _scores(model)
     plan = int8_plan(scores)
     return Prepared(
+        given=given,
         model=model,
         scores=scores,
         graph=plan.graph,
@@ -122,17 +124,17 @@ def _prepared(model: keras.Model, config: CompressConfig) -> Prepared:
 def equalized(prepared: Prepared, images: Images) -> Prepared:
     """The same with channels brought to one range, where int8 follows and nothing is given up: in DenseNet.
 
-    Proven equal on real images. Raises ExportError where the training images are all of one colour, so that
-    no ranges could be read from them.
+    As it is where that would change an output on real images. Raises ExportError where the training images
+    are all of one colour, so that no ranges could be read from them.
     """
     if not prepared.config.is_quantized:
         return prepared
     pixels = _training_pixels(prepared, images, num_samples=_NUM_EQUALIZED)
-    found = equalize_freely(prepared.model, pixels)
+    found = equalize_freely(prepared.given, pixels)
     if not found.done:
         return prepared
-    rewrite.check_equal(prepared.model, found.model, pixels[:_NUM_CHECKED], tolerance=EQUALIZED_TOLERANCE)
-    return _prepared(found.model, prepared.config)
+    difference = largest_difference(prepared.given, found.model, pixels[:_NUM_CHECKED])
+    return _prepared(found.model, prepared.config) if difference <= EQUALIZED_TOLERANCE else prepared
 
 
 def prove(prepared: Prepared, images: Images) -> None:

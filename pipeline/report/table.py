@@ -71,9 +71,7 @@ def _cell(column: Column, row: ReportRow) -> Text:
 
 
 def _keyed_columns(rows: Sequence[ReportRow]) -> list[Column]:
-    """Narrow columns for what differs: the run where two have one model's name, and the conditions, a letter
-    each, explained below the table.
-    """
+    """Narrow columns for what differs: runs of one model, and conditions, by letters explained below."""
     different = differing(rows)
     columns = []
     runs = {(row.model_name, row.run) for row in rows if row.run}

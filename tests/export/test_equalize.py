@@ -146,14 +146,63 @@ def test_a_channel_that_clips_or_is_silent_stays(images):
         [lambda x: layers.Conv2D(6, 1)(layers.ReLU()(x)) + x],
         [lambda x: layers.Concatenate()([layers.Conv2D(6, 1)(x), layers.Activation("sigmoid")(x)])],
         [lambda x: layers.Concatenate(axis=1)([x, x]), layers.Conv2D(4, 1)],
+        [layers.ReLU(), layers.SeparableConv2D(6, 1), layers.Conv2D(4, 1)],
+        [layers.ReLU(), layers.SeparableConv2D(9, 3), layers.Conv2D(4, 1)],
+        [layers.Conv2DTranspose(6, 3), layers.Conv2D(4, 1)],
+        [type("Own", (layers.Conv2D,), {})(6, 1), layers.Conv2D(4, 1)],
+        [layers.BatchNormalization(axis=1), layers.ReLU(), layers.Conv2D(4, 1)],
     ],
 )
 def test_where_a_factor_does_not_pass_through_nothing_is_scaled(images, between):
+    model = net_with(between)
+    expected = outputs(model, images)
+    found = equalize(model, images)
+    assert "conv" not in found.factors
+    np.testing.assert_allclose(outputs(found.model, images), expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        [layers.ReLU(), layers.Conv2D(4, 1)],
+        [layers.Dense(4)],
+        [layers.Activation("relu"), layers.DepthwiseConv2D(3, depth_multiplier=2)],
+        [lambda x: layers.Conv2D(4, 1)(layers.ReLU()(x)) + layers.Conv2D(4, 1)(x)],
+        [lambda x: layers.Concatenate()([x, x]), layers.ZeroPadding2D(), layers.Conv2D(4, 1)],
+        [layers.MaxPooling2D(), lambda x: layers.BatchNormalization(scale=False, center=False)(x)],
+        [layers.MaxPooling2D(), lambda x: layers.BatchNormalization(center=False)(x), layers.Conv2D(4, 1)],
+    ],
+)
+def test_where_it_does_the_function_stays(images, between):
+    model = net_with(between)
+    expected = outputs(model, images)
+    found = equalize(model, images)
+    assert "conv" in found.factors
+    np.testing.assert_allclose(outputs(found.model, images), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def net_with(between):
+    """A convolution, with channels of different size, `between`, and the means of what comes out."""
+    keras.utils.set_random_seed(8)
     image = x = keras.Input((SIZE, SIZE, 3))
     for layer in [layers.Conv2D(6, 3, name="conv"), *between]:
         x = layer(x)
-    x = x if len(x.shape) == 2 else layers.GlobalAveragePooling2D()(x)
-    assert "conv" not in equalize(keras.Model(image, x), images).factors
+    model = keras.Model(image, x if len(x.shape) == 2 else layers.GlobalAveragePooling2D()(x))
+    scale(model.get_layer("conv"), UNEVEN[::3])
+    return model
+
+
+def test_beside_a_branch_without_clip_a_channel_stays_below_its_own(images):
+    image = keras.Input((SIZE, SIZE, 3))
+    clipped = layers.ReLU(max_value=6.0, name="clips")(layers.Conv2D(6, 3, name="conv")(image))
+    wide = layers.ReLU(name="does_not")(layers.Conv2D(6, 3, name="wide")(image))
+    x = layers.DepthwiseConv2D(1)(layers.Concatenate()([clipped, wide]))
+    model = keras.Model(image, layers.GlobalAveragePooling2D()(x))
+    scale(model.get_layer("conv"), np.full(6, 0.01))
+    expected = outputs(model, images)
+    found = equalize(model, images)
+    assert found.factors["conv"].max() > 2
+    np.testing.assert_allclose(outputs(found.model, images), expected, atol=1e-5 * np.abs(expected).max())
 
 
 def fire_net():
@@ -243,7 +292,7 @@ def test_free_is_what_channelwise_layers_read_and_nothing_clips(nets, images, tm
     assert error(int8_outputs(nets, tmp_path, found.model, images), expected) < stock / 2
 
 
-@pytest.mark.parametrize("net", [uneven_net, fire_net])
+@pytest.mark.parametrize("net", [uneven_net, lambda: uneven_net(clip=None), fire_net])
 def test_where_anything_is_given_up_nothing_is_free(images, net):
     found = equalize_freely(net(), images)
     assert found.done == ()

@@ -306,3 +306,8 @@ def test_the_command_refuses_them_without_an_int8_file(capsys):
     assert run(["export", "--float32", "--keep-float", "conv1"]) == 2
     assert run(["export", "--float16", "--equalize"]) == 2
     assert "none is asked for. Add --int8." in capsys.readouterr().err
+
+
+def test_the_command_refuses_equalizing_without_rewrites(capsys):
+    assert run(["export", "--int8", "--equalize", "--no-rewrite"]) == 2
+    assert "--no-rewrite forbids" in capsys.readouterr().err
