@@ -18,6 +18,7 @@ import tensorflow_model_optimization as tfmot
 import tf_keras
 
 from export import noise
+from export.calibrate import check_varied
 from export.convert import EQUALIZED_TOLERANCE, int8_plan
 from export.equalize import equalize_freely
 from export.files import write_bytes, write_json
@@ -124,12 +125,16 @@ def _prepared(given: keras.Model, config: CompressConfig) -> Prepared:
 def equalized(prepared: Prepared, images: Images) -> Prepared:
     """The same with channels brought to one range, where int8 follows and nothing is given up: in DenseNet.
 
-    As it is where that would change an output on real images. Raises ExportError where the training images
-    are all of one colour, so that no ranges could be read from them.
+    As it is where that would change an output on real images, and where kernels are clustered: they get one
+    scale each, so that a channel scaled up would cost the others steps. Raises ExportError where the training
+    images are all of one colour, so that no ranges could be read from them.
     """
     if not prepared.config.is_quantized:
         return prepared
     pixels = _training_pixels(prepared, images, num_samples=_NUM_EQUALIZED)
+    check_varied(pixels)
+    if prepared.config.cluster is not None:
+        return prepared
     found = equalize_freely(prepared.given, pixels)
     if not found.done:
         return prepared

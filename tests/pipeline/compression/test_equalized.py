@@ -79,6 +79,7 @@ def test_densenet_is_nearer_to_its_float_answers(
         ("mobilenet", {"qat": True}),
         ("own", {"cluster": 16}),
         ("densenet", {"prune": 0.5}),
+        ("densenet", {"cluster": 16, "qat": True}),
     ],
 )
 def test_others_stay_as_they_are(
