@@ -31,11 +31,14 @@ NO_WAY = "-100"
 def net(*, num_readers: int, factor: float, opinion: float = 50.0) -> keras.Model:
     """Tells which colour is brightest, by the mean of three channels; an eighth is `factor` times as large.
 
-    int8 has one scale for all of them: where the eighth is large, the three are rounded away.
+    int8 has one scale for all of them: where the eighth is large, the three are rounded away. Before several
+    readers, a layer in training mode keeps equalizing from seeing through.
     """
     image = keras.Input((16, 16, 3))
     x = layers.Rescaling(1 / 128, -1.0, name="pixels")(image)
     x = layers.Conv2D(8, 1, activation="relu", name="wide")(x)
+    if num_readers > 1:
+        x = layers.Dropout(0.0, name="never")(x, training=True)
     readers = [layers.Conv2D(8, 1, name=f"reader{each}")(x) for each in range(num_readers)]
     x = layers.Add(name="sum")(readers) if num_readers > 1 else readers[0]
     x = layers.GlobalAveragePooling2D(name="gap")(x)
