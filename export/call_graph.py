@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 
 from export.layer_outputs import is_graph
 
-__all__ = ["CallGraph", "is_graph", "structure"]
+__all__ = ["CallGraph", "graphs_within", "is_graph", "structure"]
 
 _WEIGHTED = (
     keras.layers.Conv2D,
@@ -89,6 +90,19 @@ class CallGraph:
         while source in self._source:
             source = self._source[source]
         return source
+
+
+def graphs_within(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.Model]]:
+    """What layers' names begin with -> the model's graph, and those nested in it that run at one place.
+
+    The names are those of LayerOutputs: "" before the model's own layers, "outer/" before a nested model's.
+    """
+    yield prefix, model
+    calls = CallGraph(model)
+    for node in calls.nodes:
+        layer = node.operation
+        if is_graph(layer) and calls.runs_plainly(layer) and calls.is_called_once(layer):
+            yield from graphs_within(layer, f"{prefix}{layer.name}/")
 
 
 def structure(model: keras.Model, which: str) -> Any:  # noqa: ANN401 - Keras carries no types

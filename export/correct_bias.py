@@ -15,14 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from export.calibrate import check_pixels
-from export.call_graph import CallGraph, is_graph
-from export.equalize import has_kernel
+from export.call_graph import CallGraph, graphs_within, is_graph
+from export.equalize import WEIGHT_STEPS, has_kernel
 from export.graph_changes import Affine, Changes
 from export.layer_outputs import LayerOutputs
 from export.rewrite import Rewrite, rewrite
 
 Floats = npt.NDArray[np.float64]
-_WEIGHT_STEPS = 127
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +44,7 @@ def correct_bias(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> Corrected
     """
     check_pixels(pixels, tuple(model.inputs[0].shape[1:]), "int8")
     folded = rewrite(model, (Rewrite.FOLD_BATCH_NORM, Rewrite.DROP_IDENTITY)).model
-    layers = dict(_weighted_layers(folded, ""))
+    layers = dict(_weighted_layers(folded))
     shifts = {name: _shift(layers[name], mean) for name, mean in _means(folded, layers, pixels).items()}
     changes = Changes()
     for name, shift in shifts.items():
@@ -59,20 +58,19 @@ def rounded(layer: keras.Layer) -> npt.NDArray[np.float32]:
     """A convolution's or Dense's kernel as an int8 file holds it: symmetric, a scale an output channel."""
     kernel = np.asarray(layer.kernel, np.float64)
     axes = (0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else tuple(range(kernel.ndim - 1))
-    scale = np.abs(kernel).max(axis=axes, keepdims=True) / _WEIGHT_STEPS
+    scale = np.abs(kernel).max(axis=axes, keepdims=True) / WEIGHT_STEPS
     scale[scale == 0] = 1
     whole: npt.NDArray[np.float32] = (np.rint(kernel / scale) * scale).astype(np.float32)
     return whole
 
 
-def _weighted_layers(model: keras.Model, prefix: str) -> Iterator[tuple[str, keras.Layer]]:
-    graph = CallGraph(model)
-    for node in graph.nodes:
-        layer = node.operation
-        if is_graph(layer) and graph.runs_plainly(layer) and graph.is_called_once(layer):
-            yield from _weighted_layers(layer, f"{prefix}{layer.name}/")
-        elif graph.is_plainly_weighted(layer) and has_kernel(layer):
-            yield prefix + layer.name, layer
+def _weighted_layers(model: keras.Model) -> Iterator[tuple[str, keras.Layer]]:
+    for prefix, within in graphs_within(model):
+        graph = CallGraph(within)
+        for node in graph.nodes:
+            layer = node.operation
+            if graph.is_plainly_weighted(layer) and has_kernel(layer):
+                yield prefix + layer.name, layer
 
 
 def _means(
@@ -82,7 +80,7 @@ def _means(
 
     A layer that reads a nested model's input is left out.
     """
-    sources = dict(_sources(model, ""))
+    sources = dict(_sources(model))
     read = {name: sources[name] for name in layers if name in sources}
     sums: dict[str, Any] = {}
 
@@ -94,14 +92,14 @@ def _means(
     return {name: (sums[source] / len(pixels)).astype(np.float32) for name, source in read.items()}
 
 
-def _sources(model: keras.Model, prefix: str) -> Iterator[tuple[str, str]]:
+def _sources(model: keras.Model) -> Iterator[tuple[str, str]]:
     """Layer with weights -> the layer that writes what it reads; empty for the images."""
-    graph = CallGraph(model)
-    for node in graph.nodes:
-        layer = node.operation
-        if is_graph(layer) and graph.runs_plainly(layer) and graph.is_called_once(layer):
-            yield from _sources(layer, f"{prefix}{layer.name}/")
-        elif graph.is_plainly_weighted(layer):
+    for prefix, within in graphs_within(model):
+        graph = CallGraph(within)
+        for node in graph.nodes:
+            layer = node.operation
+            if not graph.is_plainly_weighted(layer):
+                continue
             writer = graph.writer(node)
             if writer is None and not prefix:
                 yield layer.name, ""

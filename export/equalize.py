@@ -10,7 +10,7 @@ many layers: DenseNet's blocks, which TFLite gives one scale each, and SqueezeNe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export.calibrate import check_pixels
-from export.call_graph import CallGraph, is_graph
+from export.call_graph import CallGraph, graphs_within
 from export.graph_changes import Affine, Changes, folded_weights
 from export.layer_outputs import LayerOutputs
 from export.rewrite import Rewrite, rewrite
@@ -36,7 +36,9 @@ _LARGEST_FACTOR = 100.0
 _ROUNDS = 10
 _IMAGES = 4
 """Axes of a tensor of images."""
-_ACTIVATION_STEPS, _WEIGHT_STEPS = 255, 127
+WEIGHT_STEPS = 127
+"""Of a kernel's largest weight, as int8 stores it."""
+_ACTIVATION_STEPS = 255
 _PASSED = (
     keras.layers.ZeroPadding2D,
     keras.layers.MaxPooling2D,
@@ -91,7 +93,7 @@ def _equalized(
     model: keras.Model, pixels: npt.NDArray[np.uint8], *, headroom: float, only_free: bool
 ) -> Equalized:
     """Scales the model's own weights."""
-    graphs = [_Graph(graph, prefix, only_free=only_free) for graph, prefix in _graphs(model, "")]
+    graphs = [_Graph(graph, prefix, only_free=only_free) for prefix, graph in graphs_within(model)]
     names = {name for graph in graphs for name in graph.needed()}
     largest, squares = _statistics(model, names, pixels)
     done, factors = [], {}
@@ -107,16 +109,6 @@ def _equalized(
             if np.any(found[reader.channels] != 1):
                 reader.scale(found[reader.channels])
     return Equalized(model=model, done=tuple(done), factors=factors)
-
-
-def _graphs(model: keras.Model, prefix: str) -> Iterator[tuple[keras.Model, str]]:
-    """The graph and those nested in it that run at one place, with what stands before their layers' names."""
-    yield model, prefix
-    calls = CallGraph(model)
-    for node in calls.nodes:
-        layer = node.operation
-        if is_graph(layer) and calls.runs_plainly(layer) and calls.is_called_once(layer):
-            yield from _graphs(layer, f"{prefix}{layer.name}/")
 
 
 @dataclass(kw_only=True)
@@ -315,10 +307,10 @@ class _Graph:
 def _squared_steps(reader: _Reader, factor: Floats) -> Floats:
     """For each channel that is read, the mean square of its weights in steps of their int8."""
     if reader.is_channelwise:
-        return np.full(len(reader.channels), float(_WEIGHT_STEPS) ** 2)
+        return np.full(len(reader.channels), float(WEIGHT_STEPS) ** 2)
     kernel = np.abs(np.asarray(reader.layer.kernel, np.float64))
     own = factor[reader.channels]
-    step = (kernel / own[:, np.newaxis]).max(axis=tuple(range(kernel.ndim - 1))) / _WEIGHT_STEPS
+    step = (kernel / own[:, np.newaxis]).max(axis=tuple(range(kernel.ndim - 1))) / WEIGHT_STEPS
     step[step == 0] = 1
     mean: Floats = np.square(kernel / step).mean(axis=(*range(kernel.ndim - 2), kernel.ndim - 1))
     return mean

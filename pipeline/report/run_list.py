@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,7 +9,7 @@ from typing import Literal
 from export.artifact import read_sidecar
 from export.errors import ExportError
 from pipeline.errors import PipelineError
-from pipeline.runs import CONFIG, RECORD, exported_files, finished_runs, how_to_resume, unfinished_runs
+from pipeline.runs import RECORD, exported_files, finished_runs, how_to_resume, setting_of, unfinished_runs
 from pipeline.training.config import TrainRecord, read_record
 
 State = Literal["finished", "unfinished", "damaged"]
@@ -97,9 +96,9 @@ def _exported(file: Path) -> ExportedFile:
 def _unfinished(run: Path) -> RunSummary:
     """What its config.json tells; that of a killed run may itself be broken."""
     try:
-        config = json.loads((run / CONFIG).read_text())["config"]
+        config = setting_of(run, "config")
         family, dataset = config["family"], Path(config["data"]).name
-    except (OSError, ValueError, KeyError, TypeError):
+    except (PipelineError, KeyError, TypeError):
         family = dataset = None
     return RunSummary(
         run=run.name,
