@@ -25,7 +25,7 @@ from pipeline.errors import PipelineError, UsageError
 from pipeline.runs import CONFIG, find_unfinished, runs_folder, setting_of
 
 if TYPE_CHECKING:
-    from pipeline.compression.compress import Prepared
+    from pipeline.compression.prepare import Prepared
     from pipeline.data.dataset import Dataset
     from pipeline.lineage import KerasSource
     from pipeline.training.config import TrainConfig, TrainRecord
@@ -128,7 +128,7 @@ def command(
     else:
         source, config, run = *_new(target, options), None
     with working(f"reading {source.model_path}"):
-        from pipeline.compression.compress import prepare
+        from pipeline.compression.prepare import prepare
         from pipeline.lineage import load_model_of
 
         prepared = prepare(load_model_of(source), config)
@@ -159,7 +159,7 @@ def _int8_within(max_drop: float, target: str | None, options: dict[str, Any], *
     source, config = _new(target, {**options, "qat": True})
 
     def train() -> KerasSource:
-        from pipeline.compression.compress import prepare
+        from pipeline.compression.prepare import prepare
         from pipeline.lineage import find_source, load_model_of
 
         _, run = _compress(source, prepare(load_model_of(source), config), None)
@@ -252,7 +252,8 @@ def _resumed(name: str) -> tuple[KerasSource, CompressConfig, Path]:
 
 
 def _compress(source: KerasSource, prepared: Prepared, run: Path | None) -> tuple[TrainRecord, Path]:
-    from pipeline.compression.compress import compress, equalized, prove, start_run
+    from pipeline.compression.compress import compress, start_run
+    from pipeline.compression.prepare import equalized, prove
     from pipeline.data.progress import load_shown
     from pipeline.store.store import open_store
 

@@ -12,18 +12,12 @@ from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 
 from export import noise
-from export.calibrate import check_varied
-from export.convert import EQUALIZED_TOLERANCE, int8_plan
-from export.equalize import equalize_freely
 from export.files import write_bytes, write_json
-from export.rescaling import Rescaling
-from export.rewrite import largest_difference, with_depthwise_before_norms, without_softmax
 from pipeline.compression import quantize, shrink
 from pipeline.compression.finetune import (
     FineTuning,
@@ -37,13 +31,14 @@ from pipeline.compression.finetune import (
     top1_of,
     weights_content,
 )
+from pipeline.compression.prepare import Prepared, prepared_of, training_pixels
 from pipeline.compression.preserve import KeepStructure
 from pipeline.compression.settings import (
     CompressConfig,
     CompressionRecord,
     StepReached,
 )
-from pipeline.compression.twin import Twin, check_equal, make_twin, take_weights
+from pipeline.compression.twin import take_weights
 from pipeline.errors import PipelineError
 from pipeline.runs import CONFIG, new_folder
 from pipeline.training.checkpoint import EpochResult, write_history
@@ -54,100 +49,10 @@ QUANTIZED = "quantized.npz"
 """The weights and ranges of the model with its quantizers, from which int8 is exported."""
 _STATE = "state.json"
 _WEIGHTS = "weights-{step}.npz"
-_NUM_CHECKED = 16
-_NUM_EQUALIZED = 64
-"""Training images that tell how far each channel goes; their ranges are observed later, of more."""
 _NUM_OBSERVED = 512
 """Training images that a clustered model's ranges are read from where it is not trained quantized."""
 
 Tell = Callable[[str], None]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """The model that is compressed, and its twin; nothing has been written yet."""
-
-    given: keras.Model
-    """The model as it came."""
-    model: keras.Model
-    """On raw pixels, with its softmax, layers put in where int8 needs them: what model.keras will hold."""
-    scores: keras.Model
-    """The same without its softmax; the twin's weights go back through it."""
-    graph: keras.Model
-    """What the twin is the twin of: the scores behind the rescaling."""
-    twin: Twin
-    rescaling: Rescaling
-    config: CompressConfig
-
-    @property
-    def input_range(self) -> tuple[float, float]:
-        """The values that the network sees for black and white."""
-        black, white = self.rescaling(np.asarray([[0.0], [255.0]], np.float32))[:, 0]
-        return float(black), float(white)
-
-
-def prepare(model: keras.Model, config: CompressConfig) -> Prepared:
-    """The twin of a model (batch, height, width, channels) raw 0-255 -> (batch, classes).
-
-    Raises PipelineError, before anything slow, for a layer that cannot be twinned, pruned or trained
-    quantized, and for a name that no layer has.
-    """
-    prepared = _prepared(model, config)
-    twin = prepared.twin
-    shrink.check_skipped(twin.model, config)
-    if "prune" in config.steps:
-        shrink.asked_sparsities(twin.model, config)
-    if config.cluster is not None and not shrink.clustered_layers(twin.model, config):
-        raise PipelineError(
-            f"'{model.name}' has no layer with more than {config.cluster} weights to cluster. "
-            "Ask for fewer clusters, or skip fewer layers."
-        )
-    if config.is_quantized:
-        quantize.check_quantizable(twin.model, config)
-    return prepared
-
-
-def _prepared(given: keras.Model, config: CompressConfig) -> Prepared:
-    model = with_depthwise_before_norms(given) if config.is_quantized else given
-    scores = _scores(model)
-    plan = int8_plan(scores)
-    return Prepared(
-        given=given,
-        model=model,
-        scores=scores,
-        graph=plan.graph,
-        twin=make_twin(plan.graph),
-        rescaling=plan.rescaling,
-        config=config,
-    )
-
-
-def equalized(prepared: Prepared, images: Images) -> Prepared:
-    """The same with channels brought to one range, where int8 follows and nothing is given up: in DenseNet.
-
-    As it is where that would change an output on real images, and where kernels are clustered: they get one
-    scale each, so that a channel scaled up would cost the others steps. Raises ExportError where the training
-    images are all of one colour, so that no ranges could be read from them.
-    """
-    if not prepared.config.is_quantized:
-        return prepared
-    pixels = _training_pixels(prepared, images, num_samples=_NUM_EQUALIZED)
-    check_varied(pixels)
-    if prepared.config.cluster is not None:
-        return prepared
-    found = equalize_freely(prepared.given, pixels)
-    if not found.done:
-        return prepared
-    difference = largest_difference(prepared.given, found.model, pixels[:_NUM_CHECKED])
-    return _prepared(found.model, prepared.config) if difference <= EQUALIZED_TOLERANCE else prepared
-
-
-def prove(prepared: Prepared, images: Images) -> None:
-    """Raises PipelineError unless the twin gives the model's own outputs on real images."""
-    pixels, _ = images.dataset.balanced_samples(
-        "validation", image_size=images.image_size, num_samples=_NUM_CHECKED, seed=0
-    )
-    check_equal(prepared.graph, prepared.twin, prepared.rescaling(pixels.astype(np.float32)))
 
 
 def start_run(
@@ -212,7 +117,7 @@ def load_quantized(model: keras.Model, config: CompressConfig, run: Path) -> tf_
 
     `model` is the run's model.keras. Takes the values that the rescaling gives, returns class scores.
     """
-    prepared = _prepared(model, config)
+    prepared = prepared_of(model, config)
     with noise.captured():
         quantized = quantize.quantize(prepared.twin.model, config, input_range=prepared.input_range)
     load_weights(quantized.weights, run / QUANTIZED)
@@ -344,17 +249,10 @@ def _write_observed(prepared: Prepared, images: Images, run: Path) -> None:
 
 def _observe(quantized: tf_keras.Model, prepared: Prepared, images: Images) -> None:
     """Reads the ranges of the activations from training images."""
-    pixels = _training_pixels(prepared, images, num_samples=_NUM_OBSERVED)
+    pixels = training_pixels(prepared, images, num_samples=_NUM_OBSERVED)
     values = images.rescaling(pixels.astype(np.float32))
     quantize.observe(quantized, values, batch_size=prepared.config.batch_size)
     quantize.fix_input_range(quantized, prepared.input_range)
-
-
-def _training_pixels(prepared: Prepared, images: Images, *, num_samples: int) -> npt.NDArray[np.uint8]:
-    pixels, _ = images.dataset.calibration_pixels(
-        image_size=images.image_size, num_samples=num_samples, seed=prepared.config.seed
-    )
-    return pixels
 
 
 def _finish(
@@ -393,16 +291,6 @@ def _finish(
             layers=shrink.reached(plain, config),
         ),
     )
-
-
-def _scores(model: keras.Model) -> keras.Model:
-    """The model without its softmax; as it is where it has none."""
-    from export.errors import ExportError
-
-    try:
-        return without_softmax(model)
-    except ExportError:
-        return model
 
 
 def _in_words(step: str, config: CompressConfig) -> str:

@@ -15,16 +15,9 @@ import pytest
 from export.artifact import Precision
 from export.convert import convert
 from models.build import build
-from pipeline.compression.compress import (
-    Prepared,
-    compress,
-    equalized,
-    load_quantized,
-    prepare,
-    prove,
-    start_run,
-)
+from pipeline.compression.compress import compress, load_quantized, start_run
 from pipeline.compression.finetune import Images
+from pipeline.compression.prepare import Prepared, equalized, prepare, prove
 from pipeline.compression.settings import CompressConfig
 from pipeline.data import augment
 from pipeline.data.dataset import Dataset

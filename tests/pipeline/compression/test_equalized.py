@@ -13,7 +13,8 @@ from export.artifact import Precision
 from export.convert import convert
 from export.inspect import inspect
 from export.runner import Runner
-from pipeline.compression.compress import equalized, load_quantized, prepare, prove
+from pipeline.compression.compress import load_quantized
+from pipeline.compression.prepare import equalized, prepare, prove
 
 
 def uneven(model: keras.Model) -> keras.Model:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.compression.compress import prepare
 from pipeline.compression.finetune import Images
+from pipeline.compression.prepare import prepare
 from pipeline.compression.settings import CompressConfig
 from pipeline.errors import PipelineError
 from pipeline.runs import how_to_resume, unfinished_runs

@@ -11,8 +11,8 @@ import tensorflow_model_optimization as tfmot
 
 from export import noise
 from models.build import build
-from pipeline.compression.compress import prepare
 from pipeline.compression.finetune import compile_twin
+from pipeline.compression.prepare import prepare
 from pipeline.compression.settings import CompressConfig, LayerReached, paper_sparsities
 from pipeline.compression.shrink import prune
 from pipeline.errors import PipelineError

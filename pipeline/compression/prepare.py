@@ -1,0 +1,129 @@
+"""The model that is compressed, made ready: its twin, proven equal, and what int8 needs put in."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from export.calibrate import check_varied
+from export.convert import EQUALIZED_TOLERANCE, int8_plan
+from export.equalize import equalize_freely
+from export.errors import ExportError
+from export.rescaling import Rescaling
+from export.rewrite import largest_difference, with_depthwise_before_norms, without_softmax
+from pipeline.compression import quantize, shrink
+from pipeline.compression.finetune import Images
+from pipeline.compression.settings import CompressConfig
+from pipeline.compression.twin import Twin, check_equal, make_twin
+from pipeline.errors import PipelineError
+
+_NUM_CHECKED = 16
+_NUM_EQUALIZED = 64
+"""Training images that tell how far each channel goes; their ranges are observed later, of more."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """The model that is compressed, and its twin; nothing has been written yet."""
+
+    given: keras.Model
+    """The model as it came."""
+    model: keras.Model
+    """On raw pixels, with its softmax, layers put in where int8 needs them: what model.keras will hold."""
+    scores: keras.Model
+    """The same without its softmax; the twin's weights go back through it."""
+    graph: keras.Model
+    """What the twin is the twin of: the scores behind the rescaling."""
+    twin: Twin
+    rescaling: Rescaling
+    config: CompressConfig
+
+    @property
+    def input_range(self) -> tuple[float, float]:
+        """The values that the network sees for black and white."""
+        black, white = self.rescaling(np.asarray([[0.0], [255.0]], np.float32))[:, 0]
+        return float(black), float(white)
+
+
+def prepare(model: keras.Model, config: CompressConfig) -> Prepared:
+    """The twin of a model (batch, height, width, channels) raw 0-255 -> (batch, classes).
+
+    Raises PipelineError, before anything slow, for a layer that cannot be twinned, pruned or trained
+    quantized, and for a name that no layer has.
+    """
+    prepared = prepared_of(model, config)
+    twin = prepared.twin
+    shrink.check_skipped(twin.model, config)
+    if "prune" in config.steps:
+        shrink.asked_sparsities(twin.model, config)
+    if config.cluster is not None and not shrink.clustered_layers(twin.model, config):
+        raise PipelineError(
+            f"'{model.name}' has no layer with more than {config.cluster} weights to cluster. "
+            "Ask for fewer clusters, or skip fewer layers."
+        )
+    if config.is_quantized:
+        quantize.check_quantizable(twin.model, config)
+    return prepared
+
+
+def prepared_of(given: keras.Model, config: CompressConfig) -> Prepared:
+    """The model and its twin as they are, nothing checked but that each layer has one."""
+    model = with_depthwise_before_norms(given) if config.is_quantized else given
+    scores = _scores(model)
+    plan = int8_plan(scores)
+    return Prepared(
+        given=given,
+        model=model,
+        scores=scores,
+        graph=plan.graph,
+        twin=make_twin(plan.graph),
+        rescaling=plan.rescaling,
+        config=config,
+    )
+
+
+def equalized(prepared: Prepared, images: Images) -> Prepared:
+    """The same with channels brought to one range, where int8 follows and nothing is given up: in DenseNet.
+
+    As it is where that would change an output on real images, and where kernels are clustered: they get one
+    scale each, so that a channel scaled up would cost the others steps. Raises ExportError where the training
+    images are all of one colour, so that no ranges could be read from them.
+    """
+    if not prepared.config.is_quantized:
+        return prepared
+    pixels = training_pixels(prepared, images, num_samples=_NUM_EQUALIZED)
+    check_varied(pixels)
+    if prepared.config.cluster is not None:
+        return prepared
+    found = equalize_freely(prepared.given, pixels)
+    if not found.done:
+        return prepared
+    difference = largest_difference(prepared.given, found.model, pixels[:_NUM_CHECKED])
+    return prepared_of(found.model, prepared.config) if difference <= EQUALIZED_TOLERANCE else prepared
+
+
+def prove(prepared: Prepared, images: Images) -> None:
+    """Raises PipelineError unless the twin gives the model's own outputs on real images."""
+    pixels, _ = images.dataset.balanced_samples(
+        "validation", image_size=images.image_size, num_samples=_NUM_CHECKED, seed=0
+    )
+    check_equal(prepared.graph, prepared.twin, prepared.rescaling(pixels.astype(np.float32)))
+
+
+def training_pixels(prepared: Prepared, images: Images, *, num_samples: int) -> npt.NDArray[np.uint8]:
+    """Training images (n, height, width, channels), raw 0-255, from which ranges are read."""
+    pixels, _ = images.dataset.calibration_pixels(
+        image_size=images.image_size, num_samples=num_samples, seed=prepared.config.seed
+    )
+    return pixels
+
+
+def _scores(model: keras.Model) -> keras.Model:
+    """The model without its softmax; as it is where it has none."""
+    try:
+        return without_softmax(model)
+    except ExportError:
+        return model
