@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from android_bench.adb import ANSWER_SECS, Phone
-from android_bench.device import DeviceInfo, Heat, read_heat
 from android_bench.errors import (
     ConnectionLostError,
     DeviceError,
@@ -24,9 +22,11 @@ from android_bench.errors import (
     TimeLimitError,
     ToolError,
 )
-from android_bench.runner import RunOutcome, RunRequest, ToolFlags, failed, prepare, run
-from android_bench.session import LocalFile, Session
+from android_bench.phone.adb import ANSWER_SECS, Phone
+from android_bench.phone.device import DeviceInfo, Heat, read_heat
+from android_bench.phone.session import LocalFile, Session
 from android_bench.settings import MatrixSettings
+from android_bench.tool.runner import RunOutcome, RunRequest, ToolFlags, failed, prepare, run
 
 POLL_SECS = 1.0
 """How often a warm or a lost phone is looked at."""

@@ -22,12 +22,12 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from export.artifact import Precision
+from export.check.runner import Runner
 from export.convert import convert
-from export.correct_bias import correct_bias
-from export.equalize import equalize
-from export.inspect import inspect
-from export.rewrite import without_softmax
-from export.runner import Runner
+from export.graph.rewrite import without_softmax
+from export.quantization.correct_bias import correct_bias
+from export.quantization.equalize import equalize
+from export.tflite.inspect import inspect
 from models.build import build
 from models.checkpoints import CHECKPOINTS, load_checkpoint
 

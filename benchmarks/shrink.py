@@ -27,10 +27,10 @@ import numpy as np
 from zoo import as_shipped, stock_conversion, verdict, with_random_weights
 
 from export.artifact import Precision, read_sidecar
+from export.check.runner import Runner
 from export.convert import convert
-from export.inspect import inspect
-from export.pack import pack
-from export.runner import Runner
+from export.tflite.inspect import inspect
+from export.tflite.pack import pack
 from models.build import build
 from models.checkpoints import CHECKPOINTS, load_checkpoint
 from models.registry import label

@@ -23,10 +23,10 @@ import numpy.typing as npt
 
 from export.artifact import Precision
 from export.convert import convert
-from export.download_size import downloaded_bytes
 from export.errors import ExportError
-from export.sparse import with_sparse_weights
-from export.sparse_verdict import litert_runs_sparse, sparse_verdict
+from export.sparse.verdict import litert_runs_sparse, sparse_verdict
+from export.sparse.weights import with_sparse_weights
+from export.tflite.download_size import downloaded_bytes
 from models.build import build
 from pipeline.bench.child import runtime_version
 from pipeline.bench.host import MeasuredFile, machine_name, run_rounds

@@ -22,12 +22,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from export import noise
-from export.app_metadata import with_labels_file, with_metadata_entry
+from export import native_output
 from export.artifact import Precision
 from export.convert import convert
-from export.inspect import inspect
-from export.pack import pack
+from export.tflite.app_metadata import with_labels_file, with_metadata_entry
+from export.tflite.inspect import inspect
+from export.tflite.pack import pack
 from models.build import build
 from models.cost import cost
 from models.registry import label
@@ -150,7 +150,7 @@ def stock_conversion(model: keras.Model, precision: Precision, pixels: np.ndarra
         )
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.int8
-    with noise.captured():
+    with native_output.captured():
         return bytes(converter.convert())
 
 

@@ -54,7 +54,7 @@ class Calibration:
     sha256: str
     """Of the pixels themselves, in the order they were used."""
     left_out: int = 0
-    """Images that were looked at too, but would have widened the ranges for all (export.typical)."""
+    """Images that were looked at too, but would have widened the ranges for all (typical.py)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,17 +14,13 @@ import tensorflow as tf
 from tensorflow.lite.python.convert import mlir_quantize
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from export import calibrate, noise
+from export import native_output
 from export.artifact import Precision, TensorInfo
-from export.correct_bias import correct_bias
-from export.equalize import equalize as with_channels_alike
+from export.check.runner import ZERO_PIXEL
 from export.errors import ExportError
-from export.float_layers import check_names, layer_named, operators_to_keep, weighted_layer
-from export.inspect import inspect_bytes
-from export.keras_file import check_image_classifier
-from export.metadata import PIXELS, with_note
-from export.rescaling import RAW, Rescaling, in_one_operator, split_rescaling
-from export.rewrite import (
+from export.graph.keras_file import check_image_classifier
+from export.graph.rescaling import RAW, Rescaling, in_one_operator, split_rescaling
+from export.graph.rewrite import (
     Rewrite,
     check_equal,
     ends_in_softmax,
@@ -32,7 +28,12 @@ from export.rewrite import (
     rewrites_for,
     without_softmax,
 )
-from export.runner import ZERO_PIXEL
+from export.quantization import calibrate
+from export.quantization.correct_bias import correct_bias
+from export.quantization.equalize import equalize as with_channels_alike
+from export.quantization.float_layers import check_names, layer_named, operators_to_keep, weighted_layer
+from export.tflite.inspect import inspect_bytes
+from export.tflite.notes import PIXELS, with_note
 
 IoDtype = Literal["int8", "uint8"]
 Progress = Callable[[int, int], None]
@@ -90,7 +91,7 @@ def convert(
     range and biases corrected (equalized_model), and layers, by name, whose operators stay in float. Of
     `trained`, `keep_float` are the layers that have no quantizers already.
 
-    An operator that has no integer kernel stays float (`export.inspect` names it, `export.exporter`
+    An operator that has no integer kernel stays float (`export.tflite.inspect` names it, `export.exporter`
     refuses it). Raises ExportError where the converter fails.
     """
     check_image_classifier(model, f"model '{model.name}'")
@@ -105,9 +106,9 @@ def convert(
     else:
         source = model
     plan = _plan(source, precision, pixels, trained, rewrites=rewrites, logits=logits)
-    said = noise.Noise()
+    said = native_output.Noise()
     try:
-        with noise.captured() as said:
+        with native_output.captured() as said:
             frozen = _frozen(plan.graph, shape)
             if calibrated and precision is Precision.INT8:
                 _refuse_crashing(frozen)

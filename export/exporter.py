@@ -13,20 +13,20 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from export.app_metadata import labels_text, with_labels_file, with_metadata_entry
 from export.artifact import Calibration, ExportArtifact, Precision, sidecar_content, sidecar_path
+from export.check.layer_errors import CONVERSIONS
+from export.check.load_check import litert_loads, tflite_runtime_loads
 from export.convert import IoDtype, Progress, Trained, convert
-from export.download_size import downloaded_bytes
 from export.errors import ExportError, FloatOperatorError
 from export.files import replacing, sha256_of
-from export.float_layers import operators_of
-from export.inspect import FileContents, Operator, inspect_bytes
-from export.keras_file import load_model
-from export.layer_errors import CONVERSIONS
-from export.load_check import litert_loads, tflite_runtime_loads
-from export.pack import pack
-from export.rewrite import Rewrite
-from export.sparse import with_sparse_weights
+from export.graph.keras_file import load_model
+from export.graph.rewrite import Rewrite
+from export.quantization.float_layers import operators_of
+from export.sparse.weights import with_sparse_weights
+from export.tflite.app_metadata import labels_text, with_labels_file, with_metadata_entry
+from export.tflite.download_size import downloaded_bytes
+from export.tflite.inspect import FileContents, Operator, inspect_bytes
+from export.tflite.pack import pack
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "ai-edge-litert", "tflite-runtime")
 _MOST_PLACES_NAMED = 5

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from export.artifact import ExportArtifact, read_sidecar
 from export.files import sha256_of
-from pipeline.compression.settings import CompressConfig
 from pipeline.errors import PipelineError, UsageError, unknown_name
+from pipeline.records.compression import CompressConfig
+from pipeline.records.training import read_record
 from pipeline.runs import EXPORT, MODEL, RECORD, find_run, finished_runs, newest_run
-from pipeline.training.config import read_record
 
 if TYPE_CHECKING:
     import keras
@@ -67,8 +67,8 @@ def find_source(target: str | None, *, data: str | None, folder: Path) -> KerasS
 
 def load_model_of(source: KerasSource) -> keras.Model:
     """The Keras model; it takes raw 0-255 pixels."""
-    from export.keras_file import load_model
-    from export.rescaling import add_rescaling
+    from export.graph.keras_file import load_model
+    from export.graph.rescaling import add_rescaling
 
     model = load_model(source.model_path)
     if source.family is None and source.knobs:

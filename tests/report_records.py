@@ -7,9 +7,9 @@ from typing import Any
 
 from export.artifact import ExportArtifact, OperatorUse, Precision, TensorInfo
 from export.verification import LayerError, Verification
-from pipeline.bench.measurement import Measurement
-from pipeline.bench.phone_verification import PhoneVerification
-from pipeline.training.config import TrainConfig, TrainRecord
+from pipeline.records.measurement import Measurement
+from pipeline.records.phone_verification import PhoneVerification
+from pipeline.records.training import TrainConfig, TrainRecord
 
 
 def sha256(text: str) -> str:

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from android_bench.adb import ListedPhone, Phone
-from android_bench.device import DeviceInfo, identify
 from android_bench.errors import DeviceError, ToolError
 from android_bench.matrix import Event, PhoneLost, PhonePlan, RoundDone, run_matrix
-from android_bench.session import LocalFile
+from android_bench.phone.adb import ListedPhone, Phone
+from android_bench.phone.device import DeviceInfo, identify
+from android_bench.phone.session import LocalFile
 from android_bench.settings import MatrixSettings
-from android_bench.tool import Progress, Tool, cache_folder, choose, fetch
+from android_bench.tool.binary import Progress, Tool, cache_folder, choose, fetch
 from pipeline.bench.host import MeasuredFile
 from pipeline.bench.phone import PhoneSeries, local_file, plan_phone, plan_series
 from pipeline.bench.settings import BenchSettings, PhoneSettings

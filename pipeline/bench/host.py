@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from export.files import sha256_of
-from export.inspect import inspect
+from export.tflite.inspect import inspect
 from pipeline.bench.child import Child, ChildFailedError, runtime_version
-from pipeline.bench.measurement import XNNPACK, Measurement
 from pipeline.bench.settings import BenchSettings, share_of_runs
 from pipeline.bench.statistics import Comparison, compare, noise_ms, percentile, summarize
+from pipeline.records.measurement import XNNPACK, Measurement
 
 Progress = Callable[[int, int, str], None]
 """Told before each file's turn: how many turns are over, how many there are in all, and whose turn it is."""

@@ -17,17 +17,17 @@ from functools import cached_property
 from pathlib import Path
 from statistics import median
 
-from android_bench.adb import Phone
-from android_bench.device import DeviceInfo, affinity_mask
 from android_bench.matrix import Job, PhonePlan
-from android_bench.report import BenchmarkReport
-from android_bench.runner import LITERT, RunOutcome, RunRequest
-from android_bench.session import LocalFile
-from export.inspect import inspect
+from android_bench.phone.adb import Phone
+from android_bench.phone.device import DeviceInfo, affinity_mask
+from android_bench.phone.session import LocalFile
+from android_bench.printed.run import BenchmarkReport
+from android_bench.tool.runner import LITERT, RunOutcome, RunRequest
+from export.tflite.inspect import inspect
 from pipeline.bench.host import MeasuredFile
-from pipeline.bench.measurement import XNNPACK, Measurement
 from pipeline.bench.settings import BenchSettings, PhoneSettings, share_of_runs
 from pipeline.bench.statistics import drift, noise_ms
+from pipeline.records.measurement import XNNPACK, Measurement
 
 COUNTING_SECS = 0.4
 """The first round with several threads lasts so long at least: they are counted meanwhile."""

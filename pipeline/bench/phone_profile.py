@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from android_bench.profile import Profile, TypeTime, is_quantization, parse_profile, summarize
-from android_bench.runner import RunRequest, prepare, run
-from android_bench.session import Session
+from android_bench.phone.session import Session
+from android_bench.printed.profile import Profile, TypeTime, is_quantization, parse_profile, summarize
 from android_bench.settings import MatrixSettings
+from android_bench.tool.runner import RunRequest, prepare, run
 from pipeline.bench.fleet import FleetPhone
 from pipeline.bench.phone import PhoneSeries
 from pipeline.errors import PipelineError

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from android_bench.device import read_heat
-from android_bench.runner import prepare, run
-from android_bench.session import Session
+from android_bench.phone.device import read_heat
+from android_bench.phone.session import Session
 from android_bench.settings import MatrixSettings
+from android_bench.tool.runner import prepare, run
 from export.files import write_bytes
 from pipeline.bench.fleet import FleetPhone
 from pipeline.bench.phone import PhoneSeries

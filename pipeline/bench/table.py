@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.bench.measurement import Measurement, kind_of_delegate
 from pipeline.bench.statistics import Comparison
+from pipeline.records.measurement import Measurement, kind_of_delegate
 
 if TYPE_CHECKING:
     from rich.table import Table

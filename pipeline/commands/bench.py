@@ -13,7 +13,7 @@ from android_bench.settings import MatrixSettings
 from pipeline.bench.settings import RUNTIMES, BenchSettings, PhoneSettings
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, say, stdout_console
-from pipeline.commands.phone_options import (
+from pipeline.commands.phones.options import (
     DEVICE_TROUBLE,
     Decorator,
     delegate_option,
@@ -68,7 +68,7 @@ def _count(name: str, *, least: int, text: str) -> Decorator:
 
 
 def _cores(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    from android_bench.device import check_cores
+    from android_bench.phone.device import check_cores
 
     try:
         return check_cores(value)
@@ -193,10 +193,10 @@ def _bench_there(
     as_json: bool,
 ) -> int:
     from pipeline.bench.fleet import locks_folder
-    from pipeline.commands.on_phones import bench_on_phones
-    from pipeline.commands.phone_options import find_fleet
-    from pipeline.commands.profile_phone import profile_on_phone
-    from pipeline.commands.sustain_phone import sustain_on_phone
+    from pipeline.commands.phones.bench import bench_on_phones
+    from pipeline.commands.phones.options import find_fleet
+    from pipeline.commands.phones.profile import profile_on_phone
+    from pipeline.commands.phones.sustain import sustain_on_phone
 
     _check_flags(flags)
     if options["op_profile"] and options["sustained_minutes"]:
@@ -246,7 +246,7 @@ def _split_flags(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ..
 
 
 def _check_flags(flags: tuple[str, ...]) -> None:
-    from android_bench.runner import OURS
+    from android_bench.tool.runner import OURS
 
     for flag in flags:
         name, equals, _ = flag.removeprefix("--").partition("=")

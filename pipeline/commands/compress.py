@@ -11,7 +11,8 @@ import click
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, print_table, say, table, working
 from pipeline.commands.resume import refuse_settings, resumable
-from pipeline.compression.settings import (
+from pipeline.errors import PipelineError, UsageError
+from pipeline.records.compression import (
     LEARNING_RATES,
     PAPER_PRESET,
     PATTERNS,
@@ -21,14 +22,13 @@ from pipeline.compression.settings import (
     config_from_json,
     paper_sparsities,
 )
-from pipeline.errors import PipelineError, UsageError
 from pipeline.runs import CONFIG, find_unfinished, runs_folder, setting_of
 
 if TYPE_CHECKING:
     from pipeline.compression.prepare import Prepared
     from pipeline.data.dataset import Dataset
     from pipeline.lineage import KerasSource
-    from pipeline.training.config import TrainConfig, TrainRecord
+    from pipeline.records.training import TrainConfig, TrainRecord
 
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(CompressConfig)}
 RATES = ", ".join(f"{rate:g} {step}" for step, rate in LEARNING_RATES.items())
@@ -318,7 +318,7 @@ def _check_same_parent(source: KerasSource, config: CompressConfig) -> None:
 
 def _train_config(source: KerasSource, config: CompressConfig) -> TrainConfig:
     """The settings that the new run's record shows as its training's."""
-    from pipeline.training.config import TrainConfig
+    from pipeline.records.training import TrainConfig
 
     return TrainConfig(
         family=source.family,

@@ -10,11 +10,11 @@ import click
 
 from android_bench.settings import MatrixSettings
 from pipeline.commands.output import json_option, print_records, print_table, say, table
-from pipeline.commands.phone_options import adb_servers, server_option
+from pipeline.commands.phones.options import adb_servers, server_option
 
 if TYPE_CHECKING:
-    from android_bench.adb import ListedPhone
-    from android_bench.device import DeviceInfo
+    from android_bench.phone.adb import ListedPhone
+    from android_bench.phone.device import DeviceInfo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ def command(*, servers: tuple[str, ...], as_json: bool) -> int:
     pipeline devices
     pipeline devices --adb-server lab-pc:5037 --adb-server 127.0.0.1:5037
     """
-    from android_bench.pool import list_phones
+    from android_bench.phone.pool import list_phones
 
     listed, problems = list_phones(adb_servers(servers))
     for problem in problems:
@@ -83,10 +83,10 @@ def command(*, servers: tuple[str, ...], as_json: bool) -> int:
 
 
 def _look_at(listed: ListedPhone) -> SeenPhone:
-    from android_bench.adb import Phone
-    from android_bench.device import identify
     from android_bench.errors import DeviceError
-    from android_bench.wire import advice
+    from android_bench.phone.adb import Phone
+    from android_bench.phone.device import identify
+    from android_bench.phone.wire import advice
 
     if listed.state != "device":
         return SeenPhone(

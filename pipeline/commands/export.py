@@ -162,7 +162,7 @@ def command(
 
 def _say_what_sparse_brings(artifacts: Sequence[ExportArtifact], folder: Path) -> None:
     """Whether the sparse float32 file is faster anywhere, and on this machine."""
-    from export.sparse_verdict import sparse_verdict
+    from export.sparse.verdict import sparse_verdict
 
     for artifact in artifacts:
         if artifact.precision is Precision.FLOAT32:
@@ -319,7 +319,7 @@ def _calibration(
         return None, None, source
     image_size = image_size_of(model, source.model_path)
     with working("choosing calibration images"):
-        from export.typical import typical_images
+        from export.quantization.typical import typical_images
 
         pixels, calibration = dataset.calibration_pixels(
             image_size=image_size,

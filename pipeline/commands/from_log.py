@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from android_bench.log import Failure, parse_log
-from android_bench.report import BenchmarkReport, Delegation
+from android_bench.printed.pasted import Failure, parse_log
+from android_bench.printed.run import BenchmarkReport, Delegation
 from pipeline.bench.table import MISSING, megabytes, milliseconds
 from pipeline.commands.output import print_records, say, stdout_console
 from pipeline.errors import PipelineError, UsageError

@@ -18,8 +18,8 @@ from pipeline.runs import runs_folder, setting_of
 
 if TYPE_CHECKING:
     from pipeline.compression.ladder import Candidate, Climb, Subject, Train, Try
-    from pipeline.compression.settings import CompressConfig
     from pipeline.lineage import KerasSource
+    from pipeline.records.compression import CompressConfig
 
 
 def write_int8_within(

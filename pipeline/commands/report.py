@@ -13,7 +13,7 @@ from pipeline.errors import PipelineError, UsageError, unknown_name
 from pipeline.runs import find_run, finished_runs, runs_folder
 
 if TYPE_CHECKING:
-    from pipeline.store.row import ReportRow
+    from pipeline.records.report_row import ReportRow
 
 FORMATS = ("table", "html", "csv", "json", "md", "png", "svg")
 PICTURES = ("html", "png", "svg")

@@ -13,13 +13,13 @@ from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, say
 from pipeline.commands.resume import refuse_settings, resumable
 from pipeline.errors import UsageError
+from pipeline.records.training import TrainConfig
 from pipeline.runs import find_unfinished, runs_folder
-from pipeline.training.config import TrainConfig
 from pipeline.training.schedule import SCHEDULES
 
 if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset
-    from pipeline.training.config import TrainRecord
+    from pipeline.records.training import TrainRecord
 
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
 RECIPE = "the paper's, by family"

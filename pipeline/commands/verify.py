@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.bench.phone_verification import MIN_AGREEMENT
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, print_table, say, table, working
-from pipeline.commands.phone_options import (
+from pipeline.commands.phones.options import (
     delegate_option,
     refuse_without_adb,
     serial_option,
@@ -19,6 +18,7 @@ from pipeline.commands.phone_options import (
     tool_option,
 )
 from pipeline.errors import PipelineError
+from pipeline.records.phone_verification import MIN_AGREEMENT
 from pipeline.runs import runs_folder, tflite_files
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def command(
     """
     files = tflite_files(targets, runs_folder())
     if on_phones:
-        from pipeline.commands.verify_phones import verify_on_phones
+        from pipeline.commands.phones.verify import verify_on_phones
 
         return verify_on_phones(files, max_drop=max_drop, as_json=as_json, **options)
     refuse_without_adb(context, PHONE_OPTIONS)
@@ -144,7 +144,7 @@ def verify_files(
     names = dict.fromkeys(str(source.data) for source, _ in sources.values())
     datasets = {name: load_shown(name) for name in names}
     with working("reading the model"):
-        from export.verify import check_sidecar, verify
+        from export.check.verify import check_sidecar, verify
         from pipeline.store.store import open_store
 
         models = {source.model_path: load_model_of(source) for source, _ in sources.values()}

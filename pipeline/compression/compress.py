@@ -16,7 +16,7 @@ import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 
-from export import noise
+from export import native_output
 from export.files import write_bytes, write_json
 from pipeline.compression import quantize, shrink
 from pipeline.compression.finetune import (
@@ -33,16 +33,16 @@ from pipeline.compression.finetune import (
 )
 from pipeline.compression.prepare import Prepared, prepared_of, training_pixels
 from pipeline.compression.preserve import KeepStructure
-from pipeline.compression.settings import (
+from pipeline.compression.twin import take_weights
+from pipeline.errors import PipelineError
+from pipeline.records.compression import (
     CompressConfig,
     CompressionRecord,
     StepReached,
 )
-from pipeline.compression.twin import take_weights
-from pipeline.errors import PipelineError
+from pipeline.records.training import TrainConfig, TrainRecord
 from pipeline.runs import CONFIG, new_folder
 from pipeline.training.checkpoint import EpochResult, write_history
-from pipeline.training.config import TrainConfig, TrainRecord
 from pipeline.training.finish import finish_run, now_utc
 
 QUANTIZED = "quantized.npz"
@@ -118,7 +118,7 @@ def load_quantized(model: keras.Model, config: CompressConfig, run: Path) -> tf_
     `model` is the run's model.keras. Takes the values that the rescaling gives, returns class scores.
     """
     prepared = prepared_of(model, config)
-    with noise.captured():
+    with native_output.captured():
         quantized = quantize.quantize(prepared.twin.model, config, input_range=prepared.input_range)
     load_weights(quantized.weights, run / QUANTIZED)
     return quantized
@@ -164,7 +164,7 @@ def _take_step(step: str, prepared: Prepared, images: Images, run: Path, state: 
     config, plain = prepared.config, prepared.twin.model
     tell(f"{_in_words(step, config)}: {config.epochs} epochs")
     started = time.monotonic()
-    with noise.captured():
+    with native_output.captured():
         tuning = _tuning(step, prepared, images)
         if step == "qat" and not state.history:
             _observe(tuning.model, prepared, images)
@@ -176,7 +176,7 @@ def _take_step(step: str, prepared: Prepared, images: Images, run: Path, state: 
     history, note = fine_tune(tuning, images, config, run=run, history=state.history, save=save)
     if note:
         tell(f"pipeline: {note}")
-    with noise.captured():
+    with native_output.captured():
         _unwrap(step, tuning.model, plain)
     kept = best_epoch(history, tuning)
     reached = StepReached(
@@ -241,7 +241,7 @@ def _copy(source: tf_keras.Model, target: tf_keras.Model) -> None:
 def _write_observed(prepared: Prepared, images: Images, run: Path) -> None:
     """Writes the model with quantizers whose ranges are read from training images, not trained."""
     config, plain = prepared.config, prepared.twin.model
-    with noise.captured():
+    with native_output.captured():
         quantized = quantize.quantize(plain, config, input_range=prepared.input_range)
     _observe(quantized, prepared, images)
     write_bytes(run / QUANTIZED, weights_content(quantized.weights))

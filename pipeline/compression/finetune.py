@@ -16,10 +16,10 @@ import tensorflow as tf
 import tf_keras
 
 from export.files import write_bytes
-from export.rescaling import Rescaling
-from pipeline.compression.settings import LEARNING_RATES, CompressConfig
+from export.graph.rescaling import Rescaling
 from pipeline.data.augment import Augment
 from pipeline.errors import PipelineError
+from pipeline.records.compression import LEARNING_RATES, CompressConfig
 from pipeline.training.checkpoint import EpochResult, best_of
 from pipeline.training.progress import TrainingProgress
 from pipeline.training.schedule import cosine

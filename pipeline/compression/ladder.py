@@ -225,7 +225,7 @@ class _Work:
 
     def calibration(self, num_samples: int, *, typical: bool) -> tuple[npt.NDArray[np.uint8], Calibration]:
         """Training images that ranges are read from, and which they are."""
-        from export.typical import typical_images
+        from export.quantization.typical import typical_images
 
         subject = self.subject
         if (num_samples, typical) not in self.calibrations:
@@ -296,8 +296,8 @@ def _exported(
     **settings: Any,  # noqa: ANN401 - those of export_model()
 ) -> Candidate:
     """Writes the int8 file with its sidecar into `folder`, and runs the validation split through it."""
+    from export.check.verify import verify
     from export.exporter import export_model
-    from export.verify import verify
 
     spec = subject.dataset.spec
     path = folder / f"{source.model_name}_{Precision.INT8}.tflite"
@@ -344,10 +344,10 @@ def _worst_first(
     """
     import numpy as np
 
+    from export.check.layer_errors import compare_layers
     from export.convert import equalized_model
-    from export.float_layers import layers_around
-    from export.inspect import inspect, named
-    from export.layer_errors import compare_layers
+    from export.quantization.float_layers import layers_around
+    from export.tflite.inspect import inspect, named
 
     compared_with = equalized_model(model, pixels) if base.artifact.equalized else model
     contents = named(inspect(base.path), base.artifact.tensor_names)

@@ -8,17 +8,17 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from export.calibrate import check_varied
 from export.convert import EQUALIZED_TOLERANCE, int8_plan
-from export.equalize import equalize_freely
 from export.errors import ExportError
-from export.rescaling import Rescaling
-from export.rewrite import largest_difference, with_depthwise_before_norms, without_softmax
+from export.graph.rescaling import Rescaling
+from export.graph.rewrite import largest_difference, with_depthwise_before_norms, without_softmax
+from export.quantization.calibrate import check_varied
+from export.quantization.equalize import equalize_freely
 from pipeline.compression import quantize, shrink
 from pipeline.compression.finetune import Images
-from pipeline.compression.settings import CompressConfig
 from pipeline.compression.twin import Twin, check_equal, make_twin
 from pipeline.errors import PipelineError
+from pipeline.records.compression import CompressConfig
 
 _NUM_CHECKED = 16
 _NUM_EQUALIZED = 64

@@ -25,9 +25,9 @@ from tensorflow_model_optimization.python.core.quantization.keras.graph_transfor
     model_transformer,
 )
 
-from pipeline.compression.settings import CompressConfig
 from pipeline.compression.shrink import clustered_layers, with_wrapped_layers
 from pipeline.errors import PipelineError
+from pipeline.records.compression import CompressConfig
 
 PREFIX = "quant_"
 """TFMOT's wrappers are called so, and then as the layer is."""

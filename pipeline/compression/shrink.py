@@ -10,8 +10,8 @@ import tensorflow_model_optimization as tfmot
 import tf_keras
 from tensorflow_model_optimization.python.core.sparsity.keras import pruning_wrapper
 
-from pipeline.compression.settings import PAPER_PRESET, CompressConfig, LayerReached, paper_sparsities
 from pipeline.errors import PipelineError
+from pipeline.records.compression import PAPER_PRESET, CompressConfig, LayerReached, paper_sparsities
 
 _KERNELS: Mapping[str, str] = {
     "Conv2D": "kernel",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from export.artifact import check_described, sidecar_path
 from export.errors import ExportError
-from export.inspect import inspect, named
+from export.tflite.inspect import inspect, named
 from pipeline.errors import PipelineError
 from pipeline.explain.explanation import ComparedFile, NotCompared
 from pipeline.lineage import image_size_of, load_model_of, source_of_file
@@ -47,8 +47,8 @@ def _compared(path: Path, model: Path | None, data: str | None) -> ComparedFile 
         )
     import numpy as np
 
-    from export.layer_errors import compare_layers
-    from export.verify import as_exported
+    from export.check.layer_errors import compare_layers
+    from export.check.verify import as_exported
     from pipeline.data.progress import load_shown
 
     dataset = load_shown(str(source.data))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from export.layers import FileBytes, Layer
+from export.tflite.layers import FileBytes, Layer
 from export.verification import LayerError
 from pipeline.explain.timing import NotTimed, TimedFile
 
@@ -53,7 +53,7 @@ class ExplainedFile:
     sha256: str
     size_bytes: int
     downloaded_bytes: int
-    """Compressed with brotli (export.download_size)."""
+    """Compressed with brotli (export.tflite.download_size)."""
     bytes: FileBytes
     macs: int
     num_parameters: int

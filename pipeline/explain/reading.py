@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from export.artifact import read_sidecar
-from export.download_size import downloaded_bytes
 from export.errors import BadModelFileError
-from export.layers import FileLayers, read_layers
+from export.tflite.download_size import downloaded_bytes
+from export.tflite.layers import FileLayers, read_layers
 from pipeline.explain.accuracy import compare_with_keras
 from pipeline.explain.explanation import ComparedFile, ExplainedFile, NotCompared, explained_layers
 from pipeline.explain.timing import FileToTime, NotTimed, TimedFile, TimingSettings, time_operators

@@ -20,8 +20,8 @@ from statistics import median
 from typing import Any
 
 import pipeline
-from export.layers import Layer
-from export.submodel import Cutter
+from export.tflite.layers import Layer
+from export.tflite.submodel import Cutter
 from pipeline.bench.child import explain, one_line, runtime_version
 from pipeline.bench.host import machine_name
 from pipeline.bench.statistics import noise_ms

@@ -9,9 +9,9 @@ from typing import Any
 
 import altair as alt
 
+from pipeline.records.report_row import ReportRow, is_drawn, row_as_json
 from pipeline.report import figures
 from pipeline.report.conditions import dataset_text, machine_text, runtime_text, threads_text
-from pipeline.store.row import ReportRow, is_drawn, row_as_json
 
 DATA = "rows"
 """The name of the charts' data set, which the page fills and filters."""

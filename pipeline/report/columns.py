@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pipeline.records.report_row import ReportRow
 from pipeline.report import figures
 from pipeline.report.conditions import CONDITIONS, differing
 from pipeline.report.figures import NOT_MEASURED
-from pipeline.store.row import ReportRow
 
 Key = float | str | None
 """What a table sorts by; None comes last."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from pipeline.records.report_row import ReportRow, answers_wrongly
 from pipeline.report.figures import utc_text
-from pipeline.store.row import ReportRow, answers_wrongly
 
 STAR = "★"
 LEGEND = f"{STAR} no comparable file is as small, as fast and as accurate"

@@ -13,13 +13,13 @@ from typing import Any
 
 import vl_convert
 
+from pipeline.records.report_row import ReportRow
 from pipeline.report.charts import MOST_LABELS, VIEWS, View, chart_record, chart_spec, family_shapes
 from pipeline.report.columns import ALL, TRACE, Column, condition_columns
 from pipeline.report.conditions import LEGEND, shared_conditions
 from pipeline.report.figures import NOT_MEASURED, utc_text
 from pipeline.report.page_table import table_html
 from pipeline.report.theme import vega_config
-from pipeline.store.row import ReportRow
 
 TITLE = "Size, latency and accuracy"
 HEIGHTS = {"size-latency": 420}

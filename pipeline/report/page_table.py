@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from pipeline.records.report_row import ReportRow
 from pipeline.report.columns import FIRST, INIT, MEDIAN, MEMORY, MODEL, SHA256, SPREAD, Column
 from pipeline.report.conditions import LEGEND
 from pipeline.report.figures import NOT_MEASURED
-from pipeline.store.row import ReportRow
 
 NO_STAR = '<span class="star"></span>'
 TIMINGS = (SPREAD, FIRST, INIT, MEMORY)

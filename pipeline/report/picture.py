@@ -8,10 +8,10 @@ from typing import Any
 
 import vl_convert
 
+from pipeline.records.report_row import ReportRow
 from pipeline.report.charts import DATA, VIEWS, chart_record, chart_spec
 from pipeline.report.conditions import LEGEND, shared_conditions
 from pipeline.report.theme import vega_config
-from pipeline.store.row import ReportRow
 
 WIDTH, HEIGHT = 760, 440
 SUBTITLE_LETTERS = 120

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import fields
 from io import StringIO
 
+from pipeline.records.report_row import ReportRow, row_as_json
 from pipeline.report.columns import ALL, Column, condition_columns
 from pipeline.report.conditions import LEGEND, STAR, doubts, shared_conditions
-from pipeline.store.row import ReportRow, row_as_json
 
 
 def json_text(rows: Sequence[ReportRow]) -> str:

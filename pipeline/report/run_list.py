@@ -9,8 +9,8 @@ from typing import Literal
 from export.artifact import read_sidecar
 from export.errors import ExportError
 from pipeline.errors import PipelineError
+from pipeline.records.training import TrainRecord, read_record
 from pipeline.runs import RECORD, exported_files, finished_runs, how_to_resume, setting_of, unfinished_runs
-from pipeline.training.config import TrainRecord, read_record
 
 State = Literal["finished", "unfinished", "damaged"]
 

@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from pipeline.records.report_row import ReportRow
 from pipeline.report import figures
 from pipeline.report.conditions import dataset_text, machine_text, runtime_text, threads_text
 from pipeline.report.run_list import ExportedFile, RunSummary
 from pipeline.report.terminal import line, rendered
-from pipeline.store.row import ReportRow
 
 DASH = "–"
 

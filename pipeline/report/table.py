@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.records.report_row import ReportRow
 from pipeline.report.columns import CHANGE, MEDIAN, MEMORY, MODEL, SHORT, SPREAD, Column
 from pipeline.report.conditions import (
     CONDITIONS,
@@ -23,7 +24,6 @@ from pipeline.report.conditions import (
 )
 from pipeline.report.figures import NOT_MEASURED
 from pipeline.report.terminal import line, rendered
-from pipeline.store.row import ReportRow
 
 SETTING = ("Machine", "Runtime", "Threads")
 DASH = "–"

@@ -8,9 +8,9 @@ from export.artifact import read_sidecar
 from export.errors import ExportError
 from export.files import sha256_of
 from pipeline.errors import PipelineError
+from pipeline.records.training import read_record
 from pipeline.runs import RECORD, exported_files, finished_runs
 from pipeline.store.store import Store
-from pipeline.training.config import read_record
 
 
 def add_missing(store: Store, runs_folder: Path) -> list[str]:

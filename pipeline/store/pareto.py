@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pipeline.bench.measurement import kind_of_delegate
-from pipeline.store.row import ReportRow, answers_wrongly, is_drawn
+from pipeline.records.measurement import kind_of_delegate
+from pipeline.records.report_row import ReportRow, answers_wrongly, is_drawn
 
 Point = tuple[float, float, float]
 """Size in bytes, median in ms, and the negated top-1: the smaller, the better, all three."""

@@ -16,15 +16,15 @@ from typing import Any
 from export.artifact import ExportArtifact
 from export.files import sha256_of
 from export.verification import LayerError, Verification
-from pipeline.bench.measurement import Measurement, measurement_from_record
-from pipeline.bench.phone_verification import PhoneVerification
 from pipeline.errors import PipelineError
 from pipeline.json_values import finite
+from pipeline.records.measurement import Measurement, measurement_from_record
+from pipeline.records.phone_verification import PhoneVerification
+from pipeline.records.report_row import ReportRow
+from pipeline.records.training import TrainRecord
 from pipeline.store import queries
 from pipeline.store.pareto import mark_pareto
-from pipeline.store.row import ReportRow
 from pipeline.store.schema import MIGRATIONS, ForeignFileError, NewerStoreError, check, migrate
-from pipeline.training.config import TrainRecord
 
 FILE_NAME = "results.sqlite"
 WAIT_SECONDS = 30.0

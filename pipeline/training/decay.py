@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from pipeline.training.config import TrainConfig
+from pipeline.records.training import TrainConfig
 
 
 def set_weight_decay(model: keras.Model, config: TrainConfig) -> list[str]:

@@ -11,8 +11,8 @@ import keras
 from export.exporter import package_versions
 from export.files import replacing, sha256_of, write_json
 from models.cost import cost
+from pipeline.records.training import TrainRecord, record_as_json
 from pipeline.runs import MODEL, RECORD, setting_of
-from pipeline.training.config import TrainRecord, record_as_json
 
 if TYPE_CHECKING:
     from pipeline.data.registry import DatasetSpec

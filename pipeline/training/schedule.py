@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from pipeline.errors import unknown_name
-from pipeline.training.config import TrainConfig
+from pipeline.records.training import TrainConfig
 
 
 def cosine(progress: float) -> float:

@@ -19,6 +19,7 @@ from models.build import build
 from models.registry import label
 from pipeline.data import augment
 from pipeline.errors import PipelineError
+from pipeline.records.training import TrainConfig, TrainRecord
 from pipeline.runs import CONFIG, new_folder, setting_of
 from pipeline.training.checkpoint import (
     EpochResult,
@@ -28,7 +29,6 @@ from pipeline.training.checkpoint import (
     read_state,
     save_state,
 )
-from pipeline.training.config import TrainConfig, TrainRecord
 from pipeline.training.decay import set_weight_decay
 from pipeline.training.finish import finish_run, now_utc
 from pipeline.training.progress import TrainingProgress

@@ -9,6 +9,6 @@ __all__ = ["lab", "phone"]
 @pytest.fixture
 def connected(phone, monkeypatch):
     """The lab's Pixel 7 as android_bench sees it."""
-    from android_bench.adb import Phone, default_server
+    from android_bench.phone.adb import Phone, default_server
 
     return Phone(default_server(), phone.serial)

@@ -9,7 +9,6 @@ import time
 
 import pytest
 
-from android_bench.adb import AdbServer, Phone, default_server
 from android_bench.errors import (
     ConnectionLostError,
     DeviceError,
@@ -18,7 +17,8 @@ from android_bench.errors import (
     StorageError,
     TimeLimitError,
 )
-from android_bench.wire import Upload
+from android_bench.phone.adb import AdbServer, Phone, default_server
+from android_bench.phone.wire import Upload
 
 ODD_NAMES = [
     "with space",

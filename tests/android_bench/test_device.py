@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from android_bench.device import (
+from android_bench.errors import DeviceError
+from android_bench.phone.device import (
     Cluster,
     DeviceInfo,
     Heat,
@@ -15,7 +16,6 @@ from android_bench.device import (
     parse_properties,
     split_sections,
 )
-from android_bench.errors import DeviceError
 
 BATTERY = """Current Battery Service state:
   AC powered: false

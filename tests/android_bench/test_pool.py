@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from android_bench.adb import AdbServer, ListedPhone, parse_server
 from android_bench.errors import NoPhoneError, NotReadyError
-from android_bench.pool import select
+from android_bench.phone.adb import AdbServer, ListedPhone, parse_server
+from android_bench.phone.pool import select
 
 
 def listed(**states: str) -> list[ListedPhone]:

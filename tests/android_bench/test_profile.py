@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from android_bench.profile import is_quantization, parse_profile, summarize
+from android_bench.printed.profile import is_quantization, parse_profile, summarize
 
 LOGS = Path(__file__).parents[3] / "shared" / "reference" / "logs"
 needs_logs = pytest.mark.skipif(not LOGS.is_dir(), reason=f"the captured logs are not at {LOGS}")

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from android_bench.errors import LogError
-from android_bench.proto import ToolResult, differences, read_result, with_result
-from android_bench.report import parse_run
+from android_bench.printed.result_file import ToolResult, differences, read_result, with_result
+from android_bench.printed.run import parse_run
 
 REAL = Path(__file__).parents[3] / "shared" / "reference" / "logs" / "litert_2.1.4_x86_64" / "result_f32"
 needs_real = pytest.mark.skipif(

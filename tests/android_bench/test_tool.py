@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from android_bench.device import DeviceInfo, Heat
 from android_bench.errors import ToolError
-from android_bench.tool import FILES, LEDGER_NAME, choose, elf_abi, fetch, read_tool
+from android_bench.phone.device import DeviceInfo, Heat
+from android_bench.tool.binary import FILES, LEDGER_NAME, choose, elf_abi, fetch, read_tool
 
 BITS = {"arm64-v8a": (2, 0xB7), "armeabi-v7a": (1, 0x28), "x86_64": (2, 0x3E), "x86": (1, 0x03)}
 """e_ident[EI_CLASS] and e_machine, from the ELF specification and its processor supplements."""

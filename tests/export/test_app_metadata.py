@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from export.app_metadata import (
+from export.artifact import TensorInfo
+from export.errors import BadModelFileError, ExportError
+from export.tflite.app_metadata import (
     ENTRY,
     LABELS_FILE,
     labels_text,
@@ -18,9 +20,7 @@ from export.app_metadata import (
     with_labels_file,
     with_metadata_entry,
 )
-from export.artifact import TensorInfo
-from export.errors import BadModelFileError, ExportError
-from export.inspect import inspect_bytes
+from export.tflite.inspect import inspect_bytes
 
 NAMES = ["cat, black", "Käse & Brot", "  blanks  ", "犬🐕", "a\u2028b"]
 """Commas, umlauts, blanks at the ends, letters beyond 16 bits, a line's end to Python alone."""

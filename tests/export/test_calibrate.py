@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from export.calibrate import generator, with_full_range
+from export.quantization.calibrate import generator, with_full_range
 
 
 def test_the_first_image_alone_spans_black_to_white():

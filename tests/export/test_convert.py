@@ -7,7 +7,7 @@ import pytest
 from export.artifact import Precision
 from export.convert import convert
 from export.errors import ExportError
-from export.inspect import inspect_bytes
+from export.tflite.inspect import inspect_bytes
 
 FLOAT_TOLERANCE = {"float32": 1e-5, "float16": 0.01, "dynamic": 0.05, "int16x8": 0.05}
 """Of a probability: rounding; 11 bits of weights; 8 bits of weights."""

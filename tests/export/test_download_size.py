@@ -4,8 +4,8 @@ import brotli
 import numpy as np
 import pytest
 
-from export import download_size
-from export.download_size import LGWIN, QUALITY, downloaded_bytes
+from export.tflite import download_size
+from export.tflite.download_size import LGWIN, QUALITY, downloaded_bytes
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ import pytest
 
 from export.artifact import Precision
 from export.convert import convert
-from export.correct_bias import correct_bias, rounded
-from export.equalize import equalize, equalize_freely
 from export.errors import ExportError
-from export.rescaling import add_rescaling
+from export.graph.rescaling import add_rescaling
+from export.quantization.correct_bias import correct_bias, rounded
+from export.quantization.equalize import equalize, equalize_freely
 
 layers = keras.layers
 SIZE = 16

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from export.artifact import Calibration, Precision, read_sidecar, sidecar_path
-from export.download_size import downloaded_bytes
 from export.errors import ExportError, FloatOperatorError
 from export.exporter import export_model
 from export.files import sha256_of
-from export.inspect import inspect
+from export.tflite.download_size import downloaded_bytes
+from export.tflite.inspect import inspect
 
 CALIBRATION = Calibration(
     dataset="blocks", split="train", num_samples=100, seed=0, samples_per_class={"a": 100}, sha256="0" * 64

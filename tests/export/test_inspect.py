@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from export.artifact import Precision
+from export.check.load_check import litert_loads, loads, tflite_runtime_loads
 from export.convert import convert
 from export.errors import BadModelFileError
-from export.inspect import inspect, inspect_bytes
-from export.load_check import litert_loads, loads, tflite_runtime_loads
-from export.metadata import with_note
+from export.tflite.inspect import inspect, inspect_bytes
+from export.tflite.notes import with_note
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16", "dynamic", "int8", "int16x8"])
@@ -160,7 +160,7 @@ def test_inspection_needs_no_tensorflow(exported):
     import subprocess
 
     program = (
-        "import sys; from pathlib import Path; from export.inspect import inspect; "
+        "import sys; from pathlib import Path; from export.tflite.inspect import inspect; "
         f"inspect(Path({str(exported('int8'))!r})); "
         "sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras')))"
     )

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from export.artifact import Precision, artifact_from_record, read_sidecar
+from export.check.verify import verify
 from export.convert import convert, equalized_model
 from export.errors import ExportError, FloatOperatorError
 from export.exporter import export_model
-from export.float_layers import layers_around, operators_to_keep
-from export.inspect import inspect_bytes
-from export.verify import verify
+from export.quantization.float_layers import layers_around, operators_to_keep
+from export.tflite.inspect import inspect_bytes
 from pipeline.cli import run
 
 layers = keras.layers

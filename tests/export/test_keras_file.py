@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from export.errors import BadModelFileError, ExportError
-from export.keras_file import load_model
+from export.graph.keras_file import load_model
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from export.artifact import Precision
+from export.check.verify import verify
 from export.convert import convert
-from export.verify import verify
 
 SPOILED = ["stem", "left", "right", "late"]
 FACTOR = 1000

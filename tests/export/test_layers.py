@@ -12,9 +12,9 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from export.artifact import Precision
 from export.convert import convert
 from export.errors import BadModelFileError
-from export.layers import layers_of_name, read_layers
-from export.pack import pack
-from export.submodel import Cutter
+from export.tflite.layers import layers_of_name, read_layers
+from export.tflite.pack import pack
+from export.tflite.submodel import Cutter
 from models.build import build
 from models.cost import cost
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.app_metadata import with_app_metadata
 from export.artifact import Precision
 from export.exporter import export_model
+from export.tflite.app_metadata import with_app_metadata
 
 REQUIREMENTS = (
     "mediapipe==1.2.3",

@@ -12,14 +12,14 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from export.app_metadata import with_labels_file, with_metadata_entry
 from export.artifact import Precision
+from export.check.verify import verify
 from export.convert import convert
 from export.errors import BadModelFileError, ExportError
-from export.inspect import inspect_bytes, named
-from export.metadata import with_note
-from export.pack import pack
-from export.verify import verify
+from export.tflite.app_metadata import with_labels_file, with_metadata_entry
+from export.tflite.inspect import inspect_bytes, named
+from export.tflite.notes import with_note
+from export.tflite.pack import pack
 from models.build import build
 
 FAMILIES = {

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from export.errors import ExportError
-from export.rescaling import RAW, add_rescaling, in_one_operator, split_rescaling
+from export.graph.rescaling import RAW, add_rescaling, in_one_operator, split_rescaling
 
 
 @pytest.mark.parametrize(

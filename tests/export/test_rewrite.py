@@ -9,9 +9,8 @@ import pytest
 from export.artifact import Precision
 from export.convert import convert
 from export.errors import ExportError
-from export.inspect import inspect_bytes
-from export.rescaling import add_rescaling
-from export.rewrite import (
+from export.graph.rescaling import add_rescaling
+from export.graph.rewrite import (
     Rewrite,
     check_equal,
     largest_difference,
@@ -20,6 +19,7 @@ from export.rewrite import (
     with_depthwise_before_norms,
     without_softmax,
 )
+from export.tflite.inspect import inspect_bytes
 from models.build import build
 
 ROUNDING = 1e-4

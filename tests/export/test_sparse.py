@@ -9,13 +9,13 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 
-from export import noise
+from export import native_output
 from export.artifact import Precision
 from export.convert import convert
 from export.errors import BadModelFileError, ExportError
-from export.inspect import inspect_bytes
-from export.sparse import Graph, same_padding, with_dense_weights, with_sparse_weights
-from export.sparse_verdict import litert_runs_sparse, processor_runs_sparse, sparse_verdict
+from export.sparse.verdict import litert_runs_sparse, processor_runs_sparse, sparse_verdict
+from export.sparse.weights import Graph, same_padding, with_dense_weights, with_sparse_weights
+from export.tflite.inspect import inspect_bytes
 from models.build import build
 
 EVEN_BORDERS = 65
@@ -57,7 +57,7 @@ def converters_sparse_file():
     """What TensorFlow's own converter makes of the pruned model."""
     converter = tf.lite.TFLiteConverter.from_keras_model(mobilenet())
     converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
-    with noise.captured():
+    with native_output.captured():
         return bytes(converter.convert())
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from export.typical import typical_images
+from export.quantization.typical import typical_images
 
 
 @pytest.fixture(scope="module")

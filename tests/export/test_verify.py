@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from export.artifact import Precision
+from export.check.verify import check_sidecar, verify
 from export.convert import convert
 from export.errors import BadModelFileError, ExportError
-from export.rewrite import without_softmax
-from export.verify import check_sidecar, verify
+from export.graph.rewrite import without_softmax
 
 DATA = {"dataset": "blocks", "dataset_fingerprint": "b10c", "split": "test"}
 

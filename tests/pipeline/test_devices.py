@@ -18,7 +18,7 @@ import pytest
 from device_lab.fixtures import lab
 from device_lab.phone_facts import PROFILES
 
-from android_bench.adb import ANSWER_SECS
+from android_bench.phone.adb import ANSWER_SECS
 from pipeline.cli import run
 from pipeline.commands.devices import SeenPhone
 

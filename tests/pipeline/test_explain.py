@@ -20,7 +20,7 @@ from ai_edge_litert import schema_py_generated as schema
 from export.artifact import Precision
 from export.convert import convert
 from export.exporter import export_model
-from export.pack import pack
+from export.tflite.pack import pack
 from models.build import build
 from pipeline.cli import run
 from pipeline.explain.accuracy import compare_with_keras

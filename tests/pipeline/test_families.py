@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from export.artifact import Precision
+from export.check.load_check import litert_loads, tflite_runtime_loads
+from export.check.verify import verify
 from export.convert import convert
-from export.inspect import inspect
-from export.load_check import litert_loads, tflite_runtime_loads
-from export.pack import pack
-from export.verify import verify
+from export.tflite.inspect import inspect
+from export.tflite.pack import pack
 from models.build import build
 from models.file_size import file_size
 from models.registry import FAMILIES

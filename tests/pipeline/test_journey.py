@@ -16,9 +16,9 @@ import pytest
 from export.artifact import ExportArtifact, Precision, read_sidecar
 from export.files import sha256_of
 from export.verification import Verification
-from pipeline.bench.measurement import Measurement
 from pipeline.cli import run
-from pipeline.training.config import TrainRecord, read_record
+from pipeline.records.measurement import Measurement
+from pipeline.records.training import TrainRecord, read_record
 
 PRECISIONS = list(Precision)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from export.files import sha256_of
-from pipeline.bench.measurement import Measurement
 from pipeline.bench.settings import BenchSettings
 from pipeline.cli import run
+from pipeline.records.measurement import Measurement
 from pipeline.store.store import open_store
 
 QUICK = ["--num-runs", "12", "--min-secs", "0", "--warmup-min-secs", "0"]

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from export.files import sha256_of
-from pipeline.bench.measurement import measurement_from_record
 from pipeline.cli import run
+from pipeline.records.measurement import measurement_from_record
 
 PATIENT = (
     "--num-runs",

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from android_bench.session import ROOT
+from android_bench.phone.session import ROOT
 from export.files import sha256_of
-from pipeline.bench.measurement import measurement_from_record
 from pipeline.cli import run
+from pipeline.records.measurement import measurement_from_record
 from pipeline.runs import runs_folder
 from pipeline.store.store import open_store
 
@@ -259,9 +259,9 @@ def test_phones_of_several_servers_are_one_pool(bench, lab, files, phone):
 
 
 def test_a_phone_in_use_by_another_pipeline_is_let_be(bench, files, phone):
-    from android_bench.adb import Phone, default_server
-    from android_bench.device import identify
-    from android_bench.session import Session
+    from android_bench.phone.adb import Phone, default_server
+    from android_bench.phone.device import identify
+    from android_bench.phone.session import Session
     from pipeline.bench.fleet import locks_folder
 
     there = Phone(default_server(), phone.serial)

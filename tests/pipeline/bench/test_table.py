@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipeline.bench.measurement import Measurement
 from pipeline.bench.statistics import Comparison
 from pipeline.bench.table import TableRow, latency_tables, megabytes, milliseconds, short_names, verdict
+from pipeline.records.measurement import Measurement
 
 
 def measurement(**changes):

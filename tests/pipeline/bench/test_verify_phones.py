@@ -13,13 +13,13 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from android_bench.adb import Phone, default_server
-from android_bench.outputs import InputTensor, run_samples
-from android_bench.runner import RunRequest, prepare
-from android_bench.session import LocalFile, Session
+from android_bench.phone.adb import Phone, default_server
+from android_bench.phone.session import LocalFile, Session
+from android_bench.tool.outputs import InputTensor, run_samples
+from android_bench.tool.runner import RunRequest, prepare
 from export.files import sha256_of
-from pipeline.bench.phone_verification import PhoneVerification
 from pipeline.cli import run
+from pipeline.records.phone_verification import PhoneVerification
 from pipeline.store.store import open_store
 
 NUM_IMAGES = 5

@@ -18,11 +18,11 @@ from models.build import build
 from pipeline.compression.compress import compress, load_quantized, start_run
 from pipeline.compression.finetune import Images
 from pipeline.compression.prepare import Prepared, equalized, prepare, prove
-from pipeline.compression.settings import CompressConfig
 from pipeline.data import augment
 from pipeline.data.dataset import Dataset
 from pipeline.data.registry import load
-from pipeline.training.config import TrainConfig, TrainRecord
+from pipeline.records.compression import CompressConfig
+from pipeline.records.training import TrainConfig, TrainRecord
 
 KNOBS: dict[str, dict[str, Any]] = {
     "squeezenet": {"image_size": 32},

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from export.artifact import Precision
+from export.check.runner import Runner
 from export.convert import convert
-from export.inspect import inspect
-from export.runner import Runner
+from export.tflite.inspect import inspect
 from pipeline.compression.compress import load_quantized
 from pipeline.compression.prepare import equalized, prepare, prove
 

@@ -10,7 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from export.artifact import Precision
 from export.convert import convert
-from export.inspect import inspect_bytes
+from export.tflite.inspect import inspect_bytes
 from pipeline.data.registry import load
 
 NAMES = ["own", "squeezenet", "mobilenet", "densenet"]

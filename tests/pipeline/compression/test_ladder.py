@@ -17,7 +17,7 @@ from export.artifact import Precision, read_sidecar, sidecar_path
 from export.errors import FloatOperatorError
 from export.exporter import export_model
 from export.files import sha256_of
-from export.inspect import inspect
+from export.tflite.inspect import inspect
 from pipeline.bench.host import BenchResult
 from pipeline.cli import run
 from pipeline.compression import ladder

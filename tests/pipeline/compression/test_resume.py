@@ -15,10 +15,10 @@ import tensorflow as tf
 
 from pipeline.compression.finetune import Images
 from pipeline.compression.prepare import prepare
-from pipeline.compression.settings import CompressConfig
 from pipeline.errors import PipelineError
+from pipeline.records.compression import CompressConfig
+from pipeline.records.training import read_record
 from pipeline.runs import how_to_resume, unfinished_runs
-from pipeline.training.config import read_record
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pipeline.cli import run
-from pipeline.compression.settings import CompressConfig, check, config_from_json, paper_sparsities
 from pipeline.errors import UsageError
+from pipeline.records.compression import CompressConfig, check, config_from_json, paper_sparsities
 
 
 @pytest.mark.parametrize(

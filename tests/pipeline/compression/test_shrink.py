@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import tensorflow_model_optimization as tfmot
 
-from export import noise
+from export import native_output
 from models.build import build
 from pipeline.compression.finetune import compile_twin
 from pipeline.compression.prepare import prepare
-from pipeline.compression.settings import CompressConfig, LayerReached, paper_sparsities
 from pipeline.compression.shrink import prune
 from pipeline.errors import PipelineError
+from pipeline.records.compression import CompressConfig, LayerReached, paper_sparsities
 
 PAPER_AFTER_PRUNING = {
     # Iandola et al. 2016, arXiv:1602.07360, Table 1, "#parameter after pruning", biases included
@@ -96,7 +96,7 @@ def test_paper_preset_leaves_what_the_papers_table_counts(configured: Any):
     model = build("squeezenet", version="1.0", stem="imagenet", image_size=64, num_classes=1000)
     config: CompressConfig = configured(prune_layers=paper_sparsities())
     twin = prepare(model, config).twin.model
-    with noise.captured():
+    with native_output.captured():
         pruning = prune(twin, config, end_step=1)
     compile_twin(pruning, config, rate=0.0)
     images, labels = np.zeros((2, 64, 64, 3), np.float32), np.zeros(2)

@@ -10,7 +10,7 @@ import pytest
 from report_records import export_artifact, fill_zoo, measurement, sha256, train_record, verification
 
 from export.artifact import Precision
-from pipeline.store.row import ReportRow
+from pipeline.records.report_row import ReportRow
 from pipeline.store.store import open_store
 
 CHROMIUM, CHROMEDRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")

@@ -18,10 +18,10 @@ from export.files import sha256_of, write_json
 from models.registry import resolve
 from pipeline.cli import run as pipeline
 from pipeline.data.registry import load
+from pipeline.records.report_row import ReportRow
+from pipeline.records.training import TrainConfig, TrainRecord, record_as_json
 from pipeline.report.run_list import RunSummary
-from pipeline.store.row import ReportRow
 from pipeline.store.store import FILE_NAME, open_store
-from pipeline.training.config import TrainConfig, TrainRecord, record_as_json
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from io import StringIO
 
 import pytest
 
+from pipeline.records.report_row import ReportRow
 from pipeline.report.charts import SIZE, VIEWS, chart_record, is_log
 from pipeline.report.page import page_text
 from pipeline.report.picture import png_bytes, svg_text
 from pipeline.report.records import csv_text, json_text, markdown_text
 from pipeline.report.table import terminal_table
-from pipeline.store.row import ReportRow
 
 NAMES = [field.name for field in fields(ReportRow)]
 

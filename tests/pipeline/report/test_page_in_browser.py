@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from pipeline.records.report_row import ReportRow
 from pipeline.report.charts import VIEWS
 from pipeline.report.page import page_text
-from pipeline.store.row import ReportRow
 
 POINTS = """
 const view = window.report.views[arguments[0]], found = [];

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_records import export_artifact, measurement, verification
 
+from pipeline.records.report_row import ReportRow
 from pipeline.store.pareto import mark_pareto, undominated
-from pipeline.store.row import ReportRow
 from pipeline.store.store import open_store
 
 few = st.integers(0, 4).map(float)

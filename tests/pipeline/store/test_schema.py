@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from report_records import export_artifact, measurement, train_record, verification
 
-from pipeline.bench.measurement import Measurement
 from pipeline.errors import PipelineError
+from pipeline.records.measurement import Measurement
 from pipeline.store.schema import MIGRATIONS, migrate
 from pipeline.store.store import FILE_NAME, open_store
 

@@ -16,9 +16,9 @@ from report_records import export_artifact, measurement, sha256, train_record, v
 from export.artifact import write_sidecar
 from export.files import sha256_of, write_json
 from pipeline.errors import PipelineError
+from pipeline.records.training import record_as_json
 from pipeline.store.snapshot import open_copy
 from pipeline.store.store import FILE_NAME, open_store
-from pipeline.training.config import record_as_json
 
 ROOT = Path(__file__).parents[3]
 OBEY_PERMISSIONS = ["setpriv", "--bounding-set=-dac_override"]

@@ -20,8 +20,8 @@ from report_records import (
 )
 
 from export.artifact import Precision
+from pipeline.records.report_row import ReportRow
 from pipeline.report.conditions import doubts
-from pipeline.store.row import ReportRow
 from pipeline.store.store import open_store
 
 ROOT = Path(__file__).parents[3]

@@ -9,7 +9,7 @@ import pytest
 from models.registry import resolve
 from pipeline.data.dataset import Dataset
 from pipeline.data.registry import load
-from pipeline.training.config import TrainConfig
+from pipeline.records.training import TrainConfig
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import pytest
 
 from models.build import build
 from models.registry import resolve
-from pipeline.training.config import TrainConfig
+from pipeline.records.training import TrainConfig
 from pipeline.training.decay import set_weight_decay
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from models.registry import FAMILIES
 from pipeline.errors import UsageError
-from pipeline.training.config import TrainConfig
+from pipeline.records.training import TrainConfig
 from pipeline.training.recipes import RECIPES, SMALL_MODEL_PARAMETERS, weight_decay_for
 from pipeline.training.schedule import SCHEDULES, learning_rate_at
 

@@ -21,8 +21,8 @@ from export.files import sha256_of
 from models.cost import cost
 from pipeline.data.dataset import Dataset
 from pipeline.errors import PipelineError
+from pipeline.records.training import TrainConfig, TrainRecord, read_record
 from pipeline.runs import finished_runs, unfinished_runs
-from pipeline.training.config import TrainConfig, TrainRecord, read_record
 from pipeline.training.finish import finish_run
 from pipeline.training.trainer import check_same_data, read_config, start_run, train
 

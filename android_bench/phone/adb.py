@@ -1,0 +1,236 @@
+"""The phone over adb: list, run, push, pull. Every failure is a named error, within a time limit.
+
+adbutils brings Google's adb, which is started as the server. The server is spoken to from here, since a
+benchmark needs what adbutils' own calls lack: one deadline for a whole call (there each byte begins it anew),
+the phone's own words when a push fails, many files through one connection, and a call that can be cut off.
+
+The protocols: platform/packages/modules/adb, docs/dev/ (services.md, sync.md) and shell_protocol.h.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from android_bench.errors import DeviceError
+from android_bench.phone.wire import (
+    Progress,
+    RefusedError,
+    Upload,
+    Wire,
+    named_errors,
+    receive_file,
+    send_file,
+)
+
+ANSWER_SECS = 20.0
+"""A phone that does not answer a short command within so many seconds is taken for hung."""
+DEFAULT_PORT = 5037
+CONNECT_SECS = 5.0
+START_SECS = 30.0
+_STDOUT, _STDERR, _EXIT, _CLOSE_STDIN = 1, 2, 3, 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedPhone:
+    """A line of `adb devices`."""
+
+    serial: str
+    state: str
+    """device (ready), unauthorized, offline, recovery, ..."""
+    server: AdbServer
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShellResult:
+    """What a script printed on the phone, both streams in the order they came, and its exit status."""
+
+    output: str
+    status: int
+
+
+@dataclass(frozen=True)
+class AdbServer:
+    """An adb server, on this machine or on another one that has phones plugged in."""
+
+    host: str
+    port: int
+    may_start: bool = False
+    """Whether it is started where it does not run: this machine's usual one."""
+
+    @property
+    def name(self) -> str:
+        """host:port, as --adb-server takes it."""
+        return f"{self.host}:{self.port}"
+
+    def list(self) -> list[ListedPhone]:
+        """The phones that the server knows, ready or not."""
+        with named_errors(f"adb server {self.name}", ANSWER_SECS), self.connect(ANSWER_SECS) as wire:
+            wire.request("host:devices")
+            lines = wire.text_block().splitlines()
+        pairs = [line.split("\t", 1) for line in lines if "\t" in line]
+        return [ListedPhone(serial=serial, state=state, server=self) for serial, state in pairs]
+
+    def start(self) -> None:
+        """Makes sure that a server answers. DeviceError where none does, with what to do."""
+        try:
+            with socket.create_connection((self.host, self.port), timeout=CONNECT_SECS):
+                return
+        except OSError as error:
+            if not self.may_start:
+                raise DeviceError(
+                    f"no adb server answers at {self.name} ({error}). Start it there, so that it listens to "
+                    f"others: adb -a -P {self.port} nodaemon server start"
+                ) from error
+        _start_server(self.port)
+
+    def connect(self, limit_secs: float) -> Wire:
+        """A connection on which all that is done must be over in limit_secs."""
+        deadline = time.monotonic() + limit_secs
+        return Wire(
+            socket.create_connection((self.host, self.port), timeout=min(CONNECT_SECS, limit_secs)), deadline
+        )
+
+
+def default_server() -> AdbServer:
+    """The usual server: ANDROID_ADB_SERVER_HOST and _PORT where they are set, or port 5037 here."""
+    host = os.environ.get("ANDROID_ADB_SERVER_HOST") or "127.0.0.1"
+    port = os.environ.get("ANDROID_ADB_SERVER_PORT") or str(DEFAULT_PORT)
+    return replace(parse_server(f"{host}:{port}"), may_start=host in ("127.0.0.1", "localhost", "::1"))
+
+
+def parse_server(text: str) -> AdbServer:
+    """The server that HOST:PORT or HOST means. ValueError for anything else."""
+    host, _, port = text.rpartition(":") if ":" in text else (text, "", str(DEFAULT_PORT))
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError(f"'{text}' is no adb server. Give HOST:PORT, such as lab-pc:5037.")
+    return AdbServer(host.strip("[]"), int(port))
+
+
+class Phone:
+    """One phone of a server. Safe to use from one thread at a time; interrupt() may come from another."""
+
+    def __init__(self, server: AdbServer, serial: str) -> None:
+        self.server = server
+        self.serial = serial
+        self._open: Wire | None = None
+        self._refuses = False
+        self._lock = threading.Lock()
+
+    def shell(self, script: str, *, limit_secs: float = ANSWER_SECS) -> ShellResult:
+        """Runs a script in the phone's shell, standard input empty, and waits for its end.
+
+        The script is shell text: quote with shlex.quote what comes from outside. Raises TimeLimitError
+        after limit_secs, ConnectionLostError when the phone vanishes, NotReadyError when it is not usable.
+        """
+        with self._wire(limit_secs) as wire:
+            wire.request(f"shell,v2,raw:{script}")
+            wire.send(struct.pack("<BI", _CLOSE_STDIN, 0))
+            output = bytearray()
+            while True:
+                kind, length = struct.unpack("<BI", wire.read(5))
+                packet = wire.read(length)
+                if kind in (_STDOUT, _STDERR):
+                    output += packet
+                elif kind == _EXIT:
+                    return ShellResult(output=output.decode(errors="replace"), status=packet[0])
+
+    def push(
+        self, files: Sequence[Upload], *, limit_secs: float = 600.0, progress: Progress | None = None
+    ) -> None:
+        """Puts files on the phone, all through one connection; their folders are made.
+
+        StorageError with the phone's words where one cannot be written; what came before stays.
+        """
+        total = sum(file.size_bytes for file in files)
+        done = 0
+        with self._wire(limit_secs) as wire:
+            wire.request("sync:")
+            for file in files:
+                for sent in send_file(wire, file):
+                    done += sent
+                    if progress is not None:
+                        progress(done, total)
+
+    def pull(self, remotes: Sequence[str], *, limit_secs: float = 600.0) -> list[bytes]:
+        """The contents of files on the phone, all through one connection. StorageError for a missing one."""
+        with self._wire(limit_secs) as wire:
+            wire.request("sync:")
+            return [receive_file(wire, remote) for remote in remotes]
+
+    def is_ready(self) -> bool:
+        """Whether the server lists the phone as ready, now."""
+        try:
+            return any(each.serial == self.serial and each.state == "device" for each in self.server.list())
+        except DeviceError:
+            return False
+
+    def reconnect(self) -> None:
+        """Starts the server where it is gone, and has it connect again to a phone on the network."""
+        with contextlib.suppress(DeviceError):
+            self.server.start()
+        if not re.fullmatch(r"[\w.\-\[\]:]+:\d+", self.serial):
+            return
+        with (
+            contextlib.suppress(OSError, EOFError, ValueError, RefusedError),
+            self.server.connect(ANSWER_SECS) as wire,
+        ):
+            wire.request(f"host:connect:{self.serial}")
+            wire.text_block()
+
+    def interrupt(self) -> None:
+        """Ends the call that another thread is in: it raises ConnectionLostError, as later ones do."""
+        with self._lock:
+            self._refuses = True
+            if self._open is not None:
+                self._open.cut()
+
+    def allow(self) -> None:
+        """Lets calls through again after interrupt()."""
+        self._refuses = False
+
+    def features(self) -> set[str]:
+        """What the phone's adb daemon can do; shell_v2 is Android 7's and newer."""
+        with named_errors(f"phone {self.serial}", ANSWER_SECS), self.server.connect(ANSWER_SECS) as wire:
+            wire.request(f"host-serial:{self.serial}:features")
+            return set(wire.text_block().split(","))
+
+    @contextmanager
+    def _wire(self, limit_secs: float) -> Iterator[Wire]:
+        with named_errors(f"phone {self.serial}", limit_secs), self.server.connect(limit_secs) as wire:
+            with self._lock:
+                if self._refuses:
+                    raise EOFError
+                self._open = wire
+            try:
+                wire.request(f"host:tport:serial:{self.serial}")
+                wire.read(8)  # the transport's number
+                yield wire
+            finally:
+                with self._lock:
+                    self._open = None
+
+
+def _start_server(port: int) -> None:
+    from adbutils import AdbError, adb_path
+
+    try:
+        words = [adb_path(), "-P", str(port), "start-server"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=START_SECS, check=False)
+        problem = done.stderr.strip() if done.returncode else ""
+    except (AdbError, OSError, subprocess.TimeoutExpired) as error:
+        problem = str(error)
+    if problem:
+        raise DeviceError(
+            f"the adb server does not start on port {port} ({problem.splitlines()[-1]}). "
+            "Another program may hold the port: set ANDROID_ADB_SERVER_PORT to a free one."
+        )

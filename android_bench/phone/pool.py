@@ -1,0 +1,73 @@
+"""The phones of one adb server or of several, as one pool, and which of them are meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from android_bench.errors import DeviceError, NoPhoneError, NotReadyError
+from android_bench.phone.adb import AdbServer, ListedPhone
+from android_bench.phone.wire import advice
+
+ALL = "all"
+"""The serial that means every phone that is ready."""
+
+
+def list_phones(servers: Sequence[AdbServer]) -> tuple[list[ListedPhone], list[str]]:
+    """Every phone that the servers know, ready or not, and what is wrong with servers that do not answer.
+
+    DeviceError where none of them answers.
+    """
+    found: list[ListedPhone] = []
+    problems: list[DeviceError] = []
+    for server in servers:
+        try:
+            server.start()
+            found += server.list()
+        except DeviceError as error:
+            problems.append(error)
+    if len(problems) == len(servers):
+        raise problems[0]
+    return found, [str(problem) for problem in problems]
+
+
+def select(listed: Sequence[ListedPhone], serials: Sequence[str]) -> list[ListedPhone]:
+    """The phones that the serials mean; without any, the only one that is ready.
+
+    NoPhoneError where there is none or more than one, NotReadyError where one that is named cannot be used.
+    """
+    ready = [phone for phone in listed if phone.state == "device"]
+    if not listed:
+        raise NoPhoneError(
+            "no phone is connected. Plug one in, switch on 'USB debugging' in its developer options, and "
+            "accept the prompt on its screen; `pipeline devices` says what is seen."
+        )
+    if not serials or ALL in serials:
+        if not ready:
+            raise _not_ready(listed[0])
+        if len(ready) > 1 and not serials:
+            names = ", ".join(phone.serial for phone in ready)
+            raise NoPhoneError(
+                f"{len(ready)} phones are connected ({names}) and none was named. "
+                f"Name it with -s SERIAL, several times for several, or take all of them: -s {ALL}"
+            )
+        return ready
+    return [_named(serial, listed) for serial in dict.fromkeys(serials)]
+
+
+def _named(serial: str, listed: Sequence[ListedPhone]) -> ListedPhone:
+    for phone in listed:
+        if phone.serial == serial:
+            if phone.state != "device":
+                raise _not_ready(phone)
+            return phone
+    known = [phone.serial for phone in listed]
+    near = difflib.get_close_matches(serial, known, n=1, cutoff=0.5)
+    hint = f"Did you mean '{near[0]}'? " if near else ""
+    raise NoPhoneError(f"no phone with serial {serial!r} is connected. {hint}Connected: {', '.join(known)}.")
+
+
+def _not_ready(phone: ListedPhone) -> NotReadyError:
+    return NotReadyError(
+        f'phone {phone.serial} is not ready (adb says "{phone.state}"). {advice(phone.state)}'
+    )

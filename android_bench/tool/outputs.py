@@ -1,0 +1,169 @@
+"""What a file answers on a phone: raw tensors in, raw tensors out, one process of the tool a sample."""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from android_bench.errors import DeviceError, LogError, StorageError, TimeLimitError, ToolError
+from android_bench.phone.session import LocalFile, Session
+from android_bench.phone.wire import Upload
+from android_bench.printed.run import parse_run
+from android_bench.tool.runner import (
+    RunRequest,
+    ToolFlags,
+    command_flags,
+    delegate_reasons,
+    split_end,
+    watched,
+)
+
+CHUNK = 10
+"""So many samples are run in one go; the caller is told after each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputTensor:
+    """The input that the samples are for."""
+
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def escaped_name(self) -> str:
+        """As input_layer_value_files wants it, where a single colon ends the name.
+
+        tensorflow/lite/tools/benchmark/benchmark_tflite_model.cc splits at the colon that is not doubled.
+        """
+        return self.name.replace(":", "::")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOutputs:
+    """What the phone answered. Fewer outputs than samples where a process failed: the failure says why."""
+
+    outputs: tuple[bytes, ...]
+    reasons: tuple[str, ...]
+    """Why the answers are not what was asked for, such as a delegate that took no node."""
+    failure: str | None
+    secs: float
+
+
+def run_samples(
+    session: Session,
+    tool: LocalFile,
+    flags: ToolFlags,
+    request: RunRequest,
+    *,
+    tensor: InputTensor,
+    samples: Sequence[bytes],
+    progress: Callable[[int], None] | None = None,
+) -> SampleOutputs:
+    """Runs each sample in a process of its own; the files must be there (Session.put).
+
+    Each sample is the input tensor as it lies in memory, each output likewise. A tool that takes longer than
+    request.patience_secs for CHUNK samples is taken for hung and ended: a failure. ToolError for a tool that
+    takes no input files, DeviceError when the phone goes away.
+    """
+    _check_tool(flags, tensor)
+    start = time.monotonic()
+    outputs: list[bytes] = []
+    reasons: list[str] = []
+    for first in range(0, len(samples), CHUNK):
+        found, failure, remarks = _run_chunk(
+            session, tool, flags, request, tensor, samples[first : first + CHUNK]
+        )
+        outputs += found
+        reasons += remarks
+        if failure is not None:
+            break
+        if progress is not None:
+            progress(len(outputs))
+    return SampleOutputs(
+        outputs=tuple(outputs),
+        reasons=tuple(dict.fromkeys(reasons)),
+        failure=failure if samples else None,
+        secs=time.monotonic() - start,
+    )
+
+
+def _check_tool(flags: ToolFlags, tensor: InputTensor) -> None:
+    if not {"input_layer_value_files", "output_filepath"} <= flags.names:
+        raise ToolError(
+            "this benchmark_model takes no input files and writes no outputs (LiteRT v2's tool does not). "
+            "Give TFLite's: --benchmark-model PATH"
+        )
+    if "," in tensor.name:
+        raise DeviceError(
+            f"the input {tensor.name!r} has a comma in its name, which benchmark_model takes for the end of "
+            "it. Rename the input of the Keras model, then export it again."
+        )
+
+
+def _run_chunk(
+    session: Session,
+    tool: LocalFile,
+    flags: ToolFlags,
+    request: RunRequest,
+    tensor: InputTensor,
+    samples: Sequence[bytes],
+) -> tuple[list[bytes], str | None, list[str]]:
+    """Outputs, what failed, and why the answers are not what was asked for."""
+    inputs = [f"{session.folder}/in-{index}" for index in range(len(samples))]
+    results = [f"{session.folder}/out-{index}" for index in range(len(samples))]
+    session.phone.push(
+        [Upload(content=each, remote=name) for each, name in zip(samples, inputs, strict=True)]
+    )
+    mark = secrets.token_hex(8)
+    commands = [
+        shlex.join([tool.remote, *_flags(request, flags, session.folder, tensor, given, written)])
+        for given, written in zip(inputs, results, strict=True)
+    ]
+    script = f"exec 2>&1; cd {session.folder} || exit 97; rm -f out-*; " + "".join(
+        watched(command, mark) for command in commands
+    )
+    try:
+        done = session.phone.shell(script, limit_secs=request.patience_secs)
+    except TimeLimitError:
+        session.end_tool()  # raises where it is the phone that is hung
+        return [], f"the tool hung: it was ended after {request.patience_secs:.0f} s", []
+    failure, reasons, good = _judge(done.output, mark, request)
+    if failure is None and good < len(samples):
+        failure = f"the phone's shell ended after {good} of {len(samples)} samples (status {done.status})"
+    try:
+        return session.phone.pull(results[:good]), failure, reasons
+    except StorageError as error:
+        return [], f"the tool wrote no output: {error}", reasons
+
+
+def _judge(output: str, mark: str, request: RunRequest) -> tuple[str | None, list[str], int]:
+    """What failed first, why the answers are not what was asked for, and how many went well before."""
+    reasons: list[str] = []
+    pieces = output.split(f"@@end {mark}")
+    printed = pieces[0]
+    for number, piece in enumerate(pieces[1:]):
+        status, rest = split_end(piece)
+        try:
+            report = parse_run(printed, status=status)
+        except LogError as error:
+            return str(error), reasons, number
+        reasons += [*report.reasons, *delegate_reasons(report, request)]
+        printed = rest
+    return None, reasons, len(pieces) - 1
+
+
+def _flags(
+    request: RunRequest, flags: ToolFlags, folder: str, tensor: InputTensor, given: str, written: str
+) -> list[str]:
+    """One timed run and no other, since each would only cost time."""
+    once = replace(request, num_runs=1, min_secs=0.0, warmup_runs=0, warmup_min_secs=0.0)
+    return [
+        *command_flags(once, flags, folder),
+        f"--input_layer={tensor.name}",
+        f"--input_layer_shape={','.join(map(str, tensor.shape))}",
+        f"--input_layer_value_files={tensor.escaped_name}:{given}",
+        f"--output_filepath={written}",
+    ]

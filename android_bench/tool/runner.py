@@ -1,0 +1,293 @@
+"""One run of benchmark_model on one phone: the command, what came back, and whether it did what was asked."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from android_bench.errors import LogError, StorageError, TimeLimitError, ToolError
+from android_bench.phone.device import split_sections
+from android_bench.phone.session import LocalFile, Session
+from android_bench.printed.result_file import differences, read_result, with_result
+from android_bench.printed.run import BenchmarkReport, parse_run
+
+TFLITE, LITERT = "tflite", "litert"
+"""The two tools of one name: TFLite's, and LiteRT v2's."""
+OURS = frozenset(
+    [
+        *("graph", "num_threads", "num_runs", "min_secs", "max_secs", "warmup_runs", "warmup_min_secs"),
+        *("use_cpu", "use_gpu", "use_npu", "use_nnapi", "result_file_path"),
+        *("enable_op_profiling", "op_profiling_output_mode", "op_profiling_output_file", "use_profiler"),
+        *("input_layer", "input_layer_shape", "input_layer_value_files", "output_filepath"),
+    ]
+)
+"""Flags that nobody else may give: they have options, or the figures are read from what they name."""
+_RESULT, _PROFILE = "result.pb", "profile.csv"
+_LITERT_MARKS = ("--dispatch_library_path", "benchmark_litert_model")
+"""What LiteRT v2's tool says of itself when it is asked for its help."""
+_LITERT_FLAGS = frozenset({"result_file_path"})
+"""LiteRT v2's tool may list no flags; of those that not every tool has it knows these."""
+_THREAD_SAMPLES = 60
+_FEW_SAMPLES = 3
+"""A run that ended before so many looks at its threads says nothing about them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolFlags:
+    """Which of the two tools it is, and the flags it lists; an old one lists none."""
+
+    kind: str
+    names: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What one run is to do; names and meaning are benchmark_model's own."""
+
+    model: LocalFile
+    size_bytes: int
+    num_threads: int
+    delegate: str
+    mask: int | None
+    """The CPUs to run on, a bit each; None for any."""
+    num_runs: int
+    min_secs: float
+    max_secs: float
+    warmup_runs: int
+    warmup_min_secs: float
+    extra_flags: tuple[str, ...] = ()
+    """Given to the tool as they are; none of OURS."""
+    patience_secs: float
+    """A tool that runs so much longer than it was asked to is taken for hung and ended."""
+    watch_threads: bool = False
+    """Counts the process's threads while it runs."""
+    profile: bool = False
+    """Asks for each operator's time, which slows the run: its latency is no figure."""
+
+    @property
+    def limit_secs(self) -> float:
+        """When to give it up."""
+        return self.warmup_min_secs + self.max_secs + self.patience_secs
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOutcome:
+    """What a run gave. Without a report there is a failure, in a few words."""
+
+    report: BenchmarkReport | None
+    failure: str | None
+    reasons: tuple[str, ...]
+    """Why the figures are not what was asked for."""
+    profile: str | None = None
+    output: str
+    """All that the tool printed."""
+
+
+def prepare(session: Session, tool: LocalFile) -> ToolFlags:
+    """Puts the tool on the phone, and learns which of the two it is."""
+    session.put([tool])
+    return probe(session, tool)
+
+
+def probe(session: Session, tool: LocalFile) -> ToolFlags:
+    """Asks the tool for its help, and so which of the two it is. ToolError where it does not run at all."""
+    done = session.phone.shell(f"{shlex.quote(tool.remote)} --help=true 2>&1")
+    names = frozenset(re.findall(r"^\s*--([\w-]+)=", done.output, flags=re.MULTILINE))
+    if not names and done.status >= 126:
+        said = (done.output.strip() or "nothing").splitlines()[-1].replace(f"{tool.remote}: ", "")
+        raise ToolError(
+            f"{tool.path.name} does not run on phone {session.phone.serial} (status {done.status}: {said}). "
+            "Give one that is built for its processor and its Android: --benchmark-model PATH"
+        )
+    if any(mark in done.output for mark in _LITERT_MARKS):
+        return ToolFlags(kind=LITERT, names=names or _LITERT_FLAGS)
+    return ToolFlags(kind=TFLITE, names=names)
+
+
+def run(session: Session, tool: LocalFile, flags: ToolFlags, request: RunRequest) -> RunOutcome:
+    """Runs the tool once and reads what it says, from the text and from its own result file.
+
+    The files must be there (Session.put). DeviceError when the phone goes away; a tool that fails, hangs or
+    is killed is an outcome with a failure.
+    """
+    mark = secrets.token_hex(8)
+    script = _script(session.folder, tool, request, command_flags(request, flags, session.folder), mark)
+    try:
+        done = session.phone.shell(script, limit_secs=request.limit_secs)
+    except TimeLimitError:
+        session.end_tool()  # raises where it is the phone that is hung
+        return failed(f"the tool hung: it was ended after {request.limit_secs:.0f} s")
+    printed, _, rest = done.output.partition(f"@@end {mark}")
+    status, rest = split_end(rest)
+    after = split_sections(rest)
+    if status is None:
+        return failed(f"the phone's shell did not run it: {printed.strip() or 'it said nothing'}")
+    try:
+        report = parse_run(printed, status=status)
+    except LogError as error:
+        return failed("; ".join([str(error), *_size_there(after, request)]), printed)
+    if not report.timed.count or report.timed.avg_ms is None:
+        return failed("the tool printed no statistics of its timed runs", printed)
+    filed, doubts = _filed(session, report, flags)
+    reasons = [
+        *report.reasons,
+        *delegate_reasons(report, request),
+        *_thread_reasons(report, after, request, flags),
+        *_run_reasons(report, request),
+        *_size_reasons(report, after, request),
+        *doubts,
+    ]
+    return RunOutcome(
+        report=filed,
+        failure=None,
+        reasons=tuple(dict.fromkeys(reasons)),
+        profile=_profile(session, printed, request, flags),
+        output=printed,
+    )
+
+
+def command_flags(request: RunRequest, flags: ToolFlags, folder: str) -> list[str]:
+    """The tool's flags for a request.
+
+    ToolError for a delegate that this tool does not have.
+    """
+    ours = {
+        "graph": request.model.remote,
+        "num_threads": str(request.num_threads),
+        "num_runs": str(request.num_runs),
+        "min_secs": f"{request.min_secs:g}",
+        "max_secs": f"{request.max_secs:g}",
+        "warmup_runs": str(request.warmup_runs),
+        "warmup_min_secs": f"{request.warmup_min_secs:g}",
+        **_delegate_flags(request.delegate, flags.kind),
+    }
+    if "result_file_path" in flags.names:
+        ours["result_file_path"] = f"{folder}/{_RESULT}"
+    if request.profile:
+        ours |= _profile_flags(flags, folder)
+    return [*(f"--{name}={value}" for name, value in ours.items()), *request.extra_flags]
+
+
+def watched(command: str, mark: str, *, meanwhile: str = "") -> str:
+    """Shell that runs a tool beside itself, so that Session.end_tool can end it, and tells how it ended."""
+    return (
+        f"{command} & pid=$!; echo $pid > pid; {meanwhile}wait $pid; status=$?; rm -f pid; "
+        f"echo; echo @@end {mark}; echo $status; "
+    )
+
+
+def split_end(text: str) -> tuple[int | None, str]:
+    """The exit status that stands behind watched()'s mark, None without one, and what follows it."""
+    found = re.match(r"\s*(\d+)\r?\n?", text)
+    return (int(found.group(1)), text[found.end() :]) if found else (None, text)
+
+
+def failed(why: str, output: str = "") -> RunOutcome:
+    """The outcome of a run that gave no figures."""
+    return RunOutcome(report=None, failure=why, reasons=(), output=output)
+
+
+def delegate_reasons(report: BenchmarkReport, request: RunRequest) -> list[str]:
+    """That no line speaks of the delegate at all; where one does, the report judges it."""
+    if request.delegate == "cpu" or any(each.kind == request.delegate for each in report.delegations):
+        return []
+    if request.delegate in report.asked_delegates:
+        return []  # the report says that it took no node
+    return [f"no line says that {request.delegate.upper()} took any node"]
+
+
+def _delegate_flags(delegate: str, kind: str) -> dict[str, str]:
+    if delegate == "nnapi" and kind == LITERT:
+        raise ToolError("LiteRT v2's benchmark_model has no NNAPI. Use TFLite's tool for --delegate nnapi")
+    return {} if delegate == "cpu" else {f"use_{delegate}": "true"}
+
+
+def _profile_flags(flags: ToolFlags, folder: str) -> dict[str, str]:
+    if flags.kind == LITERT:
+        return {"use_profiler": "true"}
+    if "op_profiling_output_file" in flags.names:
+        return {
+            "enable_op_profiling": "true",
+            "op_profiling_output_mode": "csv",
+            "op_profiling_output_file": f"{folder}/{_PROFILE}",
+        }
+    return {"enable_op_profiling": "true"}
+
+
+def _script(folder: str, tool: LocalFile, request: RunRequest, flags: Sequence[str], mark: str) -> str:
+    """What the phone's shell does. The tool runs beside the shell, which can thus watch it and end it."""
+    pinned = [] if request.mask is None else ["taskset", f"{request.mask:x}"]
+    command = shlex.join([*pinned, tool.remote, *flags])
+    watch = _WATCH_THREADS if request.watch_threads else ""
+    return (
+        f"exec 2>&1; cd {folder} || exit 97; rm -f {_RESULT} {_PROFILE}; most=0; looks=0; "
+        f"{watched(command, mark, meanwhile=watch)}echo @@threads; echo $most $looks; "
+        f"echo @@size; wc -c < {request.model.remote}"
+    )
+
+
+_WATCH_THREADS = (
+    f"while [ $looks -lt {_THREAD_SAMPLES} ] && [ -e /proc/$pid/exe ]; do "
+    "set -- /proc/$pid/task/*; [ $# -gt $most ] && most=$#; looks=$((looks + 1)); sleep 0.05; done; "
+)
+
+
+def _thread_reasons(
+    report: BenchmarkReport, after: dict[str, str], request: RunRequest, flags: ToolFlags
+) -> list[str]:
+    if request.num_threads > 1 and flags.kind == TFLITE and report.num_threads != request.num_threads:
+        told = "none" if report.num_threads is None else str(report.num_threads)
+        return [f"the threads were ignored: {request.num_threads} asked for, the tool took note of {told}"]
+    most, looks = (int(word) for word in (after.get("threads", "").split() or ["0", "0"])[:2])
+    if request.delegate != "cpu" or not request.watch_threads or most >= request.num_threads:
+        return []
+    if looks < _FEW_SAMPLES:
+        return [f"the run was too short to count its threads: {request.num_threads} asked for"]
+    return [f"the threads were ignored: {request.num_threads} asked for, {most} ran"]
+
+
+def _run_reasons(report: BenchmarkReport, request: RunRequest) -> list[str]:
+    count = report.timed.count or 0
+    return [] if count >= request.num_runs else [f"the run count fell short: {count} of {request.num_runs}"]
+
+
+def _size_reasons(report: BenchmarkReport, after: dict[str, str], request: RunRequest) -> list[str]:
+    told = report.model_size_bytes
+    if told is not None and abs(told - request.size_bytes) > max(request.size_bytes * 1e-5, 1):
+        return [f"the tool ran a file of {told:,} bytes, not of {request.size_bytes:,}"]
+    return _size_there(after, request)
+
+
+def _size_there(after: dict[str, str], request: RunRequest) -> list[str]:
+    there = after.get("size", "").strip()
+    if not there.isdecimal() or int(there) == request.size_bytes:
+        return []
+    return [f"the file on the phone is not the one asked for: {there} bytes, not {request.size_bytes}"]
+
+
+def _filed(session: Session, report: BenchmarkReport, flags: ToolFlags) -> tuple[BenchmarkReport, list[str]]:
+    """The report with the figures of the tool's own result file, and what that says otherwise than the text.
+
+    A tool that is too old for such a file is not held to it.
+    """
+    if "result_file_path" not in flags.names:
+        return report, []
+    try:
+        result = read_result(session.phone.pull([f"{session.folder}/{_RESULT}"])[0])
+    except StorageError:
+        return report, ["the tool wrote no result file"]
+    except LogError as error:
+        return report, [f"the tool's result file cannot be read ({error})"]
+    found = list(differences(report, result))
+    return (report if found else with_result(report, result)), found
+
+
+def _profile(session: Session, printed: str, request: RunRequest, flags: ToolFlags) -> str | None:
+    if not request.profile:
+        return None
+    if "op_profiling_output_file" not in _profile_flags(flags, session.folder):
+        return printed
+    return session.phone.pull([f"{session.folder}/{_PROFILE}"])[0].decode(errors="replace")

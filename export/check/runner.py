@@ -1,0 +1,70 @@
+"""An exported file in LiteRT: raw 0-255 pixels in, real numbers out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from export import native_output
+from export.tflite.inspect import FileContents
+
+Floats = npt.NDArray[np.float32]
+
+ZERO_PIXEL = {"int8": -128, "uint8": 0}
+"""What stands for a black pixel in an integer file's input; each grey level is one more."""
+
+
+class Runner:
+    """An interpreter of one file with one thread. One image at a time, as on a phone."""
+
+    def __init__(self, path: Path, contents: FileContents, *, keeps_activations: bool = False) -> None:
+        """`keeps_activations` lets activation() be asked; it runs without XNNPACK, which keeps none."""
+        options: dict[str, Any] = {}
+        if keeps_activations:
+            options = {
+                "experimental_preserve_all_tensors": True,
+                "experimental_op_resolver_type": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            }
+        with native_output.captured():
+            self._interpreter = Interpreter(model_path=str(path), num_threads=1, **options)
+            self._interpreter.allocate_tensors()
+        self._contents = contents
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._output = self._interpreter.get_output_details()[0]["index"]
+
+    def outputs(self, images: Floats) -> Floats:
+        """(n, height, width, channels) raw 0-255 -> (n, classes), dequantized."""
+        output = self._contents.outputs[0]
+        found = np.empty((len(images), output.shape[-1]), np.float32)
+        for index, stored in enumerate(stored_input(images, self._contents.inputs[0].dtype)):
+            self._interpreter.set_tensor(self._input, stored[np.newaxis])
+            self._interpreter.invoke()
+            found[index] = real_values(
+                self._interpreter.get_tensor(self._output)[0], output.scale, output.zero_point
+            )
+        return found
+
+    def activation(self, tensor: int) -> Floats:
+        """What the last image left in an activation, dequantized; `tensor` is its index in the file."""
+        described = self._contents.tensors[tensor]
+        scale, zero_point = (described.scales or (0.0,))[0], (described.zero_points or (0,))[0]
+        return real_values(self._interpreter.get_tensor(tensor), scale, zero_point)
+
+
+def stored_input(images: Floats, dtype: str) -> npt.NDArray[Any]:
+    """Raw 0-255 pixels as an input of ours holds them: int8 = pixel - 128, uint8 = pixel, else float32."""
+    if dtype not in ZERO_PIXEL:
+        return images.astype(np.float32)
+    whole = np.clip(np.rint(images), 0, 255).astype(np.int16)
+    return (whole + ZERO_PIXEL[dtype]).astype(dtype)
+
+
+def real_values(stored: npt.NDArray[Any], scale: float, zero_point: int) -> Floats:
+    """scale * (stored - zero_point); scale 0 is not quantized."""
+    if not scale:
+        return stored.astype(np.float32)
+    return (np.float32(scale) * (stored.astype(np.float32) - zero_point)).astype(np.float32)

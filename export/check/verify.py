@@ -1,0 +1,201 @@
+"""An exported file beside its Keras model, on the same samples: label by label, and layer by layer."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from export.artifact import ExportArtifact, check_described
+from export.check.layer_errors import ComparedLayers, compare_layers, last_operator
+from export.check.load_check import litert_loads
+from export.check.runner import ZERO_PIXEL, Runner
+from export.convert import input_error_levels
+from export.errors import BadModelFileError, ExportError
+from export.graph.rescaling import RAW, split_rescaling
+from export.graph.rewrite import ends_in_softmax, without_softmax
+from export.tflite.inspect import FileContents, inspect, named
+from export.verification import Verification
+
+Batch = tuple[npt.ArrayLike, npt.ArrayLike]
+Floats = npt.NDArray[np.float32]
+
+NUM_LAYER_SAMPLES = 32
+"""On so many samples the layers are compared."""
+
+
+@dataclass
+class _Tally:
+    """Running counts over the batches."""
+
+    samples: int = 0
+    keras_right: int = 0
+    tflite_right: int = 0
+    agreeing: int = 0
+    max_abs_difference: float = 0.0
+
+    def add(self, expected: Floats, found: Floats, labels: npt.NDArray[np.int64]) -> None:
+        """Takes both outputs (batch, classes) and the labels (batch,)."""
+        by_keras, by_tflite = expected.argmax(axis=1), found.argmax(axis=1)
+        self.samples += len(labels)
+        self.keras_right += int((by_keras == labels).sum())
+        self.tflite_right += int((by_tflite == labels).sum())
+        self.agreeing += int((by_keras == by_tflite).sum())
+        self.max_abs_difference = max(self.max_abs_difference, float(np.abs(expected - found).max()))
+
+
+def verify(
+    model: keras.Model,
+    path: Path,
+    batches: Iterable[Batch],
+    *,
+    dataset: str,
+    dataset_fingerprint: str,
+    split: str,
+    tensor_names: Sequence[str] = (),
+    compares_layers: bool = True,
+    progress: Callable[[int], None] | None = None,
+) -> Verification:
+    """Runs `path` in LiteRT beside the model it was exported from.
+
+    `batches` yields (images (batch, height, width, channels) raw 0-255, integer labels (batch,)); `progress`
+    is told how many samples are done. The file runs one image at a time, as on a phone, one interpreter with
+    one thread for each core. For a file with quantized activations the layers are compared too, on the
+    first 32 samples, unless `compares_layers` is off, as for an equalized file, whose activations are scaled;
+    they are found by `tensor_names`, which the file's sidecar has. A file without the model's softmax is
+    compared with the model's class scores.
+
+    Raises BadModelFileError for a damaged file and ExportError for a file of another model, or no samples.
+    """
+    start = time.perf_counter()
+    path = Path(path)
+    contents = named(inspect(path), tensor_names)
+    _check_pair(model, contents, path)
+    model = as_exported(model, contents)
+    loads, error = litert_loads(path)
+    if not loads:
+        raise BadModelFileError(f"LiteRT cannot run {path}: {error}. Export the model again.")
+    tally = _Tally()
+    kept: list[Floats] = []
+    for images, labels, expected, found in _outputs(model, path, contents, batches):
+        tally.add(expected, found, labels)
+        if sum(len(each) for each in kept) < NUM_LAYER_SAMPLES:
+            kept.append(images[:NUM_LAYER_SAMPLES])
+        if progress is not None:
+            progress(tally.samples)
+    if not tally.samples:
+        raise ExportError(
+            f"no samples in split '{split}' of {dataset}. Expected at least one batch of images."
+        )
+    layers = ComparedLayers(all=(), of_the_network=())
+    if compares_layers:
+        layers = compare_layers(model, path, contents, np.concatenate(kept)[:NUM_LAYER_SAMPLES])
+    return Verification(
+        artifact_sha256=contents.sha256,
+        dataset=dataset,
+        dataset_fingerprint=dataset_fingerprint,
+        split=split,
+        num_samples=tally.samples,
+        keras_top1=100 * tally.keras_right / tally.samples,
+        tflite_top1=100 * tally.tflite_right / tally.samples,
+        drop_points=100 * (tally.keras_right - tally.tflite_right) / tally.samples,
+        agreement=100 * tally.agreeing / tally.samples,
+        max_abs_difference=tally.max_abs_difference,
+        worst_layer=max(layers.of_the_network, key=lambda each: each.growth).layer
+        if layers.of_the_network
+        else None,
+        layers=layers.all,
+        runtime="litert",
+        runtime_version=importlib.metadata.version("ai-edge-litert"),
+        seconds=time.perf_counter() - start,
+        verified_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def as_exported(model: keras.Model, contents: FileContents) -> keras.Model:
+    """The model without its softmax where the file was exported without (`--logits`), else as it is."""
+    gives_scores = ends_in_softmax(model) and last_operator(contents) != "SOFTMAX"
+    return without_softmax(model) if gives_scores else model
+
+
+def check_sidecar(path: Path, artifact: ExportArtifact) -> None:
+    """Raises ExportError where a file is not the one that its sidecar describes."""
+    check_described(path, artifact, inspect(path).sha256)
+
+
+def _check_pair(model: keras.Model, contents: FileContents, path: Path) -> None:
+    """Raises ExportError unless the file can be an export of the model."""
+    takes, gives = tuple(model.inputs[0].shape[1:]), tuple(model.outputs[0].shape[1:])
+    inputs = [each.shape[1:] for each in contents.inputs]
+    outputs = [each.shape[1:] for each in contents.outputs]
+    if inputs != [takes] or outputs != [gives]:
+        raise ExportError(
+            f"{path} takes {_shown(inputs)} and gives {_shown(outputs)}, but the Keras model takes {takes} "
+            f"and gives {gives}. Expected a file that was exported from this model: export it again."
+        )
+    stored = contents.inputs[0]
+    if stored.dtype in ZERO_PIXEL:
+        levels = min(
+            input_error_levels(stored, rescaling) for rescaling in (split_rescaling(model).rescaling, RAW)
+        )
+        if levels > 0.51:  # half a grey level and float32's rounding
+            raise ExportError(
+                f"{path} does not take raw pixels as {stored.dtype} (scale {stored.scale:.6g}, zero point "
+                f"{stored.zero_point}). Expected pixel - 128 as int8, or the pixel as uint8: export it again."
+            )
+    elif stored.dtype != "float32":
+        raise ExportError(f"{path} takes {stored.dtype}. Expected int8, uint8 or float32: export it again.")
+
+
+def _shown(shapes: list[tuple[int, ...]]) -> str:
+    return ", ".join(map(str, shapes)) or "nothing"
+
+
+def _outputs(
+    model: keras.Model, path: Path, contents: FileContents, batches: Iterable[Batch]
+) -> Iterator[tuple[Floats, npt.NDArray[np.int64], Floats, Floats]]:
+    """Images, labels, the Keras model's outputs and the file's, dequantized, batch by batch."""
+    num_threads, full = os.cpu_count() or 1, 0
+    runners = [Runner(path, contents) for _ in range(num_threads)]
+    with ThreadPoolExecutor(num_threads) as pool:
+        for raw, raw_labels in batches:
+            images, labels = np.asarray(raw, np.float32), np.asarray(raw_labels).astype(np.int64)
+            _check_batch(images, labels, model)
+            if not len(images):
+                continue
+            full = max(full, len(images))
+            expected = _by_keras(model, images, full)
+            shares = np.array_split(images, num_threads)
+            found = np.concatenate(list(pool.map(Runner.outputs, runners, shares)))
+            yield images, labels, expected, found
+
+
+def _by_keras(model: keras.Model, images: Floats, full: int) -> Floats:
+    """The model's outputs; a smaller batch is filled up to `full`, since each new size is traced anew."""
+    filled = np.zeros((full, *images.shape[1:]), np.float32)
+    filled[: len(images)] = images
+    return np.asarray(model.predict_on_batch(filled), np.float32)[: len(images)]
+
+
+def _check_batch(images: Floats, labels: npt.NDArray[np.int64], model: keras.Model) -> None:
+    takes, num_classes = tuple(model.inputs[0].shape[1:]), int(model.outputs[0].shape[-1])
+    if images.shape[1:] != takes or labels.shape != images.shape[:1]:
+        raise ExportError(
+            f"images of shape {images.shape} with labels of shape {labels.shape}. "
+            f"Expected (batch, {', '.join(map(str, takes))}) and (batch,): "
+            "resize the images to the model's size."
+        )
+    if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
+        raise ExportError(
+            f"labels from {labels.min()} to {labels.max()}, but the model tells {num_classes} classes apart. "
+            "Expected the data set that it was trained on."
+        )

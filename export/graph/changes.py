@@ -1,0 +1,148 @@
+"""What is to become of the layers of a Keras model, and the new model in which it has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from export.graph.calls import is_graph, structure
+from export.graph.column_pairs import ColumnPairs
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Affine:
+    """value -> value * factor + shift, one of each a channel."""
+
+    factor: Floats
+    shift: Floats
+
+    def then(self, other: Affine) -> Affine:
+        """This one, followed by the other."""
+        return Affine(factor=self.factor * other.factor, shift=self.shift * other.factor + other.shift)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Depthwise:
+    """A depthwise convolution without padding that takes a layer's place and name."""
+
+    kernel: Floats
+    """(h, w, channels, 1)."""
+    bias: Floats | None = None
+    strides: tuple[int, int] = (1, 1)
+
+    def layer(self, name: str) -> keras.layers.DepthwiseConv2D:
+        """The layer, without its weights."""
+        size = self.kernel.shape[:2]
+        use_bias = self.bias is not None
+        return keras.layers.DepthwiseConv2D(size, strides=self.strides, use_bias=use_bias, name=name)
+
+    @property
+    def weights(self) -> list[Floats]:
+        """What the layer is to be filled with."""
+        return [self.kernel] if self.bias is None else [self.kernel, self.bias]
+
+
+@dataclass
+class Changes:
+    """What becomes of the layers, by id(layer); those that are not named are copied.
+
+    A layer that is named is called once, but for those that are removed.
+    """
+
+    removed: set[int] = field(default_factory=set)
+    folded: dict[int, Affine] = field(default_factory=dict)
+    """Convolution or Dense -> what is folded into it."""
+    depthwise: dict[int, Depthwise] = field(default_factory=dict)
+    """Layer -> the depthwise convolution that it becomes."""
+    ones_before: dict[int, str] = field(default_factory=dict)
+    """Layer -> the name of a depthwise convolution of ones that is put before it."""
+    moved_behind: dict[int, int] = field(default_factory=dict)
+    """Layer -> the layer before it that goes behind it."""
+    paired: dict[int, ColumnPairs] = field(default_factory=dict)
+    """Convolution -> how it reads two columns as one."""
+    linear: set[int] = field(default_factory=set)
+    """Layers that lose their activation."""
+    done: list[str] = field(default_factory=list)
+    """In words."""
+
+    def carried_out(self, model: keras.Model) -> keras.Model:
+        """A new functional model with weights of its own; the nested models in it are new too."""
+        copies: dict[int, keras.Operation] = {}
+        origins: dict[int, keras.Operation] = {}
+
+        def copy(operation: keras.Operation) -> keras.Operation:
+            if id(operation) not in copies:
+                made = self.carried_out(operation) if is_graph(operation) else self._copied(operation)
+                copies[id(operation)], origins[id(made)] = made, operation
+            return copies[id(operation)]
+
+        def call(made: keras.Operation, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Keras carries no types
+            key = id(origins[id(made)])
+            if key in self.removed or key in self.moved_behind.values():
+                return args[0]
+            if key in self.paired:
+                return made(self.paired[key].prepare(args[0], made.name))
+            if key in self.ones_before:
+                args = (_ones(self.ones_before[key])(args[0]), *args[1:])
+            if key in self.depthwise:
+                kwargs = {}  # such as a BatchNormalization's mask=None, which a convolution does not take
+            x = made(*args, **kwargs)
+            return copies[self.moved_behind[key]](x) if key in self.moved_behind else x
+
+        graph = keras.Model(structure(model, "inputs"), structure(model, "outputs"), name=model.name)
+        clone = keras.models.clone_model(graph, clone_function=copy, call_function=call)
+        for key, made in copies.items():
+            if key not in self.removed and isinstance(made, keras.Layer) and not is_graph(made):
+                self._fill(made, origins[id(made)])
+        return clone
+
+    def _copied(self, operation: keras.Operation) -> keras.Operation:
+        key = id(operation)
+        if key in self.depthwise:
+            return self.depthwise[key].layer(operation.name)
+        config = operation.get_config()
+        if key in self.folded:
+            config["use_bias"] = True
+        if key in self.paired:
+            config |= self.paired[key].config
+        if key in self.linear:
+            config["activation"] = "linear"
+        return type(operation).from_config(config)
+
+    def _fill(self, made: keras.Layer, origin: keras.Layer) -> None:
+        """Gives the new layer its weights."""
+        key = id(origin)
+        if key in self.depthwise:
+            made.set_weights(self.depthwise[key].weights)
+            return
+        weights = folded_weights(origin, self.folded[key]) if key in self.folded else origin.get_weights()
+        if key in self.paired:
+            weights[0] = self.paired[key].kernel(weights[0])
+        made.set_weights(weights)
+        if isinstance(made, keras.layers.Normalization) and made.built:
+            made.finalize_state()  # its mean and variance are read from the weights once
+
+
+def folded_weights(layer: keras.Layer, affine: Affine) -> list[npt.NDArray[Any]]:
+    """The weights, bias last, with which a convolution or Dense gives what `affine` made of its output."""
+    weights = [np.asarray(each, np.float64) for each in layer.get_weights()]
+    factor, shift = affine.factor, affine.shift
+    bias = weights.pop() if layer.use_bias else np.zeros_like(factor)
+    *others, kernel = weights  # a SeparableConv2D's last is the 1x1 one
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        kernel = kernel * factor.reshape(kernel.shape[-2:])
+    elif isinstance(layer, keras.layers.Conv2DTranspose):
+        kernel = kernel * factor[:, np.newaxis]
+    else:
+        kernel = kernel * factor
+    return [each.astype(np.float32) for each in (*others, kernel, bias * factor + shift)]
+
+
+def _ones(name: str) -> keras.layers.DepthwiseConv2D:
+    return keras.layers.DepthwiseConv2D(1, use_bias=False, depthwise_initializer="ones", name=name)

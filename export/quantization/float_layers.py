@@ -1,0 +1,116 @@
+"""Layers of a Keras model that stay in float in an int8 file, and the file's operators that do them."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections.abc import Collection, Iterator, Mapping
+
+import keras
+
+from export.check.layer_errors import CONVERSIONS, layer_of, network_output
+from export.errors import ExportError
+from export.graph.layer_outputs import Step, network_nodes, network_steps
+from export.tflite.inspect import FileContents, Operator
+
+_MOST_NAMED = 10
+FUSED = (keras.layers.BatchNormalization, keras.layers.ReLU, keras.layers.Activation)
+"""Layers that the operator before them does too, and that may leave no trace in the file."""
+
+
+def check_names(model: keras.Model, names: Collection[str]) -> None:
+    """Raises ExportError for a name that is not a layer of the model, with the nearest that is."""
+    known = [step.name for step in network_steps(model)]
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"Did you mean '{near[0]}'? " if near else ""
+            more = f" and {len(known) - _MOST_NAMED} more" if len(known) > _MOST_NAMED else ""
+            raise ExportError(
+                f"'{model.name}' has no layer '{name}' to keep in float. {hint}Expected one of its layers: "
+                f"{', '.join(known[:_MOST_NAMED])}{more}."
+            )
+
+
+def weighted_layer(model: keras.Model, name: str) -> str:
+    """The layer whose operator does the named one: of a BatchNormalization or activation the one before."""
+    return _weighted(model, {step.name: step for step in network_steps(model)}, name)
+
+
+def operators_to_keep(
+    contents: FileContents, model: keras.Model, names: Collection[str]
+) -> tuple[Operator, ...]:
+    """The operators that do the named layers, in the order in which they run.
+
+    `contents` has the names that the converter gave its tensors. An operator into which several layers are
+    fused does each of them. Raises ExportError for a layer that no operator does.
+    """
+    found: list[Operator] = []
+    for name in names:
+        own = operators_of(contents, model, name)
+        if not own:
+            raise ExportError(
+                f"the layer '{name}' of '{model.name}' has no operator of its own in the int8 file, so there "
+                "is nothing to keep in float. Name a layer that computes, such as a convolution."
+            )
+        found += own
+    return tuple(operator for operator in contents.graph if operator in found)
+
+
+def operators_of(contents: FileContents, model: keras.Model, name: str) -> tuple[Operator, ...]:
+    """The operators that do a layer; none for one that left no trace in the file, such as a Dropout."""
+    steps = {step.name: step for step in network_steps(model)}
+    done_by = dict(_layers_done(contents, model, steps))
+    for each in (name, _weighted(model, steps, name)):
+        if own := [index for index, layers in done_by.items() if each in layers]:
+            return tuple(contents.graph[index] for index in own)
+    return ()
+
+
+def layers_around(contents: FileContents, model: keras.Model, name: str) -> tuple[str, ...]:
+    """The layer and those that read its output: all of them in float, no rounding is left between them."""
+    steps = {step.name: step for step in network_steps(model)}
+    order = list(steps)
+    done_by = dict(_layers_done(contents, model, steps))
+    written = {tensor for operator in operators_of(contents, model, name) for tensor in operator.outputs}
+    readers = [
+        max(done_by[index], key=order.index)
+        for index, operator in enumerate(contents.graph)
+        if written & set(operator.inputs) and done_by.get(index)
+    ]
+    return tuple(dict.fromkeys([name, *readers]))
+
+
+def _weighted(model: keras.Model, steps: Mapping[str, Step], name: str) -> str:
+    while isinstance(layer_named(model, name), FUSED) and len(steps[name].feeds_on) == 1:
+        name = steps[name].feeds_on[0]
+    return name
+
+
+def layer_named(model: keras.Model, name: str) -> keras.Operation:
+    """The layer of a name of network_steps(), such as 'outer/inner'."""
+    *outer, inner = name.split("/")
+    graph = functools.reduce(lambda found, part: found.get_layer(part), outer, model)
+    return next(operation for operation, _ in network_nodes(graph) if operation.name == inner)
+
+
+def _layers_done(
+    contents: FileContents, model: keras.Model, steps: Mapping[str, Step]
+) -> Iterator[tuple[int, set[str]]]:
+    """Number of an operator, and the layers that it does."""
+    last_tensor = network_output(contents)
+    for index, operator in enumerate(contents.graph):
+        if operator.name in CONVERSIONS:
+            continue
+        parts = contents.tensors[operator.outputs[0]].name.split(";")
+        layers = {name for part in parts if (name := layer_of(part, model, steps))}
+        if operator.outputs[0] == last_tensor:
+            layers.add(_last_layer(operator, model, steps))  # its tensor has the output's name
+        yield index, layers
+
+
+def _last_layer(operator: Operator, model: keras.Model, steps: Mapping[str, Step]) -> str:
+    """The layer that the file's last operator does; a file of class scores ends before the softmax."""
+    last = list(steps)[-1]
+    without = operator.name != "SOFTMAX" and type(layer_named(model, last)).__name__ == "Softmax"
+    return _weighted(model, steps, steps[last].feeds_on[0]) if without else last

@@ -1,0 +1,226 @@
+"""Standard TFLite metadata, so that MediaPipe's ImageClassifier takes a file and answers with class names.
+
+A buffer named TFLITE_METADATA holds a flatbuffer that says how pixels are fed and names the labels file; that
+file stands in a zip archive behind the model, which runtimes read past. Tables, the order of their fields and
+the identifier "M001" are those of MediaPipe's mediapipe/tasks/metadata/metadata_schema.fbs.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from export.artifact import TensorInfo
+from export.check.runner import ZERO_PIXEL
+from export.errors import ExportError
+from export.tflite.inspect import FileContents, inspect_bytes
+
+ENTRY = "TFLITE_METADATA"
+"""The name of the metadata entry, and of its buffer's place in the file, that every reader looks for."""
+LABELS_FILE = "labels.txt"
+
+_IDENTIFIER = b"M001"
+_PARSER_VERSION = "1.0.0"
+"""Of the schema: nothing newer is used here."""
+_FEATURE_PROPERTIES, _IMAGE_PROPERTIES = 1, 2  # the union ContentProperties
+_NORMALIZATION = 1  # the union ProcessUnitOptions
+_COLOUR_SPACES = {3: 1, 1: 2}  # ColorSpaceType by channels: RGB, GRAYSCALE
+_AXIS_LABELS = 2  # AssociatedFileType
+_ALIGNMENT = 16
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The oldest time that a zip can tell: two exports of one model stay equal."""
+
+
+def with_app_metadata(content: bytes, *, model_name: str, class_names: Sequence[str]) -> bytes:
+    """The .tflite file with metadata and labels file; the graph and its answers are as they were.
+
+    Earlier metadata and an earlier archive are replaced. `class_names` stand in the order of the outputs.
+    Raises ExportError for a name that no labels file can hold, and for another number of names than of
+    outputs.
+    """
+    return with_labels_file(with_metadata_entry(content, model_name=model_name), class_names)
+
+
+def with_metadata_entry(content: bytes, *, model_name: str) -> bytes:
+    """The .tflite file with the TFLITE_METADATA entry alone; an archive behind it is dropped.
+
+    What it says is of use only once with_labels_file() has appended the labels. BadModelFileError for
+    another file.
+    """
+    contents = inspect_bytes(content, name=model_name)
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    held = np.frombuffer(_described(contents, model_name), np.uint8)
+    entries = {entry.name: entry for entry in model.metadata or []}
+    earlier = entries.get(ENTRY.encode())
+    if earlier is None:
+        entry, buffer = schema.MetadataT(), schema.BufferT()
+        entry.name, entry.buffer = ENTRY.encode(), len(model.buffers)
+        buffer.data = held
+        model.metadata = [*(model.metadata or []), entry]
+        model.buffers.append(buffer)
+    else:
+        model.buffers[earlier.buffer].data = held
+    return _packed(model, len(content))
+
+
+def with_labels_file(content: bytes, class_names: Sequence[str]) -> bytes:
+    """The .tflite file with a zip archive behind it that holds labels.txt, one name a line.
+
+    The archive is the last thing that is added: rewriting the model would lose it. ExportError as in
+    with_app_metadata().
+    """
+    labels = labels_text(class_names)
+    num_outputs = inspect_bytes(content, name="the exported file").outputs[0].shape[-1]
+    if len(class_names) != num_outputs:
+        raise ExportError(
+            f"{len(class_names)} class names, but the file has {num_outputs} outputs. "
+            "Expected one name each, in the order of the outputs."
+        )
+    file = io.BytesIO(content)
+    with zipfile.ZipFile(file, "a", compression=zipfile.ZIP_STORED) as archive:
+        entry = zipfile.ZipInfo(LABELS_FILE, date_time=_EPOCH)
+        entry.create_system = 3  # Unix, on every machine
+        entry.external_attr = 0o644 << 16
+        archive.writestr(entry, labels)
+    return file.getvalue()
+
+
+def labels_text(class_names: Sequence[str]) -> bytes:
+    """What a labels file holds: UTF-8, one name a line. ExportError for a name that cannot stand there."""
+    for number, name in enumerate(class_names):
+        fault = _fault(name)
+        if fault:
+            raise ExportError(
+                f"class {number}, {name!r}, {fault}, and a labels file has one name a line. Expected a name "
+                "that can be shown: give other names with --labels FILE."
+            )
+    return "".join(f"{name}\n" for name in class_names).encode()
+
+
+def _fault(name: str) -> str | None:
+    if not name.strip():
+        return "is empty"
+    if any(character in name for character in "\n\r\0"):
+        return "holds a line break or a NUL"
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "is no Unicode text"
+    return None
+
+
+class _AlignedBuffer(schema.BufferT):
+    """Constant data at a multiple of 16 bytes, as the converter puts it; else LiteRT copies it on loading."""
+
+    def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802 - the generated code's name
+        if self.data is not None:
+            builder.Prep(_ALIGNMENT, len(self.data))
+        return int(super().Pack(builder))
+
+
+def _packed(model: Any, size_hint: int) -> bytes:  # noqa: ANN401 - generated classes carry no types
+    for number, buffer in enumerate(model.buffers):
+        model.buffers[number] = _AlignedBuffer(data=buffer.data)
+    builder = flatbuffers.Builder(size_hint)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _described(contents: FileContents, model_name: str) -> bytes:
+    """The metadata flatbuffer."""
+    builder = flatbuffers.Builder(1024)
+    subgraph = _table(
+        builder,
+        {
+            2: _tables(builder, [_input(builder, contents.inputs[0])]),
+            3: _tables(builder, [_output(builder, contents)]),
+        },
+    )
+    fields = {
+        0: builder.CreateString(model_name),
+        1: builder.CreateString(f"Image classifier; takes {contents.pixels or 'raw 0-255 RGB'}"),
+        3: _tables(builder, [subgraph]),
+        7: builder.CreateString(_PARSER_VERSION),
+    }
+    builder.Finish(_table(builder, fields), _IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _input(builder: flatbuffers.Builder, stored: TensorInfo) -> int:
+    mean, std = normalization(stored)
+    properties = _table(builder, {}, numbers={0: _COLOUR_SPACES.get(stored.shape[-1], 0)})
+    options = _table(builder, {0: _floats(builder, mean), 1: _floats(builder, std)})
+    unit = _table(builder, {1: options}, numbers={0: _NORMALIZATION})
+    fields = {
+        0: builder.CreateString("image"),
+        1: builder.CreateString(f"The image, {stored.shape[1]} pixels high and {stored.shape[2]} wide."),
+        3: _table(builder, {1: properties}, numbers={0: _IMAGE_PROPERTIES}),
+        4: _tables(builder, [unit]),
+        5: _table(
+            builder,
+            {0: _floats(builder, (255 - mean) / std), 1: _floats(builder, -mean / std)},
+        ),
+    }
+    return _table(builder, fields)
+
+
+def _output(builder: flatbuffers.Builder, contents: FileContents) -> int:
+    file = _table(
+        builder,
+        {0: builder.CreateString(LABELS_FILE), 1: builder.CreateString("The classes, one a line.")},
+        numbers={2: _AXIS_LABELS},
+    )
+    properties = _table(builder, {})
+    fields = {
+        0: builder.CreateString("score"),
+        1: builder.CreateString("The score of each class."),
+        3: _table(builder, {1: properties}, numbers={0: _FEATURE_PROPERTIES}),
+        6: _tables(builder, [file]),
+    }
+    if any(operator.name == "SOFTMAX" for operator in contents.graph[-2:]):
+        # a conversion of types may follow the softmax
+        fields[5] = _table(builder, {0: _floats(builder, 1.0), 1: _floats(builder, 0.0)})
+    return _table(builder, fields)
+
+
+def normalization(stored: TensorInfo) -> tuple[float, float]:
+    """(mean, std) of a raw pixel, such that (pixel - mean) / std is the real value that the input stores.
+
+    A float file takes the pixel itself: (0, 1). An integer file's own quantization does the work, and the
+    schema wants what the float model would be fed; quantized again it is pixel - 128 (int8) or the pixel.
+    """
+    if stored.dtype not in ZERO_PIXEL or not stored.scale:
+        return 0.0, 1.0
+    return float(stored.zero_point - ZERO_PIXEL[stored.dtype]), 1 / stored.scale
+
+
+def _table(
+    builder: flatbuffers.Builder, offsets: Mapping[int, int], *, numbers: Mapping[int, int] | None = None
+) -> int:
+    """A table whose fields, by their number, are other objects or single bytes."""
+    small = numbers or {}
+    builder.StartObject(max([*offsets, *small], default=-1) + 1)
+    for field, offset in offsets.items():
+        builder.PrependUOffsetTRelativeSlot(field, offset, 0)
+    for field, number in small.items():
+        builder.PrependInt8Slot(field, number, 0)
+    return int(builder.EndObject())
+
+
+def _tables(builder: flatbuffers.Builder, offsets: Sequence[int]) -> int:
+    """A vector of tables."""
+    builder.StartVector(4, len(offsets), 4)
+    for offset in reversed(offsets):
+        builder.PrependUOffsetTRelative(offset)
+    return int(builder.EndVector())
+
+
+def _floats(builder: flatbuffers.Builder, value: float) -> int:
+    """A vector of one float, which the schema spreads over all channels."""
+    return int(builder.CreateNumpyVector(np.array([value], np.float32)))

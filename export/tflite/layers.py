@@ -1,0 +1,335 @@
+"""What each operator of a .tflite file holds and does: its layer, type, bytes, parameters, zeros and MACs."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+
+from export.tflite.inspect import FileContents, Operator, Tensor, inspect_bytes, named
+
+_FLOAT_TYPES = {"float32": np.float32, "float16": np.float16, "float64": np.float64}
+_INT_TYPES = {"int8": np.int8, "uint8": np.uint8, "int16": np.int16, "int32": np.int32, "int64": np.int64}
+_INDEX_TYPES = ("int32", "int64", "bool", "string")
+_WEIGHTS_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "TRANSPOSE_CONV": 0, "FULLY_CONNECTED": 0}
+"""Which input dimension of the weights is the output channel, in the operators that have weights."""
+_WEIGHTS_INPUT = 1
+_BIAS_INPUTS = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "TRANSPOSE_CONV": 3, "FULLY_CONNECTED": 2}
+_WEIGHTED_STEP = re.compile(r"convolution|conv\d?d|depthwise|matmul|dense", re.IGNORECASE)
+_SCOPE_NUMBER = re.compile(r"_\d+$")
+_VECTOR_PREFIX_BYTES = 4
+_SCALE_VECTORS = {4: 4, 6: 4, 8: 4, 10: 8}
+"""Slots of min, max, scale and zero point in the flatbuffer's quantization table, and bytes of a value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One operator of the file."""
+
+    index: int
+    """Its number in the order in which they run."""
+    operator: str
+    version: int
+    layer: str
+    """The Keras layer that it does; empty where the file's names do not say."""
+    fused_layers: tuple[str, ...]
+    """All layers that it does: of convolution, BatchNormalization and ReLU in one operator, all three."""
+    output_shape: tuple[int, ...]
+    dtype: str
+    """Of its (first) output."""
+    weights_dtype: str
+    """As stored; empty where it has no constant that it computes with."""
+    weight_bytes: int
+    """Of all its constants as stored, biases too; a constant that several operators share is the first's."""
+    num_parameters: int
+    """Numbers in these constants that are computed with: no axes, shapes or indices."""
+    sparsity: float | None
+    """The share of zeros among its weights, biases left out; None without weights."""
+    stored_sparse: bool
+    """Whether its weights are stored without their zeros."""
+    num_distinct: int | None
+    """How many different values its weights have."""
+    macs: int
+    """Multiply-accumulates for one image, of convolutions and dense layers alone, as papers count them."""
+    per_channel: bool | None
+    """Whether its integer weights have a scale a channel; None for others."""
+    computes_in_float: bool
+    on_loading: bool
+    """It reads constants alone: a runtime does it once."""
+    inputs: tuple[int, ...]
+    """The activations that it reads, by their index in the file."""
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileBytes:
+    """Where a file's bytes are; they add up to its size."""
+
+    weights: int
+    quantization: int
+    """Scales and zero points, and the ranges that some converters leave behind."""
+    names: int
+    """Of tensors."""
+    rest: int
+    """The graph's structure, metadata, and constants that no operator reads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileLayers:
+    """The operators of a file in the order in which they run, and where its bytes are."""
+
+    layers: tuple[Layer, ...]
+    bytes: FileBytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stored:
+    """What the flatbuffer says of a tensor beyond export.tflite.inspect.Tensor."""
+
+    buffer: int
+    is_sparse: bool
+    scale_vectors: tuple[tuple[int, int], ...]
+    """(position in the file, bytes) of each."""
+
+
+def read_layers(content: bytes, *, name: str, tensor_names: Sequence[str] = ()) -> FileLayers:
+    """The operators of a .tflite file; `name` stands in errors.
+
+    `tensor_names` are those of the main graph's tensors, by index, where the file was written without.
+    Raises BadModelFileError for what is no whole .tflite file, ExportError for names of another file.
+    """
+    contents = inspect_bytes(content, name=name)
+    reader = _Reader(content, named(contents, tensor_names))
+    layers = tuple(reader.layer(index) for index in range(len(contents.graph)))
+    weights = sum(each.weight_bytes for each in layers)
+    quantization = reader.quantization_bytes()
+    names = sum(len(tensor.name.encode()) for tensor in contents.tensors)
+    rest = contents.size_bytes - weights - quantization - names
+    return FileLayers(
+        layers=layers,
+        bytes=FileBytes(weights=weights, quantization=quantization, names=names, rest=rest),
+    )
+
+
+def layers_of_name(tensor_name: str) -> tuple[str, ...]:
+    """The Keras layers in a tensor's name, such as 'net_1/conv1_relu_1/Relu6;net_1/conv1_1/convolution'.
+
+    The model's own scope in front and the step behind are left out, and the number that Keras puts behind
+    a scope that it enters again. A nested model's layers are 'outer/inner'.
+    """
+    found = (_layer_of(part) for part in tensor_name.split(";"))
+    return tuple(dict.fromkeys(name for name in found if name))
+
+
+class _Reader:
+    """One pass over the operators of a file; a shared constant is counted at the first."""
+
+    def __init__(self, content: bytes, contents: FileContents) -> None:
+        self._content = content
+        self._model = schema.Model.GetRootAs(content, 0)
+        self._tensors = contents.tensors
+        self._graph = contents.graph
+        self._stored = [
+            _stored(subgraph.Tensors(index))
+            for subgraph in map(self._model.Subgraphs, range(self._model.SubgraphsLength()))
+            for index in range(subgraph.TensorsLength())
+        ]
+        self._writers = {tensor: operator for operator in self._graph for tensor in operator.outputs}
+        self._counted: set[int] = set()
+
+    def layer(self, index: int) -> Layer:
+        """The operator of that number."""
+        operator = self._graph[index]
+        on_loading = self._is_fixed(operator)
+        constants = [] if on_loading else self._constants(operator)
+        weights = self._weights(operator, constants)
+        values = None if weights is None else self._values(weights)
+        output = self._tensors[operator.outputs[0]] if operator.outputs else None
+        fused = layers_of_name(self._tensors[operator.outputs[0]].name) if operator.outputs else ()
+        return Layer(
+            index=index,
+            operator=operator.name,
+            version=operator.version,
+            layer=self._own_layer(operator, fused),
+            fused_layers=fused,
+            output_shape=output.shape if output else (),
+            dtype=output.dtype if output else "",
+            weights_dtype="" if weights is None else self._tensors[weights].dtype,
+            weight_bytes=sum(self._bytes_once(tensor) for tensor in constants),
+            num_parameters=sum(
+                _size(self._tensors[tensor]) for tensor in self._computed_with(operator, constants)
+            ),
+            sparsity=None if values is None or not values.size else float(np.mean(values == 0)),
+            stored_sparse=weights is not None and self._stored[weights].is_sparse,
+            num_distinct=None if values is None else len(np.unique(values)),
+            macs=_macs(operator, self._tensors),
+            per_channel=self._per_channel(operator, weights),
+            computes_in_float=not on_loading and self._in_float(operator),
+            on_loading=on_loading,
+            inputs=tuple(each for each in operator.inputs if each >= 0 and not self._is_known(each)),
+            outputs=operator.outputs,
+        )
+
+    def quantization_bytes(self) -> int:
+        """Of all scales and zero points; vectors that tensors share are counted once."""
+        vectors = {vector for stored in self._stored for vector in stored.scale_vectors}
+        return sum(size for _, size in vectors)
+
+    def _own_layer(self, operator: Operator, fused: tuple[str, ...]) -> str:
+        """Of all fused layers the one with the weights, else the first that runs: the name's last."""
+        if not fused:
+            return ""
+        if operator.name in _WEIGHTS_AXIS:
+            for part in reversed(self._tensors[operator.outputs[0]].name.split(";")):
+                if _WEIGHTED_STEP.search(part.rpartition("/")[2]) and (name := _layer_of(part)):
+                    return name
+        return fused[-1]
+
+    def _is_known(self, tensor: int) -> bool:
+        """Whether a tensor is a constant, or made of constants alone."""
+        if self._tensors[tensor].is_constant:
+            return True
+        writer = self._writers.get(tensor)
+        return writer is not None and self._is_fixed(writer)
+
+    def _is_fixed(self, operator: Operator) -> bool:
+        inputs = [tensor for tensor in operator.inputs if tensor >= 0]
+        return bool(inputs) and all(self._is_known(tensor) for tensor in inputs)
+
+    def _constants(self, operator: Operator) -> list[int]:
+        """The constants that an operator reads, as stored: float16 weights are unpacked by one before it."""
+        found: list[int] = []
+        for tensor in operator.inputs:
+            if tensor < 0 or not self._is_known(tensor):
+                continue
+            found += [tensor] if self._tensors[tensor].is_constant else self._origin(tensor)
+        return found
+
+    def _origin(self, tensor: int) -> list[int]:
+        return self._constants(self._writers[tensor])
+
+    def _weights(self, operator: Operator, constants: list[int]) -> int | None:
+        """The constant that is the operator's weights: the kernel, else its largest; None without any."""
+        if operator.name in _WEIGHTS_AXIS and len(operator.inputs) > _WEIGHTS_INPUT:
+            kernel = operator.inputs[_WEIGHTS_INPUT]
+            if kernel < 0 or not self._is_known(kernel):
+                return None
+            return kernel if self._tensors[kernel].is_constant else next(iter(self._origin(kernel)), None)
+        values = self._computed_with(operator, constants)
+        return max(values, key=lambda tensor: _size(self._tensors[tensor]), default=None)
+
+    def _computed_with(self, operator: Operator, constants: list[int]) -> list[int]:
+        if operator.name in _WEIGHTS_AXIS:
+            places = (_WEIGHTS_INPUT, _BIAS_INPUTS[operator.name])
+            used = [operator.inputs[place] for place in places if place < len(operator.inputs)]
+            sources = [[each] if self._tensors[each].is_constant else self._origin(each)
+                       for each in used if each >= 0 and self._is_known(each)]  # fmt: skip
+            return [tensor for each in sources for tensor in each]
+        return [tensor for tensor in constants if self._tensors[tensor].dtype not in _INDEX_TYPES]
+
+    def _bytes_once(self, tensor: int) -> int:
+        number = self._stored[tensor].buffer
+        if number in self._counted:
+            return 0
+        self._counted.add(number)
+        return len(self._data(number))
+
+    def _data(self, number: int) -> npt.NDArray[np.uint8]:
+        buffer = self._model.Buffers(number)
+        if buffer.Offset() > 1:  # files beyond 2 GB hold their data behind the flatbuffer
+            return np.frombuffer(self._content, np.uint8, buffer.Size(), buffer.Offset())
+        found = buffer.DataAsNumpy()
+        return found if isinstance(found, np.ndarray) else np.empty(0, np.uint8)
+
+    def _values(self, tensor: int) -> npt.NDArray[Any] | None:
+        """The constant's numbers, 0 where the real value is 0; None for a type that cannot be read here."""
+        described, data = self._tensors[tensor], self._data(self._stored[tensor].buffer)
+        if described.dtype == "int4":
+            values: npt.NDArray[Any] = _unpacked(data, _size(described))
+        else:
+            dtype = (_FLOAT_TYPES | _INT_TYPES).get(described.dtype)
+            if dtype is None or len(data) % np.dtype(dtype).itemsize:
+                return None
+            values = np.frombuffer(data.tobytes(), np.dtype(dtype))
+        if self._stored[tensor].is_sparse:  # only what is not zero is stored
+            left_out = np.zeros(max(0, _size(described) - len(values)), values.dtype)
+            values = np.concatenate([values, left_out])
+        zero_points = set(described.zero_points)
+        if len(zero_points) == 1 and zero_points != {0}:
+            values = values.astype(np.int64) - zero_points.pop()
+        return values
+
+    def _per_channel(self, operator: Operator, weights: int | None) -> bool | None:
+        if weights is None or operator.name not in _WEIGHTS_AXIS:
+            return None
+        described = self._tensors[weights]
+        if described.dtype in _FLOAT_TYPES or not described.scales:
+            return None
+        return len(described.scales) == described.shape[_WEIGHTS_AXIS[operator.name]]
+
+    def _in_float(self, operator: Operator) -> bool:
+        used = [self._tensors[each] for each in operator.inputs + operator.outputs if each >= 0]
+        return any(tensor.dtype in _FLOAT_TYPES and not tensor.is_constant for tensor in used)
+
+
+def _stored(tensor: Any) -> _Stored:  # noqa: ANN401 - generated classes carry no types
+    quantization = tensor.Quantization()
+    vectors = []
+    for slot, item_bytes in _SCALE_VECTORS.items() if quantization else ():
+        table = quantization._tab
+        offset = table.Offset(slot)
+        if offset and (length := table.VectorLen(offset)):
+            vectors.append((table.Vector(offset), _VECTOR_PREFIX_BYTES + length * item_bytes))
+    return _Stored(
+        buffer=tensor.Buffer(), is_sparse=tensor.Sparsity() is not None, scale_vectors=tuple(vectors)
+    )
+
+
+def _layer_of(part: str) -> str:
+    """The layer in one tensor's name; empty where it has none."""
+    *scopes, _ = part.split("/")
+    if len(scopes) > 1:
+        number = _SCOPE_NUMBER.search(scopes[0])
+        scopes = scopes[1:]
+        if number:  # a scope entered again numbers everything inside; steps of a layer carry none
+            numbered = [scope for scope in scopes if scope.endswith(number[0])]
+            return "/".join(_plain(scope.removesuffix(number[0])) for scope in numbered)
+    return "/".join(_plain(scope) for scope in scopes if scope != "batchnorm")
+
+
+def _plain(scope: str) -> str:
+    """A layer's name without what TensorFlow Model Optimization puts before it when it trains quantized."""
+    return scope.removeprefix("quant_")
+
+
+def _macs(operator: Operator, tensors: tuple[Tensor, ...]) -> int:
+    shapes = [tensors[each].shape if each >= 0 else () for each in operator.inputs]
+    output = tensors[operator.outputs[0]].shape if operator.outputs else ()
+    if operator.name == "CONV_2D":
+        return math.prod(output) * math.prod(shapes[1][1:])
+    if operator.name == "DEPTHWISE_CONV_2D":
+        return math.prod(output) * math.prod(shapes[1][1:3])
+    if operator.name == "FULLY_CONNECTED":
+        return math.prod(output) * shapes[1][-1]
+    if operator.name == "TRANSPOSE_CONV":  # its inputs are the output's shape, the weights, the image
+        return math.prod(shapes[2]) * math.prod(shapes[1][:3])
+    if operator.name == "CONV_3D":
+        return math.prod(output) * math.prod(shapes[1][:4])
+    return 0
+
+
+def _unpacked(data: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.int8]:
+    """Two 4-bit numbers a byte, the low one first."""
+    both = np.stack([data << 4, data & 0xF0], axis=-1).reshape(-1)[:size]
+    shifted: npt.NDArray[np.int8] = both.view(np.int8) >> 4
+    return shifted
+
+
+def _size(tensor: Tensor) -> int:
+    return math.prod(tensor.shape)

@@ -1,0 +1,121 @@
+"""One operator of a .tflite file as a file of its own, with its constants, so that it can be run alone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import flatbuffers
+from ai_edge_litert import schema_py_generated as schema
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubModel:
+    """A file that holds one operator, or a few; tensors are told by their index in the whole file."""
+
+    content: bytes
+    inputs: tuple[int, ...]
+    """What must be fed, in the order of the new file's inputs."""
+    outputs: tuple[int, ...]
+
+
+class Cutter:
+    """Cuts operators out of the main graph of one file. The bodies of loops and branches stay as they are."""
+
+    def __init__(self, content: bytes) -> None:
+        """`content` is a whole .tflite file that export.tflite.inspect has read."""
+        self._model = schema.ModelT.InitFromPackedBuf(content, 0)
+        self._graph = self._model.subgraphs[0]
+        self._writers = {
+            int(tensor): number
+            for number, operator in enumerate(self._graph.operators)
+            for tensor in _present(operator.outputs)
+        }
+
+    @property
+    def num_operators(self) -> int:
+        """How many operators the main graph has."""
+        return len(self._graph.operators)
+
+    def cut(self, number: int) -> SubModel:
+        """The operator of that number, with those that unpack its constants, such as float16 weights."""
+        wanted = [*self._needed(number), number]
+        operators = [self._graph.operators[each] for each in wanted]
+        made = {int(tensor) for each in operators for tensor in _present(each.outputs)}
+        used = [int(tensor) for each in operators for tensor in _present(each.inputs)]
+        inputs = tuple(dict.fromkeys(each for each in used if each not in made and not self._constant(each)))
+        outputs = tuple(int(tensor) for tensor in _present(operators[-1].outputs))
+        return SubModel(content=self._pack(operators, inputs, outputs), inputs=inputs, outputs=outputs)
+
+    def _needed(self, number: int) -> list[int]:
+        """The operators of constants alone that feed this one, directly or not, in the order of the graph."""
+        found: set[int] = set()
+        ahead = [number]
+        while ahead:
+            for tensor in _present(self._graph.operators[ahead.pop()].inputs):
+                writer = self._writers.get(int(tensor))
+                if writer is not None and writer not in found and self._is_fixed(writer):
+                    found.add(writer)
+                    ahead.append(writer)
+        return sorted(found)
+
+    def _is_fixed(self, number: int) -> bool:
+        operator = self._graph.operators[number]
+        inputs = [int(tensor) for tensor in _present(operator.inputs)]
+        return bool(inputs) and all(
+            self._constant(tensor) or (tensor in self._writers and self._is_fixed(self._writers[tensor]))
+            for tensor in inputs
+        )
+
+    def _constant(self, tensor: int) -> bool:
+        buffer = self._model.buffers[self._graph.tensors[tensor].buffer]
+        return (buffer.data is not None and len(buffer.data) > 0) or buffer.offset > 1
+
+    def _pack(self, operators: Sequence[Any], inputs: tuple[int, ...], outputs: tuple[int, ...]) -> bytes:
+        """A file of these operators with the tensors and buffers that they use, numbered anew."""
+        tensors = list(
+            dict.fromkeys(int(t) for each in operators for t in _present([*each.inputs, *each.outputs]))
+        )
+        place = {tensor: index for index, tensor in enumerate(tensors)}
+        place[-1] = -1
+        part = copy.copy(self._model)
+        buffers: list[Any] = [schema.BufferT()]
+        graph = copy.copy(self._graph)
+        graph.tensors = [self._renumbered(tensor, buffers) for tensor in tensors]
+        graph.inputs, graph.outputs = [place[each] for each in inputs], [place[each] for each in outputs]
+        graph.operators = [_moved(each, place) for each in operators]
+        others = [self._other_graph(each, buffers) for each in self._model.subgraphs[1:]]
+        part.subgraphs, part.buffers = [graph, *others], buffers
+        part.metadata = part.metadataBuffer = part.signatureDefs = None
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(part.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+    def _renumbered(self, tensor: int, buffers: list[Any]) -> Any:  # noqa: ANN401 - generated classes
+        return self._with_buffer(self._graph.tensors[tensor], buffers)
+
+    def _other_graph(self, graph: Any, buffers: list[Any]) -> Any:  # noqa: ANN401
+        other = copy.copy(graph)
+        other.tensors = [self._with_buffer(each, buffers) for each in graph.tensors]
+        return other
+
+    def _with_buffer(self, tensor: Any, buffers: list[Any]) -> Any:  # noqa: ANN401
+        moved = copy.copy(tensor)
+        buffers.append(self._model.buffers[tensor.buffer])
+        moved.buffer = len(buffers) - 1
+        return moved
+
+
+def _moved(operator: Any, place: dict[int, int]) -> Any:  # noqa: ANN401
+    moved = copy.copy(operator)
+    moved.inputs = [place[int(each)] for each in operator.inputs]
+    moved.outputs = [place[int(each)] for each in operator.outputs]
+    moved.intermediates = None
+    return moved
+
+
+def _present(tensors: Any) -> list[int]:  # noqa: ANN401 - a list, an array or None
+    """The tensors of an operator that are not left out (-1)."""
+    return [] if tensors is None else [int(each) for each in tensors if each != -1]

@@ -1,0 +1,186 @@
+"""Accuracy on the phone: the file's own answers there beside those here, for each delegate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from android_bench.phone.session import LocalFile, Session
+from android_bench.tool.outputs import CHUNK, InputTensor, SampleOutputs, run_samples
+from android_bench.tool.runner import RunRequest, ToolFlags
+from export.artifact import ExportArtifact, TensorInfo, check_described
+from export.check.runner import Runner, real_values, stored_input
+from export.tflite.inspect import FileContents, inspect
+from pipeline.bench.fleet import FleetPhone
+from pipeline.bench.settings import BenchSettings
+from pipeline.data.dataset import Dataset
+from pipeline.errors import PipelineError
+from pipeline.records.phone_verification import PhoneVerification
+
+Floats = npt.NDArray[np.float32]
+
+SLOWEST = 5.0
+"""A sample may take so many times as long as the first one before its tool is taken for hung."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Images of a data set, and what the file answers to them here."""
+
+    path: Path
+    contents: FileContents
+    dataset: Dataset
+    split: str
+    images: Floats
+    labels: npt.NDArray[np.int64]
+    here: Floats
+    """(n, classes), dequantized."""
+
+
+def answer_here(
+    path: Path, artifact: ExportArtifact, dataset: Dataset, *, split: str, num_samples: int, seed: int
+) -> Samples:
+    """Runs a file in LiteRT here on samples of a split, the classes in turn.
+
+    PipelineError without any, ExportError for a file that is not the one its sidecar describes.
+    """
+    contents = inspect(path)
+    check_described(path, artifact, contents.sha256)
+    size = int(artifact.input.shape[1])
+    pixels, labels = dataset.balanced_samples(split, image_size=size, num_samples=num_samples, seed=seed)
+    if not len(labels):
+        raise PipelineError(
+            f"the split '{split}' of {dataset.spec.name} has no images. Choose another --split."
+        )
+    images = pixels.astype(np.float32)
+    return Samples(
+        path=path,
+        contents=contents,
+        dataset=dataset,
+        split=split,
+        images=images,
+        labels=labels.astype(np.int64),
+        here=Runner(path, contents).outputs(images),
+    )
+
+
+def answer_there(
+    session: Session,
+    member: FleetPhone,
+    flags: ToolFlags,
+    samples: Samples,
+    *,
+    delegate: str,
+    budget_secs: float,
+    progress: Callable[[int, int], None],
+) -> PhoneVerification:
+    """Runs the samples on the phone, as many as fit into budget_secs, and compares. `flags`: runner.prepare.
+
+    One process a sample is slow: the first one is timed and tells how many fit. `progress` is told how many
+    are done and how many there will be. A delegate that fails or takes no node is not valid, with the reason.
+    """
+    model = LocalFile(path=samples.path, sha256=samples.contents.sha256)
+    session.put([model])
+    request = _request(model, samples.contents.size_bytes, delegate)
+    stored = [each.tobytes() for each in stored_input(samples.images, samples.contents.inputs[0].dtype)]
+
+    def run(chosen: list[bytes], done: int, total: int, *, more_secs: float = 0.0) -> SampleOutputs:
+        return run_samples(
+            session,
+            member.tool,
+            flags,
+            replace(request, patience_secs=request.patience_secs + more_secs),
+            tensor=_tensor(samples.contents),
+            samples=chosen,
+            progress=lambda more: progress(done + more, total),
+        )
+
+    first = run(stored[:1], 0, 1)
+    fitting = max(1, min(len(stored), int(budget_secs / max(first.secs, 1e-3))))
+    rest = None
+    if first.failure is None and fitting > 1:
+        rest = run(stored[1:fitting], 1, fitting, more_secs=SLOWEST * CHUNK * first.secs)
+    return _compared(member, samples, delegate, first, rest)
+
+
+def _compared(
+    member: FleetPhone,
+    samples: Samples,
+    delegate: str,
+    first: SampleOutputs,
+    rest: SampleOutputs | None,
+) -> PhoneVerification:
+    parts = [first, *([rest] if rest else [])]
+    raw = [output for part in parts for output in part.outputs]
+    there = _dequantized(raw, samples.contents.outputs[0])
+    count = len(raw)
+    reasons = [
+        reason for part in parts for reason in (*part.reasons, *([part.failure] if part.failure else []))
+    ]
+    here, labels = samples.here[:count], samples.labels[:count]
+    answers = there.argmax(axis=1)
+    return PhoneVerification(
+        artifact_sha256=samples.contents.sha256,
+        path=str(samples.path),
+        where=member.info.where,
+        machine=member.info.machine,
+        delegate=delegate,
+        tool_sha256=member.tool.sha256,
+        dataset=samples.dataset.spec.name,
+        dataset_fingerprint=samples.dataset.spec.fingerprint,
+        split=samples.split,
+        num_samples=count,
+        phone_top1=_percent(answers == labels),
+        host_top1=_percent(here.argmax(axis=1) == labels),
+        agreement=_percent(answers == here.argmax(axis=1)),
+        max_abs_difference=float(np.abs(there - here).max()) if count else None,
+        secs_per_sample=sum(part.secs for part in parts) / max(count, 1),
+        valid=not reasons,
+        reasons=tuple(dict.fromkeys(reasons)),
+        verified_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _request(model: LocalFile, size_bytes: int, delegate: str) -> RunRequest:
+    return RunRequest(
+        model=model,
+        size_bytes=size_bytes,
+        num_threads=1,
+        delegate=delegate,
+        mask=None,
+        num_runs=1,
+        min_secs=0.0,
+        max_secs=30.0,
+        warmup_runs=0,
+        warmup_min_secs=0.0,
+        patience_secs=BenchSettings().patience_secs,
+    )
+
+
+def _tensor(contents: FileContents) -> InputTensor:
+    found = contents.inputs[0]
+    return InputTensor(name=found.name, shape=(1, *found.shape[1:]))
+
+
+def _dequantized(raw: list[bytes], output: TensorInfo) -> Floats:
+    """(n, classes) from the output tensors as they lie in memory. PipelineError for one of another size."""
+    classes = int(output.shape[-1])
+    dtype = np.dtype(output.dtype)
+    found = np.empty((len(raw), classes), np.float32)
+    for index, content in enumerate(raw):
+        if len(content) != classes * dtype.itemsize:
+            raise PipelineError(
+                f"the phone wrote an output of {len(content)} bytes where {classes * dtype.itemsize} were "
+                "expected. Only files with one output of one score a class can be verified there."
+            )
+        found[index] = real_values(np.frombuffer(content, dtype), output.scale, output.zero_point)
+    return found
+
+
+def _percent(right: npt.NDArray[np.bool_]) -> float | None:
+    return 100.0 * float(right.mean()) if len(right) else None

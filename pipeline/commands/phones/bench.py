@@ -1,0 +1,238 @@
+"""`pipeline bench --adb`: shows phones at work, then a table for each phone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.commands.output import print_records, say, stdout_console
+from pipeline.commands.phones.options import DEVICE_TROUBLE
+from pipeline.runs import runs_folder
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from android_bench.matrix import Event
+    from android_bench.settings import MatrixSettings
+    from pipeline.bench.fleet import FleetPhone, PhoneResult
+    from pipeline.bench.settings import BenchSettings, PhoneSettings
+    from pipeline.bench.table import TableRow
+    from pipeline.records.measurement import Measurement
+
+MOST_PAIRS = 6
+UNSTEADY = 0.25
+"""A ± of a larger share of the median is told."""
+
+
+def bench_on_phones(
+    files: Sequence[Path],
+    fleet: Sequence[FleetPhone],
+    bench: BenchSettings,
+    settings: PhoneSettings,
+    matrix: MatrixSettings,
+    *,
+    again: bool,
+    as_json: bool,
+) -> int:
+    """Measures the files on the phones, shows and keeps the results; the exit status.
+
+    1 when a measurement is not valid, 4 when a phone was lost before all was measured.
+    """
+    from pipeline.bench.fleet import measure
+    from pipeline.store.store import open_store
+
+    _say_twins(files)
+    with open_store(runs_folder()) as store, _live_table(fleet) as listen:
+        result = measure(fleet, files, bench, settings, matrix, store=store, again=again, listen=listen)
+    measured = [each.measurement for phone in result.phones for each in phone.measured]
+    if as_json:
+        print_records(measured)
+    else:
+        for phone in result.phones:
+            _show(phone, bench)
+    for phone in result.phones:
+        _say_missing(phone, again=again)
+    count = len(measured) - sum(len(phone.from_store) for phone in result.phones)
+    if not as_json and count:
+        click.echo(
+            f"stored {count} measurement{'s' * (count != 1)} in {runs_folder()}/results.sqlite. "
+            "Next: pipeline report"
+        )
+    if result.stopped:
+        raise click.Abort
+    if any(phone.lost or phone.not_measured for phone in result.phones):
+        return DEVICE_TROUBLE
+    return 0 if all(measurement.valid for measurement in measured) else 1
+
+
+def _say_twins(files: Sequence[Path]) -> None:
+    """Names the files that hold the same as one before them: they are measured once."""
+    from export.files import sha256_of
+
+    first: dict[str, Path] = {}
+    for file in files:
+        known = first.setdefault(sha256_of(file), file)
+        if known is not file:
+            say(f"{file.name} holds the same as {known.name}, which is measured for both.")
+
+
+@contextmanager
+def _live_table(fleet: Sequence[FleetPhone]) -> Iterator[Callable[[Event, PhoneResult], None]]:
+    """A line a phone on stderr, renewed as it goes; where stderr is no terminal, a line a measurement."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from android_bench.matrix import PhoneLost, RoundDone, Status
+
+    console = Console(stderr=True)
+    states = {each.phone: "starting" for each in fleet}
+    results: dict[Any, PhoneResult] = {}
+
+    def take(event: Event, result: PhoneResult) -> None:
+        results[event.plan.phone] = result
+        if isinstance(event, Status):
+            states[event.plan.phone] = event.text
+        elif isinstance(event, PhoneLost):
+            states[event.plan.phone] = f"lost: {event.reason}"
+        elif isinstance(event, RoundDone) and event.job.key in result.complete and not console.is_terminal:
+            _say_measured(event, result)
+        if live.is_started:
+            live.update(_progress_table(fleet, states, results))
+
+    live = Live(console=console, transient=True, refresh_per_second=4)
+    if not console.is_terminal:
+        yield take
+        return
+    with live:
+        live.update(_progress_table(fleet, states, results))
+        yield take
+
+
+def _progress_table(
+    fleet: Sequence[FleetPhone], states: dict[Any, str], results: dict[Any, PhoneResult]
+) -> Table:
+    from pipeline.commands.output import table
+
+    rows = table("phone", "°C", "measured", "now", numbers=["°C", "measured"])
+    for each in fleet:
+        result = results.get(each.phone)
+        celsius = (result.celsius if result else None) or each.info.heat.celsius
+        done = f"{len(result.complete)} of {len(result.series)}" if result else "-"
+        rows.add_row(each.info.where, "-" if celsius is None else f"{celsius:.1f}", done, states[each.phone])
+    return rows
+
+
+def _say_measured(event: Any, result: PhoneResult) -> None:  # noqa: ANN401 - a RoundDone
+    from pipeline.bench.table import milliseconds
+
+    measurement = result.complete[event.job.key].measurement
+    done = f"{len(result.complete)} of {len(result.series)}"
+    what = f"{milliseconds(measurement.median_ms)} ms" if measurement.valid else "not valid"
+    say(f"{result.info.where}: {event.job.label}: {what} ({done})")
+
+
+def _show(phone: PhoneResult, bench: BenchSettings) -> None:
+    from pipeline.bench.host import neighbours
+    from pipeline.bench.table import TableRow, latency_tables, short_names
+
+    measured = phone.measured
+    if not measured:
+        return
+    names = short_names([Path(each.measurement.path) for each in measured])
+    comparisons = neighbours(measured, alike=_same_setting)
+    rows = [
+        TableRow(name=name, measurement=each.measurement, size_bytes=each.size_bytes, comparison=comparison)
+        for name, each, comparison in zip(names, measured, comparisons, strict=True)
+    ]
+    console = stdout_console()
+    click.echo(f"{phone.info.where}: {phone.info.machine}")
+    for drawn in latency_tables(rows, width=console.width):
+        console.print(drawn)
+    for row in rows:
+        for reason in row.measurement.reasons:
+            click.echo(f"{row.name}, {_setting(row)}, is not valid: {reason}.")
+    first = rows[0].measurement
+    pinned = "" if first.cores == "all" else f", on cores {first.cores}"
+    delegates = " / ".join(dict.fromkeys(row.measurement.delegate for row in rows))
+    click.echo(
+        f"{first.runtime} {first.runtime_version}, {delegates}{pinned}; "
+        f"± is half the 95% interval of the median over {bench.rounds} rounds."
+    )
+    _show_unsteady(rows)
+    _show_alike(rows)
+    if phone.from_store:
+        count = len(phone.from_store)
+        click.echo(
+            f"{count} of them {'was' if count == 1 else 'were'} measured before, with the same file, phone, "
+            "tool and settings; --again measures anew."
+        )
+
+
+def _show_alike(rows: Sequence[TableRow]) -> None:
+    """The pairs of files with one delegate and number of threads that cannot be told apart."""
+    from pipeline.bench.statistics import compare
+
+    valid = [row for row in rows if row.measurement.valid and row.measurement.round_medians_ms]
+    alike, told_apart, num_pairs = [], True, 0
+    for one, other in combinations(valid, 2):
+        if not _same_setting(one.measurement, other.measurement):
+            continue
+        ours, theirs = other.measurement.round_medians_ms, one.measurement.round_medians_ms
+        shared = min(len(ours), len(theirs))
+        found = compare(ours[:shared], theirs[:shared])
+        num_pairs += 1
+        told_apart = told_apart and found.larger_than_noise is not None
+        if found.larger_than_noise is False:
+            alike.append(f"{one.name} and {other.name} ({found.ratio:.2f}x; {_setting(one)})")
+    if alike:
+        more = f"; and {len(alike) - MOST_PAIRS} more pairs" if len(alike) > MOST_PAIRS else ""
+        click.echo(f"No difference larger than the noise: {'; '.join(alike[:MOST_PAIRS])}{more}.")
+    elif told_apart and num_pairs > 1:
+        click.echo("Every pair of files differs by more than the noise.")
+
+
+def _show_unsteady(rows: Sequence[TableRow]) -> None:
+    """The valid rows whose median is hardly a figure."""
+    for row in rows:
+        measurement = row.measurement
+        if not measurement.valid or not measurement.noise_ms or not measurement.median_ms:
+            continue
+        share = measurement.noise_ms / measurement.median_ms
+        if share > UNSTEADY:
+            pin = "pin it (--cores big), " if measurement.cores == "all" else ""
+            click.echo(
+                f"{row.name}, {_setting(row)}, is unsteady: ± is {share:.0%} of the median. "
+                f"Close other apps, {pin}or take more rounds."
+            )
+
+
+def _same_setting(one: Measurement, other: Measurement) -> bool:
+    from pipeline.records.measurement import kind_of_delegate
+
+    return (kind_of_delegate(one.delegate), one.num_threads) == (
+        kind_of_delegate(other.delegate),
+        other.num_threads,
+    )
+
+
+def _setting(row: TableRow) -> str:
+    count = row.measurement.num_threads
+    return f"{row.measurement.delegate}, {count} thread{'s' * (count != 1)}"
+
+
+def _say_missing(phone: PhoneResult, *, again: bool) -> None:
+    if phone.lost:
+        say(f"pipeline: gave up {phone.info.where}: {phone.lost}")
+    missing = phone.not_measured
+    if missing and not phone.unfit:
+        kept = sum(len(each.rounds) for each in missing)
+        labels = "; ".join(each.label for each in missing[:4]) + (" ..." if len(missing) > 4 else "")
+        say(
+            f"pipeline: {phone.info.where}: {len(missing)} not measured ({labels}). {kept} finished rounds "
+            f"of them are kept: run the same command again{' without --again' if again else ''} to go on."
+        )

@@ -1,0 +1,108 @@
+"""Every setting of a training, and what a training leaves behind. Standard library only."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PipelineError
+from pipeline.records.compression import CompressionRecord, record_from_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The settings of a training. The families' defaults are `pipeline.training.recipes`."""
+
+    family: str | None
+    """None for a model from elsewhere."""
+    knobs: dict[str, Any]
+    """All knobs of the model, resolved by `models.registry.resolve`."""
+    data: str = "digits"
+    """A data set's name, or the path of an .npz file or of a folder of class/image files."""
+    epochs: int = 30
+    batch_size: int = 64
+    optimizer: str = "sgd"
+    """sgd (momentum, Nesterov), rmsprop or adam."""
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    schedule: str = "cosine"
+    """cosine, linear (SqueezeNet's "poly" of power 1) or steps (a tenth at 50% and 75%, DenseNet)."""
+    warmup_epochs: float = 1.0
+    """The learning rate rises linearly from 0 over these epochs."""
+    weight_decay: float = 0.0
+    """L2 coefficient as the papers write it: the loss gains weight_decay / 2 * sum(w**2)."""
+    decay_depthwise: bool = False
+    """Decay depthwise kernels too; the MobileNet paper advises little or none."""
+    decay_norm_and_bias: bool = False
+    """Decay BatchNorm's gamma and beta, and biases."""
+    clip_norm: float = 0.0
+    """All gradients together are scaled down to this norm; 0 leaves them as they are."""
+    label_smoothing: float = 0.0
+    augment: bool = True
+    """The data set's own augmentation; off feeds the images as they are."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRecord:
+    """What train.json holds: where a model came from and how good it is."""
+
+    run: str
+    """The run's folder name."""
+    model_name: str
+    """What a table calls it, such as mobilenet_alpha0.5_160."""
+    model_sha256: str
+    """Of model.keras."""
+    config: TrainConfig
+    dataset: str
+    dataset_fingerprint: str
+    class_names: tuple[str, ...]
+    num_train: int
+    num_validation: int
+    num_test: int
+    parameters: int
+    macs: int
+    train_top1: float
+    """Percent, in the last epoch, on augmented images."""
+    validation_top1: float
+    """Percent, of the best epoch, whose weights model.keras holds."""
+    test_top1: float
+    """Percent, model.keras on the test split."""
+    best_epoch: int
+    """Counted from 1."""
+    epochs_run: int
+    seconds: float
+    """Of training, all resumed parts together."""
+    versions: dict[str, str]
+    started_utc: str
+    finished_utc: str
+    notes: tuple[str, ...] = field(default=())
+    parent: str | None = None
+    """The run, or the model file, that this one was compressed from; None for one that was trained."""
+    compression: CompressionRecord | None = None
+
+
+def record_as_json(record: TrainRecord) -> dict[str, Any]:
+    """The record as JSON holds it."""
+    return asdict(record)
+
+
+def read_record(path: Path) -> TrainRecord:
+    """The TrainRecord in a train.json. FileNotFoundError where there is none."""
+    try:
+        record = json.loads(path.read_text())
+        return TrainRecord(
+            **{
+                **record,
+                "config": TrainConfig(**record["config"]),
+                "class_names": tuple(record["class_names"]),
+                "notes": tuple(record["notes"]),
+                "compression": record_from_json(found) if (found := record.get("compression")) else None,
+            }
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise PipelineError(
+            f"{path} is not a record that this version wrote ({error}). Train again, or remove that run."
+        ) from error
