@@ -1,12 +1,15 @@
-"""The lines of a log without what stands in front of them: time, process, level, place in the source."""
+"""What single lines of a log say: their prefix, the figures of a block of runs, and what failed."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 NUMBER = r"\d{1,18}(?:\.\d{1,18})?(?:e[+-]?\d{1,2})?"
 """A number as C++ streams print it, such as 747733, 14290.9 or 2.20029e+06; neither negative nor nan."""
+BENCHMARKING_FAILED = "Benchmarking failed"
+LONGEST_QUOTE = 160
 
 _LINE_END = re.compile(r"\r*\n")
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
@@ -18,6 +21,51 @@ _LOGCAT = (
 )
 _ABSL = re.compile(r"(?P<level>[IWEF])\d{4}(?:\d{4})?\s+\d\d:\d\d:\d+\.\d+\s+\d+\s+[^\s\]]+:\d+\]\s?")
 _WORD = re.compile(r"(?P<level>VERBOSE|DEBUG|INFO|WARN|ERROR|FATAL|WARNING):\s?(?:\[[^\[\]\s]+:\d+\]\s?)?")
+_STATS = re.compile(
+    r"count=(?P<count>\d{1,18})"
+    rf"(?:(?: first=(?P<first_ms>{NUMBER}) curr=(?P<last_ms>{NUMBER}) min=(?P<min_ms>{NUMBER})"
+    rf" max=(?P<max_ms>{NUMBER}) avg=(?P<avg_ms>{NUMBER}) std=(?P<std_ms>{NUMBER}))"
+    rf"| curr=(?P<same>{NUMBER})(?P<all>\(all same\))?)?"
+    rf"(?: p5=(?P<p5_ms>{NUMBER}) median=(?P<median_ms>{NUMBER}) p95=(?P<p95_ms>{NUMBER}))?"
+)
+_SLACK = 1e-5
+"""avg= has six significant digits."""
+_WHAT_FAILED = (
+    r"Failed to (?:apply .*delegate|load model|mmap model|allocate tensors|parse .*flag{more})"
+    r"|Disallowed CPU fallback detected|Required flag not provided"
+)
+_FATAL = re.compile(f"{BENCHMARKING_FAILED}|{_WHAT_FAILED.format(more='')}")
+"""After one of these the tool ends without a success, in every version."""
+_TELLING = re.compile(
+    _WHAT_FAILED.format(more="|initialize|construct|create|invoke|build|compile")
+    + "|Too few command line arguments|Cannot find the corresponding input_layer"
+)
+"""They say what failed, whether or not the tool marks them as errors."""
+_SOFT = re.compile(
+    r"(?:Following|Next) operations are not supported by GPU delegate|[A-Z][A-Z0-9_]+(?: \S+)?:(?: |$)"
+    r"|(?:First )?\d+ operations will run|usage: |Restored original execution plan"
+)
+"""Error lines that the run survives, or that only follow from another."""
+_SHELL = re.compile(
+    r"not executable|can't execute|cannot execute|CANNOT LINK EXECUTABLE|Permission denied|Exec format error"
+    r"|inaccessible or not found|(?:: |command )not found|No such file or directory|Text file busy"
+)
+_CRASH = re.compile(
+    r"(?:\S+\s+)?(?:\d+ )?(?:Segmentation fault|Aborted|Killed|Bus error|Illegal instruction)"
+    r"(?: \(core dumped\))?(?:\s.*)?|.*\bFatal signal \d+ \(SIG\w+\).*"
+)
+
+_STATUSES = {
+    126: "the phone's shell cannot execute it",
+    127: "the phone's shell does not find it",
+    132: "illegal instruction",
+    134: "aborted",
+    135: "bus error",
+    136: "floating point exception",
+    137: "killed",
+    139: "segmentation fault",
+    143: "terminated",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +76,84 @@ class LogLine:
     """From 1."""
     text: str
     """Without its prefix, colours and outer spaces."""
-    is_error: bool
+    marked_error: bool
+    """Its prefix calls it an error."""
     pid: int | None
-    """The process, where the log is logcat's."""
+    """The process, in a logcat."""
     ended: bool
-    """False for the last line of a text that has no line end there: it may have been cut."""
+    """False for a last line without a line end: it may have been cut."""
+
+    @property
+    def is_fatal(self) -> bool:
+        """Says that the run failed, in the tool's words."""
+        return _FATAL.search(self.text) is not None
+
+    @property
+    def is_setup_failure(self) -> bool:
+        """Says that the run failed before its first inference."""
+        return self.is_fatal and BENCHMARKING_FAILED not in self.text
+
+    @property
+    def is_telling(self) -> bool:
+        """Says what failed, and more than that the benchmark did."""
+        return _TELLING.search(self.text) is not None and BENCHMARKING_FAILED not in self.text
+
+    @property
+    def is_error(self) -> bool:
+        """An error that a run does not survive, which says more than that the benchmark failed."""
+        said = self.marked_error and BENCHMARKING_FAILED not in self.text
+        return (said or self.is_telling) and not _SOFT.match(self.text)
+
+    @property
+    def is_crash(self) -> bool:
+        """The shell or logcat says that a signal ended the process."""
+        return _CRASH.fullmatch(self.text) is not None
+
+    @property
+    def is_shell_error(self) -> bool:
+        """A shell or linker says that a program cannot be started."""
+        return _SHELL.search(self.text) is not None and " --" not in self.text
+
+    @property
+    def is_stats(self) -> bool:
+        """Meant to be a block's figures, cut or whole; the profiler's `Timings` are not."""
+        return self.text.startswith("count=")
+
+    @property
+    def quoted(self) -> str:
+        """Short enough for a message, without the full stop at its end."""
+        short = self.text if len(self.text) <= LONGEST_QUOTE else f"{self.text[: LONGEST_QUOTE - 1]}…"
+        return short.rstrip(" .!:")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stats:
+    """Runs of the model and how long they took. None where the tool did not print it.
+
+    Where all took the same time (one run, or `(all same)`), every figure is that time.
+    """
+
+    count: int | None
+    """None only where a text holds the summary and not the block itself."""
+    first_ms: float | None = None
+    last_ms: float | None = None
+    min_ms: float | None = None
+    max_ms: float | None = None
+    avg_ms: float | None = None
+    std_ms: float | None = None
+    p5_ms: float | None = None
+    """None in versions of before 2023, as are the median and p95."""
+    median_ms: float | None = None
+    p95_ms: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A run that did not complete."""
+
+    line: int
+    """Where it says so, from 1; for a run that was cut, its last line."""
+    reason: str
 
 
 def read_lines(text: str) -> list[LogLine]:
@@ -46,6 +167,65 @@ def read_lines(text: str) -> list[LogLine]:
     return [line for line in lines if line.text]
 
 
+def parse_stats(text: str) -> Stats | None:
+    """The figures of `count=50 first=... std=...[ p5=... median=... p95=...]`, in µs there.
+
+    None for a line that is cut or whose figures contradict one another; `count=0` is Stats without figures.
+    """
+    found = _STATS.fullmatch(text)
+    if found is None:
+        return None
+    count, same = int(found["count"]), found["same"]
+    if count == 0:
+        return Stats(count=0) if same is None and found["first_ms"] is None else None
+    if same is not None:
+        percentiles = {found["p5_ms"], found["median_ms"], found["p95_ms"]}
+        whole = (count > 1) == (found["all"] is not None) and percentiles in ({None}, {same})
+        return equal_runs(count, milliseconds(same)) if whole else None
+    if found["first_ms"] is None or count == 1:
+        return None
+    told = found.groupdict().items()
+    figures = {name: milliseconds(value) for name, value in told if name.endswith("_ms") and value}
+    stats = Stats(count=count, **figures)
+    return stats if _is_ordered(stats) else None
+
+
+def find_failure(lines: Sequence[LogLine], status: int | None) -> Failure | None:
+    """The failure that the lines of one run, or its exit status, say there was; None where there was none.
+
+    The reason is the first error that matters, and what it led to.
+    """
+    crash = next((line for line in lines if line.is_crash), None)
+    fatal = next((line for line in lines if line.is_fatal), None)
+    if status in (None, 0) and crash is None and fatal is None:
+        return None
+    cause = first_error(lines) or next((line for line in lines if line.is_shell_error), None)
+    effect = next((line for line in reversed(lines) if line.is_telling), None)
+    effect = None if effect is cause else effect
+    said = " (".join(line.quoted for line in (cause, effect) if line is not None)
+    said += ")" if cause and effect else ""
+    ended = crash.quoted if crash else _status_words(status, said)
+    where = cause or effect or crash or fatal or (lines[-1] if lines else None)
+    parts = [said, ended] if said else [ended or BENCHMARKING_FAILED, _last_words(lines)]
+    return Failure(line=where.number if where else 1, reason="; ".join(part for part in parts if part))
+
+
+def first_error(lines: Sequence[LogLine]) -> LogLine | None:
+    """The first error that a run does not survive, and that says more than that it failed."""
+    return next((line for line in lines if line.is_error), None)
+
+
+def milliseconds(microseconds: str) -> float:
+    """A printed number of µs as ms, with no digits but its own."""
+    return round(float(microseconds) / 1000, 9)
+
+
+def equal_runs(count: int, each_ms: float) -> Stats:
+    """The figures of runs that all took the same time."""
+    figures = dict.fromkeys((each.name for each in fields(Stats) if each.name != "count"), each_ms)
+    return Stats(count=count, **(figures | {"std_ms": 0.0}))
+
+
 def _read(raw: str, number: int, *, ended: bool) -> LogLine:
     rest, levels, pid = _COLOUR.sub("", raw).strip(), "", None
     if time := _ISO_TIME.match(rest):
@@ -57,5 +237,30 @@ def _read(raw: str, number: int, *, ended: bool) -> LogLine:
     for form in (_ABSL, _WORD):
         if found := form.match(rest):
             rest, levels = rest[found.end() :].lstrip(), levels + found["level"][0]
-    is_error = "E" in levels or "F" in levels
-    return LogLine(number=number, text=rest, is_error=is_error, pid=pid, ended=ended)
+    marked = "E" in levels or "F" in levels
+    return LogLine(number=number, text=rest, marked_error=marked, pid=pid, ended=ended)
+
+
+def _is_ordered(stats: Stats) -> bool:
+    """Whether the figures could be one block's: those of a line that lost digits mostly could not."""
+    smallest, largest = stats.min_ms or 0.0, stats.max_ms or 0.0
+    inner = [stats.first_ms, stats.last_ms, stats.avg_ms, stats.p5_ms, stats.median_ms, stats.p95_ms]
+    figures = [figure for figure in inner if figure is not None]
+    percentiles = [each for each in (stats.p5_ms, stats.median_ms, stats.p95_ms) if each is not None]
+    within = all(smallest * (1 - _SLACK) <= figure <= largest * (1 + _SLACK) for figure in figures)
+    return within and smallest <= largest and percentiles == sorted(percentiles)
+
+
+def _last_words(lines: Sequence[LogLine]) -> str:
+    rest = [line for line in lines if BENCHMARKING_FAILED not in line.text and not line.is_crash]
+    return f"the last line was '{rest[-1].quoted}'" if rest else "nothing was printed"
+
+
+def _status_words(status: int | None, said: str) -> str:
+    """What the exit status adds to what the lines say."""
+    if status in (None, 0) or (said and status in (1, 126, 127)):
+        return ""
+    code = 128 - status if status < 0 else status
+    if code in _STATUSES:
+        return f"{_STATUSES[code]} (status {status})"
+    return f"ended by signal {code - 128} (status {status})" if 128 < code < 193 else f"exit status {status}"

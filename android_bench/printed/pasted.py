@@ -7,21 +7,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from android_bench.errors import LogError
-from android_bench.printed.block import ANCHOR
-from android_bench.printed.failure import (
+from android_bench.printed.lines import (
+    BENCHMARKING_FAILED,
     Failure,
+    LogLine,
     find_failure,
-    is_crash,
-    is_fatal,
-    is_setup_failure,
-    is_shell_error,
+    parse_stats,
+    read_lines,
 )
-from android_bench.printed.lines import LogLine, read_lines
-from android_bench.printed.run import ECHO, BenchmarkReport, report_of
-from android_bench.printed.stats import is_stats, parse_stats
-from android_bench.printed.summary import LITERT_BLOCK, is_summary
-
-__all__ = ["Failure", "ParsedLog", "parse_log"]
+from android_bench.printed.run import ANCHOR, ECHO, LITERT_BLOCK, BenchmarkReport, is_summary, report_of
 
 _COMMAND, _STARTING, _ECHO, _BLOCKS, _SUMMARY, _REST = 0, 1, 3, 7, 8, 9
 _ORDER: tuple[tuple[int, re.Pattern[str]], ...] = (
@@ -86,7 +80,7 @@ def parse_log(text: str) -> ParsedLog:
     """Every run of benchmark_model in a text; it raises nothing, and a text without one gives neither.
 
     The text may hold several runs, the shell's prompts, logcat of several processes, and prefixes of any kind
-    (log_line.read_lines). A run is completed when its summary is whole and agrees with its blocks of runs.
+    (lines.read_lines). A run is completed when its summary is whole and agrees with its blocks of runs.
     """
     streams: dict[int | None, list[LogLine]] = {}
     for line in read_lines(text):
@@ -111,7 +105,7 @@ def _outcome(run: _Run) -> BenchmarkReport | Failure:
 
 
 def _is_tool(run: _Run) -> bool:
-    ended = any("Benchmarking failed" in line.text for line in run.lines)
+    ended = any(BENCHMARKING_FAILED in line.text for line in run.lines)
     return run.reached >= _STARTING or run.refused or ended
 
 
@@ -119,7 +113,7 @@ def _split(lines: Iterable[LogLine]) -> list[_Run]:
     """The runs of one process's or one terminal's lines."""
     runs, late = [_Run()], list[LogLine]()
     for line in lines:
-        rank = _rank(line.text)
+        rank = _rank(line)
         if rank is None and runs[-1].reached >= _SUMMARY:
             late.append(line)  # of this run, or of the next one's stderr
             continue
@@ -136,16 +130,16 @@ def _split(lines: Iterable[LogLine]) -> list[_Run]:
     return [run for run in runs if run.lines]
 
 
-def _rank(text: str) -> int | None:
+def _rank(line: LogLine) -> int | None:
     """How far a run is that prints this line; None for a line that may stand anywhere."""
-    if is_summary(text):
+    if is_summary(line.text):
         return _SUMMARY
-    if is_stats(text):
+    if line.is_stats:
         return _BLOCKS
-    echo = ECHO.fullmatch(text)
+    echo = ECHO.fullmatch(line.text)
     if echo is not None and echo["name"].lower() in _FLAGS:
         return _ECHO
-    return next((rank for rank, form in _ORDER if form.fullmatch(text)), None)
+    return next((rank for rank, form in _ORDER if form.fullmatch(line.text)), None)
 
 
 def _begins(rank: int, line: LogLine, run: _Run) -> bool:
@@ -153,19 +147,19 @@ def _begins(rank: int, line: LogLine, run: _Run) -> bool:
     if run.refused or rank < run.reached or (run.is_cut and line.text == LITERT_BLOCK):
         return True
     if rank == _BLOCKS:
-        return run.num_stats >= 2 if is_stats(line.text) else run.num_anchors >= 2
+        return run.num_stats >= 2 if line.is_stats else run.num_anchors >= 2
     return rank == run.reached and rank not in (_COMMAND, _ECHO)
 
 
 def _add(line: LogLine, rank: int | None, run: _Run) -> None:
-    if rank is None and is_crash(line.text) and run.reached < _COMMAND:
+    if rank is None and line.is_crash and run.reached < _COMMAND:
         return  # of something that ran before
     run.lines.append(line)
     if rank is None:
-        run.refused |= run.reached <= _COMMAND and (_is_refusal(line) or is_crash(line.text))
+        run.refused |= run.reached <= _COMMAND and (_is_refusal(line) or line.is_crash)
         return
     run.reached, run.last = max(rank, run.reached), line
-    if is_stats(line.text):
+    if line.is_stats:
         run.num_stats += 1
         run.is_cut = parse_stats(line.text) is None
     elif rank == _BLOCKS:
@@ -173,7 +167,7 @@ def _add(line: LogLine, rank: int | None, run: _Run) -> None:
 
 
 def _is_refusal(line: LogLine) -> bool:
-    return "benchmark" in line.text and is_shell_error(line.text)
+    return "benchmark" in line.text and line.is_shell_error
 
 
 def _divide(late: Sequence[LogLine]) -> tuple[list[LogLine], list[LogLine]]:
@@ -181,15 +175,14 @@ def _divide(late: Sequence[LogLine]) -> tuple[list[LogLine], list[LogLine]]:
 
     A run that has a summary failed, if it did, in its runs: an error of before them is another's.
     """
-    another = any(is_setup_failure(line.text) for line in late)
+    another = any(line.is_setup_failure for line in late)
     early = [
         line
         for line in late
-        if _EARLY.fullmatch(line.text)
-        or (line.is_error or is_fatal(line.text) if another else _may_pass(line))
+        if _EARLY.fullmatch(line.text) or (line.marked_error or line.is_fatal if another else _may_pass(line))
     ]
     return [line for line in late if line not in early], early
 
 
 def _may_pass(line: LogLine) -> bool:
-    return line.is_error and not is_fatal(line.text)
+    return line.marked_error and not line.is_fatal

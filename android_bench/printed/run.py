@@ -2,47 +2,77 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+from android_bench.delegates import DELEGATES, Delegation, Kind, delegation_reasons, find_delegations
 from android_bench.errors import LogError
-from android_bench.printed.block import Figures, read_figures
-from android_bench.printed.delegation import Delegation, Extent, Kind, delegation_reasons, find_delegations
-from android_bench.printed.failure import find_failure, first_error, is_shell_error, quoted
-from android_bench.printed.lines import NUMBER, LogLine, read_lines
-from android_bench.printed.stats import Stats, is_stats, parse_stats
-from android_bench.printed.summary import MIB, Summary, Tool, is_summary, read_summaries
+from android_bench.printed.lines import (
+    NUMBER,
+    LogLine,
+    Stats,
+    equal_runs,
+    find_failure,
+    first_error,
+    milliseconds,
+    parse_stats,
+    read_lines,
+)
 
-__all__ = [
-    "BenchmarkReport",
-    "Delegation",
-    "Extent",
-    "Kind",
-    "Stats",
-    "Tool",
-    "parse_run",
-    "report_of",
-]
-
+Tool = Literal["tflite", "litert"]
+Asked = Mapping[str, str | None]
+"""The runs and seconds that a block was asked for, as printed."""
+MIB = 1024 * 1024
+LITERT_BLOCK = "========== BENCHMARK RESULTS =========="
+"""The first line of LiteRT v2's results."""
+ANCHOR = re.compile(
+    rf"Running benchmark for at least (?P<runs>\d{{1,18}}) iterations and at least (?P<min>-?{NUMBER}) "
+    rf"seconds(?: but terminate if exceeding (?P<max>{NUMBER}) seconds)?\.?"
+)
+"""It begins a block; versions of early 2019 have no tail."""
 ECHO = re.compile(r"(?P<name>[A-Z#][\w#/(). -]*?)\s*: \[(?P<value>.*)\]")
 """How the tool repeats a flag that it was given."""
 
-_SIZE = re.compile(rf"The input model file size \(MB\): (?P<size>{NUMBER})")
+_SIZE = re.compile(rf"The input model file size \(MB\): (?P<value>{NUMBER})")
 _MEMORY = re.compile(
     r"(?:Memory footprint delta from the start of the tool|Peak memory footprint) \(MB\): "
     rf"init=(?P<init>-?{NUMBER}) overall=(?P<overall>-?{NUMBER})"
 )
-_PEAK = re.compile(rf"Overall peak memory footprint \(MB\) via periodic monitoring: (?P<peak>{NUMBER})")
+_PEAK = re.compile(rf"Overall peak memory footprint \(MB\) via periodic monitoring: (?P<value>{NUMBER})")
 _UNCONSUMED = re.compile(r"Unconsumed cmdline flags: (?P<flags>.*)")
 _DUPLICATE = re.compile(r"Duplicate flags: (?P<name>.*)")
 _MISNAMED = re.compile(r"Tensor # (?P<index>\d+) is named (?P<name>.*) but flags call it (?P<told>.*)")
-_ASKED: dict[str, Kind] = {
-    "use gpu": "gpu",
-    "use nnapi": "nnapi",
-    "use hexagon": "hexagon",
-    "use xnnpack": "xnnpack",
+_SUMMARIES = (
+    re.compile(
+        rf"Inference timings in us: Init: (?P<init>{NUMBER}), First inference: (?P<first>{NUMBER}), "
+        rf"Warmup \(avg\): (?P<warmup>{NUMBER}), Inference \(avg\): (?P<avg>{NUMBER})"
+    ),
+    re.compile(
+        rf"Average inference timings in us: Warmup: (?P<warmup>{NUMBER}), Init: (?P<init>{NUMBER}), "
+        rf"[\w ]+: (?P<avg>{NUMBER})"
+    ),
+)
+_NO_RUNS = "No inference runs were performed."
+_LITERT_ROWS = {
+    name: re.compile(form.replace("#", r"(?P<value>\d{1,15}\.\d\d)"))
+    for name, form in {
+        "init": r"Model initialization:\s+# ms",
+        "first": r"(?:Warmup \(first\)|First inference):\s+# ms",
+        "warmup": r"Warmup \(avg\):\s+# ms \((?P<count>\d{1,18}) runs\)",
+        "avg": r"Inference \(avg\):\s+# ms \((?P<count>\d{1,18}) runs\)",
+        "min": r"Inference \(min\):\s+# ms",
+        "max": r"Inference \(max\):\s+# ms",
+        "std": r"Inference \(std\):\s+#(?: ms)?",
+        "init_memory": r"Init footprint:\s+# MB",
+        "overall_memory": r"Overall footprint:\s+# MB",
+        "peak_memory": r"Peak memory:\s+# MB",
+    }.items()
 }
+"""Every row ends so that a cut one is not taken for whole: with a unit, a bracket, or two decimals."""
+_LITERT_NEEDED = ("init", "avg", "min", "max", "std")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,20 +113,48 @@ class BenchmarkReport:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Warnings:
-    """What the tool warns of and goes on with exit status 0."""
+class _Summary:
+    """The end of a run."""
 
-    unconsumed_flags: tuple[str, ...]
-    duplicate_flags: tuple[str, ...]
-    misnamed_inputs: tuple[str, ...]
+    tool: Tool
+    init_ms: float
+    first_ms: float | None = None
+    """The first inference of the warm-up; None in TFLite's line of before 2020."""
+    warmup: Stats
+    timed: Stats
+    memory_bytes: tuple[int | None, int | None, int | None] = (None, None, None)
+    """Until the model was ready, until the end, and at the highest: LiteRT v2 alone has them here."""
+    ended: bool = True
+    """False where its last number may have been cut: it is then to agree with the timed block."""
 
-    def reasons(self) -> list[str]:
-        """Each as a reason why the run is not what was asked for."""
-        return [
-            *(f"the tool does not know the flag {flag}" for flag in self.unconsumed_flags),
-            *(f"the flag {name} was given twice, and the first counts" for name in self.duplicate_flags),
-            *self.misnamed_inputs,
-        ]
+    def agrees(self, told: Stats, block: Stats) -> bool:
+        """Whether a block's own line says the same as the summary, to the digits printed here."""
+        if told.count is not None and told.count != block.count:
+            return False
+        if block.avg_ms is None:
+            return not told.avg_ms
+        if told.avg_ms is None:
+            return told.count is None
+        slack = 0.0051 if self.tool == "litert" else _sixth_digit(block.avg_ms) * 0.51
+        return abs(told.avg_ms - block.avg_ms) <= slack
+
+
+@dataclass(frozen=True)
+class _Block:
+    """The warm-up's runs, or the timed ones."""
+
+    anchor: Asked
+    line: LogLine | None = None
+    """The line of its figures; None where it is missing."""
+
+    @property
+    def stats(self) -> Stats | None:
+        """None where that line is missing or cut."""
+        return parse_stats(self.line.text) if self.line is not None and self.line.ended else None
+
+    @property
+    def quoted(self) -> str:
+        return "" if self.line is None else self.line.quoted
 
 
 def parse_run(text: str, *, status: int | None = None) -> BenchmarkReport:
@@ -115,46 +173,169 @@ def parse_run(text: str, *, status: int | None = None) -> BenchmarkReport:
 
 def report_of(lines: Sequence[LogLine]) -> BenchmarkReport:
     """The report of the lines of one run that did not fail; LogError where they hold no completed one."""
-    summaries = read_summaries(lines)
+    summaries = [*_tflite_summaries(lines), *_litert_summaries(lines)]
     if not summaries:
         raise LogError(_why_cut(lines))
     if len(summaries) > 1:
         raise LogError(f"the text holds {len(summaries)} runs where one was expected")
     summary = summaries[0]
-    figures = read_figures(lines, summary)
+    timed, warmup, anchor = _blocks(lines, summary)
     whole = [line for line in lines if line.ended]
-    echo = _echo(whole)
-    asked = tuple(kind for name, kind in _ASKED.items() if echo.get(name) in ("1", "true"))
-    delegations = find_delegations(whole)
-    warnings = _warnings(whole)
-    asked_runs = figures.asked_runs or _whole_number(echo.get("min num runs"))
+    echo: dict[str, str] = {}
+    for found in _all(ECHO, whole):
+        echo.setdefault(found["name"].lower(), found["value"])  # the first counts
+    asked_runs = int(anchor.get("runs") or 0) or _whole_number(echo.get("min num runs"))
+    asked = tuple(each.kind for each in DELEGATES if echo.get(each.echo) in ("1", "true"))
+    delegations = find_delegations(line.text for line in whole)
     init_memory, overall_memory, peak_memory = _memory(whole, summary)
+    flags = [flag for found in _all(_UNCONSUMED, whole) for flag in _split_flags(found["flags"])]
+    duplicates = [found["name"].strip() for found in _all(_DUPLICATE, whole)]
+    misnamed = [
+        f"tensor {found['index']} is named {found['name']}, but the flags call it {found['told']}"
+        for found in _all(_MISNAMED, whole)
+    ]
     return BenchmarkReport(
         tool=summary.tool,
         graph=echo.get("graph") or None,
         num_threads=_whole_number(echo.get("num threads")),
         asked_delegates=asked,
         asked_runs=asked_runs,
-        asked_min_secs=_seconds(figures.asked_min_secs or echo.get("min runs duration (seconds)")),
-        asked_max_secs=_seconds(figures.asked_max_secs or echo.get("max runs duration (seconds)")),
+        asked_min_secs=_seconds(anchor.get("min") or echo.get("min runs duration (seconds)")),
+        asked_max_secs=_seconds(anchor.get("max") or echo.get("max runs duration (seconds)")),
         init_ms=summary.init_ms,
-        first_ms=_first_ms(figures, summary),
-        warmup=figures.warmup,
-        timed=figures.timed,
-        model_size_bytes=_model_size(whole),
+        first_ms=_first_ms(timed, warmup, summary),
+        warmup=warmup,
+        timed=timed,
+        model_size_bytes=_scaled(next(_all(_SIZE, whole), None), "value", 1e6),
         init_memory_bytes=init_memory,
         overall_memory_bytes=overall_memory,
         peak_memory_bytes=peak_memory,
         delegations=delegations,
-        unconsumed_flags=warnings.unconsumed_flags,
-        duplicate_flags=warnings.duplicate_flags,
-        misnamed_inputs=warnings.misnamed_inputs,
+        unconsumed_flags=tuple(flags),
+        duplicate_flags=tuple(duplicates),
+        misnamed_inputs=tuple(misnamed),
         reasons=(
-            *warnings.reasons(),
+            *(f"the tool does not know the flag {flag}" for flag in flags),
+            *(f"the flag {name} was given twice, and the first counts" for name in duplicates),
+            *misnamed,
             *delegation_reasons(delegations, asked),
-            *_count_reasons(figures.timed.count, asked_runs),
+            *_count_reasons(timed.count, asked_runs),
         ),
     )
+
+
+def is_summary(text: str) -> bool:
+    """Whether a line is, or begins, the end of a run; it may be cut."""
+    return text.startswith(("Inference timings in us:", "Average inference timings in us:", LITERT_BLOCK))
+
+
+def _all(form: re.Pattern[str], lines: Sequence[LogLine]) -> Iterator[re.Match[str]]:
+    return (found for line in lines if (found := form.fullmatch(line.text)) is not None)
+
+
+def _tflite_summaries(lines: Sequence[LogLine]) -> Iterator[_Summary]:
+    for line in lines:
+        found = next((found for form in _SUMMARIES if (found := form.fullmatch(line.text))), None)
+        if found is not None:
+            first = found.groupdict().get("first")
+            yield _Summary(
+                tool="tflite",
+                init_ms=milliseconds(found["init"]),
+                first_ms=None if first is None else milliseconds(first),
+                warmup=Stats(count=None, avg_ms=milliseconds(found["warmup"])),
+                timed=Stats(count=None, avg_ms=milliseconds(found["avg"])),
+                ended=line.ended,
+            )
+
+
+def _litert_summaries(lines: Sequence[LogLine]) -> Iterator[_Summary]:
+    """Its times are ms with two decimals; its MB are 1024 * 1024 bytes: its source divides kB by 1024."""
+    begins = [index for index, line in enumerate(lines) if line.text == LITERT_BLOCK]
+    for begin, end in zip(begins, [*begins[1:], len(lines)], strict=False):
+        summary = _litert_summary(lines[begin:end])
+        if summary is not None:
+            yield summary
+
+
+def _litert_summary(block: Sequence[LogLine]) -> _Summary | None:
+    if any(line.text == _NO_RUNS for line in block):
+        return _Summary(tool="litert", init_ms=0.0, warmup=Stats(count=0), timed=Stats(count=0))
+    found = {name: next(_all(form, block), None) for name, form in _LITERT_ROWS.items()}
+    rows = {name: row for name, row in found.items() if row is not None}
+    if any(name not in rows for name in _LITERT_NEEDED):
+        return None
+    values = {name: float(row["value"]) for name, row in rows.items()}
+    first_ms, warmup = values.get("first"), Stats(count=None)
+    if "warmup" in rows:
+        count = int(rows["warmup"]["count"])
+        warmup = Stats(count=count, first_ms=first_ms, avg_ms=values["warmup"] if count else None)
+    count = int(rows["avg"]["count"])
+    if count <= 1:
+        timed = equal_runs(1, values["avg"]) if count else Stats(count=0)
+    else:
+        timed = Stats(count=count, **{f"{name}_ms": values[name] for name in ("min", "max", "avg", "std")})
+    return _Summary(
+        tool="litert",
+        init_ms=values["init"],
+        first_ms=first_ms,
+        warmup=warmup,
+        timed=timed,
+        memory_bytes=(
+            _scaled(found["init_memory"], "value", MIB),
+            _scaled(found["overall_memory"], "value", MIB),
+            _scaled(found["peak_memory"], "value", MIB),
+        ),
+    )
+
+
+def _blocks(
+    lines: Sequence[LogLine], summary: _Summary
+) -> tuple[Stats, Stats | None, Mapping[str, str | None]]:
+    """The timed runs, the warm-up's, and what the timed ones were asked for, as printed.
+
+    LogError unless the summary says the same of both. Where the text does not hold the blocks at all, only
+    what the summary says.
+    """
+    blocks: list[_Block] = []
+    for line in lines:
+        if anchor := ANCHOR.fullmatch(line.text):
+            blocks.append(_Block(anchor=anchor.groupdict()))
+        elif line.is_stats:
+            begun = blocks.pop().anchor if blocks and blocks[-1].line is None else {}
+            blocks.append(_Block(anchor=begun, line=line))
+    if len(blocks) > 2:
+        raise LogError(f"the text is not one run's: it has {len(blocks)} blocks of runs, and a run has two")
+    if not blocks:
+        if not summary.ended:
+            raise LogError("the text is cut in its summary")
+        if not summary.timed.avg_ms:
+            raise LogError("no inference was timed")
+        return summary.timed, summary.warmup if summary.warmup.avg_ms else None, {}
+    timed = _timed(blocks[-1], summary, alone=len(blocks) == 1)
+    return timed, _warmup(blocks[0], summary) if len(blocks) == 2 else None, blocks[-1].anchor
+
+
+def _timed(block: _Block, summary: _Summary, *, alone: bool) -> Stats:
+    stats = block.stats
+    if stats is None:
+        raise LogError(f"the text is cut in the timed block: '{block.quoted}'")
+    if stats.count == 0:
+        raise LogError("no inference was timed (count=0, a dry run)")
+    if not summary.agrees(summary.timed, stats):
+        raise LogError(f"the summary is not of the timed block '{block.quoted}'")
+    if alone and summary.agrees(summary.warmup, stats):
+        raise LogError("the text is cut: it has one block of runs, and it could be the warm-up")
+    return stats
+
+
+def _warmup(block: _Block, summary: _Summary) -> Stats | None:
+    """None where its line is cut, or no run warmed up."""
+    stats = block.stats
+    if stats is None or stats.count == 0:
+        return None
+    if not summary.agrees(summary.warmup, stats):
+        raise LogError(f"the summary is not of the warm-up '{block.quoted}'")
+    return stats
 
 
 def _why_cut(lines: Sequence[LogLine]) -> str:
@@ -163,78 +344,51 @@ def _why_cut(lines: Sequence[LogLine]) -> str:
     if any(is_summary(line.text) for line in lines):
         return "the text is cut in its summary"
     if cause := first_error(lines):
-        return f"the text is cut: no summary after the error '{quoted(cause.text)}'"
-    if shell := next((line for line in lines if is_shell_error(line.text)), None):
-        return quoted(shell.text)
-    cut = next((line for line in lines if is_stats(line.text) and parse_stats(line.text) is None), None)
-    if cut is not None:
-        return f"the text is cut in a block of runs: '{quoted(cut.text)}'"
-    return f"the text is cut: no summary after '{quoted(lines[-1].text)}'"
-
-
-def _echo(lines: Sequence[LogLine]) -> dict[str, str]:
-    """The flags that the tool repeats, by its lower-case words for them; the first counts."""
-    values: dict[str, str] = {}
-    for found in _all(ECHO, lines):
-        values.setdefault(found["name"].lower(), found["value"])
-    return values
-
-
-def _all(form: re.Pattern[str], lines: Sequence[LogLine]) -> Iterator[re.Match[str]]:
-    return (found for line in lines if (found := form.fullmatch(line.text)) is not None)
+        return f"the text is cut: no summary after the error '{cause.quoted}'"
+    if shell := next((line for line in lines if line.is_shell_error), None):
+        return shell.quoted
+    if cut := next((line for line in lines if line.is_stats and parse_stats(line.text) is None), None):
+        return f"the text is cut in a block of runs: '{cut.quoted}'"
+    return f"the text is cut: no summary after '{lines[-1].quoted}'"
 
 
 def _split_flags(flags: str) -> list[str]:
     return [f"--{flag}".strip() for flag in re.split(r"(?:^|\s)--", flags) if flag.strip()]
 
 
-def _warnings(lines: Sequence[LogLine]) -> _Warnings:
-    return _Warnings(
-        unconsumed_flags=tuple(
-            flag for found in _all(_UNCONSUMED, lines) for flag in _split_flags(found["flags"])
-        ),
-        duplicate_flags=tuple(found["name"].strip() for found in _all(_DUPLICATE, lines)),
-        misnamed_inputs=tuple(
-            f"tensor {found['index']} is named {found['name']}, but the flags call it {found['told']}"
-            for found in _all(_MISNAMED, lines)
-        ),
-    )
-
-
 def _seconds(told: str | None) -> float | None:
     return float(told) if told is not None and re.fullmatch(f"-?{NUMBER}", told) else None
-
-
-def _model_size(lines: Sequence[LogLine]) -> int | None:
-    found = next(_all(_SIZE, lines), None)
-    return None if found is None else round(float(found["size"]) * 1e6)
 
 
 def _whole_number(text: str | None) -> int | None:
     return int(text) if text is not None and re.fullmatch(r"-?\d{1,9}", text) else None
 
 
-def _first_ms(figures: Figures, summary: Summary) -> float | None:
+def _scaled(found: re.Match[str] | None, group: str, unit: float) -> int | None:
+    return None if found is None else round(float(found[group]) * unit)
+
+
+def _first_ms(timed: Stats, warmup: Stats | None, summary: _Summary) -> float | None:
     """The warm-up's first run, or the timed one's where none warmed up."""
-    if figures.warmup is not None:
-        exact = figures.warmup.first_ms
-        return summary.first_ms if exact is None else exact
-    return figures.timed.first_ms if summary.warmup.avg_ms == 0 else summary.first_ms
+    if warmup is not None:
+        return summary.first_ms if warmup.first_ms is None else warmup.first_ms
+    return timed.first_ms if summary.warmup.avg_ms == 0 else summary.first_ms
 
 
-def _memory(lines: Sequence[LogLine], summary: Summary) -> tuple[int | None, int | None, int | None]:
+def _memory(lines: Sequence[LogLine], summary: _Summary) -> tuple[int | None, int | None, int | None]:
     """Until the model was ready, until the end, and at the highest, in bytes."""
     if summary.tool == "litert":
-        return summary.init_memory_bytes, summary.overall_memory_bytes, summary.peak_memory_bytes
+        return summary.memory_bytes
     delta, peak = next(_all(_MEMORY, lines), None), next(_all(_PEAK, lines), None)
-    return (
-        None if delta is None else round(float(delta["init"]) * MIB),
-        None if delta is None else round(float(delta["overall"]) * MIB),
-        None if peak is None else round(float(peak["peak"]) * MIB),
-    )
+    return _scaled(delta, "init", MIB), _scaled(delta, "overall", MIB), _scaled(peak, "value", MIB)
 
 
 def _count_reasons(count: int | None, asked: int | None) -> list[str]:
     if count is None or asked is None or count >= asked:
         return []
     return [f"the run count fell short: {count} of {asked}"]
+
+
+def _sixth_digit(value: float) -> float:
+    """What the sixth significant digit of a number is worth."""
+    return math.pow(10, math.floor(math.log10(value)) - 5) if value > 0 else 0.0

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from android_bench.printed.pasted import Failure, parse_log
-from android_bench.printed.run import BenchmarkReport, Delegation
+from android_bench.delegates import Delegation
+from android_bench.printed.lines import Failure
+from android_bench.printed.pasted import parse_log
+from android_bench.printed.run import BenchmarkReport
 from pipeline.bench.table import MISSING, megabytes, milliseconds
 from pipeline.commands.output import print_records, say, stdout_console
 from pipeline.errors import PipelineError, UsageError

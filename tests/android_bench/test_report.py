@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from android_bench.delegates import Delegation, kind_of
 from android_bench.errors import LogError
-from android_bench.printed.delegation import kind_of
+from android_bench.printed.lines import Stats, parse_stats
 from android_bench.printed.pasted import parse_log
-from android_bench.printed.run import Delegation, Stats, parse_run
-from android_bench.printed.stats import parse_stats
+from android_bench.printed.run import parse_run
 
 LOGS = Path(__file__).parents[3] / "shared" / "reference" / "logs"
 EXPECTED = [
