@@ -30,7 +30,7 @@ from export.tflite.inspect import inspect
 from export.tflite.pack import pack
 from models.build import build
 from models.cost import cost
-from models.registry import label
+from models.registry import FAMILIES, label
 from pipeline.bench.child import runtime_version
 from pipeline.bench.host import MeasuredFile, machine_name, run_rounds
 from pipeline.bench.settings import BenchSettings
@@ -192,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--num-rounds", type=int, default=10)
     parser.add_argument("--min-secs", type=float, default=2.0)
-    parser.add_argument("--only", choices=["mobilenet", "squeezenet", "densenet"])
+    parser.add_argument("--only", choices=FAMILIES)
     parser.add_argument("--out", type=Path, help="keep the files here, and use those that are")
     return parser
 

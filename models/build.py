@@ -6,7 +6,7 @@ import importlib
 
 import keras
 
-from models.registry import chosen_stem, label, resolve, spec
+from models.registry import chosen_stem, family_of, label, resolve
 
 NOT_FOR_BUILDERS = ("image_size", "stem", "scale", "offset")
 
@@ -19,9 +19,8 @@ def build(family: str, **knobs: object) -> keras.Model:
     `logits` gives the class scores before the softmax, the last layer is named `probabilities`.
     Which knobs there are is in models.registry; a wrong one raises KnobError.
     """
-    row = spec(family)
     resolved = resolve(family, knobs)
-    module, function = row.builder.split(":")
+    module, function = family_of(family).builder.split(":")
     builder = getattr(importlib.import_module(module), function)
     size = resolved["image_size"]
     image = keras.Input((size, size, 3), name="image")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
@@ -17,21 +17,83 @@ FALSE_WORDS = ("0", "false", "no", "off")
 
 KnobValue = int | float | bool | str | tuple[float, ...] | None
 
+GIVEN = object()
+"""In Default.when: any value of that knob."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Default:
+    """A knob's default where other knobs have certain values."""
+
+    value: Any
+    when: Mapping[str, Any]
+    """Knob name -> its value, or GIVEN, or None where that knob must have no value."""
+
+    @property
+    def words(self) -> str:
+        """Such as '48 with variant 161' or '1 without bottleneck'."""
+        value = {True: "on", False: "off"}[self.value] if isinstance(self.value, bool) else self.value
+        shown = f"{value:g}" if isinstance(value, float) else str(value)
+        conditions = []
+        for name, wanted in self.when.items():
+            with_or_without = "without" if wanted is None or wanted is False else "with"
+            named = "" if wanted is GIVEN or wanted is None or isinstance(wanted, bool) else f" {wanted}"
+            conditions.append(f"{with_or_without} {name}{named}")
+        return " ".join([shown, " and ".join(conditions)])
+
+    def holds(self, knobs: Mapping[str, Any]) -> bool:
+        """Whether the other knobs have those values."""
+        return all(
+            knobs.get(name) is not None if wanted is GIVEN else knobs.get(name) == wanted
+            for name, wanted in self.when.items()
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alias:
+    """What makes a knob another way to write a second one."""
+
+    knob: str
+    """The name of the second."""
+    value: Callable[[Any], Any]
+    """From a value of the first to one of the second."""
+    formula: str
+    """The same in words, such as 'rho * 224'."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Knob:
-    """One setting of a family. A default of None means: not given, and the help says what happens then."""
+    """One setting of a family. A default of None means: no value unless `defaults` has one."""
 
     name: str
     type: type
     """int, float, bool, str, or tuple: one number, or a tuple of three numbers, one a channel of RGB."""
     default: Any
-    help: str
+    about: str
+    """What it does, in a sentence or two; `help` adds the defaults that hang on other knobs."""
+    defaults: tuple[Default, ...] = ()
+    """The first that holds replaces `default`."""
+    alias: Alias | None = None
+    label: str = ""
+    """Its part of a model's label where it is not at its default, such as 'alpha{:g}'; empty for none."""
+    changes_cost: bool = True
+    """Whether parameters or MACs hang on it."""
     minimum: float | None = None
     above: float | None = None
     """The value must be larger than this; minimum may be met."""
     maximum: float | None = None
     choices: tuple[str, ...] = ()
+
+    @property
+    def help(self) -> str:
+        """What it does, and its defaults that hang on other knobs."""
+        if not self.defaults:
+            return self.about
+        return f"{self.about} Default: {', '.join(default.words for default in self.defaults)}."
+
+    def default_with(self, others: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        """The default beside these values of other knobs."""
+        return next((each.value for each in self.defaults if each.holds(others)), self.default)
 
     @property
     def range(self) -> str:

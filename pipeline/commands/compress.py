@@ -286,6 +286,7 @@ def _compress(source: KerasSource, prepared: Prepared, run: Path | None) -> tupl
 
 
 def _images(source: KerasSource, prepared: Prepared, dataset: Dataset) -> Any:  # noqa: ANN401 - heavy to import
+    from models.registry import family_of
     from pipeline.commands.verify import check_classes
     from pipeline.compression.finetune import Images
     from pipeline.data import augment
@@ -297,8 +298,10 @@ def _images(source: KerasSource, prepared: Prepared, dataset: Dataset) -> Any:  
     image_size = image_size_of(prepared.model, source.model_path)
     chosen = augment.NONE
     if prepared.config.augment:
+        family = source.family
+        area = family_of(family).min_crop_area if family is not None else augment.FOREIGN_CROP_AREA
         chosen = augment.suited(
-            augment.preset(source.family or "", image_size=image_size),
+            augment.preset(area, image_size=image_size),
             mirror_keeps_labels=dataset.spec.mirror_keeps_labels,
             background=dataset.spec.background,
         )

@@ -130,12 +130,13 @@ def _check_sheet(sheet: Path) -> None:
 
 def _draw(dataset: Dataset, sheet: Path, image_size: int) -> None:
     from export.files import replacing
+    from models.registry import family_of
     from pipeline.data import augment
     from pipeline.data.sheet import draw
 
     spec = dataset.spec
     fitting = augment.suited(
-        augment.preset("mobilenet", image_size=image_size),
+        augment.preset(family_of("mobilenet").min_crop_area, image_size=image_size),
         mirror_keeps_labels=spec.mirror_keeps_labels,
         background=spec.background,
     )

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from models.knobs import Knob
-from models.registry import FAMILIES, spec
+from models.registry import FAMILIES, family_of
 
 
 def knob_options(*, without: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -32,11 +32,19 @@ def given_knobs(family: str, options: dict[str, Any]) -> dict[str, Any]:
     Raises models.errors.KnobError for an unknown family, another family's knob, or a value out of range.
     """
     given = {name: options[name] for name in _knobs() if options.get(name) is not None}
-    row = spec(family)
+    row = family_of(family)
     return {
         name: row.knob(name).parse(value) if isinstance(value, str) else row.knob(name).check(value)
         for name, value in given.items()
     }
+
+
+def recipe_values(setting: str) -> str:
+    """What the families' recipes have for the setting, largest first, such as '1 squeezenet; 0 mobilenet'."""
+    values = {name: getattr(family.recipe, setting) for name, family in FAMILIES.items()}
+    ordered = dict(sorted(values.items(), key=lambda item: -item[1]))
+    words = _by_family({name: f"{value:g}" for name, value in ordered.items()})
+    return "; ".join(f"{value} {', '.join(names)}" for value, names in words.items())
 
 
 def _knobs() -> dict[str, dict[str, Knob]]:
@@ -60,13 +68,30 @@ def _option(users: dict[str, Knob]) -> Callable[[Callable[..., Any]], Callable[.
 
 
 def _help(users: dict[str, Knob]) -> str:
-    knob = next(iter(users.values()))
-    defaults = {family: each.default for family, each in users.items()}
-    who = "" if len(users) == len(FAMILIES) else f"{', '.join(users)}: "
-    if set(defaults.values()) == {None}:
-        return who + knob.help
-    if len(set(defaults.values())) == 1:
-        shown = str(knob.default)
+    """What the knob does, for each family that has its own words, and its defaults."""
+    about = _by_family({family: knob.about for family, knob in users.items()})
+    if len(about) == 1:
+        text = next(iter(about))
+        text = text if len(users) == len(FAMILIES) else f"{', '.join(users)}: {text}"
     else:
-        shown = ", ".join(f"{value} {family}" for family, value in defaults.items())
-    return f"{who}{knob.help}  [default: {shown}]"
+        text = " ".join(f"{', '.join(families)}: {words}" for words, families in about.items())
+    defaults = _by_family({family: _default(knob) for family, knob in users.items()})
+    if len(defaults) == 1:
+        shown = next(iter(defaults))
+    else:
+        shown = "; ".join(f"{words} {', '.join(families)}" for words, families in defaults.items())
+    return f"{text}  [default: {shown}]" if any(defaults) else text
+
+
+def _default(knob: Knob) -> str:
+    """The knob's default in words; empty where it has none."""
+    default = "" if knob.default is None else str(knob.default)
+    return ", ".join([*(each.words for each in knob.defaults), *filter(None, [default])])
+
+
+def _by_family(words: dict[str, str]) -> dict[str, list[str]]:
+    """Words -> the families that have them."""
+    families: dict[str, list[str]] = {}
+    for family, each in words.items():
+        families.setdefault(each, []).append(family)
+    return families

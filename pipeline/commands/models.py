@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from models.published import PublishedFigure
-from models.registry import FAMILIES, label, resolve, spec
+from models.family import PublishedFigure
+from models.registry import FAMILIES, family_of, label, published_for, resolve
 from pipeline.commands.knobs import given_knobs, knob_options
 from pipeline.commands.output import json_option, print_records, print_table, say, table, working
 
@@ -119,8 +119,6 @@ def _print_layers(costs: Cost) -> None:
 
 
 def _figures(family: str, knobs: dict[str, Any], costs: Cost, size: FileSize) -> ModelFigures:
-    from models.published import published_for
-
     return ModelFigures(
         model_name=label(family, knobs),
         family=family,
@@ -153,4 +151,4 @@ def _print_figures(figures: ModelFigures) -> None:
         if row.top1 is not None:
             rows.add_row(f"top-1 on {row.top1_dataset}", "-", f"{row.top1:g}%", row.source)
     print_table(rows)
-    say(f"{spec(figures.family).paper}. Train it: pipeline train {figures.family} --data FOLDER")
+    say(f"{family_of(figures.family).paper}. Train it: pipeline train {figures.family} --data FOLDER")

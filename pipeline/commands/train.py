@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.commands.knobs import given_knobs, knob_options
+from pipeline.commands.knobs import given_knobs, knob_options, recipe_values
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, say
 from pipeline.commands.resume import refuse_settings, resumable
@@ -45,11 +45,11 @@ RECIPE = "the paper's, by family"
 @click.option(
     "--weight-decay",
     type=Finite(min=0),
-    help="[default: 2e-4 SqueezeNet, 1e-4 DenseNet, 0 MobileNet and models under 0.5 M parameters]",
+    help=f"[default: {recipe_values('weight_decay')}; 0 for models under 0.5 M parameters]",
 )
 @click.option("--decay-depthwise", is_flag=True, help="Decay depthwise kernels too.")
 @click.option("--decay-norm-and-bias", is_flag=True, help="Decay BatchNorm and biases too.")
-@click.option("--clip-norm", type=Finite(min=0), help="[default: 1 SqueezeNet, else 0: no clipping]")
+@click.option("--clip-norm", type=Finite(min=0), help=f"[default: {recipe_values('clip_norm')}: no clipping]")
 @click.option("--label-smoothing", type=Finite(0, 1), default=DEFAULTS["label_smoothing"], show_default=True)
 @click.option(
     "--augment/--no-augment", default=True, show_default=True, help="The data set's own augmentation."
@@ -69,7 +69,7 @@ def command(
 ) -> None:
     """Train a model on your images.
 
-    FAMILY is squeezenet, mobilenet or densenet; `pipeline models` lists what each can be set to.
+    `pipeline models` lists the families, and what each can be set to.
 
     \b
     pipeline train mobilenet --alpha 0.5 --data photos/ --image-size 160
@@ -126,20 +126,20 @@ def _new(family: str, data: str | None, options: dict[str, Any]) -> tuple[Path, 
 def _config(family: str, data: str, dataset: Dataset, options: dict[str, Any]) -> TrainConfig:
     from models.build import build_without_weights
     from models.cost import cost
-    from models.registry import resolve
-    from pipeline.training.recipes import recipe_for, weight_decay_for
+    from models.registry import family_of, resolve
 
-    knobs = given_knobs(family, options) | {"num_classes": len(dataset.spec.class_names)}
+    knobs = given_knobs(family, options)
+    knobs["num_classes"] = len(dataset.spec.class_names)
     if "image_size" not in knobs and dataset.spec.image_size is not None:
         knobs["image_size"] = dataset.spec.image_size
     resolved = resolve(family, knobs)
     settings = {name: options[name] for name in DEFAULTS if options.get(name) is not None}
-    recipe = recipe_for(family)
+    recipe = family_of(family).recipe
     for name in ("optimizer", "learning_rate", "batch_size", "schedule", "clip_norm"):
         settings.setdefault(name, getattr(recipe, name))
     if "weight_decay" not in settings:
         parameters = cost(build_without_weights(family, **resolved)).parameters
-        settings["weight_decay"] = weight_decay_for(family, parameters)
+        settings["weight_decay"] = recipe.weight_decay_for(parameters)
     return TrainConfig(**{**settings, "family": family, "knobs": resolved, "data": data})
 
 

@@ -36,24 +36,19 @@ class Augment:
 
 NONE = Augment()
 
-CROP_AREAS = {"densenet": 0.08, "mobilenet": 0.5, "squeezenet": 0.75}
-"""The least share of the area that a crop keeps, for images larger than SMALL_IMAGE.
-
-DenseNet took over the ResNet recipe's 8 to 100% (Huang et al. 2017, section 4.2, arXiv:1608.06993); MobileNet
-limits how small crops are (Howard et al. 2017, section 3.2, arXiv:1704.04861) without a figure, half is ours;
-SqueezeNet's 227 x 227 of 256 x 256 is 79% of the area.
-"""
+FOREIGN_CROP_AREA = 0.5
+"""The least share of the area that a crop keeps, for a model of none of our families."""
 
 
-def preset(family: str, *, image_size: int) -> Augment:
-    """What the family's paper did to images of this side.
+def preset(min_crop_area: float, *, image_size: int) -> Augment:
+    """What is done to images of this side in the training of a family with this `min_crop_area`.
 
     Up to 96 pixels: DenseNet's C10+, a shift of an eighth (4 pixels at 32) and mirroring (Huang et al. 2017,
     section 4.1), for every family. Above: a crop and mirroring.
     """
     if image_size <= SMALL_IMAGE:
         return Augment(shift_pixels=image_size // 8, mirror=True)
-    return Augment(min_crop_area=CROP_AREAS.get(family, CROP_AREAS["mobilenet"]), mirror=True)
+    return Augment(min_crop_area=min_crop_area, mirror=True)
 
 
 def suited(augment: Augment, *, mirror_keeps_labels: bool, background: int) -> Augment:

@@ -13,7 +13,7 @@ from pipeline.records.compression import CompressionRecord, record_from_json
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """The settings of a training. The families' defaults are `pipeline.training.recipes`."""
+    """The settings of a training. The families' defaults are their recipes."""
 
     family: str | None
     """None for a model from elsewhere."""

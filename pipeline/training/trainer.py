@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from export.files import write_json
 from models.build import build
-from models.registry import label
+from models.registry import family_of, label
 from pipeline.data import augment
 from pipeline.errors import PipelineError
 from pipeline.records.training import TrainConfig, TrainRecord
@@ -240,7 +240,7 @@ def _augmentation(config: TrainConfig, dataset: Dataset) -> augment.Augment:
         return augment.NONE
     spec = dataset.spec
     return augment.suited(
-        augment.preset(str(config.family), image_size=config.knobs["image_size"]),
+        augment.preset(family_of(str(config.family)).min_crop_area, image_size=config.knobs["image_size"]),
         mirror_keeps_labels=spec.mirror_keeps_labels,
         background=spec.background,
     )

@@ -2,7 +2,9 @@
 
 import pytest
 
-from models.published import PUBLISHED, published_for
+from models.registry import FAMILIES, published_for
+
+PUBLISHED = [row for family in FAMILIES.values() for row in family.published]
 
 
 @pytest.mark.parametrize("row", PUBLISHED, ids=lambda row: f"{row.family}-{row.knobs}-{row.source}")
@@ -11,6 +13,11 @@ def test_our_model_has_the_published_parameters_and_macs(cost_of, row):
     assert found.parameters == row.parameters
     # half a unit in the last printed digit, which is 1 M where a row prints no fraction
     assert found.macs / 1e6 == pytest.approx(row.mmacs, abs=0.5 if row.mmacs == int(row.mmacs) else 0.051)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rows_are_of_their_own_family(family):
+    assert {row.family for row in FAMILIES[family].published} == {family}
 
 
 def test_rows_are_found_however_the_knobs_are_written():

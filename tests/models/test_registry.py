@@ -6,9 +6,17 @@ import sys
 import pytest
 
 from models.errors import KnobError
-from models.knobs import Knob
-from models.registry import COMMON, FAMILIES, label, resolve
+from models.family import Family
+from models.knobs import GIVEN, Default, Knob
+from models.registry import FAMILIES, label, resolve, without_aliases
+from models.shared_knobs import COMMON
 
+EVERY_HANGING_DEFAULT = [
+    pytest.param(family, knob, default, id=f"{family}-{knob.name}-{default.words}")
+    for family, row in FAMILIES.items()
+    for knob in row.all_knobs
+    for default in knob.defaults
+]
 EVERY_KNOB = [
     pytest.param(family, knob, id=f"{family}-{knob.name}")
     for family, row in FAMILIES.items()
@@ -16,7 +24,7 @@ EVERY_KNOB = [
 ]
 
 
-@pytest.mark.parametrize("module", ["models.registry", "models.errors", "models.knobs", "models.published"])
+@pytest.mark.parametrize("module", ["models.registry", "models.errors", "models.knobs", "models.family"])
 def test_light_modules_import_neither_keras_nor_numpy(module):
     program = f"import {module}, sys; print([n for n in ('keras', 'numpy', 'h5py') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -73,6 +81,48 @@ def test_default_of_every_knob_is_within_its_own_range(family, knob):
     assert knob.check(knob.default) == knob.default
     assert knob.help.endswith(".")
     assert knob.name in {known.name for known in FAMILIES[family].knobs} | {known.name for known in COMMON}
+
+
+@pytest.mark.parametrize(("family", "knob", "default"), EVERY_HANGING_DEFAULT)
+def test_help_states_the_default_that_resolving_gives(family: str, knob: Knob, default: Default):
+    resolved = resolve(family, example_of(FAMILIES[family], default))
+    assert resolved[knob.name] == default.value
+    assert default.words in knob.help
+
+
+def example_of(family: Family, default: Default) -> dict[str, object]:
+    """Knobs under which the default holds; one that may have any value has one of the family's grid."""
+    known = {name: value for knobs in reversed(family.grid) for name, value in knobs.items()}
+    wanted = {name: known[name] if value is GIVEN else value for name, value in default.when.items()}
+    return {name: value for name, value in wanted.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("knobs", "compression"),
+    [
+        # the ImageNet nets are all DenseNet-BC; among the CIFAR nets of Table 2 those with a bottleneck are
+        ({"variant": "169"}, 0.5),
+        ({"variant": "121", "bottleneck": False}, 0.5),
+        ({"depth": 100, "bottleneck": True}, 0.5),
+        ({"depth": 100}, 1.0),
+    ],
+)
+def test_compression_of_densenet_is_the_papers_unless_given(knobs, compression):
+    assert resolve("densenet", knobs)["compression"] == compression
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_grid_has_different_models_of_the_family(family):
+    labels = [label(family, knobs) for knobs in FAMILIES[family].grid]
+    assert len(set(labels)) == len(labels) > 1
+
+
+@pytest.mark.parametrize("missing", ["recipe", "min_crop_area", "published", "grid", "small", "tiny"])
+def test_family_is_not_made_without_one_of_its_parts(missing):
+    family = FAMILIES["mobilenet"]
+    parts = {name: getattr(family, name) for name in family.__dataclass_fields__ if name != missing}
+    with pytest.raises(TypeError, match=missing):
+        Family(**parts)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +187,10 @@ def test_resolving_twice_changes_nothing(family, knobs):
 @pytest.mark.parametrize(("rho", "size"), [(1.0, 224), (0.857, 192), (0.714, 160), (0.571, 128)])
 def test_rho_of_the_paper_is_the_papers_image_size(rho, size):
     assert resolve("mobilenet", {"rho": rho}) == resolve("mobilenet", {"image_size": size})
+
+
+def test_only_what_is_given_is_left_of_aliases():
+    assert without_aliases("mobilenet", {"rho": 0.5, "alpha": 1}) == {"alpha": 1, "image_size": 112}
 
 
 @pytest.mark.parametrize(

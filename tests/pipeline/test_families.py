@@ -6,7 +6,6 @@ models/ and export/ know nothing of one another, so this is where they meet.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -21,16 +20,6 @@ from export.tflite.pack import pack
 from models.build import build
 from models.file_size import file_size
 from models.registry import FAMILIES
-
-SMALL: dict[str, dict[str, Any]] = {
-    "squeezenet": {},
-    "mobilenet": {"alpha": 0.25},
-    "densenet": {"depth": 22, "bottleneck": True},
-}
-
-
-def test_every_family_is_tried():
-    assert set(SMALL) == set(FAMILIES)
 
 
 def as_if_trained(model: keras.Model, pixels: np.ndarray) -> keras.Model:
@@ -58,7 +47,7 @@ def family(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def model(family: str, pixels: np.ndarray) -> keras.Model:
     keras.utils.set_random_seed(0)
-    return as_if_trained(build(family, image_size=32, num_classes=10, **SMALL[family]), pixels)
+    return as_if_trained(build(family, image_size=32, num_classes=10, **FAMILIES[family].small), pixels)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import pytest
 from export.artifact import Precision
 from export.convert import convert
 from models.build import build
+from models.registry import FAMILIES
 from pipeline.compression.compress import compress, load_quantized, start_run
 from pipeline.compression.finetune import Images
 from pipeline.compression.prepare import Prepared, equalized, prepare, prove
@@ -23,12 +24,6 @@ from pipeline.data.dataset import Dataset
 from pipeline.data.registry import load
 from pipeline.records.compression import CompressConfig
 from pipeline.records.training import TrainConfig, TrainRecord
-
-KNOBS: dict[str, dict[str, Any]] = {
-    "squeezenet": {"image_size": 32},
-    "mobilenet": {"alpha": 0.25, "image_size": 32},
-    "densenet": {"depth": 7, "growth_rate": 4, "image_size": 16},
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +50,7 @@ class Compressed:
 def family_model(family: str) -> keras.Model:
     """A small model of the family, its BatchNorm statistics and biases as after a training."""
     keras.utils.set_random_seed(0)
-    model = build(family, num_classes=3, **KNOBS[family])
+    model = build(family, num_classes=3, **FAMILIES[family].tiny)
     random = np.random.default_rng(0)
     for layer in model.layers:
         for variable in layer.weights:

@@ -11,9 +11,10 @@ from ai_edge_litert.interpreter import Interpreter
 from export.artifact import Precision
 from export.convert import convert
 from export.tflite.inspect import inspect_bytes
+from models.registry import FAMILIES
 from pipeline.data.registry import load
 
-NAMES = ["own", "squeezenet", "mobilenet", "densenet"]
+NAMES = ["own", *FAMILIES]
 
 
 def stored_kernels(content: bytes) -> list[np.ndarray]:

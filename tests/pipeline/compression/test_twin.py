@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from export.convert import int8_plan
+from models.registry import FAMILIES
 from pipeline.compression.twin import check_equal, make_twin, take_weights
 from pipeline.errors import PipelineError
 
@@ -73,7 +74,7 @@ def values(model: keras.Model) -> Any:
     return np.random.default_rng(1).uniform(-1, 1, (8, *model.input_shape[1:])).astype(np.float32)
 
 
-@pytest.mark.parametrize("family", ["squeezenet", "mobilenet", "densenet"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_twin_of_a_family_is_equal_to_the_last_bit_but_one(family: str, model_of: Any):
     graph = int8_plan(model_of(family)).graph
     twin = make_twin(graph).model

@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.datasets import load_digits
 
+from models.registry import FAMILIES
 from pipeline.data import augment
 
 
@@ -15,7 +16,7 @@ def test_every_digit_of_scikit_learn_stands_in_one_split(digits):
 
 
 def test_digits_are_never_mirrored(digits):
-    preset = augment.preset("densenet", image_size=32)
+    preset = augment.preset(FAMILIES["densenet"].min_crop_area, image_size=32)
     assert preset.mirror
     spec = digits.spec
     fitting = augment.suited(preset, mirror_keeps_labels=spec.mirror_keeps_labels, background=spec.background)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from models.registry import FAMILIES
 from pipeline.data import distort
 from pipeline.data.augment import NONE, Augment, preset
 
@@ -76,15 +77,16 @@ def test_no_augmentation_draws_nothing():
     assert distort.draw(NONE, num=8, seed=0, epoch=0) == {}
 
 
-@pytest.mark.parametrize("family", ["densenet", "mobilenet", "squeezenet"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_small_images_are_shifted_by_four_of_32_and_mirrored(family):
-    assert preset(family, image_size=32) == Augment(shift_pixels=4, mirror=True)
+    assert preset(FAMILIES[family].min_crop_area, image_size=32) == Augment(shift_pixels=4, mirror=True)
 
 
 def test_mobilenet_crops_less_than_densenet():
-    assert (
-        preset("mobilenet", image_size=224).min_crop_area > preset("densenet", image_size=224).min_crop_area
+    mobilenet, densenet = (
+        preset(FAMILIES[family].min_crop_area, image_size=224) for family in ("mobilenet", "densenet")
     )
+    assert mobilenet.min_crop_area > densenet.min_crop_area
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from models.family import SMALL_MODEL_PARAMETERS
 from models.registry import FAMILIES
 from pipeline.errors import UsageError
 from pipeline.records.training import TrainConfig
-from pipeline.training.recipes import RECIPES, SMALL_MODEL_PARAMETERS, weight_decay_for
 from pipeline.training.schedule import SCHEDULES, learning_rate_at
 
 
@@ -51,17 +51,21 @@ def test_unknown_schedule_gets_the_nearest_name():
         learning_rate_at(config(schedule="cosin"), 1)
 
 
-def test_every_family_has_a_recipe():
-    assert set(RECIPES) == set(FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_familys_recipe_can_be_followed(family: str):
+    recipe = FAMILIES[family].recipe
+    assert recipe.schedule in SCHEDULES
+    assert recipe.optimizer in ("sgd", "rmsprop", "adam")
+    assert recipe.learning_rate > 0 < recipe.batch_size
 
 
 def test_weight_decay_is_the_papers_and_none_for_mobilenet():
     # SqueezeNet's solver.prototxt, DenseNet section 4.2, MobileNets section 3.1
     large = SMALL_MODEL_PARAMETERS
-    decays = {family: weight_decay_for(family, large) for family in FAMILIES}
-    assert decays == {"squeezenet": 2e-4, "densenet": 1e-4, "mobilenet": 0.0}
+    expected = {"squeezenet": 2e-4, "densenet": 1e-4, "mobilenet": 0.0}
+    assert {family: FAMILIES[family].recipe.weight_decay_for(large) for family in expected} == expected
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_small_models_have_no_weight_decay_by_default(family: str):
-    assert weight_decay_for(family, SMALL_MODEL_PARAMETERS - 1) == 0.0
+    assert FAMILIES[family].recipe.weight_decay_for(SMALL_MODEL_PARAMETERS - 1) == 0.0

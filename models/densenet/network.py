@@ -10,7 +10,7 @@ from __future__ import annotations
 import keras
 
 from models import blocks
-from models.registry import DENSENET_BLOCKS
+from models.densenet.family import BLOCKS
 
 EPSILON = 1e-5
 INITIALIZER = "he_normal"
@@ -58,7 +58,7 @@ def densenet(
 def block_layers(*, variant: str | None, depth: int | None, bottleneck: bool) -> tuple[int, ...]:
     """Layers in each dense block: the variant's four, or three equal ones that add up to the depth."""
     if variant is not None:
-        return DENSENET_BLOCKS[variant]
+        return BLOCKS[variant]
     if depth is None:
         raise ValueError("neither variant nor depth is given; models.registry.resolve() fills one of them")
     return ((depth - 4) // (6 if bottleneck else 3),) * 3

@@ -1,0 +1,135 @@
+"""What a family is: knobs, builder, recipe, crop, published figures and more. Standard library only.
+
+Each family is one folder: `family.py` with a FAMILY, which imports no keras, and what its builder needs.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from models.errors import KnobError
+from models.knobs import Knob, did_you_mean
+from models.shared_knobs import COMMON
+
+SMALL_MODEL_PARAMETERS = 500_000
+"""Below this many a model gets no weight decay: it hardly overfits (MobileNets, section 3.1)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a family is trained unless the user says otherwise; the rest are the training's own defaults.
+
+    The papers trained on ImageNet with batches that a laptop does not hold, so the learning rate fits the
+    batch size here; `docs/training.md` lists what was changed and what it gave.
+    """
+
+    optimizer: str
+    learning_rate: float
+    batch_size: int
+    schedule: str
+    weight_decay: float
+    clip_norm: float = 0.0
+    """All gradients together are scaled down to this norm; 0 does not clip."""
+    source: str
+
+    def weight_decay_for(self, parameters: int) -> float:
+        """The weight decay for a model of so many parameters; none for a small one."""
+        return 0.0 if parameters < SMALL_MODEL_PARAMETERS else self.weight_decay
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedFigure:
+    """One row of a published table."""
+
+    family: str
+    knobs: Mapping[str, Any]
+    """Those that differ from the defaults."""
+    parameters: int
+    """Trainable."""
+    mmacs: float
+    """Millions of multiply-accumulates for one image."""
+    top1: float | None
+    """Percent, one crop; None where nothing is printed."""
+    top1_dataset: str | None
+    source: str
+
+
+def _no_contradiction(_: Mapping[str, Any]) -> None:
+    """Any values go together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """A family of models, all in one place."""
+
+    name: str
+    title: str
+    paper: str
+    builder: str
+    """'module:function'; the function takes the scaled pixels and the knobs, and returns the class scores."""
+    knobs: tuple[Knob, ...]
+    """The family's own, in the order in which their defaults are filled in and the label names them."""
+    common: tuple[Knob, ...] = COMMON
+    """Those that all families have, with this family's defaults."""
+    check: Callable[[Mapping[str, Any]], None] = _no_contradiction
+    """Raises KnobError for resolved knobs that contradict each other."""
+    short: Callable[[Mapping[str, Any]], str]
+    """The start of the label, from resolved knobs; the parts that knobs declare follow."""
+    recipe: Recipe
+    min_crop_area: float
+    """The least share of the area that a crop of a training image keeps, for images that are not small."""
+    grid: tuple[Mapping[str, Any], ...]
+    """The models that a comparison tries."""
+    small: Mapping[str, Any]
+    """A small model with every kind of layer of the family, at any image size: for tests."""
+    tiny: Mapping[str, Any]
+    """A model, its image size with it, that a test can train: for tests."""
+    published: tuple[PublishedFigure, ...]
+    """What the paper and its authors' repository print, beside our own figures.
+
+    Parameters and MACs are recomputed from the papers' layers where a printed figure disagrees with them.
+    """
+
+    @property
+    def all_knobs(self) -> tuple[Knob, ...]:
+        """The family's own knobs, then the common ones."""
+        return self.knobs + self.common
+
+    def knob(self, name: str) -> Knob:
+        """The knob of that name; KnobError with the nearest one where there is none."""
+        by_name = {knob.name: knob for knob in self.all_knobs}
+        if name not in by_name:
+            raise KnobError(
+                f"{self.name} has no knob '{name}'. {did_you_mean(name, by_name)}"
+                f"Known: {', '.join(sorted(by_name))}."
+            )
+        return by_name[name]
+
+
+def combinations(**values: Sequence[Any]) -> tuple[Mapping[str, Any], ...]:
+    """Knobs with every combination of the values: a grid."""
+    return tuple(dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values()))
+
+
+def imagenet_figure(
+    family: str,
+    knobs: Mapping[str, Any],
+    parameters: int,
+    mmacs: float,
+    *,
+    top1: float | None,
+    source: str,
+) -> PublishedFigure:
+    """A row for ImageNet's 1000 classes."""
+    return PublishedFigure(
+        family=family,
+        knobs=knobs,
+        parameters=parameters,
+        mmacs=mmacs,
+        top1=top1,
+        top1_dataset="ImageNet" if top1 is not None else None,
+        source=source,
+    )

@@ -1,0 +1,129 @@
+"""MobileNet v1's knobs, recipe and figures. Standard library only.
+
+The figures are those of the layers: slim's table prints 317, 233, 162 and 104 M MACs for alpha 0.75, where
+they have 325.4, 239.3, 166.4 and 106.8, and 34 M for 0.25_192, where they have 30.2; the paper prints 4866 M
+for the full-convolution net, which leaves out the last layer's 1.0 M.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from models.family import Family, PublishedFigure, Recipe, combinations, imagenet_figure
+from models.knobs import Alias, Knob
+from models.shared_knobs import IMAGE_SIZE, dropout
+
+_PARAMETERS = {1.0: 4_231_976, 0.75: 2_585_560, 0.5: 1_331_592, 0.25: 470_072}
+_TOP1 = (
+    (1.0, 224, 568.7, 70.6, 70.9),
+    (1.0, 192, 418.1, 69.1, 70.0),
+    (1.0, 160, 290.7, 67.2, 68.0),
+    (1.0, 128, 186.4, 64.4, 65.2),
+    (0.75, 224, 325.4, 68.4, 68.4),
+    (0.75, 192, 239.3, None, 67.2),
+    (0.75, 160, 166.4, None, 65.3),
+    (0.75, 128, 106.8, None, 62.1),
+    (0.5, 224, 149.5, 63.7, 63.3),
+    (0.5, 192, 110.0, None, 61.7),
+    (0.5, 160, 76.5, 60.2, 59.1),
+    (0.5, 128, 49.2, None, 56.3),
+    (0.25, 224, 41.0, 50.6, 49.8),
+    (0.25, 192, 30.2, None, 47.7),
+    (0.25, 160, 21.1, None, 45.5),
+    (0.25, 128, 13.6, None, 41.5),
+)
+"""alpha, image_size, M MACs, top-1 in the paper's Tables 6, 7 and 9, top-1 in slim's table of 2018-02-22."""
+
+
+def _short(_: Mapping[str, Any]) -> str:
+    return "mobilenet"
+
+
+def _published() -> tuple[PublishedFigure, ...]:
+    rows = []
+    for alpha, size, mmacs, paper_top1, slim_top1 in _TOP1:
+        sources = ((paper_top1, "paper, Tables 6, 7 and 9"), (slim_top1, "TensorFlow slim, 2018-02-22"))
+        knobs, parameters = {"alpha": alpha, "image_size": size}, _PARAMETERS[alpha]
+        rows += [
+            imagenet_figure("mobilenet", knobs, parameters, mmacs, top1=top1, source=source)
+            for top1, source in sources
+            if top1 is not None
+        ]
+    return (
+        *rows,
+        imagenet_figure(
+            "mobilenet", {"full_conv": True}, 29_294_088, 4867.3, top1=71.7, source="paper, Table 4"
+        ),
+        imagenet_figure("mobilenet", {"shallow": True}, 2_887_976, 307.3, top1=65.3, source="paper, Table 5"),
+    )
+
+
+FAMILY = Family(
+    name="mobilenet",
+    title="MobileNet v1",
+    paper="Howard et al. 2017, arXiv:1704.04861",
+    builder="models.mobilenet.network:mobilenet",
+    short=_short,
+    knobs=(
+        Knob(
+            name="alpha",
+            type=float,
+            default=1.0,
+            above=0.0,
+            label="alpha{:g}",
+            about="Width multiplier: every layer has alpha times the channels, rounded down, at least 1. "
+            "The paper's are 0.25, 0.5, 0.75 and 1.",
+        ),
+        Knob(
+            name="rho",
+            type=float,
+            default=None,
+            above=0.0,
+            alias=Alias(
+                knob="image_size",
+                value=lambda rho: round(rho * IMAGE_SIZE.default),
+                formula=f"rho * {IMAGE_SIZE.default}",
+            ),
+            about="Resolution multiplier: image_size is 224 * rho, rounded. Instead of image_size.",
+        ),
+        Knob(
+            name="shallow",
+            type=bool,
+            default=False,
+            label="shallow",
+            about="Leave out the five equal blocks in the middle (paper, Table 5).",
+        ),
+        Knob(
+            name="full_conv",
+            type=bool,
+            default=False,
+            label="fullconv",
+            about="Full 3x3 convolutions instead of depthwise separable ones (paper, Table 4).",
+        ),
+        Knob(
+            name="activation",
+            type=str,
+            default="relu6",
+            choices=("relu", "relu6"),
+            label="{}",
+            changes_cost=False,
+            about="relu6 as in all published checkpoints; the paper's text says relu.",
+        ),
+        dropout(0.001, "before the class scores"),
+    ),
+    # RMSprop as for Inception V3, "very little or no weight decay", one recipe for all sizes
+    recipe=Recipe(
+        optimizer="rmsprop",
+        learning_rate=0.045,
+        batch_size=64,
+        schedule="cosine",
+        weight_decay=0.0,
+        source="Howard et al. 2017, arXiv:1704.04861, section 3.2",
+    ),
+    min_crop_area=0.5,  # section 3.2 limits how small crops are, without a figure; half is ours
+    grid=combinations(alpha=(0.25, 0.5, 0.75, 1.0), image_size=(128, 160, 192, 224)),
+    small={"alpha": 0.25},
+    tiny={"alpha": 0.25, "image_size": 32},
+    published=_published(),
+)

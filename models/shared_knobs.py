@@ -1,0 +1,60 @@
+"""The knobs that all families share, and those that several have. Standard library only."""
+
+from __future__ import annotations
+
+from models.knobs import Knob
+
+LARGEST_SMALL_IMAGE = 96
+"""Images up to this many pixels get the small stem when stem is auto."""
+
+IMAGE_SIZE = Knob(
+    name="image_size",
+    type=int,
+    default=224,
+    minimum=8,
+    maximum=2048,
+    about="Pixels along each side of the square input.",
+)
+NUM_CLASSES = Knob(
+    name="num_classes", type=int, default=1000, minimum=2, maximum=100_000, about="Classes told apart."
+)
+STEM = Knob(
+    name="stem",
+    type=str,
+    default="auto",
+    choices=("auto", "imagenet", "small"),
+    about="How fast the first layers shrink the image: imagenet as in the paper, small keeps more of a "
+    f"small image; auto is small up to {LARGEST_SMALL_IMAGE} pixels.",
+)
+SCALE = Knob(
+    name="scale",
+    type=tuple,
+    default=1 / 128,
+    label="rescaled",
+    changes_cost=False,
+    about="Factor for raw 0-255 pixels, one number or one for each of R, G and B.",
+)
+OFFSET = Knob(
+    name="offset",
+    type=tuple,
+    default=-1.0,
+    label="rescaled",
+    changes_cost=False,
+    about="Added to the scaled pixels, one number or one for each of R, G and B.",
+)
+COMMON = (IMAGE_SIZE, NUM_CLASSES, STEM, SCALE, OFFSET)
+"""Every family has these; it may have its own defaults for them."""
+
+
+def dropout(default: float, where: str) -> Knob:
+    """The share of values that a family drops while it is trained, and where."""
+    return Knob(
+        name="dropout",
+        type=float,
+        default=default,
+        minimum=0.0,
+        maximum=0.95,
+        label="dropout{:g}",
+        changes_cost=False,
+        about=f"Share of values set to zero while training, {where}; 0 leaves the layers out.",
+    )

@@ -1,0 +1,83 @@
+"""SqueezeNet's knobs, recipe and figures. Standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from models.family import Family, Recipe, combinations, imagenet_figure
+from models.knobs import Knob
+from models.shared_knobs import dropout
+
+_PUBLISHED = (
+    ({"version": "1.0", "image_size": 224}, 1_248_424, 818.9, 57.5, "paper, Table 2"),
+    ({"version": "1.0", "image_size": 227}, 1_248_424, 832.7, 57.5, "paper, Table 2"),
+    ({"version": "1.1", "image_size": 224}, 1_235_496, 349.2, 58.178, "torchvision"),
+    ({"version": "1.1", "image_size": 227}, 1_235_496, 387.7, None, "authors' repository"),
+    ({"version": "1.0", "conv10_pad": 1, "image_size": 224}, 1_248_424, 847.6, None, "authors' Caffe file"),
+    ({"version": "1.0", "conv10_pad": 1, "image_size": 227}, 1_248_424, 861.3, 57.5, "authors' Caffe file"),
+    ({"version": "1.1", "conv10_pad": 1, "image_size": 224}, 1_235_496, 377.8, None, "authors' Caffe file"),
+    ({"version": "1.1", "conv10_pad": 1, "image_size": 227}, 1_235_496, 418.5, None, "authors' Caffe file"),
+    ({"version": "1.0", "bypass": "simple"}, 1_248_424, 818.9, 60.4, "paper, Table 3"),
+    ({"version": "1.0", "bypass": "complex"}, 1_589_672, 1165.0, 58.8, "paper, Table 3"),
+)
+"""Knobs, parameters, M MACs, top-1. The paper prints 7.7 MB for the complex bypass; its layers make 6.36."""
+
+
+def _short(resolved: Mapping[str, Any]) -> str:
+    return f"squeezenet_{resolved['version']}"
+
+
+FAMILY = Family(
+    name="squeezenet",
+    title="SqueezeNet",
+    paper="Iandola et al. 2016, arXiv:1602.07360",
+    builder="models.squeezenet.network:squeezenet",
+    short=_short,
+    knobs=(
+        Knob(
+            name="version",
+            type=str,
+            default="1.1",
+            choices=("1.0", "1.1"),
+            about="1.0 is the paper's net, 1.1 the authors' with 2.4 times fewer MACs.",
+        ),
+        Knob(
+            name="bypass",
+            type=str,
+            default="none",
+            choices=("none", "simple", "complex"),
+            label="{}bypass",
+            about="Shortcuts around fire modules: simple where the channels match, complex around all.",
+        ),
+        Knob(
+            name="conv10_pad",
+            type=int,
+            default=0,
+            minimum=0,
+            maximum=1,
+            label="pad{}",
+            about="Pixels of zeros around the last convolution's input; the authors' Caffe file has 1.",
+        ),
+        dropout(0.5, "after fire9"),
+    ),
+    # solver.prototxt: learning rate 0.04, falling linearly to 0; momentum 0.9, decay 2e-4. The clipping is
+    # ours: without it the scores' ReLU dies on a few classes and the loss stays at that of guessing
+    recipe=Recipe(
+        optimizer="sgd",
+        learning_rate=0.04,
+        clip_norm=1.0,
+        batch_size=64,
+        schedule="linear",
+        weight_decay=2e-4,
+        source="Iandola et al. 2016, arXiv:1602.07360, and forresti/SqueezeNet's solver.prototxt",
+    ),
+    min_crop_area=0.75,  # 227 x 227 of 256 x 256 is 79%
+    grid=combinations(version=("1.1", "1.0"), image_size=(128, 160, 192, 224)),
+    small={},
+    tiny={"image_size": 32},
+    published=tuple(
+        imagenet_figure("squeezenet", knobs, parameters, mmacs, top1=top1, source=source)
+        for knobs, parameters, mmacs, top1, source in _PUBLISHED
+    ),
+)
