@@ -126,9 +126,9 @@ def _new(family: str, data: str | None, options: dict[str, Any]) -> tuple[Path, 
 def _config(family: str, data: str, dataset: Dataset, options: dict[str, Any]) -> TrainConfig:
     from models.build import build_without_weights
     from models.cost import cost
-    from models.registry import family_of, resolve
+    from models.registry import family_of, resolve, without_aliases
 
-    knobs = given_knobs(family, options)
+    knobs = without_aliases(family, given_knobs(family, options))
     knobs["num_classes"] = len(dataset.spec.class_names)
     if "image_size" not in knobs and dataset.spec.image_size is not None:
         knobs["image_size"] = dataset.spec.image_size
