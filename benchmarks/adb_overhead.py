@@ -116,8 +116,9 @@ def _models(folder: Path, count: int) -> list[Path]:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import numpy as np
 
-    from export.artifact import Precision
     from export.convert import convert
+    from export.precisions import Precision
+    from export.settings import ExportSettings
     from models.build import build
 
     files = []
@@ -125,7 +126,7 @@ def _models(folder: Path, count: int) -> list[Path]:
         pixels = np.random.default_rng(0).integers(0, 256, (4, size, size, 3), dtype=np.uint8)
         model = build("mobilenet", alpha=alpha, image_size=size, num_classes=1001)
         file = folder / f"mobilenet_alpha{alpha}_{size}_int8.tflite"
-        file.write_bytes(convert(model, Precision.INT8, pixels=pixels))
+        file.write_bytes(convert(model, ExportSettings(Precision.INT8), pixels=pixels))
         files.append(file)
     return files
 

@@ -21,12 +21,13 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from export.artifact import Precision
 from export.check.runner import Runner
 from export.convert import convert
 from export.graph.rewrite import without_softmax
+from export.precisions import Precision
 from export.quantization.correct_bias import correct_bias
 from export.quantization.equalize import equalize
+from export.settings import ExportSettings
 from export.tflite.inspect import inspect
 from models.build import build
 from models.checkpoints import CHECKPOINTS, load_checkpoint
@@ -104,7 +105,7 @@ def _float_scores(model: keras.Model, images: np.ndarray) -> np.ndarray:
 def _int8_scores(model: keras.Model, calibration: np.ndarray, images: np.ndarray) -> np.ndarray:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "int8.tflite")
-        path.write_bytes(convert(model, Precision.INT8, pixels=calibration, logits=True))
+        path.write_bytes(convert(model, ExportSettings(Precision.INT8, logits=True), pixels=calibration))
         return Runner(path, inspect(path)).outputs(images.astype(np.float32))
 
 

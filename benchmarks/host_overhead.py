@@ -140,14 +140,15 @@ def _mobilenet(folder: Path) -> Path:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import numpy as np
 
-    from export.artifact import Precision
     from export.convert import convert
+    from export.precisions import Precision
+    from export.settings import ExportSettings
     from models.build import build
 
     model = build("mobilenet", alpha=0.25, image_size=128, num_classes=1001)
     pixels = np.random.default_rng(0).integers(0, 256, (20, 128, 128, 3), dtype=np.uint8)
     file = folder / "mobilenet_alpha0.25_128_int8.tflite"
-    file.write_bytes(convert(model, Precision.INT8, pixels=pixels))
+    file.write_bytes(convert(model, ExportSettings(Precision.INT8), pixels=pixels))
     return file
 
 

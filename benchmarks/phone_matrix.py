@@ -168,8 +168,9 @@ def _line(what: str, call: tuple[float, int, list[dict]], phones: list[Phone]) -
 
 def _models(folder: Path, count: int) -> list[Path]:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    from export.artifact import Precision
     from export.convert import convert
+    from export.precisions import Precision
+    from export.settings import ExportSettings
     from models.build import build
 
     settings = [
@@ -181,7 +182,11 @@ def _models(folder: Path, count: int) -> list[Path]:
     files = []
     for alpha, size, precision in settings[:count]:
         file = folder / f"mobilenet_alpha{alpha}_{size}_{precision}.tflite"
-        file.write_bytes(convert(build("mobilenet", alpha=alpha, image_size=size, num_classes=10), precision))
+        file.write_bytes(
+            convert(
+                build("mobilenet", alpha=alpha, image_size=size, num_classes=10), ExportSettings(precision)
+            )
+        )
         files.append(file)
     return files
 

@@ -26,9 +26,11 @@ import keras
 import numpy as np
 from zoo import as_shipped, stock_conversion, verdict, with_random_weights
 
-from export.artifact import Precision, read_sidecar
+from export.artifact import read_sidecar
 from export.check.runner import Runner
 from export.convert import convert
+from export.precisions import Precision
+from export.settings import ExportSettings, settings_for
 from export.tflite.inspect import inspect
 from export.tflite.pack import pack
 from models.build import build
@@ -37,10 +39,10 @@ from models.registry import label
 from pipeline.bench.child import runtime_version
 from pipeline.bench.host import MeasuredFile, machine_name, run_rounds
 from pipeline.bench.settings import BenchSettings
-from pipeline.commands.export import export_source
 from pipeline.commands.verify import verify_files
 from pipeline.lineage import find_source
 from pipeline.runs import runs_folder
+from pipeline.steps.export import export
 
 MOBILENETS = ((0.25, 128), (0.5, 160), (0.75, 192))
 NUM_CLASSES = 1001
@@ -109,14 +111,16 @@ def densenet_bc(weights: Path, keep: Path | None) -> None:
         model.save(path)
         source = find_source(str(path), data=_cifar10(), folder=runs_folder())
         for how, equalize in (("calibrated", False), ("calibrated, `--equalize`", True)):
-            artifacts, refused = export_source(source, [Precision.INT8], out=Path(scratch), equalize=equalize)
-            if refused:
-                sys.exit(refused[0])
-            file = Path(scratch, artifacts[0].path)
+            settings = ExportSettings(Precision.INT8, equalize=equalize)
+            exported = export(source, [settings], runs=runs_folder(), out=Path(scratch))
+            if exported.refused:
+                sys.exit(exported.refused[0])
+            artifact = exported.artifacts[0]
+            file = Path(scratch, artifact.path)
             found = verify_files([file], data=_cifar10(), model=path)[file]
             print(
                 f"| published weights, {how} | {found.keras_top1:.2f}% | {found.tflite_top1:.2f}% "
-                f"| {found.drop_points:+.2f} | {found.agreement:.2f}% | {artifacts[0].size_bytes:,} |"
+                f"| {found.drop_points:+.2f} | {found.agreement:.2f}% | {artifact.size_bytes:,} |"
             )
 
 
@@ -126,7 +130,7 @@ def compressed(runs: list[str]) -> None:
     print("| --- | --- | ---: | ---: | ---: | --- |")
     for run in runs:
         source = find_source(run, data=None, folder=runs_folder())
-        export_source(source, [Precision.FLOAT32, Precision.INT8])
+        export(source, settings_for([Precision.FLOAT32, Precision.INT8]), runs=runs_folder())
         paths = sorted(source.export_folder.glob("*.tflite"))
         for path, found in verify_files(paths).items():
             artifact = read_sidecar(path)
@@ -165,7 +169,7 @@ def _pair(
         model, peer = with_random_weights(model, random), with_random_weights(peer, random)
     pixels = random.integers(0, 256, (NUM_CALIBRATION, *model.input_shape[1:]), np.uint8)
     if not ours.exists():
-        plain = convert(model, precision, pixels=pixels)
+        plain = convert(model, ExportSettings(precision), pixels=pixels)
         ours.write_bytes(pack(plain).content)
         unpacked = folder / f"unpacked_{name}.tflite"
         unpacked.write_bytes(plain)

@@ -21,9 +21,10 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from export.artifact import Precision
 from export.convert import convert
 from export.errors import ExportError
+from export.precisions import Precision
+from export.settings import ExportSettings
 from export.sparse.verdict import litert_runs_sparse, sparse_verdict
 from export.sparse.weights import with_sparse_weights
 from export.tflite.download_size import downloaded_bytes
@@ -91,7 +92,7 @@ def float_rows(
         dense, sparse = Path(f"{stem}_dense.tflite"), Path(f"{stem}_sparse.tflite")
         if not dense.exists():
             model = pruned(random_mobilenet(alpha, image_size), sparsity, pattern)
-            dense.write_bytes(convert(model, Precision.FLOAT32))
+            dense.write_bytes(convert(model, ExportSettings(Precision.FLOAT32)))
         sparse.write_bytes(with_sparse_weights(dense.read_bytes(), min_sparsity=BELOW_ANY))
         rows.append(_row(name, dense, sparse))
     return rows
@@ -105,7 +106,7 @@ def int8_row(alpha: float, image_size: int, folder: Path) -> Row:
         file = folder / f"mobilenet_{alpha:g}_int8_{sparsity:.0%}_{image_size}.tflite"
         if not file.exists():
             model = pruned(random_mobilenet(alpha, image_size), sparsity, "unstructured")
-            file.write_bytes(convert(model, Precision.INT8, pixels=pixels))
+            file.write_bytes(convert(model, ExportSettings(Precision.INT8), pixels=pixels))
         files.append(file)
     try:
         with_sparse_weights(files[1].read_bytes())

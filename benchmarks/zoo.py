@@ -23,8 +23,9 @@ import numpy as np
 import tensorflow as tf
 
 from export import native_output
-from export.artifact import Precision
 from export.convert import convert
+from export.precisions import Precision
+from export.settings import ExportSettings
 from export.tflite.app_metadata import with_labels_file, with_metadata_entry
 from export.tflite.inspect import inspect
 from export.tflite.pack import pack
@@ -95,7 +96,7 @@ def make(
     for precision in PRECISIONS:
         file = folder / f"{label(family, knobs)}_{precision}.tflite"
         if not file.exists():
-            content = convert(model, precision, pixels=pixels)
+            content = convert(model, ExportSettings(precision), pixels=pixels)
             file.write_bytes(as_shipped(content, name=file.stem, num_classes=model.output_shape[-1]))
         peer_file = None
         if peer_model is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,16 +9,8 @@ from typing import Any
 
 from export.errors import BadModelFileError, ExportError
 from export.files import write_bytes
-
-
-class Precision(enum.StrEnum):
-    """How weights and activations are stored in the file."""
-
-    FLOAT32 = "float32"
-    FLOAT16 = "float16"
-    DYNAMIC = "dynamic"
-    INT8 = "int8"
-    INT16X8 = "int16x8"
+from export.precisions import Precision
+from export.settings import ExportSettings, settings_from_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +50,7 @@ class Calibration:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportArtifact:
-    """A .tflite file that ships, and where it came from. Stands as <file>.json beside the file."""
+    """A .tflite file that ships, and where it came from. Written as <file>.json beside the file."""
 
     path: str
     """The file's name; the sidecar stands in the same folder."""
@@ -67,7 +58,8 @@ class ExportArtifact:
     size_bytes: int
     downloaded_bytes: int
     """Compressed with brotli, as app stores send it: what pruned and clustered weights make smaller."""
-    precision: Precision
+    settings: ExportSettings
+    """How it was made."""
     parent_sha256: str
     """Of the Keras model file that was converted."""
     parent_path: str | None = None
@@ -87,9 +79,7 @@ class ExportArtifact:
     float_operators: tuple[str, ...]
     """Operators that compute in float; empty in a fully integer file."""
     float_layers: tuple[str, ...] = ()
-    """int8: the Keras layers that were to stay in float, and do."""
-    equalized: bool = False
-    """int8: whether channels were brought to one range first; activations are then not the Keras model's."""
+    """The Keras layers that were to stay in float, and do."""
     tensor_names: tuple[str, ...]
     """Of the main graph's tensors, by index, as the converter named them; the file itself keeps few."""
     min_runtime_version: str
@@ -99,10 +89,18 @@ class ExportArtifact:
     tflite_runtime_error: str | None = None
     calibration: Calibration | None = None
     dataset: str | None = None
+    """The name of the data set."""
+    data: str | None = None
+    """Where that was: a known name, or a path."""
     dataset_class_names: tuple[str, ...] | None = None
     """The data set's own class names, where an app is shown others (--labels)."""
     versions: dict[str, str]
     created_utc: str
+
+    @property
+    def precision(self) -> Precision:
+        """How weights and activations are stored."""
+        return self.settings.precision
 
 
 def sidecar_path(tflite: Path) -> Path:
@@ -147,14 +145,14 @@ def artifact_from_record(record: dict[str, Any]) -> ExportArtifact:
     return ExportArtifact(
         **{
             **record,
-            "precision": Precision(record["precision"]),
+            "settings": settings_from_record(record["settings"]),
             "input": _tensor(record["input"]),
             "output": _tensor(record["output"]),
             "class_names": tuple(record["class_names"]),
             "dataset_class_names": tuple(own) if (own := record["dataset_class_names"]) else None,
             "operators": tuple(OperatorUse(**use) for use in record["operators"]),
             "float_operators": tuple(record["float_operators"]),
-            "float_layers": tuple(record.get("float_layers", ())),
+            "float_layers": tuple(record["float_layers"]),
             "tensor_names": tuple(record["tensor_names"]),
             "calibration": Calibration(**calibration) if calibration else None,
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,27 +15,21 @@ from tensorflow.lite.python.convert import mlir_quantize
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from export import native_output
-from export.artifact import Precision, TensorInfo
+from export.artifact import TensorInfo
 from export.check.runner import ZERO_PIXEL
 from export.errors import ExportError
 from export.graph.keras_file import check_image_classifier
 from export.graph.rescaling import RAW, Rescaling, in_one_operator, split_rescaling
-from export.graph.rewrite import (
-    Rewrite,
-    check_equal,
-    ends_in_softmax,
-    rewrite,
-    rewrites_for,
-    without_softmax,
-)
+from export.graph.rewrite import check_equal, ends_in_softmax, rewrite, without_softmax
+from export.precisions import IoDtype, Precision
 from export.quantization import calibrate
 from export.quantization.correct_bias import correct_bias
 from export.quantization.equalize import equalize as with_channels_alike
 from export.quantization.float_layers import check_names, layer_named, operators_to_keep, weighted_layer
+from export.settings import ExportSettings
 from export.tflite.inspect import inspect_bytes
 from export.tflite.notes import PIXELS, with_note
 
-IoDtype = Literal["int8", "uint8"]
 Progress = Callable[[int, int], None]
 
 Trained = Callable[..., Any]
@@ -44,9 +38,6 @@ Trained = Callable[..., Any]
 EQUALIZED_TOLERANCE = 1e-3
 """Of the largest class score, as TOLERANCE: channels scaled by up to 100 round otherwise in float32."""
 _NUM_PROVEN = 8
-_QUANTIZED = (Precision.INT8, Precision.INT16X8)
-_CRASHING = ("Exp", "Softplus", "Selu")
-"""Operations that become TFLite's EXP, on which TensorFlow 2.21's int8 quantizer ends the process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,72 +51,57 @@ class Plan:
 
 def convert(
     model: keras.Model,
-    precision: Precision,
+    settings: ExportSettings,
     *,
     pixels: npt.NDArray[np.uint8] | None = None,
-    io_dtype: IoDtype = "int8",
-    progress: Progress | None = None,
     trained: Trained | None = None,
-    rewrites: Collection[Rewrite] | None = None,
-    logits: bool = False,
-    equalize: bool = False,
-    keep_float: Collection[str] = (),
+    progress: Progress | None = None,
 ) -> bytes:
     """The .tflite file's content: one image (1, height, width, channels) in, (1, classes) out.
 
-    Takes raw 0-255 pixels in every precision: as float32 but for int8, where the input is `io_dtype` and
-    holds pixel - 128 (int8) or pixel (uint8), and the output is `io_dtype` too; the file says so in its
-    metadata. `pixels` (n, height, width,
-    channels) uint8 calibrate int8 and int16x8; `progress` is told (done, all) of them.
+    Takes raw 0-255 pixels: as float32, or in an integer file as int8 (pixel - 128) or uint8 (pixel); the file
+    says which in its metadata. `pixels` (n, height, width, channels) uint8 calibrate; `progress` is called
+    with (done, all) of them. What the settings say of calibration images is done by who chooses these.
 
-    A scalar rescaling at the model's start becomes the int8 input's own quantization. Where its zero is no
+    A scalar rescaling at the model's start becomes an integer input's own quantization. Where its zero is no
     whole grey level (x / 127.5 - 1: 127.5) the network sees values off by at most half a grey level, all
     alike; with (x - 128) / 128 they are exact. A rescaling a channel becomes a 1x1 depthwise convolution.
 
-    `trained` is the network with quantizers of its own, from quantization-aware training: int8 is then made
-    from it, without calibration. `rewrites` default to those that help this precision (`rewrites_for`); they
-    are proven on the calibration pixels, or on random ones where there are none. `logits` leaves out the
-    softmax.
-
-    `equalize` and `keep_float` are for int8 alone, and change no other precision: channels brought to one
-    range and biases corrected (equalized_model), and layers, by name, whose operators stay in float. Of
-    `trained`, `keep_float` are the layers that have no quantizers already.
+    `trained` is the network with quantizers from quantization-aware training: an int8 file is then made from
+    it, without calibration and rewrites. Rewrites are proven on the calibration pixels, or on random ones.
 
     An operator that has no integer kernel stays float (`export.tflite.inspect` names it, `export.exporter`
     refuses it). Raises ExportError where the converter fails.
     """
     check_image_classifier(model, f"model '{model.name}'")
     shape = tuple(model.inputs[0].shape[1:])
-    trained = trained if precision is Precision.INT8 else None
-    calibrated = precision in _QUANTIZED and trained is None
+    spec = settings.precision.spec
+    trained = trained if spec.takes_quantizers else None
+    calibrated = settings.precision.is_calibrated(has_quantizers=trained is not None)
     if calibrated:
-        calibrate.check_pixels(pixels, shape, precision.value)
-    check_names(model, keep_float)
-    if equalize and precision is Precision.INT8:
-        source = _equalized(model, pixels, trained, keep_float)
-    else:
-        source = model
-    plan = _plan(source, precision, pixels, trained, rewrites=rewrites, logits=logits)
+        calibrate.check_pixels(pixels, shape, settings.precision)
+    check_names(model, settings.keep_float)
+    plan = _plan(model, settings, pixels, trained)
     said = native_output.Noise()
     try:
         with native_output.captured() as said:
             frozen = _frozen(plan.graph, shape)
-            if calibrated and precision is Precision.INT8:
-                _refuse_crashing(frozen)
+            if calibrated:
+                _refuse_crashing(frozen, settings.precision)
             converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], tf.Module())
-            _set_precision(converter, precision, io_dtype, calibrated=calibrated)
+            _set_up(converter, settings, calibrated=calibrated)
             if calibrated and pixels is not None:
                 converter.representative_dataset = calibrate.generator(pixels, plan.rescaling, progress)
-            if keep_float and calibrated and precision is Precision.INT8:
-                content = _partly_float(converter, model, keep_float, io_dtype)
+            if settings.keep_float and calibrated:
+                content = _partly_float(converter, model, settings)
             else:
                 content = bytes(converter.convert())
     except (ExportError, KeyboardInterrupt):
         raise
     except Exception as error:  # the converter has no error class of its own
-        raise ExportError(_why_not(precision, error, said.text)) from error
-    if precision is Precision.INT8:
-        _check_input(content, plan.rescaling, io_dtype)
+        raise ExportError(_why_not(settings.precision, error, said.text)) from error
+    if spec.is_integer:
+        _check_input(content, plan.rescaling, settings.io_dtype)
     stored = inspect_bytes(content, name="the converted file").inputs[0]
     return with_note(content, PIXELS, pixels_in_words(stored))
 
@@ -156,22 +132,20 @@ def equalized_model(
 
 def _plan(
     model: keras.Model,
-    precision: Precision,
+    settings: ExportSettings,
     pixels: npt.NDArray[np.uint8] | None,
     trained: Trained | None,
-    *,
-    rewrites: Collection[Rewrite] | None,
-    logits: bool,
 ) -> Plan:
-    whole = without_softmax(model) if logits else model
+    source = _equalized(model, pixels, trained, settings.keep_float) if settings.equalize else model
+    whole = without_softmax(source) if settings.logits else source
     if trained is not None:
         graph = _with_softmax(trained) if ends_in_softmax(whole) else trained
         return Plan(graph=graph, rescaling=int8_plan(model).rescaling)
-    rewritten = rewrite(whole, rewrites_for(precision) if rewrites is None else rewrites)
+    rewritten = rewrite(whole, settings.rewrites)
     if rewritten.done:
         check_equal(whole, rewritten.model, _images_like(model, pixels))
         whole = rewritten.model
-    return int8_plan(whole) if precision is Precision.INT8 else Plan(graph=whole, rescaling=RAW)
+    return int8_plan(whole) if settings.precision.spec.is_integer else Plan(graph=whole, rescaling=RAW)
 
 
 def _equalized(
@@ -189,13 +163,8 @@ def _equalized(
     return equalized_model(model, pixels, keep_float=keep_float)
 
 
-def _partly_float(
-    converter: Any,  # noqa: ANN401
-    model: keras.Model,
-    keep_float: Collection[str],
-    io_dtype: IoDtype,
-) -> bytes:
-    """The int8 file in which the operators of some layers stay in float; input and output are `io_dtype`.
+def _partly_float(converter: Any, model: keras.Model, settings: ExportSettings) -> bytes:  # noqa: ANN401
+    """The int8 file in which the operators of some layers stay in float.
 
     The two steps that tf.lite.experimental.QuantizationDebugger takes too, whose own file has float inputs:
     calibration, and quantization of all operators but those that are named by the tensors they write.
@@ -203,8 +172,8 @@ def _partly_float(
     converter._experimental_calibrate_only = True
     calibrated = bytes(converter.convert())
     contents = inspect_bytes(calibrated, name="the calibrated file")
-    kept = operators_to_keep(contents, model, keep_float)
-    dtype = tf.dtypes.as_dtype(io_dtype)
+    kept = operators_to_keep(contents, model, settings.keep_float)
+    dtype = tf.dtypes.as_dtype(settings.io_dtype)
     names = [contents.tensors[operator.outputs[0]].name for operator in kept]
     return bytes(
         mlir_quantize(calibrated, input_data_type=dtype, output_data_type=dtype, denylisted_nodes=names)
@@ -282,42 +251,31 @@ def _frozen(graph: Any, shape: tuple[int, ...]) -> Any:  # noqa: ANN401 - Tensor
     return convert_variables_to_constants_v2(tf.function(classify).get_concrete_function(image))
 
 
-def _refuse_crashing(frozen: Any) -> None:  # noqa: ANN401
-    """Raises ExportError for a graph whose conversion to int8 would end the process without a word."""
-    found = [operation.name for operation in frozen.graph.get_operations() if operation.type in _CRASHING]
+def _refuse_crashing(frozen: Any, precision: Precision) -> None:  # noqa: ANN401
+    """Raises ExportError for a graph whose conversion would end the process without a word."""
+    kinds = precision.spec.crashes_on
+    found = [operation.name for operation in frozen.graph.get_operations() if operation.type in kinds]
     if found:
         places = ", ".join(name.rpartition("/")[0] or name for name in found[:3])
         raise ExportError(
-            f"TensorFlow's int8 quantizer crashes on exponentials, and the model computes {len(found)} "
-            f"outside its softmax, at {places}. Give these layers an activation with an integer kernel, such "
-            "as relu, swish or gelu, not selu, softplus, mish or exp; export as dynamic or float16; or leave "
-            "them in float by training: pipeline compress --qat --skip-layer LAYER."
+            f"TensorFlow's {precision} quantizer crashes on exponentials, and the model computes "
+            f"{len(found)} outside its softmax, at {places}. Give these layers an activation with an integer "
+            "kernel, such as relu, swish or gelu, not selu, softplus, mish or exp; export as dynamic or "
+            "float16; or leave them in float by training: pipeline compress --qat --skip-layer LAYER."
         )
 
 
-def _set_precision(
-    converter: Any,  # noqa: ANN401
-    precision: Precision,
-    io_dtype: IoDtype,
-    *,
-    calibrated: bool,
-) -> None:
-    builtins = tf.lite.OpsSet.TFLITE_BUILTINS
-    if precision is Precision.FLOAT32:
-        return
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if precision is Precision.FLOAT16:
-        converter.target_spec.supported_types = [tf.float16]
-    if precision is Precision.INT8:
-        if calibrated:
-            # the float fallback lets all leftovers be named at once; where none is left the file is the same
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, builtins]
-        converter.inference_input_type = tf.dtypes.as_dtype(io_dtype)
-        converter.inference_output_type = tf.dtypes.as_dtype(io_dtype)
-    if precision is Precision.INT16X8:
-        converter.target_spec.supported_ops = [
-            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-        ]
+def _set_up(converter: Any, settings: ExportSettings, *, calibrated: bool) -> None:  # noqa: ANN401
+    spec = settings.precision.spec
+    if spec.is_optimized:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if spec.weight_types:
+        converter.target_spec.supported_types = [tf.dtypes.as_dtype(each) for each in spec.weight_types]
+    if spec.op_sets and calibrated:
+        converter.target_spec.supported_ops = [getattr(tf.lite.OpsSet, each) for each in spec.op_sets]
+    if spec.is_integer:
+        converter.inference_input_type = tf.dtypes.as_dtype(settings.io_dtype)
+        converter.inference_output_type = tf.dtypes.as_dtype(settings.io_dtype)
 
 
 def _check_input(content: bytes, rescaling: Rescaling, io_dtype: IoDtype) -> None:
@@ -342,6 +300,6 @@ def _why_not(precision: Precision, error: Exception, said: str) -> str:
         lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
         reason = f'{type(error).__name__}: "{(lines or [""])[0][:300]}"'
     return (
-        f"the TFLite converter could not make a {precision.value} file: {reason}. "
+        f"the TFLite converter could not make a {precision} file: {reason}. "
         "Replace these layers, or export in another precision (float32 takes the most layers)."
     )

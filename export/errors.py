@@ -1,4 +1,4 @@
-"""What can go wrong in an export that a user can mend. Standard library only."""
+"""What can go wrong in an export that a user can fix. Standard library only."""
 
 
 class ExportError(Exception):
@@ -11,3 +11,7 @@ class BadModelFileError(ExportError):
 
 class FloatOperatorError(ExportError):
     """A file that should be fully integer still holds float operators, which the message names."""
+
+
+class SettingsError(ExportError):
+    """Settings that exclude each other, or that the precision does not take."""

@@ -5,23 +5,23 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
-import numpy.typing as npt
 
-from export.artifact import Calibration, ExportArtifact, Precision, sidecar_content, sidecar_path
+from export.artifact import ExportArtifact, sidecar_content, sidecar_path
 from export.check.layer_errors import CONVERSIONS
 from export.check.load_check import litert_loads, tflite_runtime_loads
-from export.convert import IoDtype, Progress, Trained, convert
+from export.convert import Progress, Trained, convert
 from export.errors import ExportError, FloatOperatorError
 from export.files import replacing, sha256_of
 from export.graph.keras_file import load_model
-from export.graph.rewrite import Rewrite
+from export.quantization.calibrate import CalibrationImages
 from export.quantization.float_layers import operators_of
+from export.settings import ExportSettings
 from export.sparse.weights import with_sparse_weights
 from export.tflite.app_metadata import labels_text, with_labels_file, with_metadata_entry
 from export.tflite.download_size import downloaded_bytes
@@ -32,102 +32,99 @@ _PACKAGES = ("tensorflow", "keras", "numpy", "ai-edge-litert", "tflite-runtime")
 _MOST_PLACES_NAMED = 5
 
 
+@dataclass(frozen=True, kw_only=True)
+class SourceModel:
+    """The Keras model that files are made of, and what is known of it."""
+
+    path: Path
+    """Its .keras or .h5 file."""
+    model: keras.Model | None = None
+    """What load_model(path) gave, where several files share it, or that behind add_rescaling()."""
+    trained: Trained | None = None
+    """The same with the quantizers that it was trained with."""
+    model_name: str
+    family: str | None
+    """None for a model from elsewhere."""
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+    class_names: Sequence[str]
+    """What an app shows, in the order of the outputs."""
+    dataset: str | None = None
+    """The name of the data set that it was trained on, or that files are calibrated with."""
+    data: str | None = None
+    """Where that is: a known name, or a path."""
+    dataset_class_names: Sequence[str] | None = None
+    """That data set's own, where an app is shown others."""
+
+
 def export_model(
-    model_path: Path,
+    source: SourceModel,
     target: Path,
-    precision: Precision,
+    settings: ExportSettings,
     *,
-    model_name: str,
-    family: str | None,
-    knobs: Mapping[str, Any],
-    class_names: Sequence[str],
-    dataset: str | None,
-    dataset_class_names: Sequence[str] | None = None,
-    calibration: Calibration | None = None,
-    pixels: npt.NDArray[np.uint8] | None = None,
-    io_dtype: IoDtype = "int8",
-    model: keras.Model | None = None,
-    created_utc: str | None = None,
+    images: CalibrationImages | None = None,
     progress: Progress | None = None,
-    keep_names: bool = False,
-    trained: Trained | None = None,
-    rewrites: Collection[Rewrite] | None = None,
-    logits: bool = False,
-    sparse: bool = False,
-    equalize: bool = False,
-    keep_float: Collection[str] = (),
+    created_utc: str | None = None,
 ) -> ExportArtifact:
     """Writes `target` (.tflite) and its sidecar, and returns what the sidecar says.
 
-    `model` is what load_model(model_path) gave, where several precisions share it, or that model behind
-    add_rescaling(); `pixels` (n, height, width, channels) uint8 and `calibration` say what int8 and int16x8
-    are calibrated with; `progress` is told (done, all) of the calibration images; `created_utc` defaults
-    to now; `keep_names` leaves the tensors' names in the file; `trained`, `rewrites` and `logits` are those
-    of convert(); `sparse` stores the pruned 1x1 convolutions of a float32 file as XNNPACK's sparse kernels
-    take them; `equalize` and `keep_float` are convert()'s. A file that cannot be finished, or is refused, is
-    not there afterwards; an earlier one stays.
+    `images` calibrate int8 and int16x8; `progress` is called with (done, all) of them; `created_utc` is
+    now unless given. A file that cannot be finished, or is refused, is not there afterwards; an earlier one
+    stays.
 
-    Raises BadModelFileError, FloatOperatorError for int8 with a float operator left, and ExportError.
+    Raises BadModelFileError, FloatOperatorError for an integer file with a float operator left, ExportError.
     """
     if target.suffix != ".tflite":
         raise ExportError(
             f"{target} ends in '{target.suffix}'. Expected a name such as {target.stem}.tflite."
         )
-    model = load_model(model_path) if model is None else model
-    _check_class_names(class_names, model)
+    model = load_model(source.path) if source.model is None else source.model
+    _check_class_names(source.class_names, model)
     content = convert(
         model,
-        precision,
-        pixels=pixels,
-        io_dtype=io_dtype,
+        settings,
+        pixels=images.pixels if images else None,
+        trained=source.trained,
         progress=progress,
-        trained=trained,
-        rewrites=rewrites,
-        logits=logits,
-        equalize=equalize,
-        keep_float=keep_float,
     )
-    if sparse and precision is Precision.FLOAT32:
+    if settings.sparse:
         content = with_sparse_weights(content, name=target.name)
-    is_calibrated = precision is Precision.INT16X8 or (precision is Precision.INT8 and trained is None)
-    if precision is Precision.INT8:  # before the names go that say where
-        converted = inspect_bytes(content, name=target.name)
-        kept = {name: _in_float(operators_of(converted, model, name), converted) for name in keep_float}
-        refuse_float_operators(converted, model_name, kept=[each for own in kept.values() for each in own])
-        keep_float = [name for name, operators in kept.items() if operators]
-    packed = pack(with_metadata_entry(content, model_name=model_name), keep_names=keep_names)
+    float_layers: tuple[str, ...] = ()
+    if settings.precision.spec.is_integer:  # before the names go that say where
+        float_layers = _float_layers(inspect_bytes(content, name=target.name), source, model, settings)
+    packed = pack(with_metadata_entry(content, model_name=source.model_name), keep_names=settings.keep_names)
     # last: what rewrites the model drops the archive behind it
-    content = with_labels_file(packed.content, class_names)
+    content = with_labels_file(packed.content, source.class_names)
     contents = inspect_bytes(content, name=target.name)
+    is_calibrated = settings.precision.is_calibrated(has_quantizers=source.trained is not None)
 
     def artifact(partial: Path) -> ExportArtifact:
-        runtime_loads, runtime_error = _try_runtimes(partial, model_name)
+        runtime_loads, runtime_error = _try_runtimes(partial, source.model_name)
         return ExportArtifact(
             path=target.name,
             sha256=contents.sha256,
             size_bytes=contents.size_bytes,
             downloaded_bytes=downloaded_bytes(content),
-            precision=precision,
-            parent_sha256=sha256_of(model_path),
-            parent_path=str(model_path.absolute()),
-            model_name=model_name,
-            family=family,
-            knobs=dict(knobs),
+            settings=settings,
+            parent_sha256=sha256_of(source.path),
+            parent_path=str(source.path.absolute()),
+            model_name=source.model_name,
+            family=source.family,
+            knobs=dict(source.knobs),
             input=contents.inputs[0],
             output=contents.outputs[0],
             pixels=contents.pixels,
-            class_names=tuple(class_names),
+            class_names=tuple(source.class_names),
             operators=contents.operators,
             float_operators=contents.float_operators,
-            float_layers=tuple(keep_float) if precision is Precision.INT8 else (),
-            equalized=equalize and precision is Precision.INT8,
+            float_layers=float_layers,
             min_runtime_version=contents.min_runtime_version,
             tensor_names=packed.tensor_names,
             tflite_runtime_loads=runtime_loads,
             tflite_runtime_error=runtime_error,
-            calibration=calibration if is_calibrated else None,
-            dataset=dataset,
-            dataset_class_names=tuple(dataset_class_names) if dataset_class_names else None,
+            calibration=images.record if images and is_calibrated else None,
+            dataset=source.dataset,
+            data=source.data,
+            dataset_class_names=tuple(source.dataset_class_names) if source.dataset_class_names else None,
             versions=package_versions(),
             created_utc=created_utc or datetime.now(UTC).isoformat(timespec="seconds"),
         )
@@ -152,6 +149,16 @@ def refuse_float_operators(contents: FileContents, name: str, *, kept: Collectio
         f"({'; '.join(places[:_MOST_PLACES_NAMED])}{more}). Expected none. Replace the layers named there "
         "(ReLU, convolutions, pooling, Dense and softmax have integer kernels), or export float16 instead."
     )
+
+
+def _float_layers(
+    converted: FileContents, source: SourceModel, model: keras.Model, settings: ExportSettings
+) -> tuple[str, ...]:
+    """The layers to keep in float that are; FloatOperatorError where others compute in float too."""
+    operators = {name: operators_of(converted, model, name) for name in settings.keep_float}
+    kept = {name: _in_float(own, converted) for name, own in operators.items()}
+    refuse_float_operators(converted, source.model_name, kept=[each for own in kept.values() for each in own])
+    return tuple(name for name, own in kept.items() if own)
 
 
 def _in_float(operators: Collection[Operator], contents: FileContents) -> list[Operator]:

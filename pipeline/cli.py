@@ -84,7 +84,7 @@ def main() -> None:
 def run(arguments: list[str] | None = None) -> int:
     """Runs one command line (default: this process's) and gives back its exit status."""
     from android_bench.errors import DeviceError, LogError, ToolError
-    from export.errors import ExportError
+    from export.errors import ExportError, SettingsError
     from models.errors import KnobError, ModelError
 
     try:
@@ -97,7 +97,7 @@ def run(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except PipelineError as error:
         return _complain(str(error), error.exit_status)
-    except KnobError as error:
+    except (KnobError, SettingsError) as error:
         return _complain(str(error), 2)
     except (ModelError, ExportError, LogError) as error:
         return _complain(str(error), 1)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from export.artifact import ExportArtifact, OperatorUse, Precision, TensorInfo
+from export.artifact import ExportArtifact, OperatorUse, TensorInfo
+from export.precisions import Precision
+from export.settings import ExportSettings
 from export.verification import LayerError, Verification
 from pipeline.records.measurement import Measurement
 from pipeline.records.phone_verification import PhoneVerification
@@ -57,7 +59,7 @@ def export_artifact(
         "sha256": sha256(f"{parent_sha256}/{model_name}/{precision}"),
         "size_bytes": 1_012_345 if precision is Precision.INT8 else 3_987_654,
         "downloaded_bytes": 923_456 if precision is Precision.INT8 else 3_654_321,
-        "precision": precision,
+        "settings": ExportSettings(precision),
         "parent_sha256": parent_sha256,
         "model_name": model_name,
         "family": "mobilenet",

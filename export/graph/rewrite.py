@@ -5,7 +5,6 @@ Each makes a new model with layers and weights of its own; `check_equal` proves 
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +13,11 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from export.artifact import Precision
 from export.errors import ExportError
 from export.graph.calls import CallGraph, is_graph, structure
 from export.graph.changes import Affine, Changes, Depthwise
 from export.graph.column_pairs import column_pairs
+from export.rewrites import Rewrite
 
 TOLERANCE = 1e-3
 """Of the largest class score. Float32 rounded in another order gave up to 3e-5 (MobileNetV2, 53 layers); a
@@ -39,29 +38,6 @@ _IDENTITIES = (
 )
 
 
-class Rewrite(enum.StrEnum):
-    """What can be done to the graph of a model."""
-
-    FOLD_BATCH_NORM = "fold-batch-norm"
-    """A BatchNormalization behind a convolution or Dense becomes part of its weights and bias."""
-    DEPTHWISE_BATCH_NORM = "depthwise-batch-norm"
-    """Any other BatchNormalization of images becomes a 1x1 depthwise convolution, which takes in its ReLU."""
-    DROP_IDENTITY = "drop-identity"
-    """Dropout, noise, linear activations and the like, which do nothing in inference, are gone."""
-    POOL_FIRST = "pool-first"
-    """An average pooling behind a 1x1 convolution without activation goes before it: means and weighted sums
-    may change places, and the convolution sees a quarter of the places (2x2)."""
-    DEPTHWISE_POOL = "depthwise-pool"
-    """An average pooling becomes a depthwise convolution, which XNNPACK has for int8 and the pooling it has
-    not: the file is no longer run in pieces."""
-    PAIR_COLUMNS = "pair-columns"
-    """A first convolution of 5x5 or more with stride 2 reads two columns of the image as one of twice the
-    channels (column_pairs.py)."""
-
-
-_IN_FLOAT = (Rewrite.FOLD_BATCH_NORM, Rewrite.DEPTHWISE_BATCH_NORM, Rewrite.DROP_IDENTITY, Rewrite.POOL_FIRST)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Rewritten:
     """A model that computes the same, and what was done to it."""
@@ -69,17 +45,6 @@ class Rewritten:
     model: keras.Model
     done: tuple[str, ...]
     """By layer name, in words; empty where there was nothing to do."""
-
-
-def rewrites_for(precision: Precision) -> tuple[Rewrite, ...]:
-    """The rewrites that make a file of this precision faster, and none slower.
-
-    DenseNet-121 at 224, LiteRT 2.3 with one thread on an AMD EPYC with AVX2, medians of interleaved rounds,
-    of the file without rewrites: int8 0.82 to 0.84, float32 about 0.91 (63 of 76 and 62 of 69 ms). A
-    BatchNormalization as convolution alone saves 2 to 4% there; POOL_FIRST about 7%, PAIR_COLUMNS 6%. Each
-    channel of such a convolution costs 29 bytes of an int8 file, mostly scales and zero points.
-    """
-    return tuple(Rewrite) if precision is Precision.INT8 else _IN_FLOAT
 
 
 def rewrite(model: keras.Model, wanted: Collection[Rewrite] = tuple(Rewrite)) -> Rewritten:

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from export.artifact import Calibration
 from export.errors import ExportError
 
 Generator = Callable[[], Iterator[list[npt.NDArray[np.float32]]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationImages:
+    """What ranges are read from."""
+
+    pixels: npt.NDArray[np.uint8]
+    """(n, height, width, channels) raw 0-255."""
+    record: Calibration | None = None
+    """Which images they are; None where nobody knows."""
 
 
 def check_pixels(pixels: npt.NDArray[np.uint8] | None, shape: tuple[int, ...], precision: str) -> None:
@@ -53,7 +65,7 @@ def generator(
 ) -> Generator:
     """The converter's representative_dataset: float32 (1, height, width, channels), one image at a time.
 
-    `values` turns raw pixels into what the converted graph takes; `progress` is told (done, all).
+    `values` turns raw pixels into what the converted graph takes; `progress` is called with (done, all).
     """
     everything = with_full_range(pixels)
 

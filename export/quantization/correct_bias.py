@@ -17,9 +17,10 @@ import numpy.typing as npt
 from export.graph.calls import CallGraph, graphs_within, is_graph
 from export.graph.changes import Affine, Changes
 from export.graph.layer_outputs import LayerOutputs
-from export.graph.rewrite import Rewrite, rewrite
+from export.graph.rewrite import rewrite
 from export.quantization.calibrate import check_pixels
 from export.quantization.equalize import WEIGHT_STEPS, has_kernel
+from export.rewrites import Rewrite
 
 Floats = npt.NDArray[np.float64]
 

@@ -21,8 +21,9 @@ import numpy.typing as npt
 from export.graph.calls import CallGraph, graphs_within
 from export.graph.changes import Affine, Changes, folded_weights
 from export.graph.layer_outputs import LayerOutputs
-from export.graph.rewrite import Rewrite, rewrite
+from export.graph.rewrite import rewrite
 from export.quantization.calibrate import check_pixels
+from export.rewrites import Rewrite
 
 Floats = npt.NDArray[np.float64]
 Channels = npt.NDArray[np.int64]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.commands.output import json_option, print_records, say
+from pipeline.commands.output import json_option, print_records, say, stages
 
 if TYPE_CHECKING:
     from export.verification import Verification
@@ -33,16 +33,17 @@ def command(*, as_json: bool) -> int:
     \b
     pipeline demo
     """
-    from export.artifact import Precision
+    from export.precisions import Precision
+    from export.settings import settings_for
     from pipeline.bench.host import run_rounds
     from pipeline.bench.settings import BenchSettings
     from pipeline.commands.bench import store_result
-    from pipeline.commands.export import export_source
     from pipeline.commands.report import rendered, rows_of, write_report
     from pipeline.commands.train import train_new
     from pipeline.commands.verify import verify_files
     from pipeline.lineage import find_source
     from pipeline.runs import exported_files, runs_folder
+    from pipeline.steps.export import export
 
     started = time.monotonic()
     say(f"1/5  pipeline train {FAMILY} --alpha {ALPHA} --data {DATA} --epochs {EPOCHS}")
@@ -50,8 +51,10 @@ def command(*, as_json: bool) -> int:
     say(f"     test top-1 {record.test_top1:.2f}% after {record.seconds:.0f} s")
     say(f"2/5  pipeline export {run.name} --float32 --int8")
     source = find_source(str(run), data=None, folder=runs_folder())
-    _, refused = export_source(source, [Precision.FLOAT32, Precision.INT8])
-    for message in refused:
+    settings = settings_for([Precision.FLOAT32, Precision.INT8])
+    with stages() as progress:
+        exported = export(source, settings, runs=runs_folder(), progress=progress)
+    for message in exported.refused:
         say(f"pipeline: {message}")
     files = exported_files(run)
     say(f"3/5  pipeline verify {run.name}")
@@ -74,7 +77,7 @@ def command(*, as_json: bool) -> int:
         f"done in {time.monotonic() - started:.0f} s. Next, with your own images: "
         "pipeline train mobilenet --data FOLDER"
     )
-    return 1 if refused or not _holds(verified) else 0
+    return 1 if exported.refused or not _holds(verified) else 0
 
 
 def _holds(verified: dict[Path, Verification]) -> bool:

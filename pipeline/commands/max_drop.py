@@ -94,11 +94,12 @@ def _settings(taken: Candidate) -> str:
     else:
         model = _file_in_words(str(source.model_path), str(source.data), source.knobs)
     words = [model, "--int8", "--io-dtype uint8"]
-    if (calibration := artifact.calibration) is not None:
-        words.append(f"--num-calibration {taken.num_calibration}")
-        words += [f"--seed {calibration.seed}"] if calibration.seed else []
-        words += ["--typical"] if taken.typical else []
-        words += ["--equalize"] if artifact.equalized else []
+    if artifact.calibration is not None:
+        settings = artifact.settings
+        words.append(f"--num-calibration {settings.num_calibration}")
+        words += [f"--seed {settings.seed}"] if settings.seed else []
+        words += ["--typical"] if settings.typical else []
+        words += ["--equalize"] if settings.equalize else []
         words += [f"--keep-float {name}" for name in artifact.float_layers]
     return " ".join(words)
 

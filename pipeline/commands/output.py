@@ -79,6 +79,21 @@ def working(what: str) -> Iterator[Callable[[str], None]]:
         yield lambda detail: status.update(escape(f"{what}: {detail}"))
 
 
+@contextmanager
+def stages() -> Iterator[Callable[[str, str], None]]:
+    """What a step takes as `progress`: says on stderr what is done, at a terminal also how far it is."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda doing, detail: None if detail else say(f"{doing} ...")
+        return
+    from rich.markup import escape
+
+    with console.status("") as status:
+        yield lambda doing, detail: status.update(escape(f"{doing}: {detail}" if detail else doing))
+
+
 json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--json", "as_json", is_flag=True, help="Print a JSON array of records."
 )

@@ -165,7 +165,7 @@ def verify_files(
                 dataset_fingerprint=dataset.spec.fingerprint,
                 split=split,
                 tensor_names=artifact.tensor_names,
-                compares_layers=not artifact.equalized,
+                compares_layers=not artifact.settings.equalize,
                 progress=lambda done: update(f"{done:,} of {total:,} images"),  # noqa: B023 - called in this turn
             )
         with open_store(runs_folder()) as store:

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.artifact import ExportArtifact, Precision, sidecar_path
+from export.artifact import ExportArtifact, sidecar_path
 from export.errors import ExportError
 from export.files import replacing
+from export.precisions import Precision
+from export.settings import ExportSettings
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -23,12 +25,13 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from export.artifact import Calibration
+    from export.quantization.calibrate import CalibrationImages
     from export.verification import Verification
     from pipeline.data.dataset import Dataset
     from pipeline.lineage import KerasSource
 
 FEW_IMAGES, MANY_IMAGES = 200, 1000
+INT8 = Precision.INT8
 BATCH_SIZE = 64
 _NUM_COMPARED = 32
 """Training images on which the layers are compared, to choose those that stay in float."""
@@ -102,9 +105,6 @@ class Candidate:
     verification: Verification
     source: KerasSource
     """The model that it was made from: the subject's, or the one that was trained quantized."""
-    num_calibration: int
-    """Images that were looked at to read the ranges."""
-    typical: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,25 +216,25 @@ class _Work:
     subject: Subject
     scratch: Path
     train: Train | None
-    calibrations: dict[tuple[int, bool], tuple[npt.NDArray[np.uint8], Calibration]] = field(
-        default_factory=dict
-    )
+    calibrations: dict[tuple[int, bool], CalibrationImages] = field(default_factory=dict)
     """By the number of images, and whether only typical ones are kept."""
     worst: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     """sha256 of a file -> the layers around each activation, those first where the error grows most."""
 
-    def calibration(self, num_samples: int, *, typical: bool) -> tuple[npt.NDArray[np.uint8], Calibration]:
+    def calibration(self, num_samples: int, *, typical: bool) -> CalibrationImages:
         """Training images that ranges are read from, and which they are."""
+        from export.quantization.calibrate import CalibrationImages
         from export.quantization.typical import typical_images
 
         subject = self.subject
         if (num_samples, typical) not in self.calibrations:
-            self.calibrations[num_samples, typical] = subject.dataset.calibration_pixels(
+            pixels, record = subject.dataset.calibration_pixels(
                 image_size=subject.image_size,
                 num_samples=num_samples,
                 seed=subject.seed,
                 choose=(lambda pixels: typical_images(subject.model, pixels)) if typical else None,
             )
+            self.calibrations[num_samples, typical] = CalibrationImages(pixels=pixels, record=record)
         return self.calibrations[num_samples, typical]
 
     def layers_to_keep(
@@ -255,23 +255,19 @@ def _attempt(rung: Rung, work: _Work, candidates: Sequence[Candidate]) -> Candid
         return _trained_candidate(work.train(), subject, folder)
     integer = (each for each in candidates if not each.artifact.float_layers)
     base = min(integer, key=_loss_and_images, default=None)
-    num_images = rung.num_calibration or (base.num_calibration if base else FEW_IMAGES)
-    typical = rung.typical or (base is not None and base.typical)
-    pixels, calibration = work.calibration(num_images, typical=typical)
-    equalize, keep_float = rung.equalize, tuple[str, ...]()
-    if rung.num_float and base is not None:
-        equalize = base.artifact.equalized
-        keep_float = work.layers_to_keep(base, pixels, number=rung.num_float)
-    return _exported(
-        subject.source,
-        subject.model,
-        subject,
-        folder,
-        pixels=pixels,
-        calibration=calibration,
-        equalize=equalize,
-        keep_float=keep_float,
+    before = base.artifact.settings if base else ExportSettings(INT8, num_calibration=FEW_IMAGES)
+    settings = ExportSettings(
+        INT8,
+        num_calibration=rung.num_calibration or before.num_calibration,
+        seed=subject.seed,
+        typical=rung.typical or before.typical,
+        equalize=rung.equalize,
     )
+    images = work.calibration(settings.num_calibration, typical=settings.typical)
+    if rung.num_float and base is not None:
+        kept = work.layers_to_keep(base, images.pixels, number=rung.num_float)
+        settings = dataclasses.replace(settings, equalize=before.equalize, keep_float=kept)
+    return _exported(Made(subject.source, subject.model), subject, folder, settings, images=images)
 
 
 def _trained_candidate(source: KerasSource, subject: Subject, folder: Path) -> Candidate:
@@ -281,40 +277,46 @@ def _trained_candidate(source: KerasSource, subject: Subject, folder: Path) -> C
     assert source.compression is not None
     model = load_model_of(source)
     quantized = load_quantized(model, source.compression, source.model_path.parent)
-    kept = source.compression.skip_layers
-    return _exported(source, model, subject, folder, trained=quantized, keep_float=kept)
+    settings = ExportSettings(INT8, keep_float=source.compression.skip_layers)
+    return _exported(Made(source, model, quantized), subject, folder, settings)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A model that is exported, as it was loaded."""
+
+    source: KerasSource
+    model: keras.Model
+    quantized: Any = None
+    """With the quantizers that it was trained with."""
 
 
 def _exported(
-    source: KerasSource,
-    model: keras.Model,
+    made: Made,
     subject: Subject,
     folder: Path,
+    settings: ExportSettings,
     *,
-    pixels: npt.NDArray[np.uint8] | None = None,
-    calibration: Calibration | None = None,
-    **settings: Any,  # noqa: ANN401 - those of export_model()
+    images: CalibrationImages | None = None,
 ) -> Candidate:
     """Writes the int8 file with its sidecar into `folder`, and runs the validation split through it."""
     from export.check.verify import verify
-    from export.exporter import export_model
+    from export.exporter import SourceModel, export_model
 
-    spec = subject.dataset.spec
-    path = folder / f"{source.model_name}_{Precision.INT8}.tflite"
-    artifact = export_model(
-        source.model_path,
-        path,
-        Precision.INT8,
+    source, model, spec = made.source, made.model, subject.dataset.spec
+    path = folder / f"{source.model_name}_{settings.precision}.tflite"
+    described = SourceModel(
+        path=source.model_path,
+        model=model,
+        trained=made.quantized,
         model_name=source.model_name,
         family=source.family,
         knobs=source.knobs,
         class_names=source.class_names or spec.class_names,
         dataset=spec.name,
-        calibration=calibration,
-        pixels=pixels,
-        model=model,
-        **settings,
+        data=source.data,
     )
+    artifact = export_model(described, path, settings, images=images)
     verification = verify(
         model,
         path,
@@ -323,16 +325,9 @@ def _exported(
         dataset_fingerprint=spec.fingerprint,
         split="validation",
         tensor_names=artifact.tensor_names,
-        compares_layers=not artifact.equalized,
+        compares_layers=not settings.equalize,
     )
-    return Candidate(
-        path=path,
-        artifact=artifact,
-        verification=verification,
-        source=source,
-        num_calibration=calibration.num_samples + calibration.left_out if calibration else 0,
-        typical=calibration is not None and calibration.left_out > 0,
-    )
+    return Candidate(path=path, artifact=artifact, verification=verification, source=source)
 
 
 def _worst_first(
@@ -349,7 +344,7 @@ def _worst_first(
     from export.quantization.float_layers import layers_around
     from export.tflite.inspect import inspect, named
 
-    compared_with = equalized_model(model, pixels) if base.artifact.equalized else model
+    compared_with = equalized_model(model, pixels) if base.artifact.settings.equalize else model
     contents = named(inspect(base.path), base.artifact.tensor_names)
     compared = compare_layers(compared_with, base.path, contents, pixels[:_NUM_COMPARED].astype(np.float32))
     worst = sorted(compared.of_the_network, key=lambda each: each.growth, reverse=True)
@@ -364,7 +359,7 @@ def _loss(candidate: Candidate) -> tuple[float, int]:
 
 def _loss_and_images(candidate: Candidate) -> tuple[float, int]:
     """More images cost every later rung time, so that they must be worth it."""
-    return -candidate.verification.tflite_top1, candidate.num_calibration
+    return -candidate.verification.tflite_top1, candidate.artifact.settings.num_calibration
 
 
 def _best(candidates: Sequence[Candidate]) -> Candidate:

@@ -40,7 +40,7 @@ def _compared(path: Path, model: Path | None, data: str | None) -> ComparedFile 
     check_described(path, artifact, contents.sha256)
     if not any(tensor.dtype in ("int8", "int16") and not tensor.is_constant for tensor in contents.tensors):
         return NotCompared(reason="its activations are float: there is no quantization to compare.")
-    if artifact.equalized:
+    if artifact.settings.equalize:
         return NotCompared(
             reason="it was exported with --equalize, which scales the activations: beside the model's they "
             "would look wrong. `pipeline verify` tells the accuracy of the whole file."

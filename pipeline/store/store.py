@@ -86,7 +86,8 @@ class Store:
     def add_artifact(self, artifact: ExportArtifact, folder: Path) -> None:
         """Adds an exported file that stands in `folder`, or replaces what is known of that export."""
         model = {"model_name": artifact.model_name, "family": artifact.family, "knobs": artifact.knobs}
-        record = _json({**asdict(artifact), "path": self._portable(folder / artifact.path)})
+        found = {"precision": artifact.precision, "path": self._portable(folder / artifact.path)}
+        record = _json({**asdict(artifact), **found})
         sha256, parent = artifact.sha256, artifact.parent_sha256
         with self._writing() as connection:
             connection.execute(queries.MENTION_MODEL, {"sha256": parent, "record": _json(model)})

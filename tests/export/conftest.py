@@ -10,8 +10,9 @@ import keras
 import numpy as np
 import pytest
 
-from export.artifact import Precision
 from export.convert import convert
+from export.precisions import Precision
+from export.settings import ExportSettings
 
 SIZE = 32
 NUM_CLASSES = 5
@@ -109,7 +110,8 @@ def _net(per_channel):
 
 @functools.cache
 def _converted(precision, io_dtype):
-    return convert(_net(False), Precision(precision), pixels=_calibration_pixels(), io_dtype=io_dtype)
+    settings = ExportSettings(Precision(precision), io_dtype=io_dtype if precision == "int8" else None)
+    return convert(_net(False), settings, pixels=_calibration_pixels())
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from export.artifact import Precision
 from export.convert import convert
 from export.errors import ExportError
+from export.precisions import Precision
+from export.settings import ExportSettings
 from export.tflite.inspect import inspect_bytes
 
 FLOAT_TOLERANCE = {"float32": 1e-5, "float16": 0.01, "dynamic": 0.05, "int16x8": 0.05}
@@ -81,7 +82,9 @@ def test_input_quantization_is_the_rescaling(calibration_pixels, rescaling, wors
     x = keras.layers.Rescaling(**rescaling)(image)
     x = keras.layers.Conv2D(4, 3, padding="same", name="conv")(x)
     x = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x))
-    content = convert(keras.Model(image, x), Precision.INT8, pixels=calibration_pixels, io_dtype=io_dtype)
+    content = convert(
+        keras.Model(image, x), ExportSettings(Precision.INT8, io_dtype=io_dtype), pixels=calibration_pixels
+    )
     from ai_edge_litert.interpreter import Interpreter
 
     scale, zero_point = Interpreter(model_content=content).get_input_details()[0]["quantization"]
@@ -98,10 +101,15 @@ def test_input_quantization_is_the_rescaling(calibration_pixels, rescaling, wors
 def test_rescaling_per_channel_is_one_integer_operator(
     nets, per_channel_net, calibration_pixels, test_images, tmp_path, io_dtype, zero
 ):
-    content = convert(per_channel_net, Precision.INT8, pixels=calibration_pixels, io_dtype=io_dtype)
+    content = convert(
+        per_channel_net, ExportSettings(Precision.INT8, io_dtype=io_dtype), pixels=calibration_pixels
+    )
     contents = inspect_bytes(content, name="x")
     without = inspect_bytes(
-        convert(nets.small_net(), Precision.INT8, pixels=calibration_pixels, io_dtype=io_dtype), name="x"
+        convert(
+            nets.small_net(), ExportSettings(Precision.INT8, io_dtype=io_dtype), pixels=calibration_pixels
+        ),
+        name="x",
     )
     assert len(contents.graph) == len(without.graph) + 1
     assert contents.float_operators == ()
@@ -116,7 +124,9 @@ def test_rescaling_per_channel_is_one_integer_operator(
 
 def test_a_rescaling_that_black_to_white_does_not_span_zero_still_takes_raw_bytes(calibration_pixels, nets):
     model = nets.small_net({"scale": -1 / 255, "offset": 1.0})
-    contents = inspect_bytes(convert(model, Precision.INT8, pixels=calibration_pixels), name="x")
+    contents = inspect_bytes(
+        convert(model, ExportSettings(Precision.INT8), pixels=calibration_pixels), name="x"
+    )
     assert (contents.inputs[0].scale, contents.inputs[0].zero_point) == (1, -128)
 
 
@@ -146,7 +156,7 @@ def test_float16_is_half_and_int8_a_quarter_of_float32(nets):
         x = keras.layers.Conv2D(96, 3, padding="same", activation="relu")(x)
     model = keras.Model(image, keras.layers.Dense(10)(keras.layers.GlobalAveragePooling2D()(x)))
     pixels = nets.colourful(4, seed=0, size=8)
-    size = {each: len(convert(model, each, pixels=pixels)) for each in Precision}
+    size = {each: len(convert(model, ExportSettings(each), pixels=pixels)) for each in Precision}
     assert size[Precision.FLOAT16] / size[Precision.FLOAT32] == pytest.approx(0.5, abs=0.02)
     for precision in (Precision.DYNAMIC, Precision.INT8, Precision.INT16X8):
         assert size[precision] / size[Precision.FLOAT32] == pytest.approx(0.25, abs=0.03)
@@ -155,7 +165,7 @@ def test_float16_is_half_and_int8_a_quarter_of_float32(nets):
 @pytest.mark.parametrize("precision", ["int8", "int16x8"])
 def test_no_calibration_pixels_is_refused(net, precision):
     with pytest.raises(ExportError, match="no calibration pixels"):
-        convert(net, Precision(precision))
+        convert(net, ExportSettings(Precision(precision)))
 
 
 @pytest.mark.parametrize(
@@ -168,7 +178,7 @@ def test_no_calibration_pixels_is_refused(net, precision):
 )
 def test_wrong_calibration_pixels_are_refused(net, pixels):
     with pytest.raises(ExportError, match=r"Expected uint8 \(n, 32, 32, 3\)"):
-        convert(net, Precision.INT8, pixels=pixels)
+        convert(net, ExportSettings(Precision.INT8), pixels=pixels)
 
 
 @pytest.mark.parametrize("precision", ["int8", "int16x8"])
@@ -176,7 +186,7 @@ def test_calibration_pixels_of_one_colour_each_are_refused(net, precision):
     grey = np.arange(0, 90, 10, dtype=np.uint8)[:, None, None, None]
     colours = np.broadcast_to(grey + np.arange(3, dtype=np.uint8), (9, 32, 32, 3))
     with pytest.raises(ExportError, match="each of the 9 calibration images is of one colour"):
-        convert(net, Precision(precision), pixels=colours)
+        convert(net, ExportSettings(Precision(precision)), pixels=colours)
 
 
 def test_an_operator_without_a_tflite_kernel_is_named():
@@ -184,7 +194,7 @@ def test_an_operator_without_a_tflite_kernel_is_named():
     spectrum = keras.ops.fft2((image[..., 0], image[..., 1]))[0]
     model = keras.Model(image, keras.layers.Dense(3)(keras.layers.Flatten()(spectrum)))
     with pytest.raises(ExportError, match="FFT2D"):
-        convert(model, Precision.FLOAT32)
+        convert(model, ExportSettings(Precision.FLOAT32))
 
 
 @pytest.mark.parametrize("activation", ["selu", "softplus", "mish", "exponential", "log_sigmoid"])
@@ -194,17 +204,17 @@ def test_what_crashes_the_quantizer_is_refused_with_its_place(calibration_pixels
     x = keras.layers.Conv2D(4, 3, activation=activation, name="curved")(image)
     x = keras.layers.Dense(3, activation="softmax")(keras.layers.GlobalAveragePooling2D()(x))
     with pytest.raises(ExportError, match=r"crashes on exponentials.* at \S*curved"):
-        convert(keras.Model(image, x), Precision.INT8, pixels=calibration_pixels)
+        convert(keras.Model(image, x), ExportSettings(Precision.INT8), pixels=calibration_pixels)
 
 
 def test_nothing_is_printed(net, calibration_pixels, capfd):
-    convert(net, Precision.INT8, pixels=calibration_pixels)
+    convert(net, ExportSettings(Precision.INT8), pixels=calibration_pixels)
     assert capfd.readouterr() == ("", "")
 
 
 def test_no_temporary_folder_is_left(net, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    convert(net, Precision.FLOAT32)
+    convert(net, ExportSettings(Precision.FLOAT32))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -212,7 +222,7 @@ def test_progress_counts_the_calibration_images(net, calibration_pixels):
     seen = []
     convert(
         net,
-        Precision.INT8,
+        ExportSettings(Precision.INT8),
         pixels=calibration_pixels,
         progress=lambda done, total: seen.append((done, total)),
     )

@@ -4,12 +4,13 @@ import keras
 import numpy as np
 import pytest
 
-from export.artifact import Precision
 from export.convert import convert
 from export.errors import ExportError
 from export.graph.rescaling import add_rescaling
+from export.precisions import Precision
 from export.quantization.correct_bias import correct_bias, rounded
 from export.quantization.equalize import equalize, equalize_freely
+from export.settings import ExportSettings
 
 layers = keras.layers
 SIZE = 16
@@ -55,10 +56,10 @@ def outputs(model, images):
     return np.asarray(model(images.astype(np.float32), training=False), np.float64)
 
 
-def int8_outputs(nets, folder, model, images, **options):
+def int8_outputs(nets, folder, model, images):
     """What the int8 file of a model, calibrated with these images, gives for them in LiteRT."""
     path = folder / "model.tflite"
-    path.write_bytes(convert(model, Precision.INT8, pixels=images, **options))
+    path.write_bytes(convert(model, ExportSettings(Precision.INT8), pixels=images))
     found, _, gives = nets.litert(path, (images.astype(np.int16) - 128).astype(np.int8))
     factor, zero_point = gives["quantization"]
     return factor * (found.astype(np.float64) - zero_point)
@@ -317,7 +318,7 @@ def test_rounded_weights_are_those_in_the_int8_file(images, name):
 
     model = uneven_net()
     model = equalize(model, images).model  # without BatchNorm, so that the layer's weights are the file's
-    interpreter = Interpreter(model_content=convert(model, Precision.INT8, pixels=images))
+    interpreter = Interpreter(model_content=convert(model, ExportSettings(Precision.INT8), pixels=images))
     expected = rounded(model.get_layer(name))
     wanted = np.moveaxis(expected, -1, 0)
     stored = [

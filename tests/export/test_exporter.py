@@ -8,10 +8,13 @@ import keras
 import numpy as np
 import pytest
 
-from export.artifact import Calibration, Precision, read_sidecar, sidecar_path
+from export.artifact import Calibration, read_sidecar, sidecar_path
 from export.errors import ExportError, FloatOperatorError
-from export.exporter import export_model
+from export.exporter import SourceModel, export_model
 from export.files import sha256_of
+from export.precisions import Precision
+from export.quantization.calibrate import CalibrationImages
+from export.settings import ExportSettings
 from export.tflite.download_size import downloaded_bytes
 from export.tflite.inspect import inspect
 
@@ -30,17 +33,21 @@ def saved(net, tmp_path_factory):
 @pytest.fixture
 def export(saved, net, calibration_pixels, tmp_path):
     def run(precision, *, target=tmp_path / "out" / "small.tflite", **changes):
-        settings = {
+        described = {
             "model_name": "small",
             "family": None,
-            "knobs": {},
             "class_names": ["a", "b", "c", "d", "e"],
             "dataset": "blocks",
-            "calibration": CALIBRATION,
-            "pixels": calibration_pixels,
             "model": net,
         }
-        return export_model(saved, target, Precision(precision), **{**settings, **changes})
+        described |= {name: changes.pop(name) for name in list(changes) if name in described}
+        pixels = changes.pop("pixels", calibration_pixels)
+        return export_model(
+            SourceModel(path=saved, **described),
+            target,
+            ExportSettings(Precision(precision), **changes),
+            images=CalibrationImages(pixels=pixels, record=CALIBRATION),
+        )
 
     return run
 

@@ -18,13 +18,14 @@ from export.artifact import (
 )
 from export.errors import BadModelFileError
 from export.files import replacing, write_bytes
+from export.settings import ExportSettings
 
 ARTIFACT = ExportArtifact(
     path="m.tflite",
     sha256="a" * 64,
     size_bytes=3,
     downloaded_bytes=2,
-    precision=Precision.INT8,
+    settings=ExportSettings(Precision.INT8, logits=True, keep_float=("conv",), seed=3),
     parent_sha256="b" * 64,
     model_name="m",
     family="mobilenet",

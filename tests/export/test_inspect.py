@@ -8,10 +8,11 @@ import keras
 import numpy as np
 import pytest
 
-from export.artifact import Precision
 from export.check.load_check import litert_loads, loads, tflite_runtime_loads
 from export.convert import convert
 from export.errors import BadModelFileError
+from export.precisions import Precision
+from export.settings import ExportSettings
 from export.tflite.inspect import inspect, inspect_bytes
 from export.tflite.notes import with_note
 
@@ -62,7 +63,9 @@ def test_a_layer_without_integer_kernel_is_seen_with_its_place(calibration_pixel
     image = keras.Input((32, 32, 3))
     x = keras.ops.sin(keras.layers.Conv2D(4, 3, name="before")(image))
     model = keras.Model(image, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x)))
-    contents = inspect_bytes(convert(model, Precision.INT8, pixels=calibration_pixels), name="x")
+    contents = inspect_bytes(
+        convert(model, ExportSettings(Precision.INT8), pixels=calibration_pixels), name="x"
+    )
     assert "SIN" in contents.float_operators
     assert any("SIN at" in place and "Sin" in place for place in contents.float_operator_places)
 
@@ -78,7 +81,9 @@ def test_per_tensor_weights_are_told_from_per_channel(net, calibration_pixels, m
         return converter
 
     monkeypatch.setattr(tf.lite.TFLiteConverter, "from_concrete_functions", per_tensor)
-    contents = inspect_bytes(convert(net, Precision.INT8, pixels=calibration_pixels), name="x")
+    contents = inspect_bytes(
+        convert(net, ExportSettings(Precision.INT8), pixels=calibration_pixels), name="x"
+    )
     assert contents.per_channel is False
 
 

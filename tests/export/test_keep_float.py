@@ -7,12 +7,15 @@ import keras
 import numpy as np
 import pytest
 
-from export.artifact import Precision, artifact_from_record, read_sidecar
+from export.artifact import read_sidecar
 from export.check.verify import verify
 from export.convert import convert, equalized_model
-from export.errors import ExportError, FloatOperatorError
-from export.exporter import export_model
+from export.errors import BadModelFileError, ExportError, FloatOperatorError, SettingsError
+from export.exporter import SourceModel, export_model
+from export.precisions import Precision
+from export.quantization.calibrate import CalibrationImages
 from export.quantization.float_layers import layers_around, operators_to_keep
+from export.settings import ExportSettings, settings_for
 from export.tflite.inspect import inspect_bytes
 from pipeline.cli import run
 
@@ -69,7 +72,7 @@ def computing(content):
 
 
 def test_a_kept_layer_computes_in_float_and_no_other_does(net, calibration_pixels):
-    content = convert(net, Precision.INT8, pixels=calibration_pixels, keep_float=["expand3"])
+    content = convert(net, ExportSettings(Precision.INT8, keep_float=["expand3"]), pixels=calibration_pixels)
     ((operator, name),) = computing(content)
     assert operator == "CONV_2D"
     assert "expand3" in name
@@ -77,7 +80,7 @@ def test_a_kept_layer_computes_in_float_and_no_other_does(net, calibration_pixel
 
 @pytest.mark.parametrize("name", ["conv1_bn", "conv1_relu"])
 def test_any_of_the_layers_in_one_operator_names_it(net, calibration_pixels, name):
-    content = convert(net, Precision.INT8, pixels=calibration_pixels, keep_float=[name])
+    content = convert(net, ExportSettings(Precision.INT8, keep_float=[name]), pixels=calibration_pixels)
     ((operator, tensor),) = computing(content)
     assert operator == "CONV_2D"
     assert "conv1" in tensor
@@ -86,7 +89,9 @@ def test_any_of_the_layers_in_one_operator_names_it(net, calibration_pixels, nam
 @pytest.mark.parametrize("io_dtype", ["int8", "uint8"])
 @pytest.mark.parametrize("kept", [["conv1"], ["logits", "probabilities"]])
 def test_input_and_output_stay_integer_and_take_raw_pixels(net, calibration_pixels, io_dtype, kept):
-    content = convert(net, Precision.INT8, pixels=calibration_pixels, io_dtype=io_dtype, keep_float=kept)
+    content = convert(
+        net, ExportSettings(Precision.INT8, io_dtype=io_dtype, keep_float=kept), pixels=calibration_pixels
+    )
     contents = inspect_bytes(content, name="file")
     (takes,), (gives,) = contents.inputs, contents.outputs
     assert takes.dtype == gives.dtype == io_dtype
@@ -97,7 +102,10 @@ def test_input_and_output_stay_integer_and_take_raw_pixels(net, calibration_pixe
 
 def test_the_layers_that_stay_integer_are_quantized_as_without(net, calibration_pixels):
     plain, kept = (
-        inspect_bytes(convert(net, Precision.INT8, pixels=calibration_pixels, keep_float=names), name="file")
+        inspect_bytes(
+            convert(net, ExportSettings(Precision.INT8, keep_float=names), pixels=calibration_pixels),
+            name="file",
+        )
         for names in ([], ["expand3"])
     )
     scales = [
@@ -120,7 +128,7 @@ def test_a_float_output_is_nearer_to_keras(net, calibration_pixels, test_images,
     errors = [
         np.abs(
             outputs(
-                convert(net, Precision.INT8, pixels=calibration_pixels, keep_float=names),
+                convert(net, ExportSettings(Precision.INT8, keep_float=names), pixels=calibration_pixels),
                 test_images,
                 tmp_path,
                 nets,
@@ -135,12 +143,12 @@ def test_a_float_output_is_nearer_to_keras(net, calibration_pixels, test_images,
 
 def test_a_name_that_is_no_layer_is_an_error_with_the_near_one(net, calibration_pixels):
     with pytest.raises(ExportError, match=r"no layer 'expnd3'.*Did you mean 'expand3'"):
-        convert(net, Precision.INT8, pixels=calibration_pixels, keep_float=["expnd3"])
+        convert(net, ExportSettings(Precision.INT8, keep_float=["expnd3"]), pixels=calibration_pixels)
 
 
 def test_a_layer_without_an_operator_is_an_error(net, calibration_pixels):
     with pytest.raises(ExportError, match=r"'dropout'.*no operator of its own"):
-        convert(net, Precision.INT8, pixels=calibration_pixels, keep_float=["dropout"])
+        convert(net, ExportSettings(Precision.INT8, keep_float=["dropout"]), pixels=calibration_pixels)
 
 
 def test_a_layer_of_a_nested_model_is_named_by_its_path(calibration_pixels):
@@ -151,24 +159,29 @@ def test_a_layer_of_a_nested_model_is_named_by_its_path(calibration_pixels):
     body = keras.Model(inner_image, layers.Conv2D(4, 3, name="second")(body), name="body")
     x = layers.GlobalAveragePooling2D()(body(image))
     model = keras.Model(image, layers.Dense(5, name="conv")(x))
-    content = convert(model, Precision.INT8, pixels=calibration_pixels, keep_float=["body/conv"])
+    content = convert(
+        model, ExportSettings(Precision.INT8, keep_float=["body/conv"]), pixels=calibration_pixels
+    )
     ((operator, name),) = computing(content)
     assert operator == "CONV_2D"
     assert "body" in name
     ((operator, _),) = computing(
-        convert(model, Precision.INT8, pixels=calibration_pixels, keep_float=["conv"])
+        convert(model, ExportSettings(Precision.INT8, keep_float=["conv"]), pixels=calibration_pixels)
     )
     assert operator == "FULLY_CONNECTED"
 
 
 def test_other_precisions_are_as_without(net):
-    assert convert(net, Precision.FLOAT16, keep_float=["expand3"], equalize=True) == convert(
-        net, Precision.FLOAT16
-    )
+    asked = {"keep_float": ["expand3"], "equalize": True}
+    settings = settings_for([Precision.INT8, Precision.FLOAT16], **asked)
+    assert [each.equalize for each in settings] == [True, False]
+    assert convert(net, settings[1]) == convert(net, ExportSettings(Precision.FLOAT16))
+    with pytest.raises(SettingsError, match="is for int8 files"):
+        ExportSettings(Precision.FLOAT16, equalize=True)
 
 
 def test_the_layers_around_an_activation_are_its_writer_and_all_readers(wide_nets, calibration_pixels):
-    content = convert(wide_nets[2], Precision.INT8, pixels=calibration_pixels)
+    content = convert(wide_nets[2], ExportSettings(Precision.INT8), pixels=calibration_pixels)
     contents = inspect_bytes(content, name="file")
     around = layers_around(contents, wide_nets[2], "wide")
     assert around == ("wide", "reader0", "reader1")
@@ -182,7 +195,7 @@ def test_a_wide_activation_in_float_gives_the_labels_back(
     agreement = {
         names: np.mean(
             outputs(
-                convert(model, Precision.INT8, pixels=calibration_pixels, keep_float=names),
+                convert(model, ExportSettings(Precision.INT8, keep_float=names), pixels=calibration_pixels),
                 test_images,
                 tmp_path,
                 nets,
@@ -204,7 +217,7 @@ def test_equalizing_gives_the_labels_back_where_one_layer_reads(
     plain, equalized = (
         np.mean(
             outputs(
-                convert(model, Precision.INT8, pixels=calibration_pixels, equalize=equalize),
+                convert(model, ExportSettings(Precision.INT8, equalize=equalize), pixels=calibration_pixels),
                 test_images,
                 tmp_path,
                 nets,
@@ -215,7 +228,10 @@ def test_equalizing_gives_the_labels_back_where_one_layer_reads(
     )
     assert plain < 0.7
     assert equalized >= 0.9
-    assert computing(convert(model, Precision.INT8, pixels=calibration_pixels, equalize=True)) == []
+    assert (
+        computing(convert(model, ExportSettings(Precision.INT8, equalize=True), pixels=calibration_pixels))
+        == []
+    )
 
 
 def test_the_bias_of_a_layer_in_float_is_not_corrected(net, calibration_pixels):
@@ -232,7 +248,7 @@ def test_a_model_without_a_pair_to_equalize_is_exported_all_the_same(calibration
     image = keras.Input((32, 32, 3))
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(image))
     model = keras.Model(image, layers.Softmax()(x))
-    assert convert(model, Precision.INT8, pixels=calibration_pixels, equalize=True)
+    assert convert(model, ExportSettings(Precision.INT8, equalize=True), pixels=calibration_pixels)
 
 
 @pytest.fixture(scope="module")
@@ -244,18 +260,13 @@ def saved(net, tmp_path_factory):
 
 @pytest.fixture
 def export(saved, net, calibration_pixels, tmp_path):
-    def write(**changes):
-        settings = {
-            "model_name": "small",
-            "family": None,
-            "knobs": {},
-            "class_names": NAMES,
-            "dataset": "blocks",
-            "pixels": calibration_pixels,
-            "model": net,
-        }
-        target = tmp_path / "small.tflite"
-        return export_model(saved, target, Precision.INT8, **{**settings, **changes})
+    def write(*, model=net, **changes):
+        source = SourceModel(
+            path=saved, model=model, model_name="small", family=None, class_names=NAMES, dataset="blocks"
+        )
+        settings = ExportSettings(Precision.INT8, **changes)
+        images = CalibrationImages(pixels=calibration_pixels)
+        return export_model(source, tmp_path / "small.tflite", settings, images=images)
 
     return write
 
@@ -265,16 +276,17 @@ def test_the_sidecar_says_what_stays_in_float_and_what_was_equalized(export, tmp
     assert read_sidecar(tmp_path / "small.tflite") == artifact
     assert artifact.float_layers == ("expand3",)
     assert artifact.float_operators == ("CONV_2D", "DEQUANTIZE", "QUANTIZE")
-    assert artifact.equalized
+    assert artifact.settings.equalize
     plain = export()
-    assert (plain.float_layers, plain.equalized, plain.float_operators) == ((), False, ())
+    assert (plain.float_layers, plain.settings.equalize, plain.float_operators) == ((), False, ())
 
 
-def test_a_sidecar_from_before_says_neither(export):
-    record = json.loads(json.dumps(dataclasses.asdict(export())))
-    del record["float_layers"], record["equalized"]
-    artifact = artifact_from_record(record)
-    assert (artifact.float_layers, artifact.equalized) == ((), False)
+def test_a_sidecar_from_before_is_refused_in_one_line(export, tmp_path):
+    record = dataclasses.asdict(export())
+    record |= {"precision": record.pop("settings")["precision"], "equalized": False}
+    (tmp_path / "small.json").write_text(json.dumps(record))
+    with pytest.raises(BadModelFileError, match=r"^.*not a sidecar that this version wrote .*again\.$"):
+        read_sidecar(tmp_path / "small.tflite")
 
 
 def test_a_float_operator_that_was_not_asked_for_is_refused_beside_one_that_was(export, tmp_path):

@@ -6,9 +6,10 @@ import keras
 import numpy as np
 import pytest
 
-from export.artifact import Precision
 from export.check.verify import verify
 from export.convert import convert
+from export.precisions import Precision
+from export.settings import ExportSettings
 
 SPOILED = ["stem", "left", "right", "late"]
 FACTOR = 1000
@@ -61,7 +62,7 @@ def _spoil(model, name):
 def _verified(nets, model, tmp_path, precision=Precision.INT8):
     images = nets.colourful(60, seed=2)
     path = tmp_path / "model.tflite"
-    path.write_bytes(convert(model, precision, pixels=images))
+    path.write_bytes(convert(model, ExportSettings(precision), pixels=images))
     return verify(
         model, path, [(images, np.zeros(60, int))], dataset="blocks", dataset_fingerprint="", split="test"
     )

@@ -9,9 +9,10 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from export.artifact import Precision
 from export.convert import convert
 from export.errors import BadModelFileError
+from export.precisions import Precision
+from export.settings import ExportSettings
 from export.tflite.layers import layers_of_name, read_layers
 from export.tflite.pack import pack
 from export.tflite.submodel import Cutter
@@ -108,7 +109,7 @@ def test_zeros_and_distinct_values_are_those_of_the_kernel(nets):
     kernel = np.round(kernel, 1)
     kernel[..., ::2, :] = 0
     net.get_layer("project").set_weights([kernel, bias])
-    found = layer_of(convert(net, Precision.FLOAT32), "project")
+    found = layer_of(convert(net, ExportSettings(Precision.FLOAT32)), "project")
     assert found.sparsity == pytest.approx(np.mean(kernel == 0))
     assert found.sparsity >= 0.5
     assert found.num_distinct == len(np.unique(kernel))
@@ -164,7 +165,7 @@ def test_a_constant_that_two_operators_share_is_counted_once(nets):
     image = keras.Input((8, 8, 3))
     shared = layers.Conv2D(3, 3, padding="same", name="shared")
     model = keras.Model(image, layers.Softmax()(layers.GlobalAveragePooling2D()(shared(shared(image)))))
-    content = pack(convert(model, Precision.FLOAT32)).content
+    content = pack(convert(model, ExportSettings(Precision.FLOAT32))).content
     convolutions = [each for each in read(content).layers if each.operator == "CONV_2D"]
     assert [each.weight_bytes > 0 for each in convolutions] == [True, False]
     assert convolutions[0].num_parameters == convolutions[1].num_parameters == 3 * 3 * 3 * 3 + 3

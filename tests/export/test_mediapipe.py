@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.artifact import Precision
-from export.exporter import export_model
+from export.exporter import SourceModel, export_model
+from export.precisions import Precision
+from export.quantization.calibrate import CalibrationImages
+from export.settings import ExportSettings
 from export.tflite.app_metadata import with_app_metadata
 
 REQUIREMENTS = (
@@ -175,17 +177,12 @@ def shipped(net, calibration_pixels, tmp_path_factory):
     folder = tmp_path_factory.mktemp("shipped")
     net.save(folder / "model.keras")
     artifact = export_model(
-        folder / "model.keras",
+        SourceModel(
+            path=folder / "model.keras", model=net, model_name="small", family=None, class_names=NAMES
+        ),
         folder / "small.tflite",
-        Precision.INT8,
-        model_name="small",
-        family=None,
-        knobs={},
-        class_names=NAMES,
-        dataset=None,
-        pixels=calibration_pixels,
-        io_dtype="uint8",
-        model=net,
+        ExportSettings(Precision.INT8, io_dtype="uint8"),
+        images=CalibrationImages(pixels=calibration_pixels),
     )
     return folder / artifact.path, artifact
 

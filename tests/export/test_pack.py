@@ -12,10 +12,11 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from export.artifact import Precision
 from export.check.verify import verify
 from export.convert import convert
 from export.errors import BadModelFileError, ExportError
+from export.precisions import Precision
+from export.settings import ExportSettings
 from export.tflite.app_metadata import with_labels_file, with_metadata_entry
 from export.tflite.inspect import inspect_bytes, named
 from export.tflite.notes import with_note
@@ -61,7 +62,7 @@ def family(request, nets):
     """Precision -> the converter's bytes, of a small member of each family."""
     model = nets.random_statistics(build(request.param, num_classes=10, **FAMILIES[request.param]), 0)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    return {precision: convert(model, precision, pixels=pixels) for precision in Precision}
+    return {precision: convert(model, ExportSettings(precision), pixels=pixels) for precision in Precision}
 
 
 @pytest.fixture(params=list(Precision))
@@ -275,7 +276,7 @@ def test_layers_are_found_by_the_names_of_the_sidecar(net, int8, test_images, tm
 def test_mobilenet_is_smaller_than_googles_file_of_it():
     model = build("mobilenet", alpha=0.25, image_size=128, num_classes=1001)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 128, 128, 3), dtype=np.uint8)
-    packed = pack(convert(model, Precision.INT8, pixels=pixels)).content
+    packed = pack(convert(model, ExportSettings(Precision.INT8), pixels=pixels)).content
     assert len(packed) < GOOGLES_MOBILENET_025_128_BYTES
 
 

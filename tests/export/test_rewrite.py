@@ -6,19 +6,19 @@ import keras
 import numpy as np
 import pytest
 
-from export.artifact import Precision
 from export.convert import convert
 from export.errors import ExportError
 from export.graph.rescaling import add_rescaling
 from export.graph.rewrite import (
-    Rewrite,
     check_equal,
     largest_difference,
     rewrite,
-    rewrites_for,
     with_depthwise_before_norms,
     without_softmax,
 )
+from export.precisions import Precision
+from export.rewrites import Rewrite
+from export.settings import ExportSettings
 from export.tflite.inspect import inspect_bytes
 from models.build import build
 
@@ -354,7 +354,7 @@ def test_pairs_of_columns_give_the_very_bytes_of_the_int8_file(nets, tmp_path):
     stored = (images.astype(np.int16) - 128).astype(np.int8)
     found = []
     for wanted in ([], [Rewrite.PAIR_COLUMNS]):
-        content = convert(model, Precision.INT8, pixels=images, rewrites=wanted)
+        content = convert(model, ExportSettings(Precision.INT8, rewrites=wanted), pixels=images)
         assert ("RESHAPE" in operators(content)) == bool(wanted)
         (tmp_path / "model.tflite").write_bytes(content)
         found.append(nets.litert(tmp_path / "model.tflite", stored)[0])
@@ -363,8 +363,10 @@ def test_pairs_of_columns_give_the_very_bytes_of_the_int8_file(nets, tmp_path):
 
 def test_no_norm_or_pooling_is_left_of_an_int8_densenet(small, calibration_pixels):
     model = small("densenet")
-    stock = operators(convert(model, Precision.INT8, pixels=calibration_pixels, rewrites=[]))
-    found = operators(convert(model, Precision.INT8, pixels=calibration_pixels, rewrites=list(Rewrite)))
+    stock = operators(convert(model, ExportSettings(Precision.INT8, rewrites=[]), pixels=calibration_pixels))
+    found = operators(
+        convert(model, ExportSettings(Precision.INT8, rewrites=list(Rewrite)), pixels=calibration_pixels)
+    )
     lone = sum("depthwise" in said for said in rewrite(model).done)
     assert stock["MUL"] > 0
     assert stock["AVERAGE_POOL_2D"] > 0
@@ -384,8 +386,10 @@ def test_a_folded_file_is_no_larger_and_computes_the_same(
     stored = (
         (images.astype(np.int16) - 128).astype(np.int8) if precision == "int8" else images.astype(np.float32)
     )
-    for wanted in ([], rewrites_for(Precision(precision))):
-        content = convert(model, Precision(precision), pixels=calibration_pixels, rewrites=wanted)
+    for wanted in ([], Precision(precision).spec.rewrites):
+        content = convert(
+            model, ExportSettings(Precision(precision), rewrites=wanted), pixels=calibration_pixels
+        )
         (tmp_path / "model.tflite").write_bytes(content)
         sizes.append(len(content))
         result, _, gives = nets.litert(tmp_path / "model.tflite", stored)

@@ -10,9 +10,10 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 
 from export import native_output
-from export.artifact import Precision
 from export.convert import convert
 from export.errors import BadModelFileError, ExportError
+from export.precisions import Precision
+from export.settings import ExportSettings
 from export.sparse.verdict import litert_runs_sparse, processor_runs_sparse, sparse_verdict
 from export.sparse.weights import Graph, same_padding, with_dense_weights, with_sparse_weights
 from export.tflite.inspect import inspect_bytes
@@ -49,7 +50,7 @@ def mobilenet(*, sparsity=0.8, image_size=EVEN_BORDERS, stem="imagenet"):
 
 @functools.cache
 def dense_file(**knobs):
-    return convert(mobilenet(**knobs), Precision.FLOAT32)
+    return convert(mobilenet(**knobs), ExportSettings(Precision.FLOAT32))
 
 
 @functools.cache
@@ -246,7 +247,7 @@ def test_concatenated_branches_have_no_sparse_form():
     x = keras.layers.Conv2D(8, 3, strides=2, padding="same")(image)
     x = keras.layers.Concatenate()([keras.layers.Conv2D(8, 1)(x), keras.layers.Conv2D(8, 1)(x)])
     x = keras.layers.GlobalAveragePooling2D()(x)
-    content = convert(keras.Model(image, keras.layers.Softmax()(x)), Precision.FLOAT32)
+    content = convert(keras.Model(image, keras.layers.Softmax()(x)), ExportSettings(Precision.FLOAT32))
     verdict = sparse_verdict(with_sparse_weights(_with_zeros(content), min_sparsity=0.3))
     assert verdict.reasons == ("CONCATENATION (operator 6) has no sparse form",)
 
@@ -281,7 +282,7 @@ def test_too_few_zeros_are_refused_with_the_share_that_was_found():
 def test_a_model_without_1x1_convolutions_is_refused():
     image = keras.Input((16, 16, 3))
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(image))
-    content = convert(keras.Model(image, keras.layers.Softmax()(x)), Precision.FLOAT32)
+    content = convert(keras.Model(image, keras.layers.Softmax()(x)), ExportSettings(Precision.FLOAT32))
     with pytest.raises(ExportError, match="has no 1x1 convolution"):
         with_sparse_weights(content)
     assert "has no 1x1 convolution" in sparse_verdict(content).words

@@ -4,11 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from export.artifact import Precision
 from export.check.verify import check_sidecar, verify
 from export.convert import convert
 from export.errors import BadModelFileError, ExportError
 from export.graph.rewrite import without_softmax
+from export.precisions import Precision
+from export.settings import ExportSettings
 
 DATA = {"dataset": "blocks", "dataset_fingerprint": "b10c", "split": "test"}
 
@@ -56,7 +57,9 @@ def test_a_file_without_softmax_is_compared_with_the_class_scores(
     net, calibration_pixels, test_images, labels, tmp_path, precision
 ):
     path = tmp_path / "scores.tflite"
-    path.write_bytes(convert(net, Precision(precision), pixels=calibration_pixels, logits=True))
+    path.write_bytes(
+        convert(net, ExportSettings(Precision(precision), logits=True), pixels=calibration_pixels)
+    )
     found = verify(net, path, _batches(test_images, labels), **DATA)
     scores = np.asarray(without_softmax(net)(test_images.astype(np.float32), training=False))
     assert found.keras_top1 == pytest.approx(100 * (scores.argmax(1) == labels).mean())
@@ -71,7 +74,9 @@ def test_a_softmax_in_float_before_uint8_is_still_one(net, calibration_pixels, t
     path = tmp_path / "float_end.tflite"
     names = [layer.name for layer in net.layers[-2:]]
     path.write_bytes(
-        convert(net, Precision.INT8, pixels=calibration_pixels, io_dtype="uint8", keep_float=names)
+        convert(
+            net, ExportSettings(Precision.INT8, io_dtype="uint8", keep_float=names), pixels=calibration_pixels
+        )
     )
     found = verify(net, path, _batches(test_images, labels), **DATA)
     assert found.max_abs_difference < 0.3
@@ -81,7 +86,7 @@ def test_an_equalized_file_is_compared_by_its_labels_alone(
     net, calibration_pixels, test_images, labels, tmp_path
 ):
     path = tmp_path / "equalized.tflite"
-    path.write_bytes(convert(net, Precision.INT8, pixels=calibration_pixels, equalize=True))
+    path.write_bytes(convert(net, ExportSettings(Precision.INT8, equalize=True), pixels=calibration_pixels))
     found = verify(net, path, _batches(test_images, labels), **DATA, compares_layers=False)
     assert (found.layers, found.worst_layer) == ((), None)
     assert found.agreement > 80
@@ -101,7 +106,7 @@ def test_float_images_as_a_tf_dataset_gives_them_do_too(net, exported, test_imag
 
 def test_a_rescaling_per_channel_verifies(per_channel_net, calibration_pixels, test_images, labels, tmp_path):
     path = tmp_path / "model.tflite"
-    path.write_bytes(convert(per_channel_net, Precision.INT8, pixels=calibration_pixels))
+    path.write_bytes(convert(per_channel_net, ExportSettings(Precision.INT8), pixels=calibration_pixels))
     found = verify(per_channel_net, path, _batches(test_images, labels), **DATA)
     assert found.agreement > 80
     assert found.layers[0].layer == "pixels"
@@ -124,7 +129,11 @@ def test_a_file_that_does_not_take_raw_pixels_is_refused(
 ):
     path = tmp_path / "model.tflite"
     path.write_bytes(
-        convert(nets.small_net({"scale": 1 / 20, "offset": 0.0}), Precision.INT8, pixels=calibration_pixels)
+        convert(
+            nets.small_net({"scale": 1 / 20, "offset": 0.0}),
+            ExportSettings(Precision.INT8),
+            pixels=calibration_pixels,
+        )
     )
     with pytest.raises(ExportError, match="does not take raw pixels"):
         verify(net, path, _batches(test_images, labels), **DATA)
@@ -167,6 +176,6 @@ def test_a_nested_model_is_verified(nets, calibration_pixels, test_images, label
     inner = nets.small_net(None)
     model = keras.Model(image, inner(keras.layers.Rescaling(1 / 128, -1.0)(image)))
     path = tmp_path / "model.tflite"
-    path.write_bytes(convert(model, Precision.INT8, pixels=calibration_pixels))
+    path.write_bytes(convert(model, ExportSettings(Precision.INT8), pixels=calibration_pixels))
     found = verify(model, path, _batches(test_images, labels), **DATA)
     assert "small/conv1_relu" in {each.layer for each in found.layers}

@@ -17,9 +17,11 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 
-from export.artifact import Precision
 from export.convert import convert
-from export.exporter import export_model
+from export.exporter import SourceModel, export_model
+from export.precisions import Precision
+from export.quantization.calibrate import CalibrationImages
+from export.settings import ExportSettings
 from export.tflite.pack import pack
 from models.build import build
 from pipeline.cli import run
@@ -55,19 +57,11 @@ def export_small(
     model: Path, path: Path, precision: Precision, pixels: np.ndarray, *, equalize: bool = False
 ) -> None:
     """Exports small_net() with a sidecar, as if `model` were its file."""
-    export_model(
-        model,
-        path,
-        precision,
-        model_name="small",
-        family="mobilenet",
-        knobs={},
-        class_names=("0", "1", "2"),
-        dataset=None,
-        pixels=pixels,
-        model=small_net(),
-        equalize=equalize,
+    source = SourceModel(
+        path=model, model=small_net(), model_name="small", family="mobilenet", class_names=("0", "1", "2")
     )
+    settings = ExportSettings(precision, equalize=equalize)
+    export_model(source, path, settings, images=CalibrationImages(pixels=pixels))
 
 
 @pytest.fixture(scope="session")
@@ -149,14 +143,14 @@ def test_operators_that_no_delegate_may_take_are_told_from_those_of_xnnpack(
     float32, _ = timed
     assert not any(each.outside_xnnpack for each in float32.running if each.layer.macs)
     net = layers(keras.layers.Conv2D(4, 3, activation="relu", name="conv"))
-    content = convert(net, Precision.INT16X8, pixels=pixels[:, :8, :8])
+    content = convert(net, ExportSettings(Precision.INT16X8), pixels=pixels[:, :8, :8])
     file = only(written(tmp_path, "int16x8", content), TIMED)
     assert all(each.outside_xnnpack for each in file.running if each.layer.macs)
     assert "int16x8 has no fast kernels" in text_of(file, "outside_xnnpack")
 
 
 def test_float16_weights_are_unpacked_on_loading_and_cost_no_time(tmp_path: Path):
-    content = convert(layers(keras.layers.Conv2D(4, 3, name="conv")), Precision.FLOAT16)
+    content = convert(layers(keras.layers.Conv2D(4, 3, name="conv")), ExportSettings(Precision.FLOAT16))
     file = only(written(tmp_path, "float16", content), TIMED)
     assert len(file.running) < len(file.layers)
     assert all(each.ms is None for each in file.layers if each.layer.on_loading)
@@ -221,7 +215,7 @@ def test_files_without_names_are_joined_by_the_order_of_operators(tmp_path: Path
 
 def test_different_networks_are_shown_and_said(tmp_path: Path, exported: dict[str, Path], explain: Run):
     other = layers(keras.layers.Conv2D(4, 3, name="first"), keras.layers.MaxPooling2D(name="second"))
-    path = written(tmp_path, "other", convert(other, Precision.FLOAT32))
+    path = written(tmp_path, "other", convert(other, ExportSettings(Precision.FLOAT32)))
     status, out, _ = explain(exported["float32"], path, "--no-time", "--no-error", "--top", 0)
     assert status == 0
     assert "A and B are different networks" in out
@@ -270,10 +264,11 @@ def test_the_layer_that_was_made_hard_to_quantize_is_named(tmp_path: Path, tiny_
     net.save(tmp_path / "model.keras")
     images = np.load(tiny_npz)["x_train"]
     file = tmp_path / "export" / "wild_int8.tflite"
-    export_model(
-        tmp_path / "model.keras", file, Precision.INT8, model_name="wild", family=None, knobs={},
-        class_names=tuple("abcd"), dataset=None, pixels=images,
-    )  # fmt: skip
+    source = SourceModel(
+        path=tmp_path / "model.keras", model_name="wild", family=None, class_names=tuple("abcd")
+    )
+    settings = ExportSettings(Precision.INT8)
+    export_model(source, file, settings, images=CalibrationImages(pixels=images))
     _, out, _ = explain(file, "--no-time", "--data", tiny_npz, "--json")
     (found,) = json.loads(out)
     (worst,) = [each for each in found["findings"] if each["kind"] == "error_growth"]
@@ -287,11 +282,13 @@ def test_float_operators_left_in_an_integer_file_are_named(tmp_path: Path, pixel
         keras.layers.LayerNormalization(name="norm"),
         keras.layers.Conv2D(4, 1, name="behind"),
     )
-    content = convert(net, Precision.INT8, pixels=pixels[:, :8, :8])
+    content = convert(net, ExportSettings(Precision.INT8), pixels=pixels[:, :8, :8])
     file = only(written(tmp_path, "leftover", content))
     text = text_of(file, "float_left")
     assert "norm" in text
-    assert "float_left" not in kinds(only(written(tmp_path, "float", convert(net, Precision.FLOAT32))))
+    assert "float_left" not in kinds(
+        only(written(tmp_path, "float", convert(net, ExportSettings(Precision.FLOAT32))))
+    )
 
 
 def test_batch_normalisation_that_no_convolution_takes_in_is_found(tmp_path: Path):
@@ -318,11 +315,11 @@ def test_normalisation_of_the_pixels_is_no_unfolded_batch_normalisation(timed: l
 
 def test_zeros_that_make_the_file_no_smaller_are_told_with_the_bytes_downloaded(tmp_path: Path):
     net = layers(keras.layers.Conv2D(64, 3, name="wide"), keras.layers.Conv2D(64, 3, name="pruned"))
-    dense = only(written(tmp_path, "dense", convert(net, Precision.FLOAT32)))
+    dense = only(written(tmp_path, "dense", convert(net, ExportSettings(Precision.FLOAT32))))
     kernel, bias = net.get_layer("pruned").get_weights()
     kernel[np.abs(kernel) < np.quantile(np.abs(kernel), 0.75)] = 0
     net.get_layer("pruned").set_weights([kernel, bias])
-    pruned = only(written(tmp_path, "pruned", convert(net, Precision.FLOAT32)))
+    pruned = only(written(tmp_path, "pruned", convert(net, ExportSettings(Precision.FLOAT32))))
     assert "zeros" not in kinds(dense)
     share = 0.75 * kernel.size / sum(layer.count_params() for layer in net.layers)
     assert text_of(pruned, "zeros").startswith(f"{share:.0%} of the weights are zeros")
@@ -333,7 +330,7 @@ def test_zeros_that_make_the_file_no_smaller_are_told_with_the_bytes_downloaded(
 
 def test_the_layer_with_most_of_the_bytes_is_named(tmp_path: Path):
     net = layers(keras.layers.Conv2D(8, 3, name="small"), keras.layers.Conv2D(256, 3, name="huge"))
-    file = only(written(tmp_path, "huge", convert(net, Precision.FLOAT32)))
+    file = only(written(tmp_path, "huge", convert(net, ExportSettings(Precision.FLOAT32))))
     huge = 4 * (8 * 9 * 256 + 256)
     text = text_of(file, "largest_layer")
     assert f"huge: {huge / file.size_bytes:.0%} of the file, {huge:,} bytes" in text
@@ -341,7 +338,7 @@ def test_the_layer_with_most_of_the_bytes_is_named(tmp_path: Path):
 
 
 def test_int8_weights_behind_float_activations_are_called_dynamic_range(tmp_path: Path):
-    content = convert(layers(keras.layers.Conv2D(64, 3, name="conv")), Precision.DYNAMIC)
+    content = convert(layers(keras.layers.Conv2D(64, 3, name="conv")), ExportSettings(Precision.DYNAMIC))
     assert "`pipeline export --int8`" in text_of(only(written(tmp_path, "dynamic", content)), "dynamic_range")
 
 
@@ -353,13 +350,13 @@ def test_weights_with_one_scale_for_all_channels_are_found(tmp_path: Path, pixel
     converter._experimental_disable_per_channel = True
     file = only(written(tmp_path, "coarse", converter.convert()))
     assert "1 of 1 convolutions have one scale" in text_of(file, "scale_a_tensor")
-    per_channel = convert(net, Precision.INT8, pixels=pixels[:, :8, :8])
+    per_channel = convert(net, ExportSettings(Precision.INT8), pixels=pixels[:, :8, :8])
     assert "scale_a_tensor" not in kinds(only(written(tmp_path, "fine", per_channel)))
 
 
 def test_operators_that_only_convert_are_counted_inside_the_graph_alone(tmp_path: Path, pixels: np.ndarray):
     net = layers(keras.layers.Conv2D(8, 3, activation="relu", name="conv"))
-    content = convert(net, Precision.INT16X8, pixels=pixels[:, :8, :8])
+    content = convert(net, ExportSettings(Precision.INT16X8), pixels=pixels[:, :8, :8])
     file = only(written(tmp_path, "borders", content))
     assert {"QUANTIZE", "DEQUANTIZE"} <= {each.layer.operator for each in file.running}
     assert file.inner_conversions == ()
@@ -475,7 +472,9 @@ def test_the_layers_of_an_equalized_file_are_not_compared(
 
 
 def test_a_packed_file_without_sidecar_is_shown_by_numbers(tmp_path: Path, explain: Run):
-    content = pack(convert(layers(keras.layers.Conv2D(4, 3, name="conv")), Precision.FLOAT32)).content
+    content = pack(
+        convert(layers(keras.layers.Conv2D(4, 3, name="conv")), ExportSettings(Precision.FLOAT32))
+    ).content
     path = written(tmp_path, "packed", content)
     assert isinstance(only(path, Wanted(timing=None, errors=True)).comparison, NotCompared)
     status, out, _ = explain(path, "--no-time", "--sort", "order")

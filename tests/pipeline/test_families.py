@@ -11,10 +11,11 @@ import keras
 import numpy as np
 import pytest
 
-from export.artifact import Precision
 from export.check.load_check import litert_loads, tflite_runtime_loads
 from export.check.verify import verify
 from export.convert import convert
+from export.precisions import Precision
+from export.settings import ExportSettings
 from export.tflite.inspect import inspect
 from export.tflite.pack import pack
 from models.build import build
@@ -53,7 +54,7 @@ def model(family: str, pixels: np.ndarray) -> keras.Model:
 @pytest.fixture(scope="module")
 def int8(model: keras.Model, pixels: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("families") / f"{model.name}_int8.tflite"
-    path.write_bytes(convert(model, Precision.INT8, pixels=pixels))
+    path.write_bytes(convert(model, ExportSettings(Precision.INT8), pixels=pixels))
     return path
 
 
@@ -77,7 +78,7 @@ def test_both_runtimes_run_it(int8: Path):
 
 def test_float32_in_litert_is_keras_to_rounding(model: keras.Model, pixels: np.ndarray, tmp_path: Path):
     path = tmp_path / "float32.tflite"
-    path.write_bytes(convert(model, Precision.FLOAT32))
+    path.write_bytes(convert(model, ExportSettings(Precision.FLOAT32)))
     labels = np.zeros(len(pixels), np.int64)
     found = verify(model, path, [(pixels, labels)], dataset="noise", dataset_fingerprint="", split="test")
     assert found.agreement == 100
@@ -86,6 +87,6 @@ def test_float32_in_litert_is_keras_to_rounding(model: keras.Model, pixels: np.n
 
 def test_file_sizes_are_within_five_percent_of_what_is_announced(model: keras.Model, int8: Path):
     announced = file_size(model)
-    float32 = pack(convert(model, Precision.FLOAT32)).content
+    float32 = pack(convert(model, ExportSettings(Precision.FLOAT32))).content
     assert announced.int8_bytes == pytest.approx(len(pack(int8.read_bytes()).content), rel=0.05)
     assert announced.float32_bytes == pytest.approx(len(float32), rel=0.05)

@@ -13,8 +13,9 @@ import keras
 import numpy as np
 import pytest
 
-from export.artifact import ExportArtifact, Precision, read_sidecar
+from export.artifact import ExportArtifact, read_sidecar
 from export.files import sha256_of
+from export.precisions import Precision
 from export.verification import Verification
 from pipeline.cli import run
 from pipeline.records.measurement import Measurement

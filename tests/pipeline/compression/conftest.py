@@ -12,8 +12,9 @@ import keras
 import numpy as np
 import pytest
 
-from export.artifact import Precision
 from export.convert import convert
+from export.precisions import Precision
+from export.settings import ExportSettings
 from models.build import build
 from models.registry import FAMILIES
 from pipeline.compression.compress import compress, load_quantized, start_run
@@ -44,7 +45,7 @@ class Compressed:
 
     @functools.cached_property
     def int8(self) -> bytes:
-        return convert(self.model, Precision.INT8, trained=self.quantized)
+        return convert(self.model, ExportSettings(Precision.INT8), trained=self.quantized)
 
 
 def family_model(family: str) -> keras.Model:

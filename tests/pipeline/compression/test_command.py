@@ -88,6 +88,17 @@ def test_int8_export_is_made_from_the_trained_quantizers_and_verified(
     assert row["tflite_top1"] == found["tflite_top1"]
 
 
+def test_export_of_trained_quantizers_reads_no_images(quantized: Path, tiny_npz: Path, tmp_path: Path):
+    hidden = tiny_npz.with_suffix(".hidden")
+    tiny_npz.rename(hidden)
+    try:
+        assert run(["export", quantized.name, "--int8", "--float32", "--out", str(tmp_path)]) == 0
+        assert run(["export", quantized.name, "--int16x8", "--out", str(tmp_path)]) == 2
+    finally:
+        hidden.rename(tiny_npz)
+    assert len(list(tmp_path.glob("*.tflite"))) == 2
+
+
 def test_runs_shows_it(quantized: Path, capsys: pytest.CaptureFixture[str]):
     capsys.readouterr()
     assert run(["runs", "--json"]) == 0

@@ -9,9 +9,10 @@ import keras
 import numpy as np
 import pytest
 
-from export.artifact import Precision
 from export.check.runner import Runner
 from export.convert import convert
+from export.precisions import Precision
+from export.settings import ExportSettings
 from export.tflite.inspect import inspect
 from pipeline.compression.compress import load_quantized
 from pipeline.compression.prepare import equalized, prepare, prove
@@ -49,7 +50,7 @@ def int8_outputs(run: Path, prepared: Any, images: np.ndarray) -> np.ndarray:
     model = keras.saving.load_model(run / "model.keras")
     path = run / "int8.tflite"
     trained = load_quantized(model, prepared.config, run)
-    path.write_bytes(convert(model, Precision.INT8, trained=trained, logits=True))
+    path.write_bytes(convert(model, ExportSettings(Precision.INT8, logits=True), trained=trained))
     return Runner(path, inspect(path)).outputs(images)
 
 

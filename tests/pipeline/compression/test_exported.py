@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from export.artifact import Precision
 from export.convert import convert
+from export.precisions import Precision
+from export.settings import ExportSettings
 from export.tflite.inspect import inspect_bytes
 from models.registry import FAMILIES
 from pipeline.data.registry import load
@@ -109,7 +110,7 @@ def test_model_with_depthwise_convolutions_put_in_is_the_same(all_steps: Any):
     assert inserted
     images = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3)).astype(np.float32)
     expected = done.model.predict(images, verbose=0)
-    interpreter = Interpreter(model_content=convert(done.model, Precision.FLOAT32))
+    interpreter = Interpreter(model_content=convert(done.model, ExportSettings(Precision.FLOAT32)))
     interpreter.allocate_tensors()
     for image, wanted in zip(images, expected, strict=True):
         interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[np.newaxis])

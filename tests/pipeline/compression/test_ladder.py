@@ -13,10 +13,12 @@ import keras
 import numpy as np
 import pytest
 
-from export.artifact import Precision, read_sidecar, sidecar_path
+from export.artifact import read_sidecar, sidecar_path
 from export.errors import FloatOperatorError
-from export.exporter import export_model
+from export.exporter import SourceModel, export_model
 from export.files import sha256_of
+from export.precisions import Precision
+from export.settings import ExportSettings
 from export.tflite.inspect import inspect
 from pipeline.bench.host import BenchResult
 from pipeline.cli import run
@@ -109,7 +111,7 @@ def test_where_plain_calibration_holds_nothing_else_is_tried(
     (only,) = tried(capsys, "even", "--max-drop", "1")
     assert (only["rung"], only["holds"], only["taken"]) == ("calibration", True, True)
     artifact = read_sidecar(only_file(folder, "even-*"))
-    assert (artifact.equalized, artifact.float_operators) == (False, ())
+    assert (artifact.settings.equalize, artifact.float_operators) == (False, ())
     assert artifact.calibration is not None
     assert artifact.calibration.num_samples == ladder.FEW_IMAGES
     with open_store(folder / "runs") as store:
@@ -129,7 +131,7 @@ def test_equalizing_is_taken_where_it_is_the_first_that_holds(
     assert found[0]["drop_points"] > 30
     file = only_file(folder, "wide-*")
     artifact = read_sidecar(file)
-    assert artifact.equalized
+    assert artifact.settings.equalize
     assert artifact.float_operators == ()
     assert sha256_of(file) == artifact.sha256 == found[-1]["artifact_sha256"]
     assert (file.stat().st_size, artifact.downloaded_bytes) == (
@@ -307,21 +309,19 @@ def test_a_layer_that_was_skipped_in_training_may_be_in_float_in_its_file(
     x = layers.Dropout(0.5, name="dropout")(layers.GlobalAveragePooling2D(name="gap")(x))
     model = keras.Model(image, layers.Dense(3, activation="softmax", name="out")(x))
     found = compressed(model, qat=True, skip_layers=("soft", "dropout"))
-    settings = {
-        "model_name": "own",
-        "family": None,
-        "knobs": {},
-        "class_names": ["a", "b", "c"],
-        "dataset": "tiny",
-        "model": found.model,
-        "trained": found.quantized,
-    }
+    source = SourceModel(
+        path=found.run / "model.keras",
+        model=found.model,
+        trained=found.quantized,
+        model_name="own",
+        family=None,
+        class_names=["a", "b", "c"],
+        dataset="tiny",
+    )
     path = tmp_path / "own.tflite"
     with pytest.raises(FloatOperatorError, match="compute in float"):
-        export_model(found.run / "model.keras", path, Precision.INT8, **settings)
-    artifact = export_model(
-        found.run / "model.keras", path, Precision.INT8, keep_float=("soft", "dropout"), **settings
-    )
+        export_model(source, path, ExportSettings(Precision.INT8))
+    artifact = export_model(source, path, ExportSettings(Precision.INT8, keep_float=("soft", "dropout")))
     assert artifact.float_layers == ("soft",)
     assert (artifact.input.dtype, artifact.output.dtype) == ("int8", "int8")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from report_records import export_artifact, fill_zoo, measurement, sha256, train_record, verification
 
-from export.artifact import Precision
+from export.precisions import Precision
 from pipeline.records.report_row import ReportRow
 from pipeline.store.store import open_store
 

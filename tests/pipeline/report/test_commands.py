@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from report_records import export_artifact, fill_zoo, measurement, train_record, verification
 
-from export.artifact import ExportArtifact, Precision, write_sidecar
+from export.artifact import ExportArtifact, write_sidecar
 from export.files import sha256_of, write_json
+from export.precisions import Precision
 from models.registry import resolve
 from pipeline.cli import run as pipeline
 from pipeline.data.registry import load

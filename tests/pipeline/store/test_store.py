@@ -19,7 +19,7 @@ from report_records import (
     verification,
 )
 
-from export.artifact import Precision
+from export.precisions import Precision
 from pipeline.records.report_row import ReportRow
 from pipeline.report.conditions import doubts
 from pipeline.store.store import open_store

@@ -1,0 +1,108 @@
+"""The precisions of exported files, a row each: command line, converter, checks and sidecar read them here.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from export.rewrites import Rewrite
+
+IoDtype = Literal["float32", "int8", "uint8"]
+"""How input and output are stored."""
+
+_IN_FLOAT = (Rewrite.FOLD_BATCH_NORM, Rewrite.DEPTHWISE_BATCH_NORM, Rewrite.DROP_IDENTITY, Rewrite.POOL_FIRST)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrecisionSpec:
+    """What sets one precision apart."""
+
+    help: str
+    """For the command line."""
+    aliases: tuple[str, ...] = ()
+    """Other names of its flag."""
+    is_default: bool = False
+    """Exported where no precision is asked for."""
+    is_calibrated: bool = False
+    """Its ranges are read from images, unless it takes the model's trained quantizers."""
+    takes_quantizers: bool = False
+    """Made from a model's trained quantizers, where it has some."""
+    is_integer: bool = False
+    """Integers throughout, input and output too: a float operator left in the file is an error."""
+    io_dtypes: tuple[IoDtype, ...] = ("float32",)
+    """Of input and output; the first is the default."""
+    options: frozenset[str] = frozenset()
+    """The fields of ExportSettings, besides those that every precision takes, that it takes."""
+    rewrites: tuple[Rewrite, ...] = _IN_FLOAT
+    """Those that make its files faster, and none slower."""
+    is_optimized: bool = True
+    """Whether the converter optimizes, which is what it calls quantizing."""
+    weight_types: tuple[str, ...] = ()
+    """Of tf: what the converter stores weights as, other than int8."""
+    op_sets: tuple[str, ...] = ()
+    """Of tf.lite.OpsSet: the kernels to calibrate for. With float ones behind them all leftovers can be named
+    at once; where none is left the file is the same."""
+    crashes_on: tuple[str, ...] = ()
+    """TensorFlow operations on which the converter ends the process."""
+
+
+class Precision(enum.StrEnum):
+    """How weights and activations are stored in the file; `spec` is its row."""
+
+    spec: PrecisionSpec
+
+    FLOAT32 = (
+        "float32",
+        PrecisionSpec(
+            help="Weights and activations as trained.",
+            aliases=("fp32",),
+            is_default=True,
+            options=frozenset({"sparse"}),
+            is_optimized=False,
+        ),
+    )
+    FLOAT16 = (
+        "float16",
+        PrecisionSpec(help="Weights in half the bytes.", aliases=("fp16",), weight_types=("float16",)),
+    )
+    DYNAMIC = ("dynamic", PrecisionSpec(help="int8 weights, activations quantized while it runs."))
+    INT8 = (
+        "int8",
+        PrecisionSpec(
+            help="Integers throughout, in and out; calibrated.",
+            is_default=True,
+            is_calibrated=True,
+            takes_quantizers=True,
+            is_integer=True,
+            io_dtypes=("int8", "uint8"),
+            options=frozenset({"equalize", "keep_float", "typical"}),
+            rewrites=tuple(Rewrite),
+            op_sets=("TFLITE_BUILTINS_INT8", "TFLITE_BUILTINS"),
+            # what becomes TFLite's EXP; TensorFlow 2.21
+            crashes_on=("Exp", "Softplus", "Selu"),
+        ),
+    )
+    INT16X8 = (
+        "int16x8",
+        PrecisionSpec(
+            help="int16 activations, int8 weights; calibrated.",
+            is_calibrated=True,
+            options=frozenset({"typical"}),
+            op_sets=("EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8",),
+        ),
+    )
+
+    def __new__(cls, name: str, *row: PrecisionSpec) -> Self:
+        """A member whose value is its name; Precision(name) finds it."""
+        member = str.__new__(cls, name)
+        member._value_ = name
+        (member.spec,) = row
+        return member
+
+    def is_calibrated(self, *, has_quantizers: bool) -> bool:
+        """Whether ranges are read from images, for a model with or without trained quantizers."""
+        return self.spec.is_calibrated and not (has_quantizers and self.spec.takes_quantizers)

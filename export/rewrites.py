@@ -1,0 +1,25 @@
+"""The rewrites of a graph, by name. Standard library only; export/graph/rewrite.py carries them out."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Rewrite(enum.StrEnum):
+    """What can be done to the graph of a model."""
+
+    FOLD_BATCH_NORM = "fold-batch-norm"
+    """A BatchNormalization behind a convolution or Dense becomes part of its weights and bias."""
+    DEPTHWISE_BATCH_NORM = "depthwise-batch-norm"
+    """Any other BatchNormalization of images becomes a 1x1 depthwise convolution, which takes in its ReLU."""
+    DROP_IDENTITY = "drop-identity"
+    """Dropout, noise, linear activations and the like, which do nothing in inference, are gone."""
+    POOL_FIRST = "pool-first"
+    """An average pooling behind a 1x1 convolution without activation goes before it: means and weighted sums
+    may change places, and the convolution sees a quarter of the places (2x2)."""
+    DEPTHWISE_POOL = "depthwise-pool"
+    """An average pooling becomes a depthwise convolution, which XNNPACK has for int8 and the pooling it has
+    not: the file is no longer run in pieces."""
+    PAIR_COLUMNS = "pair-columns"
+    """A first convolution of 5x5 or more with stride 2 reads two columns of the image as one of twice the
+    channels (column_pairs.py)."""

@@ -1,0 +1,219 @@
+"""A trained model in, .tflite files with their sidecars out, in a folder and in the store."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from export.artifact import ExportArtifact
+from export.errors import ExportError
+from export.settings import ExportSettings
+from pipeline.errors import UsageError
+from pipeline.labels import read_labels
+from pipeline.steps.progress import Progress, silent
+
+if TYPE_CHECKING:
+    import keras
+
+    from export.exporter import SourceModel
+    from export.quantization.calibrate import CalibrationImages
+    from pipeline.data.dataset import Dataset
+    from pipeline.lineage import KerasSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What was written, and what was not."""
+
+    artifacts: tuple[ExportArtifact, ...]
+    refused: tuple[str, ...]
+    """Why a file could not be made, one sentence each."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of the files."""
+    folder: Path
+
+
+def export(
+    source: KerasSource,
+    settings: Sequence[ExportSettings],
+    *,
+    runs: Path,
+    out: Path | None = None,
+    labels: Path | Sequence[str] | None = None,
+    progress: Progress = silent,
+) -> Exported:
+    """Exports the source with each of the settings into its folder, or `out`, and into the store in `runs`.
+
+    One file that fails keeps none of the others from being written. `labels` are the class names that an app
+    shows, or a file of them; the source's own unless given.
+    """
+    progress(f"reading {source.model_path}", "")
+    from export.exporter import SourceModel
+    from pipeline.lineage import load_model_of
+
+    model = load_model_of(source)
+    num_classes = model.output_shape[-1]
+    shown = read_labels(labels, num_classes) if isinstance(labels, Path) else labels
+    settings = [_with_skipped_layers(source, each) for each in settings]
+    calibrated = [
+        each for each in settings if each.precision.is_calibrated(has_quantizers=_is_quantized(source))
+    ]
+    dataset = _dataset(source, calibrated, progress)
+    if source.class_names is None and dataset is not None:
+        spec = dataset.spec
+        source = dataclasses.replace(source, class_names=spec.class_names, dataset=spec.name)
+    images = _calibration_images(source, model, dataset, calibrated, progress) if dataset else {}
+    described = SourceModel(
+        path=source.model_path,
+        model=model,
+        trained=_trained_quantizers(source, model, settings, progress),
+        model_name=source.model_name,
+        family=source.family,
+        knobs=source.knobs,
+        class_names=shown or source.class_names or tuple(map(str, range(num_classes))),
+        data=source.data,
+        dataset=dataset.spec.name if calibrated and dataset else source.dataset,
+        dataset_class_names=source.class_names if labels else None,
+    )
+    folder = out or source.export_folder
+    artifacts, refused = _write(described, settings, images, folder, progress)
+    _store(artifacts, folder, runs)
+    notes = tuple(dict.fromkeys(_too_few(each, found) for each, found in images.items()))
+    return Exported(
+        artifacts=tuple(artifacts), refused=tuple(refused), notes=tuple(filter(None, notes)), folder=folder
+    )
+
+
+def _is_quantized(source: KerasSource) -> bool:
+    return source.compression is not None and source.compression.is_quantized
+
+
+def _with_skipped_layers(source: KerasSource, settings: ExportSettings) -> ExportSettings:
+    """The settings, where the source has trained quantizers with the layers in float that have none.
+
+    UsageError for others than these.
+    """
+    config = source.compression
+    if config is None or not config.is_quantized or not settings.precision.spec.takes_quantizers:
+        return settings
+    for name in settings.keep_float:
+        if name not in config.skip_layers:
+            raise UsageError(
+                f"--keep-float {name}: this run was trained with a quantizer there, which stays. Compress "
+                f"{config.parent} again with --skip-layer {name}, or export that run."
+            )
+    return dataclasses.replace(settings, keep_float=config.skip_layers)
+
+
+def _trained_quantizers(
+    source: KerasSource, model: keras.Model, settings: Sequence[ExportSettings], progress: Progress
+) -> Any:  # noqa: ANN401 - tf_keras carries no types
+    """The network with the quantizers that it was trained with; None where none is needed."""
+    if source.compression is None or not source.compression.is_quantized:
+        return None
+    if not any(each.precision.spec.takes_quantizers for each in settings):
+        return None
+    progress("reading the trained quantizers", "")
+    from pipeline.compression.compress import load_quantized
+
+    return load_quantized(model, source.compression, source.model_path.parent)
+
+
+def _dataset(source: KerasSource, calibrated: Sequence[ExportSettings], progress: Progress) -> Dataset | None:
+    """The data set, where images must be seen or class names are missing; None where neither."""
+    if not calibrated and source.class_names is not None:
+        return None
+    if source.data is None:
+        if calibrated:
+            names = " and ".join(each.precision for each in calibrated)
+            raise UsageError(
+                f"{names} must see training images to choose their ranges, and {source.model_path} comes "
+                "without any. Give them: --data NAME or FOLDER."
+            )
+        return None
+    from pipeline.data.registry import load
+
+    doing = f"looking through {source.data}"
+    progress(doing, "")
+    return load(
+        source.data, progress=lambda what, done, total: progress(doing, f"{what}, {done:,} of {total:,}")
+    )
+
+
+_Choice = tuple[int, int, bool]
+
+
+def _choice(settings: ExportSettings) -> _Choice:
+    """What decides which images calibrate."""
+    return settings.num_calibration, settings.seed, settings.typical
+
+
+def _calibration_images(
+    source: KerasSource,
+    model: keras.Model,
+    dataset: Dataset,
+    calibrated: Sequence[ExportSettings],
+    progress: Progress,
+) -> dict[_Choice, CalibrationImages]:
+    from export.quantization.calibrate import CalibrationImages
+    from export.quantization.typical import typical_images
+    from pipeline.lineage import image_size_of
+
+    found: dict[_Choice, CalibrationImages] = {}
+    for number, seed, typical in dict.fromkeys(map(_choice, calibrated)):
+        image_size = image_size_of(model, source.model_path)
+        progress("choosing calibration images", "")
+        pixels, record = dataset.calibration_pixels(
+            image_size=image_size,
+            num_samples=number,
+            seed=seed,
+            choose=(lambda pixels: typical_images(model, pixels)) if typical else None,
+        )
+        found[number, seed, typical] = CalibrationImages(pixels=pixels, record=record)
+    return found
+
+
+def _too_few(asked: _Choice, found: CalibrationImages) -> str:
+    assert found.record is not None
+    there_are = found.record.num_samples + found.record.left_out
+    if there_are >= asked[0]:
+        return ""
+    return f"calibrating with {there_are} images: the training split has no more."
+
+
+def _write(
+    source: SourceModel,
+    settings: Sequence[ExportSettings],
+    images: Mapping[_Choice, CalibrationImages],
+    folder: Path,
+    progress: Progress,
+) -> tuple[list[ExportArtifact], list[str]]:
+    from export.exporter import export_model
+
+    artifacts, refused = [], []
+    for each in settings:
+        doing = f"converting {source.model_name} to {each.precision}"
+        progress(doing, "")
+
+        def count(done: int, total: int, doing: str = doing) -> None:
+            progress(doing, f"calibrating, image {done} of {total}")
+
+        path = folder / f"{source.model_name}_{each.precision}.tflite"
+        try:
+            artifact = export_model(source, path, each, images=images.get(_choice(each)), progress=count)
+        except ExportError as error:
+            refused.append(str(error))
+        else:
+            artifacts.append(artifact)
+    return artifacts, refused
+
+
+def _store(artifacts: Sequence[ExportArtifact], folder: Path, runs: Path) -> None:
+    from pipeline.store.store import open_store
+
+    with open_store(runs) as store:
+        for artifact in artifacts:
+            store.add_artifact(artifact, folder)
