@@ -1,51 +1,107 @@
-"""The delegates that can run a file, and what a log says that they took. Standard library only."""
+"""The delegates that can run a file, and what a log says that they took. Standard library only.
+
+A delegate is one row of DELEGATES: its option, the tools' flags, its names in a log, and its line in
+docs/devices.md come from there.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["xnnpack", "gpu", "nnapi", "hexagon", "other"]
+Tool = Literal["tflite", "litert"]
+TFLITE: Tool = "tflite"
+LITERT: Tool = "litert"
+TOOL_NAMES: dict[Tool, str] = {TFLITE: "TFLite", LITERT: "LiteRT v2"}
+"""The two tools of one name: TFLite's benchmark_model, and LiteRT v2's."""
 Extent = Literal["all", "part", "none", "unknown"]
+OTHER = "other"
+"""The kind of a delegate that has no row here."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delegate:
-    """One delegate, as the tools print it."""
+    """One delegate: how it is asked for, and how the tools speak of it."""
 
-    kind: Kind
+    kind: str
+    """What it is in records: xnnpack, gpu, nnapi, npu, hexagon."""
+    word: str | None
+    """What --delegate calls it; None for one that is read in logs alone."""
     title: str
-    name: re.Pattern[str]
-    """Found in the name that it has in a log."""
+    flags: Mapping[Tool, Mapping[str, str]] = field(default_factory=dict)
+    """What each tool that has it is called with."""
+    name: str
+    """A pattern that is found in its name in a log, whatever the case."""
     echo: str
-    """The tool's words for its flag, in lower case."""
+    """The words in which the tool repeats its flag, in lower case."""
     off_cpu: bool = True
+    """It is to take nodes off the CPU: a run of which it took none is not what was asked for."""
+    note: str
+
+    def matches(self, printed_name: str) -> bool:
+        """Whether a log means this delegate by a name."""
+        return re.search(self.name, printed_name, re.IGNORECASE) is not None
 
 
 DELEGATES = (
     Delegate(
         kind="xnnpack",
+        word="cpu",
         title="XNNPACK",
-        name=re.compile("xnnpack", re.IGNORECASE),
+        flags={TFLITE: {}, LITERT: {}},
+        name="xnnpack",
         echo="use xnnpack",
         off_cpu=False,
+        note="the CPU; XNNPACK takes what it can by itself",
     ),
     Delegate(
         kind="gpu",
+        word="gpu",
         title="GPU",
-        name=re.compile("gpu|opencl|^litert_(cl|gl|vulkan|metal)", re.IGNORECASE),
+        flags={TFLITE: {"use_gpu": "true"}, LITERT: {"use_gpu": "true"}},
+        name="gpu|opencl|^litert_(cl|gl|vulkan|metal)",
         echo="use gpu",
+        note="OpenCL or OpenGL; computes in float16 unless a flag says otherwise",
     ),
-    Delegate(kind="nnapi", title="NNAPI", name=re.compile("nnapi", re.IGNORECASE), echo="use nnapi"),
-    Delegate(kind="hexagon", title="Hexagon", name=re.compile("hexagon", re.IGNORECASE), echo="use hexagon"),
+    Delegate(
+        kind="nnapi",
+        word="nnapi",
+        title="NNAPI",
+        flags={TFLITE: {"use_nnapi": "true"}},
+        name="nnapi",
+        echo="use nnapi",
+        note="deprecated since Android 15",
+    ),
+    Delegate(
+        kind="npu",
+        word="npu",
+        title="NPU",
+        flags={LITERT: {"use_npu": "true"}},
+        name=r"dispatchdelegate|\bnpu\b",
+        echo="use npu",
+        note="needs the vendor's libraries on the phone: `-- --dispatch_library_path=FOLDER`, and for a file "
+        "that was not compiled for it `--compiler_plugin_library_path=FOLDER`. Untried on a real NPU",
+    ),
+    Delegate(
+        kind="hexagon",
+        word=None,
+        title="Hexagon",
+        name="hexagon",
+        echo="use hexagon",
+        note="read in logs alone: it needs Qualcomm's old libraries on the phone",
+    ),
 )
+WORDS = tuple(each.word for each in DELEGATES if each.word is not None)
+"""What --delegate takes."""
+FLAGS = frozenset(name for each in DELEGATES for flags in each.flags.values() for name in flags)
+
 _FORMS = {
     name: re.compile(re.sub(r"#(\w+)", r"(?P<\1>\\d{1,9})", form))
     for name, form in {
         "replaced": r"Replacing #taken out of #total node\(s\) with delegate \((?P<name>.+?)\) node, "
-        r"yielding #partitions partitions? for (?P<graph>subgraph \d+|the whole graph)\.",
+        r"yielding #partitions partitions? for (?P<graph>subgraph \d+(?: \([^()]*\))?|the whole graph)\.",
         "counted": r"(?P<name>\S+) delegate: #taken nodes delegated out of #total nodes"
         r"(?:,? with #partitions partitions)?\.?",
         "on_gpu": r"(?:First )?#taken operations will run on the (?P<name>GPU), and the remaining #left"
@@ -65,7 +121,7 @@ class Delegation:
 
     name: str
     """As printed, where nodes are replaced if there: TfLiteGpuDelegateV2, LITERT_CL, GPU."""
-    kind: Kind
+    kind: str
     taken: int | None
     total: int | None
     partitions: int | None
@@ -100,34 +156,41 @@ def find_delegations(texts: Iterable[str]) -> tuple[Delegation, ...]:
         for form_name, form in _FORMS.items():
             if found := form.fullmatch(text):
                 kind = kind_of(found["name"])
-                key = found["name"] if kind == "other" else kind
+                key = found["name"] if kind == OTHER else kind
                 said.setdefault(key, []).append((form_name, found.groupdict()))
                 break
     return tuple(_delegation(each) for each in said.values())
 
 
-def kind_of(name: str) -> Kind:
+def delegate_named(word: str) -> Delegate:
+    """The delegate that a --delegate word means."""
+    return next(each for each in DELEGATES if each.word == word)
+
+
+def part_taken(delegations: Sequence[Delegation], word: str) -> str | None:
+    """Which part of the graph the delegate asked for took; None where it took all, or was the CPU."""
+    asked = delegate_named(word)
+    parts = (each for each in delegations if each.kind == asked.kind and each.extent == "part")
+    return next((each.share for each in parts if asked.off_cpu), None)
+
+
+def kind_of(name: str) -> str:
     """The kind of a delegate by its printed name."""
-    return next((each.kind for each in DELEGATES if each.name.search(name)), "other")
+    return next((each.kind for each in DELEGATES if each.matches(name)), OTHER)
 
 
-def delegation_reasons(delegations: Sequence[Delegation], asked: Sequence[Kind]) -> list[str]:
-    """Why the graph did not run where it was meant to: a delegate off the CPU is to take all of it."""
+def delegation_reasons(delegations: Sequence[Delegation], asked: Sequence[str]) -> list[str]:
+    """Why the run is not one with the delegates asked for: none of the nodes ran there, or nobody says so.
+
+    A delegate that took a part of the graph ran as it was meant to: Delegation.share says which part.
+    """
     took = {each.kind: each for each in delegations}
-    reasons, rows = [], [each for each in DELEGATES if each.off_cpu]
-    reasons += [
-        f"no line says that {row.title} took any node"
-        for kind in asked
-        for row in rows
-        if row.kind == kind and kind not in took
-    ]
-    titles = {row.kind: row.title for row in rows}
-    for each in delegations:
-        if each.kind in titles and each.extent == "none":
-            of_all = f" of {each.total}" if each.total else ""
-            reasons.append(f"{titles[each.kind]} took no node{of_all}")
-        elif each.kind in titles and each.extent == "part":
-            reasons.append(f"{titles[each.kind]} took only {each.share}")
+    rows = {each.kind: each for each in DELEGATES if each.off_cpu}
+    silent = [rows[kind].title for kind in asked if kind in rows and kind not in took]
+    reasons = [f"no line says that {title} took any node" for title in silent]
+    for kind, each in took.items():
+        if kind in rows and each.extent == "none":
+            reasons.append(f"{rows[kind].title} took no node{f' of {each.total}' if each.total else ''}")
     return reasons
 
 

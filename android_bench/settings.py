@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-DELEGATES = ("cpu", "gpu", "nnapi")
-"""What can run a file on a phone."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class MatrixSettings:

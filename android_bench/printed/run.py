@@ -6,9 +6,16 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from android_bench.delegates import DELEGATES, Delegation, Kind, delegation_reasons, find_delegations
+from android_bench.delegates import (
+    DELEGATES,
+    LITERT,
+    TFLITE,
+    Delegation,
+    Tool,
+    delegation_reasons,
+    find_delegations,
+)
 from android_bench.errors import LogError
 from android_bench.printed.lines import (
     NUMBER,
@@ -22,7 +29,6 @@ from android_bench.printed.lines import (
     read_lines,
 )
 
-Tool = Literal["tflite", "litert"]
 Asked = Mapping[str, str | None]
 """The runs and seconds that a block was asked for, as printed."""
 MIB = 1024 * 1024
@@ -35,6 +41,8 @@ ANCHOR = re.compile(
 """It begins a block; versions of early 2019 have no tail."""
 ECHO = re.compile(r"(?P<name>[A-Z#][\w#/(). -]*?)\s*: \[(?P<value>.*)\]")
 """How the tool repeats a flag that it was given."""
+FILLED = 0.9
+"""Runs that took such a share of the longest time were ended by it: the tool works between them, too."""
 
 _SIZE = re.compile(rf"The input model file size \(MB\): (?P<value>{NUMBER})")
 _MEMORY = re.compile(
@@ -88,7 +96,7 @@ class BenchmarkReport:
     graph: str | None
     num_threads: int | None
     """As the tool repeats it; None where it was not given or an old version."""
-    asked_delegates: tuple[Kind, ...]
+    asked_delegates: tuple[str, ...]
     asked_runs: int | None
     """Of the timed block, as are the seconds."""
     asked_min_secs: float | None
@@ -135,7 +143,7 @@ class _Summary:
             return not told.avg_ms
         if told.avg_ms is None:
             return told.count is None
-        slack = 0.0051 if self.tool == "litert" else _sixth_digit(block.avg_ms) * 0.51
+        slack = 0.0051 if self.tool == LITERT else _sixth_digit(block.avg_ms) * 0.51
         return abs(told.avg_ms - block.avg_ms) <= slack
 
 
@@ -185,6 +193,7 @@ def report_of(lines: Sequence[LogLine]) -> BenchmarkReport:
     for found in _all(ECHO, whole):
         echo.setdefault(found["name"].lower(), found["value"])  # the first counts
     asked_runs = int(anchor.get("runs") or 0) or _whole_number(echo.get("min num runs"))
+    asked_max_secs = _seconds(anchor.get("max") or echo.get("max runs duration (seconds)"))
     asked = tuple(each.kind for each in DELEGATES if echo.get(each.echo) in ("1", "true"))
     delegations = find_delegations(line.text for line in whole)
     init_memory, overall_memory, peak_memory = _memory(whole, summary)
@@ -201,7 +210,7 @@ def report_of(lines: Sequence[LogLine]) -> BenchmarkReport:
         asked_delegates=asked,
         asked_runs=asked_runs,
         asked_min_secs=_seconds(anchor.get("min") or echo.get("min runs duration (seconds)")),
-        asked_max_secs=_seconds(anchor.get("max") or echo.get("max runs duration (seconds)")),
+        asked_max_secs=asked_max_secs,
         init_ms=summary.init_ms,
         first_ms=_first_ms(timed, warmup, summary),
         warmup=warmup,
@@ -219,9 +228,18 @@ def report_of(lines: Sequence[LogLine]) -> BenchmarkReport:
             *(f"the flag {name} was given twice, and the first counts" for name in duplicates),
             *misnamed,
             *delegation_reasons(delegations, asked),
-            *_count_reasons(timed.count, asked_runs),
+            *count_reasons(timed, asked_runs, asked_max_secs),
         ),
     )
+
+
+def count_reasons(timed: Stats, asked_runs: int | None, max_secs: float | None) -> list[str]:
+    """That fewer runs were timed than asked for, unless those filled the longest time that they may take."""
+    if timed.count is None or asked_runs is None or timed.count >= asked_runs:
+        return []
+    if max_secs and timed.count * (timed.avg_ms or 0.0) / 1000 >= FILLED * max_secs:
+        return []
+    return [f"the run count fell short: {timed.count} of {asked_runs}"]
 
 
 def is_summary(text: str) -> bool:
@@ -239,7 +257,7 @@ def _tflite_summaries(lines: Sequence[LogLine]) -> Iterator[_Summary]:
         if found is not None:
             first = found.groupdict().get("first")
             yield _Summary(
-                tool="tflite",
+                tool=TFLITE,
                 init_ms=milliseconds(found["init"]),
                 first_ms=None if first is None else milliseconds(first),
                 warmup=Stats(count=None, avg_ms=milliseconds(found["warmup"])),
@@ -259,7 +277,7 @@ def _litert_summaries(lines: Sequence[LogLine]) -> Iterator[_Summary]:
 
 def _litert_summary(block: Sequence[LogLine]) -> _Summary | None:
     if any(line.text == _NO_RUNS for line in block):
-        return _Summary(tool="litert", init_ms=0.0, warmup=Stats(count=0), timed=Stats(count=0))
+        return _Summary(tool=LITERT, init_ms=0.0, warmup=Stats(count=0), timed=Stats(count=0))
     found = {name: next(_all(form, block), None) for name, form in _LITERT_ROWS.items()}
     rows = {name: row for name, row in found.items() if row is not None}
     if any(name not in rows for name in _LITERT_NEEDED):
@@ -275,7 +293,7 @@ def _litert_summary(block: Sequence[LogLine]) -> _Summary | None:
     else:
         timed = Stats(count=count, **{f"{name}_ms": values[name] for name in ("min", "max", "avg", "std")})
     return _Summary(
-        tool="litert",
+        tool=LITERT,
         init_ms=values["init"],
         first_ms=first_ms,
         warmup=warmup,
@@ -377,16 +395,10 @@ def _first_ms(timed: Stats, warmup: Stats | None, summary: _Summary) -> float | 
 
 def _memory(lines: Sequence[LogLine], summary: _Summary) -> tuple[int | None, int | None, int | None]:
     """Until the model was ready, until the end, and at the highest, in bytes."""
-    if summary.tool == "litert":
+    if summary.tool == LITERT:
         return summary.memory_bytes
     delta, peak = next(_all(_MEMORY, lines), None), next(_all(_PEAK, lines), None)
     return _scaled(delta, "init", MIB), _scaled(delta, "overall", MIB), _scaled(peak, "value", MIB)
-
-
-def _count_reasons(count: int | None, asked: int | None) -> list[str]:
-    if count is None or asked is None or count >= asked:
-        return []
-    return [f"the run count fell short: {count} of {asked}"]
 
 
 def _sixth_digit(value: float) -> float:

@@ -5,21 +5,28 @@ from __future__ import annotations
 import re
 import secrets
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from android_bench.delegates import (
+    FLAGS,
+    LITERT,
+    TFLITE,
+    TOOL_NAMES,
+    Tool,
+    delegate_named,
+    delegation_reasons,
+)
 from android_bench.errors import LogError, StorageError, TimeLimitError, ToolError
 from android_bench.phone.device import split_sections
 from android_bench.phone.session import LocalFile, Session
 from android_bench.printed.result_file import differences, read_result, with_result
-from android_bench.printed.run import BenchmarkReport, parse_run
+from android_bench.printed.run import BenchmarkReport, count_reasons, parse_run
 
-TFLITE, LITERT = "tflite", "litert"
-"""The two tools of one name: TFLite's, and LiteRT v2's."""
-OURS = frozenset(
+OURS = FLAGS | frozenset(
     [
         *("graph", "num_threads", "num_runs", "min_secs", "max_secs", "warmup_runs", "warmup_min_secs"),
-        *("use_cpu", "use_gpu", "use_npu", "use_nnapi", "result_file_path"),
+        *("use_cpu", "result_file_path"),
         *("enable_op_profiling", "op_profiling_output_mode", "op_profiling_output_file", "use_profiler"),
         *("input_layer", "input_layer_shape", "input_layer_value_files", "output_filepath"),
     ]
@@ -39,7 +46,7 @@ _FEW_SAMPLES = 3
 class ToolFlags:
     """Which of the two tools it is, and the flags it lists; an old one lists none."""
 
-    kind: str
+    kind: Tool
     names: frozenset[str]
 
 
@@ -136,7 +143,7 @@ def run(session: Session, tool: LocalFile, flags: ToolFlags, request: RunRequest
         *report.reasons,
         *delegate_reasons(report, request),
         *_thread_reasons(report, after, request, flags),
-        *_run_reasons(report, request),
+        *count_reasons(report.timed, request.num_runs, request.max_secs),
         *_size_reasons(report, after, request),
         *doubts,
     ]
@@ -192,17 +199,19 @@ def failed(why: str, output: str = "") -> RunOutcome:
 
 def delegate_reasons(report: BenchmarkReport, request: RunRequest) -> list[str]:
     """That no line speaks of the delegate at all; where one does, the report judges it."""
-    if request.delegate == "cpu" or any(each.kind == request.delegate for each in report.delegations):
-        return []
-    if request.delegate in report.asked_delegates:
-        return []  # the report says that it took no node
-    return [f"no line says that {request.delegate.upper()} took any node"]
+    kind = delegate_named(request.delegate).kind
+    judged = {*report.asked_delegates, *(each.kind for each in report.delegations)}
+    return [] if kind in judged else delegation_reasons((), [kind])
 
 
-def _delegate_flags(delegate: str, kind: str) -> dict[str, str]:
-    if delegate == "nnapi" and kind == LITERT:
-        raise ToolError("LiteRT v2's benchmark_model has no NNAPI. Use TFLite's tool for --delegate nnapi")
-    return {} if delegate == "cpu" else {f"use_{delegate}": "true"}
+def _delegate_flags(word: str, tool: Tool) -> Mapping[str, str]:
+    asked = delegate_named(word)
+    if tool not in asked.flags:
+        others = " or ".join(f"{TOOL_NAMES[other]}'s tool" for other in asked.flags)
+        raise ToolError(
+            f"{TOOL_NAMES[tool]}'s benchmark_model has no {asked.title}. Use {others} for --delegate {word}"
+        )
+    return asked.flags[tool]
 
 
 def _profile_flags(flags: ToolFlags, folder: str) -> dict[str, str]:
@@ -247,11 +256,6 @@ def _thread_reasons(
     if looks < _FEW_SAMPLES:
         return [f"the run was too short to count its threads: {request.num_threads} asked for"]
     return [f"the threads were ignored: {request.num_threads} asked for, {most} ran"]
-
-
-def _run_reasons(report: BenchmarkReport, request: RunRequest) -> list[str]:
-    count = report.timed.count or 0
-    return [] if count >= request.num_runs else [f"the run count fell short: {count} of {request.num_runs}"]
 
 
 def _size_reasons(report: BenchmarkReport, after: dict[str, str], request: RunRequest) -> list[str]:

@@ -17,17 +17,17 @@ from functools import cached_property
 from pathlib import Path
 from statistics import median
 
+from android_bench.delegates import LITERT, part_taken
 from android_bench.matrix import Job, PhonePlan
 from android_bench.phone.adb import Phone
 from android_bench.phone.device import DeviceInfo, affinity_mask
 from android_bench.phone.session import LocalFile
-from android_bench.printed.run import BenchmarkReport
-from android_bench.tool.runner import LITERT, RunOutcome, RunRequest
+from android_bench.tool.runner import RunOutcome, RunRequest
 from export.tflite.inspect import inspect
 from pipeline.bench.host import MeasuredFile
 from pipeline.bench.settings import BenchSettings, PhoneSettings, share_of_runs
 from pipeline.bench.statistics import drift, noise_ms
-from pipeline.records.measurement import XNNPACK, Measurement
+from pipeline.records.measurement import XNNPACK, Measurement, in_part
 
 COUNTING_SECS = 0.4
 """The first round with several threads lasts so long at least: they are counted meanwhile."""
@@ -54,6 +54,8 @@ class PhoneRound:
     celsius: float | None
     """How warm the phone was when it was asked last."""
     reasons: tuple[str, ...]
+    part_taken: str | None = None
+    """Which part of the graph the delegate took, where it did not take all: '294 of 295 nodes'."""
 
 
 @dataclass
@@ -117,7 +119,7 @@ class PhoneSeries:
         if outcome.report is None:
             self.failure = outcome.failure or "it failed and did not say why"
             return None
-        self.rounds[round_index] = _round_of(outcome.report, outcome.reasons, celsius)
+        self.rounds[round_index] = _round_of(outcome, self.delegate, celsius)
         return self.rounds[round_index]
 
     def resume(self, kept: Mapping[int, Mapping[str, object]]) -> None:
@@ -203,7 +205,8 @@ class PhoneSeries:
     def _delegate(self, found: Sequence[PhoneRound]) -> str:
         if self.delegate == "cpu" and any(each.has_xnnpack for each in found):
             return XNNPACK
-        return self.delegate
+        parts = dict.fromkeys(each.part_taken for each in found if each.part_taken)
+        return in_part(self.delegate, " or ".join(parts)) if parts else self.delegate
 
 
 def plan_series(
@@ -250,7 +253,9 @@ def plan_phone(phone: Phone, series: Sequence[PhoneSeries], missing: Sequence[Ph
     return PhonePlan(phone=phone, info=series[0].info, tool=series[0].tool, jobs=jobs)
 
 
-def _round_of(report: BenchmarkReport, reasons: tuple[str, ...], celsius: float | None) -> PhoneRound:
+def _round_of(outcome: RunOutcome, delegate: str, celsius: float | None) -> PhoneRound:
+    report = outcome.report
+    assert report is not None
     timed = report.timed
     assert timed.count and timed.avg_ms is not None  # noqa: PT018 - an outcome without them is a failure
     return PhoneRound(
@@ -269,7 +274,8 @@ def _round_of(report: BenchmarkReport, reasons: tuple[str, ...], celsius: float 
         tool_kind=report.tool,
         has_xnnpack=any(each.kind == "xnnpack" for each in report.delegations),
         celsius=celsius,
-        reasons=reasons,
+        reasons=outcome.reasons,
+        part_taken=part_taken(report.delegations, delegate),
     )
 
 

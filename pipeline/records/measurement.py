@@ -23,7 +23,7 @@ class Measurement:
     """litert, tflite-runtime, tensorflow, or benchmark_model."""
     runtime_version: str
     delegate: str
-    """cpu (with XNNPACK where the runtime has it), gpu, nnapi."""
+    """cpu (with XNNPACK where the runtime has it), gpu, 'gpu (294 of 295 nodes)' where it took a part."""
     num_threads: int
     warmup_runs: int
     """Runs that were not timed, over all rounds."""
@@ -65,8 +65,23 @@ class Measurement:
 
 
 def kind_of_delegate(delegate: str) -> str:
-    """cpu, gpu, nnapi: whether XNNPACK took a file's operators on the CPU is a finding, not a condition."""
-    return delegate.split()[0]
+    """cpu, gpu, 'gpu in part': what may be ranked together.
+
+    Whether XNNPACK took a file's operators on the CPU is a finding, not a condition.
+    """
+    word, _, rest = delegate.partition(" ")
+    return f"{word} in part" if rest.startswith("(") else word
+
+
+def in_part(delegate: str, part: str) -> str:
+    """The delegate of a run of which it took that part of the graph, such as '294 of 295 nodes'."""
+    return f"{delegate} ({part})"
+
+
+def part_of(delegate: str) -> str | None:
+    """The part that it took; None where it took all."""
+    _, found, rest = delegate.partition(" (")
+    return rest.removesuffix(")") if found else None
 
 
 def measurement_from_record(record: dict[str, Any]) -> Measurement:

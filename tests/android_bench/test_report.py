@@ -245,7 +245,8 @@ def test_litert_v2_without_its_blocks_gives_what_its_results_say():
     assert report.warmup == Stats(count=2, first_ms=120.45, avg_ms=98.76)
     assert (report.tool, report.init_ms, report.first_ms) == ("litert", 45.32, 120.45)
     assert (report.init_memory_bytes, report.peak_memory_bytes) == (25.5 * 1024**2, 35 * 1024**2)
-    assert report.reasons == ("GPU took only 9 of 10 nodes",)
+    assert report.reasons == ()
+    assert [each.share for each in report.delegations] == ["9 of 10 nodes"]
 
 
 def test_litert_v2_with_its_blocks_gives_their_digits():
@@ -347,22 +348,38 @@ def test_the_average_may_be_in_scientific_notation():
         ("INFO: Use Hexagon: [1]", "no line says that Hexagon took any node"),
         (NOT_EXECUTED, "NNAPI took no node"),
         (
-            "ERROR: 294 operations will run on the GPU, and the remaining 6 operations will run on the CPU.",
-            "GPU took only 294 of 300 nodes",
-        ),
-        (
             "ERROR: First 0 operations will run on the GPU, and the remaining 81 on the CPU.",
             "GPU took no node of 81",
-        ),
-        (
-            APPLIED.format("NNAPI", "partially", " w/ 11 delegate kernels"),
-            "NNAPI took only a part of the graph",
         ),
     ],
 )
 def test_a_run_that_is_not_what_was_asked_for_says_why(line, reason):
     assert reason in parse_run(with_line(line)).reasons
     assert reason in parse_log(with_line(line)).runs[0].reasons
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "share"),
+    [
+        (
+            "ERROR: 294 operations will run on the GPU, and the remaining 6 operations will run on the CPU.",
+            "gpu",
+            "294 of 300 nodes",
+        ),
+        (APPLIED.format("NNAPI", "partially", " w/ 11 delegate kernels"), "nnapi", "a part of the graph"),
+        (
+            "INFO: TfLiteHexagonDelegate delegate: 125 nodes delegated out of 126 nodes with 1 partitions.",
+            "hexagon",
+            "125 of 126 nodes",
+        ),
+        (REPLACING.format(7, 9, "DispatchDelegate", "subgraph 0 (main)"), "npu", "7 of 9 nodes"),
+    ],
+)
+def test_a_delegate_that_took_a_part_is_valid_and_says_which(line, kind, share):
+    report = parse_run(with_line(line))
+    assert report.reasons == ()
+    (found,) = (each for each in report.delegations if each.kind == kind)
+    assert (found.extent, found.share) == ("part", share)
 
 
 def test_two_unknown_flags_are_two():
@@ -374,6 +391,17 @@ def test_two_unknown_flags_are_two():
 def test_fewer_runs_than_asked_for_are_a_reason():
     text = GOOD.replace("at least 20 iterations", "at least 50 iterations")
     assert parse_run(text).reasons == ("the run count fell short: 25 of 50",)
+
+
+def test_fewer_runs_that_filled_the_longest_time_are_as_many_as_were_asked_for():
+    asked = "at least 50 iterations and at least 1 seconds but terminate if exceeding {} seconds"
+    given = "at least 20 iterations and at least 1 seconds but terminate if exceeding 60 seconds"
+    filled = GOOD.replace(given, asked.format(0.17))  # 25 runs of 7.1 ms take 0.178 s
+    assert parse_run(filled).reasons == ()
+    assert parse_run(filled).timed.count == 25
+    assert parse_run(GOOD.replace(given, asked.format(0.5))).reasons == (
+        "the run count fell short: 25 of 50",
+    )
 
 
 @pytest.mark.parametrize(
@@ -434,18 +462,12 @@ def test_an_xnnpack_that_was_only_created_is_of_unknown_extent():
         ("WEBGPU", "gpu"),
         ("TfLiteNnapiDelegate", "nnapi"),
         ("TfLiteHexagonDelegate", "hexagon"),
-        ("DispatchDelegate", "other"),
+        ("DispatchDelegate", "npu"),
+        ("TfLiteInputDelegate", "other"),
     ],
 )
 def test_a_delegate_is_known_by_its_name(name, kind):
     assert kind_of(name) == kind
-
-
-def test_hexagon_is_counted_from_its_own_words():
-    text = with_line(
-        "INFO: TfLiteHexagonDelegate delegate: 125 nodes delegated out of 126 nodes with 1 partitions."
-    )
-    assert parse_run(text).reasons == ("Hexagon took only 125 of 126 nodes",)
 
 
 # --- runs that did not complete ---

@@ -163,6 +163,7 @@ def _show(phone: PhoneResult, bench: BenchSettings) -> None:
         f"{first.runtime} {first.runtime_version}, {delegates}{pinned}; "
         f"± is half the 95% interval of the median over {bench.rounds} rounds."
     )
+    _show_partly_delegated(rows)
     _show_unsteady(rows)
     _show_alike(rows)
     if phone.from_store:
@@ -194,6 +195,21 @@ def _show_alike(rows: Sequence[TableRow]) -> None:
         click.echo(f"No difference larger than the noise: {'; '.join(alike[:MOST_PAIRS])}{more}.")
     elif told_apart and num_pairs > 1:
         click.echo("Every pair of files differs by more than the noise.")
+
+
+def _show_partly_delegated(rows: Sequence[TableRow]) -> None:
+    """The rows whose delegate left a part of the graph to the CPU."""
+    from android_bench.delegates import delegate_named
+    from pipeline.records.measurement import part_of
+
+    for row in rows:
+        word, count = row.measurement.delegate.split()[0], row.measurement.num_threads
+        if (part := part_of(row.measurement.delegate)) is not None:
+            title, threads = delegate_named(word).title, f"{count} thread{'s' * (count != 1)}"
+            click.echo(
+                f"{row.name}, {threads}: {title} took {part}, the CPU the rest; it is ranked with other such "
+                "runs alone. --op-profile names what was left."
+            )
 
 
 def _show_unsteady(rows: Sequence[TableRow]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from android_bench.settings import DELEGATES
+from android_bench.delegates import WORDS
 from pipeline.commands.output import say
 
 if TYPE_CHECKING:
@@ -79,11 +79,11 @@ tool_option: Decorator = click.option(
 delegate_option: Decorator = click.option(
     "--delegate",
     "delegates",
-    callback=several_words(DELEGATES, "delegate"),
+    callback=several_words(WORDS, "delegate"),
     metavar="NAME[,NAME]",
-    default=DELEGATES[0],
+    default=WORDS[0],
     show_default=True,
-    help=f"Run with each of these: {', '.join(DELEGATES)}.",
+    help=f"Run with each of these: {', '.join(WORDS)}.",
 )
 
 

@@ -48,15 +48,18 @@ def apply_gpu(nodes: list[Node], faults: Faults, *, kernel: str) -> tuple[int, b
     if taken < len(nodes):
         _say_unsupported(nodes, taken)
     if taken:
-        spoken.runtime(
-            f"Replacing {taken} out of {len(nodes)} node(s) with delegate ({kernel}) node,"
-            " yielding 1 partitions for subgraph 0.",
-            level="VERBOSE",
-        )
+        _say_replaced(taken, len(nodes), kernel)
         spoken.runtime("Loaded OpenCL library with dlopen.")
         spoken.runtime("Initialized OpenCL-based API.")
         spoken.runtime("Created 1 GPU delegate kernels.")
     return (1 if taken else 0), taken == len(nodes)
+
+
+def apply_npu(nodes: list[Node], dispatch_library_path: str) -> bool:
+    """Whether LiteRT's NPU takes every node: only with the vendor's library, and without a word else."""
+    if dispatch_library_path:
+        _say_replaced(len(nodes), len(nodes), "DispatchDelegate")
+    return bool(dispatch_library_path)
 
 
 def num_on_gpu(num: int, faults: Faults) -> int:
@@ -98,6 +101,14 @@ def _say_applied(name: str, kernels: int, *, complete: bool) -> None:
             f"Though {name} delegate is explicitly applied, the model graph will not be"
             " executed by the delegate."
         )
+
+
+def _say_replaced(taken: int, total: int, kernel: str) -> None:
+    spoken.runtime(
+        f"Replacing {taken} out of {total} node(s) with delegate ({kernel}) node,"
+        " yielding 1 partitions for subgraph 0.",
+        level="VERBOSE",
+    )
 
 
 def _say_unsupported(nodes: list[Node], taken: int) -> None:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from device_lab.tool import spoken
-from device_lab.tool.delegates import apply_gpu
+from device_lab.tool.delegates import apply_gpu, apply_npu
 from device_lab.tool.measuring import Job, memory_kb, warm_up_and_time
 from device_lab.tool.model_runtime import (
     LoadError,
@@ -66,6 +66,8 @@ def _prepare(job: Job) -> Model:
     for name, line in (("dispatch_library_path", 92), ("compiler_plugin_library_path", 96)):
         spoken.litert(f"{name}: {options[name]}", line=line, file=_SOURCE)
     model.allocate([])
+    if options["use_npu"] and apply_npu(model.nodes(), options["dispatch_library_path"]):
+        return model
     if options["use_gpu"]:
         _, complete = apply_gpu(model.nodes(), job.faults, kernel="LITERT_CL")
         if options["require_full_delegation"] and not complete:

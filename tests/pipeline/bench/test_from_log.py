@@ -30,6 +30,7 @@ PARTIAL = GOOD.replace(
     "INFO: 40 operations will run on the GPU, and the remaining 9 operations will run on the CPU.\n"
     "INFO: The input",
 )
+NONE_TAKEN = PARTIAL.replace("40 operations", "0 operations").replace("remaining 9", "remaining 49")
 FAILED = "STARTING!\nGraph: [x.tflite]\nERROR: Could not open 'x.tflite'.\nBenchmarking failed.\n"
 
 
@@ -59,11 +60,15 @@ def test_a_run_that_is_not_what_was_asked_for_says_so(log, capsys):
     assert show_log(log(PARTIAL), as_json=False) == 0
     out = capsys.readouterr().out
     assert "net_int8: gpu: 40 of 49 nodes." in out
-    assert "net_int8 is not valid: GPU took only 40 of 49 nodes." in out
+    assert "not valid" not in out
+    assert show_log(log(NONE_TAKEN), as_json=False) == 0
+    out = capsys.readouterr().out
+    assert "net_int8: gpu: 0 of 49 nodes." in out
+    assert "net_int8 is not valid: GPU took no node of 49." in out
 
 
 def test_json_has_a_record_for_each_run_and_nothing_else(log, capsys):
-    assert show_log(log(GOOD + PARTIAL + FAILED), as_json=True) == 0
+    assert show_log(log(GOOD + NONE_TAKEN + FAILED), as_json=True) == 0
     printed = capsys.readouterr()
     records = json.loads(printed.out)
     assert [set(record) for record in records] == [
@@ -72,7 +77,7 @@ def test_json_has_a_record_for_each_run_and_nothing_else(log, capsys):
     assert [record["valid"] for record in records] == [True, False]
     assert records[0]["median_ms"] == 7.1
     assert records[0]["overall_memory_bytes"] == 8.25 * 1024**2
-    assert records[1]["reasons"] == ["GPU took only 40 of 49 nodes"]
+    assert records[1]["reasons"] == ["GPU took no node of 49"]
     assert "did not complete" in printed.err
 
 

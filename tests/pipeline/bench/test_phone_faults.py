@@ -11,7 +11,7 @@ import pytest
 
 from export.files import sha256_of
 from pipeline.cli import run
-from pipeline.records.measurement import measurement_from_record
+from pipeline.records.measurement import kind_of_delegate, measurement_from_record
 
 PATIENT = (
     "--num-runs",
@@ -65,17 +65,39 @@ def test_a_tool_that_fails_or_does_something_else_is_not_valid(bench, files, pho
     ("faults", "reason"),
     [
         ({"gpu_none": True}, "GPU"),
-        ({"gpu_partial": True}, r"GPU.* \d+ of \d+|\d+ of \d+.*GPU"),
         ({"gpu_fails": True}, "Failed to apply GPU delegate"),
     ],
 )
-def test_a_gpu_that_takes_no_or_fewer_nodes_is_not_valid(bench, files, phone, faults, reason):
+def test_a_gpu_that_takes_no_node_is_not_valid(bench, files, phone, faults, reason):
     phone.set_faults(**faults)
     status, out, _ = bench(files["one"], "--delegate", "gpu", "--json", quick=QUICK)
     assert status == 1
     found = only(out)
     assert (found.valid, found.delegate) == (False, "gpu")
     assert re.search(reason, "; ".join(found.reasons)), found.reasons
+
+
+def test_a_gpu_that_takes_a_part_is_valid_and_says_which(bench, files, phone):
+    phone.set_faults(gpu_partial=True, only_for=sha256_of(files["ten"]))
+    status, out, _ = bench(files["ten"], files["one"], "--delegate", "gpu", quick=QUICK)
+    assert status == 0
+    assert "not valid" not in out
+    nodes = re.search(r"ten, 1 thread: GPU took (\d+) of (\d+) nodes, the CPU the rest", out)
+    assert int(nodes[1]) == int(nodes[2]) - 1
+    _, out, _ = bench(files["ten"], files["one"], "--delegate", "gpu", "--json", quick=QUICK)
+    ten, one = (measurement_from_record(record) for record in json.loads(out))
+    assert (ten.valid, ten.delegate) == (True, f"gpu ({nodes[1]} of {nodes[2]} nodes)")
+    assert (one.valid, one.delegate) == (True, "gpu")
+    assert kind_of_delegate(ten.delegate) != kind_of_delegate(one.delegate)  # they are not ranked together
+
+
+def test_a_slow_net_is_valid_with_as_many_runs_as_the_longest_time_allows(bench, files, phone):
+    phone.set_faults(slow=300.0)  # an inference takes some tenths of a second
+    brief = (*QUICK[:-6], "--max-secs", "0.2", "--patience-secs", "60", "--cool-secs", "0.5")
+    status, out, _ = bench(files["ten"], "--json", quick=brief)
+    found = only(out)
+    assert (status, found.valid, found.reasons) == (0, True, ())
+    assert 2 <= found.num_runs < 10
 
 
 def test_threads_that_are_silently_ignored_are_counted(bench, files, phone):

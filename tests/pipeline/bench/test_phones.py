@@ -188,6 +188,19 @@ def test_litert_v2s_tool_has_no_nnapi_and_says_so(bench, lab, files, phone):
     assert "LiteRT v2's benchmark_model has no NNAPI" in out
 
 
+def test_litert_v2s_npu_runs_with_the_vendors_library_and_silence_is_not_valid(bench, lab, files, phone):
+    npu = ("--delegate", "npu", "--json")
+    status, out, _ = bench(files["one"], *npu, tool=lab.litert_benchmark_model)
+    assert (status, measurements(out)[0].reasons) == (1, ("no line says that NPU took any node",))
+    library = ("--", "--dispatch_library_path=/data/local/tmp/vendor")
+    status, out, _ = bench(files["one"], *npu, *library, tool=lab.litert_benchmark_model)
+    assert (status, measurements(out)[0].delegate) == (0, "npu")
+    assert all("--use_npu=true" in each.argv for each in timed_runs(phone))
+    status, out, _ = bench(files["one"], "--delegate", "npu")
+    assert status == 1
+    assert "TFLite's benchmark_model has no NPU. Use LiteRT v2's tool for --delegate npu" in out
+
+
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_a_file_of_any_name_in_a_folder_of_any_name_is_only_ever_a_file(bench, files, phone, tmp_path, name):
     path = tmp_path / name / f"{name}.tflite"

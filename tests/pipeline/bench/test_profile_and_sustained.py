@@ -136,14 +136,13 @@ def test_what_only_converts_numbers_is_named_also_under_xnnpack_s_names(bench, m
     )
 
 
-def test_what_a_gpu_leaves_is_named_and_the_profile_not_valid(bench, files, phone):
+def test_what_a_gpu_leaves_is_named(bench, files, phone):
     phone.set_faults(gpu_partial=True)  # all but the last operator
     status, out, _ = bench(files["one"], "--op-profile", "--delegate", "gpu")
-    assert status == 1
+    assert status == 0
     rows = {line.split("  ")[0].strip(): line.split() for line in out.splitlines()}
     assert rows["TfLiteGpuDelegateV2"][-1] == rows["Fully Connected GEMM"][-1] == "1"
-    nodes = operators_of(files["one"]).total()
-    assert f"one [gpu] is not valid: GPU took only {nodes - 1} of {nodes} nodes." in out
+    assert "not valid" not in out
 
 
 def test_an_operator_profile_of_several_phones_is_refused(bench, lab, files, phone):

@@ -68,6 +68,14 @@ def test_rows_measured_under_different_conditions_do_not_compete(row, condition)
     assert all(found.pareto for found in mark_pareto([row, better(row, **condition)]))
 
 
+def test_a_partly_delegated_run_competes_with_its_own_kind_alone(row):
+    whole = better(row, delegate="gpu", median_ms=3.0)
+    part = better(row, delegate="gpu (294 of 295 nodes)", median_ms=2.0)
+    other_part = better(row, delegate="gpu (40 of 49 nodes)", median_ms=1.0)
+    assert [found.pareto for found in mark_pareto([whole, part])] == [True, True]
+    assert [found.pareto for found in mark_pareto([part, other_part])] == [False, True]
+
+
 @pytest.mark.parametrize(
     "lack",
     [{"valid": False}, {"valid": None, "median_ms": None}, {"tflite_top1": None}, {"size_bytes": None}],
