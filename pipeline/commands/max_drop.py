@@ -17,7 +17,8 @@ from pipeline.lineage import KERAS_ENDINGS
 from pipeline.runs import runs_folder, setting_of
 
 if TYPE_CHECKING:
-    from pipeline.compression.ladder import Candidate, Climb, Subject, Train, Try
+    from pipeline.compression.attempts import Subject, Train
+    from pipeline.compression.ladder import Candidate, Climb, Try
     from pipeline.lineage import KerasSource
     from pipeline.records.compression import CompressConfig
 
@@ -29,10 +30,14 @@ def write_int8_within(
     _refuse_own_quantizers(source, max_drop)
     subject = _subject(source, seed)
     with tempfile.TemporaryDirectory(prefix="pipeline-int8-") as scratch:
-        from pipeline.compression.ladder import climb, put_in_place
+        from pipeline.compression.attempts import Attempts, put_in_place, time_files
+        from pipeline.compression.ladder import climb, rungs
 
+        attempts = Attempts(subject=subject, scratch=Path(scratch), train=train)
+        steps = rungs(subject.dataset.spec.num_train, trains=train is not None)
+        name = source.export_folder.parent.name
         try:
-            found = climb(subject, max_drop=max_drop, scratch=Path(scratch), train=train, tell=say)
+            found = climb(steps, attempts, time_files, max_drop=max_drop, run=name, tell=say)
         except KeyboardInterrupt:
             say("\nno file was taken yet, and those that were tried are gone; the same command tries again.")
             raise
@@ -112,7 +117,7 @@ def _subject(source: KerasSource, seed: int) -> Subject:
     assert source.data is not None  # refused before
     dataset = load_shown(source.data)
     with working(f"reading {source.model_path}"):
-        from pipeline.compression.ladder import Subject
+        from pipeline.compression.attempts import Subject
 
         model = load_model_of(source)
     names = source.class_names or tuple(str(number) for number in range(model.output_shape[-1]))

@@ -1,0 +1,223 @@
+"""The files of the ladder: each is made, checked on the validation split, and timed beside the others."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from export.artifact import sidecar_path
+from export.files import replacing
+from export.precisions import Precision
+from export.settings import ExportSettings
+from pipeline.compression.ladder import FEW_IMAGES, Candidate, Rung
+from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    import numpy.typing as npt
+
+    from export.quantization.calibrate import CalibrationImages
+    from pipeline.data.dataset import Dataset
+    from pipeline.lineage import KerasSource
+
+INT8 = Precision.INT8
+BATCH_SIZE = 64
+_NUM_COMPARED = 32
+"""Training images on which the layers are compared, to choose those that stay in float."""
+
+Train = Callable[[], "KerasSource"]
+"""Trains the model quantized, and gives back the new run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is to become int8, and on which images that is judged."""
+
+    source: KerasSource
+    model: keras.Model
+    dataset: Dataset
+    image_size: int
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempts:
+    """Makes the file of a rung and judges it; keeps what a later rung needs too."""
+
+    subject: Subject
+    scratch: Path
+    """An empty folder for the files."""
+    train: Train | None
+    """The last rung; None leaves it out."""
+    calibrations: dict[tuple[int, bool], CalibrationImages] = field(default_factory=dict)
+    """By the number of images, and whether only typical ones are kept."""
+    worst: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    """sha256 of a file -> the layers around each activation, those first where the error grows most."""
+
+    def __call__(self, rung: Rung, candidates: Sequence[Candidate]) -> Candidate:
+        """The file of a rung; what the rung leaves open is that of the best file so far."""
+        subject = self.subject
+        folder = self.scratch / str(len(list(self.scratch.iterdir())))
+        if rung.trains:
+            assert self.train is not None
+            return _trained_candidate(self.train(), subject, folder)
+        integer = (each for each in candidates if not each.artifact.float_layers)
+        base = min(integer, key=_loss_and_images, default=None)
+        before = base.artifact.settings if base else ExportSettings(INT8, num_calibration=FEW_IMAGES)
+        settings = ExportSettings(
+            INT8,
+            num_calibration=rung.num_calibration or before.num_calibration,
+            seed=subject.seed,
+            typical=rung.typical or before.typical,
+            equalize=rung.equalize,
+        )
+        images = self.calibration(settings.num_calibration, typical=settings.typical)
+        if rung.num_float and base is not None:
+            kept = self.layers_to_keep(base, images.pixels, number=rung.num_float)
+            settings = dataclasses.replace(settings, equalize=before.equalize, keep_float=kept)
+        return _exported(Made(subject.source, subject.model), subject, folder, settings, images=images)
+
+    def calibration(self, num_samples: int, *, typical: bool) -> CalibrationImages:
+        """Training images that ranges are read from, and which they are."""
+        from export.quantization.calibrate import CalibrationImages
+        from export.quantization.typical import typical_images
+
+        subject = self.subject
+        if (num_samples, typical) not in self.calibrations:
+            pixels, record = subject.dataset.calibration_pixels(
+                image_size=subject.image_size,
+                num_samples=num_samples,
+                seed=subject.seed,
+                choose=(lambda pixels: typical_images(subject.model, pixels)) if typical else None,
+            )
+            self.calibrations[num_samples, typical] = CalibrationImages(pixels=pixels, record=record)
+        return self.calibrations[num_samples, typical]
+
+    def layers_to_keep(
+        self, base: Candidate, pixels: npt.NDArray[np.uint8], *, number: int
+    ) -> tuple[str, ...]:
+        """The layers around the `number` activations of a file where the error grows most."""
+        sha256 = base.artifact.sha256
+        if sha256 not in self.worst:
+            self.worst[sha256] = _worst_first(base, self.subject.model, pixels)
+        return tuple(dict.fromkeys(name for around in self.worst[sha256][:number] for name in around))
+
+
+def put_in_place(taken: Candidate) -> Path:
+    """Moves the file and its sidecar into the export folder of its run; gives back the file's path there."""
+    target = taken.source.export_folder / taken.artifact.path
+    try:
+        with replacing(sidecar_path(target)) as partial_sidecar, replacing(target) as partial:
+            partial.write_bytes(taken.path.read_bytes())
+            partial_sidecar.write_bytes(sidecar_path(taken.path).read_bytes())
+    except OSError as error:
+        raise PipelineError(
+            f"cannot write {target} ({error.strerror or error}). Nothing was changed there. Expected room "
+            f"for {taken.artifact.size_bytes:,} bytes in a folder that you may write to."
+        ) from error
+    return target
+
+
+def _trained_candidate(source: KerasSource, subject: Subject, folder: Path) -> Candidate:
+    from pipeline.compression.compress import load_quantized
+    from pipeline.lineage import load_model_of
+
+    assert source.compression is not None
+    model = load_model_of(source)
+    quantized = load_quantized(model, source.compression, source.model_path.parent)
+    settings = ExportSettings(INT8, keep_float=source.compression.skip_layers)
+    return _exported(Made(source, model, quantized), subject, folder, settings)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A model that is exported, as it was loaded."""
+
+    source: KerasSource
+    model: keras.Model
+    quantized: Any = None
+    """With the quantizers that it was trained with."""
+
+
+def _exported(
+    made: Made,
+    subject: Subject,
+    folder: Path,
+    settings: ExportSettings,
+    *,
+    images: CalibrationImages | None = None,
+) -> Candidate:
+    """Writes the int8 file with its sidecar into `folder`, and runs the validation split through it."""
+    from export.check.verify import verify
+    from export.exporter import SourceModel, export_model
+
+    source, model, spec = made.source, made.model, subject.dataset.spec
+    path = folder / f"{source.model_name}_{settings.precision}.tflite"
+    described = SourceModel(
+        path=source.model_path,
+        model=model,
+        trained=made.quantized,
+        model_name=source.model_name,
+        family=source.family,
+        knobs=source.knobs,
+        class_names=source.class_names or spec.class_names,
+        dataset=spec.name,
+        data=source.data,
+    )
+    artifact = export_model(described, path, settings, images=images)
+    verification = verify(
+        model,
+        path,
+        subject.dataset.batches("validation", image_size=subject.image_size, batch_size=BATCH_SIZE),
+        dataset=spec.name,
+        dataset_fingerprint=spec.fingerprint,
+        split="validation",
+        tensor_names=artifact.tensor_names,
+        compares_layers=not settings.equalize,
+    )
+    return Candidate(path=path, artifact=artifact, verification=verification, source=source)
+
+
+def _worst_first(
+    base: Candidate, model: keras.Model, pixels: npt.NDArray[np.uint8]
+) -> tuple[tuple[str, ...], ...]:
+    """For each activation, where the error grows most first: the layer that writes it, and its readers.
+
+    A layer alone would not do: its float output is quantized for the next one, with the same range as before.
+    """
+    import numpy as np
+
+    from export.check.layer_errors import compare_layers
+    from export.convert import equalized_model
+    from export.quantization.float_layers import layers_around
+    from export.tflite.inspect import inspect, named
+
+    compared_with = equalized_model(model, pixels) if base.artifact.settings.equalize else model
+    contents = named(inspect(base.path), base.artifact.tensor_names)
+    compared = compare_layers(compared_with, base.path, contents, pixels[:_NUM_COMPARED].astype(np.float32))
+    worst = sorted(compared.of_the_network, key=lambda each: each.growth, reverse=True)
+    if not worst:
+        raise PipelineError("no layer's output could be found in the file, so that none can be chosen.")
+    return tuple(layers_around(contents, model, each.layer) for each in worst)
+
+
+def _loss_and_images(candidate: Candidate) -> tuple[float, int]:
+    """More images cost every later rung time, so that they must be worth it."""
+    return -candidate.verification.tflite_top1, candidate.artifact.settings.num_calibration
+
+
+def time_files(paths: Sequence[Path]) -> Mapping[str, float | None]:
+    """The median ms of each file by its sha256, on this machine with one thread, all in turns."""
+    from pipeline.bench.host import run_rounds
+    from pipeline.bench.settings import BenchSettings
+
+    settings = BenchSettings(num_runs=30, min_secs=0.3, max_secs=10.0, warmup_min_secs=0.2, num_rounds=6)
+    result = run_rounds(paths, settings)
+    return {
+        each.measurement.artifact_sha256: each.measurement.median_ms if each.measurement.valid else None
+        for each in result.measured
+    }
