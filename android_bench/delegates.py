@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from android_bench.reasons import Reason
+
 Tool = Literal["tflite", "litert"]
 TFLITE: Tool = "tflite"
 LITERT: Tool = "litert"
@@ -187,10 +189,11 @@ def delegation_reasons(delegations: Sequence[Delegation], asked: Sequence[str]) 
     took = {each.kind: each for each in delegations}
     rows = {each.kind: each for each in DELEGATES if each.off_cpu}
     silent = [rows[kind].title for kind in asked if kind in rows and kind not in took]
-    reasons = [f"no line says that {title} took any node" for title in silent]
+    reasons = [Reason.DELEGATE_SILENT.text(delegate=title) for title in silent]
     for kind, each in took.items():
         if kind in rows and each.extent == "none":
-            reasons.append(f"{rows[kind].title} took no node{f' of {each.total}' if each.total else ''}")
+            of_all = f" of {each.total}" if each.total else ""
+            reasons.append(Reason.DELEGATE_TOOK_NOTHING.text(delegate=rows[kind].title, of_all=of_all))
     return reasons
 
 

@@ -25,6 +25,7 @@ from android_bench.errors import (
 from android_bench.phone.adb import ANSWER_SECS, Phone
 from android_bench.phone.device import DeviceInfo, Heat, read_heat
 from android_bench.phone.session import LocalFile, Session
+from android_bench.reasons import Reason
 from android_bench.settings import MatrixSettings
 from android_bench.tool.runner import RunOutcome, RunRequest, ToolFlags, failed, prepare, run
 
@@ -141,9 +142,9 @@ def run_matrix(plans: Sequence[PhonePlan], settings: MatrixSettings, listen: Lis
 def too_warm(heat: Heat, max_celsius: float) -> str | None:
     """Why a run should not begin now, if there is a reason."""
     if heat.throttled:
-        return f"the phone throttled: {heat.throttled}"
+        return Reason.THROTTLED.text(status=heat.throttled)
     if heat.celsius is not None and heat.celsius > max_celsius:
-        return f"the phone is at {heat.celsius:.1f} °C, above --max-celsius {max_celsius:g}"
+        return Reason.TOO_WARM.text(celsius=f"{heat.celsius:.1f}", limit=f"{max_celsius:g}")
     return None
 
 
@@ -254,7 +255,7 @@ class _Worker:
             throttled = self._heat.throttled if self._heat else None
             if warm is not None or throttled is None:
                 break
-            warm = f"the phone throttled: {throttled}"
+            warm = Reason.THROTTLED.text(status=throttled)
         found = [*outcome.reasons, *([warm] if warm else [])]
         if is_last:
             found += self._patiently(session, lambda: _changed(session, request.model))
@@ -305,7 +306,7 @@ class _Worker:
                 reason = str(error)
                 if not self._comes_back(session, reason):
                     raise
-        raise _UnstableError(f"the phone went away {NUM_LOSSES} times during it: {reason}")
+        raise _UnstableError(Reason.PHONE_LEFT.text(times=NUM_LOSSES, why=reason))
 
     def _comes_back(self, session: Session, reason: str) -> bool:
         deadline = time.monotonic() + self._settings.reconnect_secs
@@ -357,4 +358,4 @@ def _changed(session: Session, model: LocalFile) -> list[str]:
     there = session.checksums([model.remote]).get(model.remote)
     if there == model.sha256:
         return []
-    return [f"the file on the phone is not the one asked for: its sha256 is {(there or 'missing')[:12]}"]
+    return [Reason.OTHER_FILE.text(found=f"its sha256 is {(there or 'missing')[:12]}")]

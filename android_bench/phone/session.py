@@ -14,6 +14,7 @@ from typing import IO
 from android_bench.errors import ConnectionLostError, DeviceError, NotReadyError, StorageError
 from android_bench.phone.adb import Phone
 from android_bench.phone.wire import Progress, Upload
+from android_bench.reasons import Reason
 
 ROOT = "/data/local/tmp/keras-mobile-pipeline"
 """All that is ever written on a phone."""
@@ -90,10 +91,7 @@ class Session:
             there |= self.checksums([file.remote for file in missing])
         for file in missing:
             if there.get(file.remote) != file.sha256:
-                raise StorageError(
-                    f"{file.path.name} arrived changed on phone {self.phone.serial}. "
-                    "Check the cable and the phone's storage, then run the same command again."
-                )
+                raise StorageError(Reason.ARRIVED_CHANGED.text(file=file.path.name, serial=self.phone.serial))
         self._present.update(file.remote for file in wanted)
 
     def checksums(self, remotes: Sequence[str]) -> dict[str, str]:

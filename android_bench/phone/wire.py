@@ -22,6 +22,7 @@ from android_bench.errors import (
     StorageError,
     TimeLimitError,
 )
+from android_bench.reasons import Reason
 
 CHUNK_BYTES = 64 * 1024
 """The most that one packet of the sync protocol holds (SYNC_DATA_MAX)."""
@@ -124,7 +125,7 @@ def send_file(wire: Wire, file: Upload) -> Iterator[int]:
     answer, length = struct.unpack("<4sI", wire.read(8))
     if answer != b"OKAY":
         why = wire.read(length).decode(errors="replace")
-        raise StorageError(f"cannot write {file.remote} on the phone: {why}. {_storage_advice(why)}")
+        raise StorageError(Reason.CANNOT_WRITE.text(path=file.remote, why=why, advice=_storage_advice(why)))
 
 
 def receive_file(wire: Wire, remote: str) -> bytes:

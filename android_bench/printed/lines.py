@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+from android_bench.reasons import Reason
+
 NUMBER = r"\d{1,18}(?:\.\d{1,18})?(?:e[+-]?\d{1,2})?"
 """A number as C++ streams print it, such as 747733, 14290.9 or 2.20029e+06; neither negative nor nan."""
 BENCHMARKING_FAILED = "Benchmarking failed"
@@ -207,7 +209,8 @@ def find_failure(lines: Sequence[LogLine], status: int | None) -> Failure | None
     ended = crash.quoted if crash else _status_words(status, said)
     where = cause or effect or crash or fatal or (lines[-1] if lines else None)
     parts = [said, ended] if said else [ended or BENCHMARKING_FAILED, _last_words(lines)]
-    return Failure(line=where.number if where else 1, reason="; ".join(part for part in parts if part))
+    reason = Reason.FAILED.text(said="; ".join(part for part in parts if part))
+    return Failure(line=where.number if where else 1, reason=reason)
 
 
 def first_error(lines: Sequence[LogLine]) -> LogLine | None:

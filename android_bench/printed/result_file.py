@@ -10,6 +10,7 @@ from typing import Any
 
 from android_bench.errors import LogError
 from android_bench.printed.run import BenchmarkReport
+from android_bench.reasons import Reason
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -123,7 +124,9 @@ def read_result(content: bytes) -> ToolResult:
 def differences(report: BenchmarkReport, result: ToolResult) -> tuple[str, ...]:
     """Where a run's text and its result file differ by more than the digits of either allow."""
     return tuple(
-        f"the text says {name} {_short(told)}{unit}, the result file {_short(filed)}{unit}"
+        Reason.TEXT_AND_FILE_DIFFER.text(
+            name=name, told=f"{_short(told)}{unit}", filed=f"{_short(filed)}{unit}"
+        )
         for name, told, filed, unit, slack in _pairs(report, result)
         if told is not None and filed is not None and abs(told - filed) > slack
     )

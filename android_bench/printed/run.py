@@ -28,6 +28,7 @@ from android_bench.printed.lines import (
     parse_stats,
     read_lines,
 )
+from android_bench.reasons import Reason
 
 Asked = Mapping[str, str | None]
 """The runs and seconds that a block was asked for, as printed."""
@@ -175,7 +176,7 @@ def parse_run(text: str, *, status: int | None = None) -> BenchmarkReport:
         raise LogError(failure.reason)
     report = report_of(lines)
     if report.timed.count is None:
-        raise LogError("the text is cut: it has a summary, but no line of the timed block")
+        raise LogError(Reason.CUT.text(where=": it has a summary, but no line of the timed block"))
     return report
 
 
@@ -185,7 +186,7 @@ def report_of(lines: Sequence[LogLine]) -> BenchmarkReport:
     if not summaries:
         raise LogError(_why_cut(lines))
     if len(summaries) > 1:
-        raise LogError(f"the text holds {len(summaries)} runs where one was expected")
+        raise LogError(Reason.SEVERAL_RUNS.text(found=f"{len(summaries)} runs where one was expected"))
     summary = summaries[0]
     timed, warmup, anchor = _blocks(lines, summary)
     whole = [line for line in lines if line.ended]
@@ -200,7 +201,7 @@ def report_of(lines: Sequence[LogLine]) -> BenchmarkReport:
     flags = [flag for found in _all(_UNCONSUMED, whole) for flag in _split_flags(found["flags"])]
     duplicates = [found["name"].strip() for found in _all(_DUPLICATE, whole)]
     misnamed = [
-        f"tensor {found['index']} is named {found['name']}, but the flags call it {found['told']}"
+        Reason.MISNAMED_INPUT.text(index=found["index"], name=found["name"], given=found["told"])
         for found in _all(_MISNAMED, whole)
     ]
     return BenchmarkReport(
@@ -224,8 +225,8 @@ def report_of(lines: Sequence[LogLine]) -> BenchmarkReport:
         duplicate_flags=tuple(duplicates),
         misnamed_inputs=tuple(misnamed),
         reasons=(
-            *(f"the tool does not know the flag {flag}" for flag in flags),
-            *(f"the flag {name} was given twice, and the first counts" for name in duplicates),
+            *(Reason.UNKNOWN_FLAG.text(flag=flag) for flag in flags),
+            *(Reason.FLAG_TWICE.text(flag=flag) for flag in duplicates),
             *misnamed,
             *delegation_reasons(delegations, asked),
             *count_reasons(timed, asked_runs, asked_max_secs),
@@ -239,7 +240,7 @@ def count_reasons(timed: Stats, asked_runs: int | None, max_secs: float | None) 
         return []
     if max_secs and timed.count * (timed.avg_ms or 0.0) / 1000 >= FILLED * max_secs:
         return []
-    return [f"the run count fell short: {timed.count} of {asked_runs}"]
+    return [Reason.FEWER_RUNS.text(made=timed.count, asked=asked_runs)]
 
 
 def is_summary(text: str) -> bool:
@@ -322,12 +323,12 @@ def _blocks(
             begun = blocks.pop().anchor if blocks and blocks[-1].line is None else {}
             blocks.append(_Block(anchor=begun, line=line))
     if len(blocks) > 2:
-        raise LogError(f"the text is not one run's: it has {len(blocks)} blocks of runs, and a run has two")
+        raise LogError(Reason.SEVERAL_RUNS.text(found=f"{len(blocks)} blocks of runs, and a run has two"))
     if not blocks:
         if not summary.ended:
-            raise LogError("the text is cut in its summary")
+            raise LogError(Reason.CUT.text(where=" in its summary"))
         if not summary.timed.avg_ms:
-            raise LogError("no inference was timed")
+            raise LogError(Reason.NOT_TIMED.text(why=""))
         return summary.timed, summary.warmup if summary.warmup.avg_ms else None, {}
     timed = _timed(blocks[-1], summary, alone=len(blocks) == 1)
     return timed, _warmup(blocks[0], summary) if len(blocks) == 2 else None, blocks[-1].anchor
@@ -336,13 +337,13 @@ def _blocks(
 def _timed(block: _Block, summary: _Summary, *, alone: bool) -> Stats:
     stats = block.stats
     if stats is None:
-        raise LogError(f"the text is cut in the timed block: '{block.quoted}'")
+        raise LogError(Reason.CUT.text(where=f" in the timed block: '{block.quoted}'"))
     if stats.count == 0:
-        raise LogError("no inference was timed (count=0, a dry run)")
+        raise LogError(Reason.NOT_TIMED.text(why=" (count=0, a dry run)"))
     if not summary.agrees(summary.timed, stats):
-        raise LogError(f"the summary is not of the timed block '{block.quoted}'")
+        raise LogError(Reason.SUMMARY_DIFFERS.text(block=f"timed block '{block.quoted}'"))
     if alone and summary.agrees(summary.warmup, stats):
-        raise LogError("the text is cut: it has one block of runs, and it could be the warm-up")
+        raise LogError(Reason.CUT.text(where=": it has one block of runs, and it could be the warm-up"))
     return stats
 
 
@@ -352,22 +353,22 @@ def _warmup(block: _Block, summary: _Summary) -> Stats | None:
     if stats is None or stats.count == 0:
         return None
     if not summary.agrees(summary.warmup, stats):
-        raise LogError(f"the summary is not of the warm-up '{block.quoted}'")
+        raise LogError(Reason.SUMMARY_DIFFERS.text(block=f"warm-up '{block.quoted}'"))
     return stats
 
 
 def _why_cut(lines: Sequence[LogLine]) -> str:
     if not lines:
-        return "the tool printed nothing"
+        return Reason.PRINTED_NOTHING.text()
     if any(is_summary(line.text) for line in lines):
-        return "the text is cut in its summary"
+        return Reason.CUT.text(where=" in its summary")
     if cause := first_error(lines):
-        return f"the text is cut: no summary after the error '{cause.quoted}'"
+        return Reason.CUT.text(where=f": no summary after the error '{cause.quoted}'")
     if shell := next((line for line in lines if line.is_shell_error), None):
-        return shell.quoted
+        return Reason.FAILED.text(said=shell.quoted)
     if cut := next((line for line in lines if line.is_stats and parse_stats(line.text) is None), None):
-        return f"the text is cut in a block of runs: '{cut.quoted}'"
-    return f"the text is cut: no summary after '{lines[-1].quoted}'"
+        return Reason.CUT.text(where=f" in a block of runs: '{cut.quoted}'")
+    return Reason.CUT.text(where=f": no summary after '{lines[-1].quoted}'")
 
 
 def _split_flags(flags: str) -> list[str]:

@@ -12,6 +12,7 @@ from android_bench.errors import DeviceError, LogError, StorageError, TimeLimitE
 from android_bench.phone.session import LocalFile, Session
 from android_bench.phone.wire import Upload
 from android_bench.printed.run import parse_run
+from android_bench.reasons import Reason
 from android_bench.tool.runner import (
     RunRequest,
     ToolFlags,
@@ -129,14 +130,14 @@ def _run_chunk(
         done = session.phone.shell(script, limit_secs=request.patience_secs)
     except TimeLimitError:
         session.end_tool()  # raises where it is the phone that is hung
-        return [], f"the tool hung: it was ended after {request.patience_secs:.0f} s", []
+        return [], Reason.HUNG.text(secs=f"{request.patience_secs:.0f}"), []
     failure, reasons, good = _judge(done.output, mark, request)
     if failure is None and good < len(samples):
-        failure = f"the phone's shell ended after {good} of {len(samples)} samples (status {done.status})"
+        failure = Reason.SHELL_ENDED.text(good=good, asked=len(samples), status=done.status)
     try:
         return session.phone.pull(results[:good]), failure, reasons
     except StorageError as error:
-        return [], f"the tool wrote no output: {error}", reasons
+        return [], Reason.NO_OUTPUT.text(why=error), reasons
 
 
 def _judge(output: str, mark: str, request: RunRequest) -> tuple[str | None, list[str], int]:

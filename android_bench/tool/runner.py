@@ -22,6 +22,7 @@ from android_bench.phone.device import split_sections
 from android_bench.phone.session import LocalFile, Session
 from android_bench.printed.result_file import differences, read_result, with_result
 from android_bench.printed.run import BenchmarkReport, count_reasons, parse_run
+from android_bench.reasons import Reason
 
 OURS = FLAGS | frozenset(
     [
@@ -126,18 +127,18 @@ def run(session: Session, tool: LocalFile, flags: ToolFlags, request: RunRequest
         done = session.phone.shell(script, limit_secs=request.limit_secs)
     except TimeLimitError:
         session.end_tool()  # raises where it is the phone that is hung
-        return failed(f"the tool hung: it was ended after {request.limit_secs:.0f} s")
+        return failed(Reason.HUNG.text(secs=f"{request.limit_secs:.0f}"))
     printed, _, rest = done.output.partition(f"@@end {mark}")
     status, rest = split_end(rest)
     after = split_sections(rest)
     if status is None:
-        return failed(f"the phone's shell did not run it: {printed.strip() or 'it said nothing'}")
+        return failed(Reason.NOT_STARTED.text(said=printed.strip() or "it said nothing"))
     try:
         report = parse_run(printed, status=status)
     except LogError as error:
         return failed("; ".join([str(error), *_size_there(after, request)]), printed)
     if not report.timed.count or report.timed.avg_ms is None:
-        return failed("the tool printed no statistics of its timed runs", printed)
+        return failed(Reason.NO_STATISTICS.text(), printed)
     filed, doubts = _filed(session, report, flags)
     reasons = [
         *report.reasons,
@@ -209,7 +210,9 @@ def _delegate_flags(word: str, tool: Tool) -> Mapping[str, str]:
     if tool not in asked.flags:
         others = " or ".join(f"{TOOL_NAMES[other]}'s tool" for other in asked.flags)
         raise ToolError(
-            f"{TOOL_NAMES[tool]}'s benchmark_model has no {asked.title}. Use {others} for --delegate {word}"
+            Reason.NO_SUCH_DELEGATE.text(
+                tool=TOOL_NAMES[tool], delegate=asked.title, others=others, word=word
+            )
         )
     return asked.flags[tool]
 
@@ -249,19 +252,20 @@ def _thread_reasons(
 ) -> list[str]:
     if request.num_threads > 1 and flags.kind == TFLITE and report.num_threads != request.num_threads:
         told = "none" if report.num_threads is None else str(report.num_threads)
-        return [f"the threads were ignored: {request.num_threads} asked for, the tool took note of {told}"]
+        found = f"the tool took note of {told}"
+        return [Reason.THREADS_IGNORED.text(asked=request.num_threads, found=found)]
     most, looks = (int(word) for word in (after.get("threads", "").split() or ["0", "0"])[:2])
     if request.delegate != "cpu" or not request.watch_threads or most >= request.num_threads:
         return []
     if looks < _FEW_SAMPLES:
-        return [f"the run was too short to count its threads: {request.num_threads} asked for"]
-    return [f"the threads were ignored: {request.num_threads} asked for, {most} ran"]
+        return [Reason.THREADS_NOT_COUNTED.text(asked=request.num_threads)]
+    return [Reason.THREADS_IGNORED.text(asked=request.num_threads, found=f"{most} ran")]
 
 
 def _size_reasons(report: BenchmarkReport, after: dict[str, str], request: RunRequest) -> list[str]:
     told = report.model_size_bytes
     if told is not None and abs(told - request.size_bytes) > max(request.size_bytes * 1e-5, 1):
-        return [f"the tool ran a file of {told:,} bytes, not of {request.size_bytes:,}"]
+        return [Reason.OTHER_FILE_RUN.text(found=f"{told:,}", asked=f"{request.size_bytes:,}")]
     return _size_there(after, request)
 
 
@@ -269,7 +273,7 @@ def _size_there(after: dict[str, str], request: RunRequest) -> list[str]:
     there = after.get("size", "").strip()
     if not there.isdecimal() or int(there) == request.size_bytes:
         return []
-    return [f"the file on the phone is not the one asked for: {there} bytes, not {request.size_bytes}"]
+    return [Reason.OTHER_FILE.text(found=f"{there} bytes, not {request.size_bytes}")]
 
 
 def _filed(session: Session, report: BenchmarkReport, flags: ToolFlags) -> tuple[BenchmarkReport, list[str]]:
@@ -282,9 +286,9 @@ def _filed(session: Session, report: BenchmarkReport, flags: ToolFlags) -> tuple
     try:
         result = read_result(session.phone.pull([f"{session.folder}/{_RESULT}"])[0])
     except StorageError:
-        return report, ["the tool wrote no result file"]
+        return report, [Reason.NO_RESULT_FILE.text()]
     except LogError as error:
-        return report, [f"the tool's result file cannot be read ({error})"]
+        return report, [Reason.BAD_RESULT_FILE.text(why=error)]
     found = list(differences(report, result))
     return (report if found else with_result(report, result)), found
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from android_bench.reasons import Reason
 from pipeline.errors import MissingToolError
 
 MODULES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime", "tensorflow": "tensorflow"}
@@ -118,12 +119,13 @@ class Child:
     def _why_dead(self, limit_secs: float) -> str:
         status = self.process.wait()
         if self._timed_out:
-            return f"{self._runtime} hung: no answer in {limit_secs:.0f} s"
+            return Reason.HOST_HUNG.text(runtime=self._runtime, secs=f"{limit_secs:.0f}")
         if status < 0:
-            return f"{self._runtime} crashed with this file ({_signal_name(-status)})"
+            return Reason.HOST_CRASHED.text(runtime=self._runtime, signal=_signal_name(-status))
         self._said.seek(0)
         last_words = self._said.read().decode(errors="replace").strip().splitlines()[-1:]
-        return f"{self._runtime} ended with status {status}: {' '.join(last_words) or 'it said nothing'}"
+        said = " ".join(last_words) or "it said nothing"
+        return Reason.HOST_ENDED.text(runtime=self._runtime, status=status, said=said)
 
 
 def explain(runtime: str, stage: str, message: str) -> str:
@@ -139,8 +141,8 @@ def explain(runtime: str, stage: str, message: str) -> str:
         newer = (
             "use a newer runtime" if runtime == "litert" else "an app with this runtime cannot load the file"
         )
-        return f"{runtime} has no {operator} of version {version}: {newer}"
-    return f"{runtime} failed while {stage}: {message}"
+        return Reason.NO_OPERATOR.text(runtime=runtime, operator=operator, version=version, advice=newer)
+    return Reason.HOST_FAILED.text(runtime=runtime, stage=stage, said=message)
 
 
 def one_line(message: str) -> str:

@@ -17,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from android_bench.reasons import Reason
 from export.files import sha256_of
 from export.tflite.inspect import inspect
 from pipeline.bench.child import Child, ChildFailedError, runtime_version
@@ -182,9 +183,9 @@ class _Series:
         found = []
         done = len(self.round_medians_ms)
         if done < settings.rounds and sum(self.samples_ns) / 1e9 < settings.max_secs:
-            found.append(f"stopped after {done} of {settings.rounds} rounds")
+            found.append(Reason.STOPPED.text(done=done, asked=settings.rounds))
         if not self.file.is_file() or sha256_of(self.file) != self.sha256:
-            found.append("the file changed while it was measured")
+            found.append(Reason.FILE_CHANGED.text())
         return tuple(found)
 
     def result(self, settings: BenchSettings, *, version: str, machine: str) -> MeasuredFile:
@@ -261,7 +262,7 @@ def _request(settings: BenchSettings, round_index: int, left_secs: float) -> dic
 def _threads_ignored(runtime: str, num_threads: int, new_threads: int | None) -> str | None:
     if new_threads is None or new_threads >= num_threads - 1:
         return None
-    return f"{runtime} ran it on {new_threads + 1} of the {num_threads} threads asked for"
+    return Reason.HOST_THREADS_IGNORED.text(runtime=runtime, ran=new_threads + 1, asked=num_threads)
 
 
 def _processor() -> str:

@@ -22,6 +22,7 @@ from android_bench.matrix import Job, PhonePlan
 from android_bench.phone.adb import Phone
 from android_bench.phone.device import DeviceInfo, affinity_mask
 from android_bench.phone.session import LocalFile
+from android_bench.reasons import Reason
 from android_bench.tool.runner import RunOutcome, RunRequest
 from export.tflite.inspect import inspect
 from pipeline.bench.host import MeasuredFile
@@ -117,7 +118,7 @@ class PhoneSeries:
     def take(self, round_index: int, outcome: RunOutcome, celsius: float | None) -> PhoneRound | None:
         """Adds a round; what is to be kept of it, None for a failed one."""
         if outcome.report is None:
-            self.failure = outcome.failure or "it failed and did not say why"
+            self.failure = outcome.failure
             return None
         self.rounds[round_index] = _round_of(outcome, self.delegate, celsius)
         return self.rounds[round_index]
@@ -197,9 +198,9 @@ class PhoneSeries:
         reasons = [reason for each in found for reason in each.reasons]
         rise = drift(medians or [each.avg_ms for each in found])
         if rise is not None and rise > 1 + self.settings.max_drift:
-            reasons.append(f"the phone throttled: the median rose by {rise - 1:.0%} over the rounds")
+            reasons.append(Reason.SLOWED.text(rise=f"{rise - 1:.0%}"))
         if not reasons and len(found) < self.num_rounds:
-            reasons.append(f"stopped after {len(found)} of {self.num_rounds} rounds")
+            reasons.append(Reason.STOPPED.text(done=len(found), asked=self.num_rounds))
         return tuple(dict.fromkeys(reasons))
 
     def _delegate(self, found: Sequence[PhoneRound]) -> str:

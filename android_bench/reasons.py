@@ -1,0 +1,291 @@
+"""Why a figure does not count: every reason, its sentence and what to do about it. Standard library only.
+
+A new reason is one member here and its line in docs/devices.md, which a test holds equal to this list.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Literal
+
+Place = Literal["phone", "host", "both"]
+
+
+class Reason(StrEnum):
+    """A reason. Its value is a stable code; text() is the sentence that is stored and shown."""
+
+    sentence: str
+    happened: str
+    advice: str
+    place: Place
+
+    def __new__(cls, code: str, sentence: str, happened: str, advice: str, place: Place = "phone") -> Reason:
+        """`sentence` names its fields in braces; `place` is where such a figure is measured."""
+        self = str.__new__(cls, code)
+        self._value_ = code
+        self.sentence, self.happened, self.advice, self.place = sentence, happened, advice, place
+        return self
+
+    def text(self, **fields: object) -> str:
+        """The sentence with its fields."""
+        return self.sentence.format(**fields)
+
+    @property
+    def shown(self) -> str:
+        """The sentence as the docs have it, its fields left open."""
+        return _SHOWN.get(self.value) or re.sub(r"\{\w+\}", "...", self.sentence)
+
+    UNKNOWN_FLAG = (
+        "unknown-flag",
+        "the tool does not know the flag {flag}",
+        "benchmark_model ignores an unknown flag with exit status 0: the run was not what was asked",
+        "take a build that has the flag, or leave it out",
+    )
+    FLAG_TWICE = (
+        "flag-twice",
+        "the flag {flag} was given twice, and the first counts",
+        "the tool takes the first and ignores the other",
+        "give it once",
+    )
+    MISNAMED_INPUT = (
+        "misnamed-input",
+        "tensor {index} is named {name}, but the flags call it {given}",
+        "a flag names an input that the file does not have",
+        "correct the name",
+    )
+    DELEGATE_TOOK_NOTHING = (
+        "delegate-took-nothing",
+        "{delegate} took no node{of_all}",
+        "the delegate silently left every operator to the CPU",
+        "export another precision, or quote the CPU",
+    )
+    DELEGATE_SILENT = (
+        "delegate-silent",
+        "no line says that {delegate} took any node",
+        "nothing proves that the delegate ran",
+        "another build, or `-- --verbose=true`; an NPU needs its vendor's library (Delegates, above)",
+    )
+    NO_SUCH_DELEGATE = (
+        "no-such-delegate",
+        "{tool}'s benchmark_model has no {delegate}. Use {others} for --delegate {word}",
+        "there is no such delegate in that tool",
+        "the other tool (Delegates, above)",
+    )
+    THREADS_IGNORED = (
+        "threads-ignored",
+        "the threads were ignored: {asked} asked for, {found}",
+        "the process had fewer threads than asked for",
+        "another build (LiteRT v2's tool did so)",
+    )
+    THREADS_NOT_COUNTED = (
+        "threads-not-counted",
+        "the run was too short to count its threads: {asked} asked for",
+        "it ended within the blink of an eye",
+        "raise `--min-secs`",
+    )
+    FEWER_RUNS = (
+        "fewer-runs",
+        "the run count fell short: {made} of {asked}",
+        "the tool stopped before it had made the runs, and before `--max-secs` were over",
+        "another build",
+    )
+    TEXT_AND_FILE_DIFFER = (
+        "text-and-file-differ",
+        "the text says {name} {told}, the result file {filed}",
+        "the tool contradicts itself",
+        "the build is broken: take another",
+    )
+    NO_RESULT_FILE = (
+        "no-result-file",
+        "the tool wrote no result file",
+        "the tool contradicts itself: it says that it can write one",
+        "another build; look at the phone's storage",
+    )
+    BAD_RESULT_FILE = (
+        "bad-result-file",
+        "the tool's result file cannot be read ({why})",
+        "it is empty, cut, or of no inference",
+        "run it again; another build",
+    )
+    OTHER_FILE = (
+        "other-file",
+        "the file on the phone is not the one asked for: {found}",
+        "its size or SHA-256 is another one",
+        "free some storage, then run it again",
+    )
+    OTHER_FILE_RUN = (
+        "other-file-run",
+        "the tool ran a file of {found} bytes, not of {asked}",
+        "it read another file than the one it was called with",
+        "free some storage, then run it again",
+    )
+    THROTTLED = (
+        "throttled",
+        "the phone throttled: {status}",
+        "Android slowed it down, also after cooling",
+        "raise `--cool-secs`; a fan; no case",
+    )
+    SLOWED = (
+        "slowed",
+        "the phone throttled: the median rose by {rise} over the rounds",
+        "no word from Android, but a trend that chance makes in fewer than 5% of cases, above `--max-drift`",
+        "as above, or look at it: `--sustained 10`",
+    )
+    TOO_WARM = (
+        "too-warm",
+        "the phone is at {celsius} °C, above --max-celsius {limit}",
+        "it did not cool in time",
+        "raise `--cool-secs`, or `--max-celsius` if it is always that warm",
+    )
+    FAILED = (
+        "failed",
+        "{said}",
+        "the tool crashed or gave up; 137 is often Android's low-memory killer",
+        "another build; close apps; a smaller model",
+    )
+    HUNG = (
+        "hung",
+        "the tool hung: it was ended after {secs} s",
+        "no end in time (`--patience-secs`)",
+        "reboot the phone; another delegate",
+    )
+    NOT_STARTED = (
+        "not-started",
+        "the phone's shell did not run it: {said}",
+        "the shell ended without a word on the tool",
+        "reboot the phone, then run it again",
+    )
+    SHELL_ENDED = (
+        "shell-ended",
+        "the phone's shell ended after {good} of {asked} samples (status {status})",
+        "Android ended it, often for memory",
+        "close apps; a smaller model",
+    )
+    NO_OUTPUT = (
+        "no-output",
+        "the tool wrote no output: {why}",
+        "`verify --adb` reads the output tensors from a file, and there was none",
+        "free some space on the phone; another build",
+    )
+    PRINTED_NOTHING = (
+        "printed-nothing",
+        "the tool printed nothing",
+        "it ended with status 0 and without a word",
+        "another build",
+    )
+    CUT = (
+        "cut",
+        "the text is cut{where}",
+        "the tool ended in the middle of what it says",
+        "run it again; another build",
+    )
+    NO_STATISTICS = (
+        "no-statistics",
+        "the tool printed no statistics of its timed runs",
+        "it has a summary, but no average",
+        "another build",
+    )
+    NOT_TIMED = (
+        "not-timed",
+        "no inference was timed{why}",
+        "the tool only loaded the file",
+        "leave `--dry_run` out",
+    )
+    SUMMARY_DIFFERS = (
+        "summary-differs",
+        "the summary is not of the {block}",
+        "the tool contradicts itself",
+        "the build is broken: take another",
+    )
+    SEVERAL_RUNS = (
+        "several-runs",
+        "the text holds {found}",
+        "two processes wrote into one text",
+        "run it again",
+    )
+    CANNOT_WRITE = (
+        "cannot-write",
+        "cannot write {path} on the phone: {why}. {advice}",
+        "the storage is full, or read-only",
+        "free some space",
+    )
+    ARRIVED_CHANGED = (
+        "arrived-changed",
+        (
+            "{file} arrived changed on phone {serial}. "
+            "Check the cable and the phone's storage, then run the same command again."
+        ),
+        "the file's checksum differs after the push",
+        "the cable, or the storage, is bad",
+    )
+    PHONE_LEFT = (
+        "phone-left",
+        "the phone went away {times} times during it: {why}",
+        "this very job may take the phone down",
+        "another delegate; a smaller model",
+    )
+    STOPPED = (
+        "stopped",
+        "stopped after {done} of {asked} rounds",
+        "Ctrl-C, or a phone that was given up, ended it early",
+        "run the same command again: on phones it goes on where it stopped",
+        "both",
+    )
+    FILE_CHANGED = (
+        "file-changed",
+        "the file changed while it was measured",
+        "its SHA-256 is another one after the rounds",
+        "measure it again, once nothing writes to it",
+        "host",
+    )
+    HOST_THREADS_IGNORED = (
+        "host-threads-ignored",
+        "{runtime} ran it on {ran} of the {asked} threads asked for",
+        "the runtime started fewer threads",
+        "another runtime, or quote the number that ran",
+        "host",
+    )
+    HOST_HUNG = (
+        "host-hung",
+        "{runtime} hung: no answer in {secs} s",
+        "no end in time (`--patience-secs`)",
+        "raise it for a slow model; another runtime",
+        "host",
+    )
+    HOST_CRASHED = (
+        "host-crashed",
+        "{runtime} crashed with this file ({signal})",
+        "a signal ended the runtime's process; SIGKILL is often the memory",
+        "another runtime; free some memory",
+        "host",
+    )
+    HOST_ENDED = (
+        "host-ended",
+        "{runtime} ended with status {status}: {said}",
+        "the runtime's process gave up",
+        "read what it said; `pipeline doctor`",
+        "host",
+    )
+    NO_OPERATOR = (
+        "no-operator",
+        "{runtime} has no {operator} of version {version}: {advice}",
+        "the file needs a newer runtime",
+        "as the line says",
+        "host",
+    )
+    HOST_FAILED = (
+        "host-failed",
+        "{runtime} failed while {stage}: {said}",
+        "the runtime refuses the file, or a run of it",
+        "export it again; `pipeline explain` names its operators",
+        "host",
+    )
+
+
+_SHOWN = {
+    "failed": "aborted (134), killed (137), segmentation fault (139), and what the tool said last",
+    "arrived-changed": "... arrived changed on phone ...",
+    "cannot-write": "cannot write ... on the phone: ...",
+}
+"""What the docs show of a sentence that is made of its fields alone, or that says what to do besides."""
