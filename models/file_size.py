@@ -11,7 +11,7 @@ from models.graph import Call, Graph
 
 OPERATOR_BYTES = 165
 QUANTIZED_OPERATOR_BYTES = 350
-"""An operator's and its tensors' entries without names, as measured on packed files of the three families."""
+"""An operator's and its tensors' entries without names, as measured on packed files of three families."""
 SCALE_BYTES = 4
 """int8: a float32 for each channel, of the weights and again of the bias; zero points are stored once."""
 FUSED = (keras.layers.InputLayer, keras.layers.ReLU, keras.layers.Dropout, keras.layers.Rescaling)
@@ -20,7 +20,7 @@ FUSED = (keras.layers.InputLayer, keras.layers.ReLU, keras.layers.Dropout, keras
 
 @dataclass(frozen=True, kw_only=True)
 class FileSize:
-    """Bytes to expect; trained files of the three families were within 5% of it."""
+    """Bytes to expect; trained files of three families were within 5% of it."""
 
     float32_bytes: int
     int8_bytes: int

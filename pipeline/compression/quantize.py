@@ -1,4 +1,4 @@
-"""Quantization-aware training of a tf_keras twin by TensorFlow Model Optimization, for all three families.
+"""Quantization-aware training of a tf_keras twin by TensorFlow Model Optimization, for all families.
 
 TFMOT's 8-bit scheme is replaced where it falls short (0.8.1): it leaves the kernel of a convolution
 unquantized that has a ReLU but no BatchNormalization behind it (SqueezeNet), quantizes one joint tensor of

@@ -18,21 +18,17 @@ from export.tflite.pack import pack
 from export.tflite.submodel import Cutter
 from models.build import build
 from models.cost import cost
+from models.registry import FAMILIES
 
 # the bare converter says so of every Keras model
 pytestmark = pytest.mark.filterwarnings("ignore:Statistics for quantized inputs:UserWarning")
 
-FAMILIES = {
-    "mobilenet": {"alpha": 0.25, "image_size": 32},
-    "squeezenet": {"image_size": 32},
-    "densenet": {"depth": 7, "growth_rate": 4, "image_size": 32},
-}
 PRECISIONS = ["float32", "float16", "dynamic", "int8", "int16x8"]
 
 
 @functools.cache
 def family(name):
-    return build(name, num_classes=10, **FAMILIES[name])
+    return build(name, num_classes=10, **{**FAMILIES[name].tiny, "image_size": 32})
 
 
 @functools.cache

@@ -22,12 +22,10 @@ from export.tflite.inspect import inspect_bytes, named
 from export.tflite.notes import with_note
 from export.tflite.pack import pack
 from models.build import build
+from models.registry import FAMILIES
 
-FAMILIES = {
-    "mobilenet": {"alpha": 0.25, "image_size": 32},
-    "squeezenet": {"image_size": 32},
-    "densenet": {"depth": 13, "growth_rate": 8, "image_size": 32},
-}
+SMALL = {name: family.small for name, family in FAMILIES.items()}
+SMALL["densenet"] = {"depth": 13, "growth_rate": 8}
 RUNTIMES = {"litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}
 GOOGLES_MOBILENET_025_128_BYTES = 525_598
 """mobilenet_v1_0.25_128_quant.tflite, which has one scale a tensor where ours have one a channel."""
@@ -60,7 +58,9 @@ print(json.dumps(answers))
 @pytest.fixture(scope="module", params=FAMILIES)
 def family(request, nets):
     """Precision -> the converter's bytes, of a small member of each family."""
-    model = nets.random_statistics(build(request.param, num_classes=10, **FAMILIES[request.param]), 0)
+    model = nets.random_statistics(
+        build(request.param, num_classes=10, image_size=32, **SMALL[request.param]), 0
+    )
     pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     return {precision: convert(model, ExportSettings(precision), pixels=pixels) for precision in Precision}
 

@@ -21,12 +21,12 @@ from export.rewrites import Rewrite
 from export.settings import ExportSettings
 from export.tflite.inspect import inspect_bytes
 from models.build import build
+from models.registry import FAMILIES
 
 ROUNDING = 1e-4
 """Of the largest output: float32 in another order; 3e-5 is the most that was seen (MobileNetV2)."""
-FAMILIES = {
+SMALL = {name: family.small for name, family in FAMILIES.items()} | {
     "mobilenet": {"alpha": 0.25, "shallow": True},
-    "squeezenet": {},
     "densenet": {"depth": 22, "growth_rate": 4, "bottleneck": True, "compression": 0.5, "dropout": 0.2},
 }
 layers = keras.layers
@@ -39,7 +39,7 @@ def small(nets):
 
     def get(family):
         if family not in made:
-            model = build(family, image_size=32, num_classes=10, **FAMILIES[family])
+            model = build(family, image_size=32, num_classes=10, **SMALL[family])
             made[family] = with_statistics_of(
                 nets.random_statistics(model, seed=3), nets.colourful(32, seed=9)
             )
