@@ -18,6 +18,7 @@ NAMES = (
     "squeezenet",
     "mobilenet",
     "densenet",
+    "resnet",
 )
 """The folders of models/ that are families."""
 SMALLEST_IMAGENET_IMAGE = 32
