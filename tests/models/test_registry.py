@@ -1,5 +1,6 @@
 """The registry: names, ranges, labels, and that asking it stays cheap."""
 
+import re
 import subprocess
 import sys
 
@@ -109,6 +110,25 @@ def example_of(family: Family, default: Default) -> dict[str, object]:
 )
 def test_compression_of_densenet_is_the_papers_unless_given(knobs, compression):
     assert resolve("densenet", knobs)["compression"] == compression
+
+
+WITH_DEPTH = [name for name, family in FAMILIES.items() if "depth" in {knob.name for knob in family.knobs}]
+
+
+@pytest.mark.parametrize("family", WITH_DEPTH)
+def test_depth_that_does_not_fit_is_refused_and_the_nearest_are_named(family):
+    smallest = FAMILIES[family].knob("depth").minimum
+    refused = 0
+    for depth in range(smallest, smallest + 30):
+        try:
+            resolve(family, {"depth": depth})
+        except KnobError as error:
+            refused += 1
+            nearest = [int(word) for word in re.search(r"Nearest: (\d+) or (\d+)", str(error)).groups()]
+            for each in nearest:
+                assert resolve(family, {"depth": each})["depth"] == each
+            assert nearest[0] < depth < nearest[1]
+    assert refused
 
 
 @pytest.mark.parametrize("family", FAMILIES)
