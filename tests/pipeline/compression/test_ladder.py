@@ -1,28 +1,37 @@
-"""`pipeline compress --max-drop`: the first thing that holds is taken, and all that was tried is told."""
+"""`pipeline compress --max-drop`: the first thing that holds is taken, and all that was tried is shown.
+
+What is tried in which order is tested with attempts and times that the tests make up; how each file is made,
+with real attempts; and all of it together twice, with the first rung and with the last.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+from report_records import export_artifact, sha256, verification
 
 from export.artifact import read_sidecar, sidecar_path
-from export.errors import FloatOperatorError
+from export.errors import ExportError, FloatOperatorError
 from export.exporter import SourceModel, export_model
 from export.files import sha256_of
 from export.precisions import Precision
 from export.settings import ExportSettings
 from export.tflite.inspect import inspect
-from pipeline.bench.host import BenchResult
 from pipeline.cli import run
 from pipeline.compression import ladder
+from pipeline.compression.attempts import Attempts, Subject
+from pipeline.data.registry import load
+from pipeline.errors import PipelineError
+from pipeline.lineage import KerasSource, find_source, load_model_of
 from pipeline.store.store import open_store
 
 layers = keras.layers
@@ -92,54 +101,148 @@ def compress(name: str, *arguments: str) -> int:
     return run(["compress", f"{name}.keras", "--data", "colours.npz", *arguments])
 
 
-def tried(capsys: pytest.CaptureFixture[str], name: str, *arguments: str, status: int = 0) -> list[Any]:
-    """What the command says with --json that it tried."""
-    capsys.readouterr()
-    assert compress(name, *arguments, "--json") == status
-    found: list[Any] = json.loads(capsys.readouterr().out)
-    return found
-
-
 def only_file(folder: Path, pattern: str) -> Path:
     (file,) = folder.glob(f"runs/{pattern}/export/*.tflite")
     return file
 
 
-def test_where_plain_calibration_holds_nothing_else_is_tried(
-    capsys: pytest.CaptureFixture[str], folder: Path
-) -> None:
-    (only,) = tried(capsys, "even", "--max-drop", "1")
-    assert (only["rung"], only["holds"], only["taken"]) == ("calibration", True, True)
-    artifact = read_sidecar(only_file(folder, "even-*"))
-    assert (artifact.settings.equalize, artifact.float_operators) == (False, ())
-    assert artifact.calibration is not None
-    assert artifact.calibration.num_samples == ladder.FEW_IMAGES
-    with open_store(folder / "runs") as store:
-        (found,) = store.verifications(artifact.sha256)
-        assert artifact.sha256 in {sha256_of(path) for path in store.artifacts().values()}
-    assert (found.split, found.drop_points) == ("validation", only["drop_points"])
+# what is tried, in which order
 
 
-def test_equalizing_is_taken_where_it_is_the_first_that_holds(
-    capsys: pytest.CaptureFixture[str], folder: Path
-) -> None:
-    found = tried(capsys, "wide", "--max-drop", "3")
-    assert [each["rung"] for each in found] == ["calibration", "more images", "typical images", "equalize"]
-    assert (
-        [each["holds"] for each in found] == [each["taken"] for each in found] == [False, False, False, True]
+def made_up(name: str, *, drop: float, size_bytes: int = 1000) -> ladder.Candidate:
+    """A file that loses `drop` points of 90."""
+    artifact = export_artifact(sha256=sha256(name), size_bytes=size_bytes, downloaded_bytes=size_bytes - 100)
+    source = KerasSource(
+        model_path=Path("model.keras"),
+        model_name="model",
+        family=None,
+        class_names=None,
+        data=None,
+        export_folder=Path("runs/a-run/export"),
     )
-    assert found[0]["drop_points"] > 30
-    file = only_file(folder, "wide-*")
-    artifact = read_sidecar(file)
-    assert artifact.settings.equalize
-    assert artifact.float_operators == ()
-    assert sha256_of(file) == artifact.sha256 == found[-1]["artifact_sha256"]
-    assert (file.stat().st_size, artifact.downloaded_bytes) == (
-        found[-1]["size_bytes"],
-        found[-1]["downloaded_bytes"],
-    )
-    assert all(each["median_ms"] > 0 for each in found)
-    assert [each.name for each in file.parent.iterdir() if each not in (file, sidecar_path(file))] == []
+    found = verification(artifact.sha256, keras_top1=90.0, tflite_top1=90.0 - drop, drop_points=drop)
+    return ladder.Candidate(path=Path(name), artifact=artifact, verification=found, source=source)
+
+
+def climb(
+    outcomes: Sequence[ladder.Candidate | Exception],
+    *,
+    max_drop: float,
+    times: dict[str, float] | None = None,
+) -> tuple[ladder.Climb, list[str]]:
+    """The climb over files that are given, in the order of the rungs, and what it said."""
+    said: list[str] = []
+
+    def attempt(rung: ladder.Rung, candidates: Sequence[ladder.Candidate]) -> ladder.Candidate:
+        outcome = outcomes[ladder.rungs(300, trains=True).index(rung)]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def time_files(paths: Sequence[Path]) -> dict[str, float | None]:
+        return {sha256(path.name): (times or {}).get(path.name) for path in paths}
+
+    rungs = ladder.rungs(300, trains=True)
+    found = ladder.climb(rungs, attempt, time_files, max_drop=max_drop, run="a-run", tell=said.append)
+    return found, said
+
+
+def test_more_images_are_not_tried_where_there_are_none() -> None:
+    assert ladder.MORE_IMAGES not in ladder.rungs(ladder.FEW_IMAGES, trains=True)
+    assert ladder.MORE_IMAGES in ladder.rungs(ladder.FEW_IMAGES + 1, trains=True)
+
+
+def test_the_cheap_rungs_come_first_and_training_last() -> None:
+    assert [each.name for each in ladder.rungs(300, trains=True)] == [
+        "calibration",
+        "more images",
+        "typical images",
+        "equalize",
+        "float x1",
+        "float x2",
+        "float x4",
+        "qat",
+    ]
+
+
+def test_the_first_that_holds_is_taken_and_nothing_is_tried_after_it() -> None:
+    files = [made_up("a", drop=40), made_up("b", drop=35), made_up("c", drop=33), made_up("d", drop=2)]
+    found, said = climb(files, max_drop=3, times={"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0})
+    assert [each.rung for each in found.tries] == ["calibration", "more images", "typical images", "equalize"]
+    assert [each.holds for each in found.tries] == [False, False, False, True]
+    assert [each.taken for each in found.tries] == [False, False, False, True]
+    assert [each.median_ms for each in found.tries] == [1.0, 2.0, 3.0, 4.0]
+    assert (found.taken.path.name, found.holds, found.float_top1) == ("d", True, 90.0)
+    assert {each.run for each in found.tries} == {"a-run"}
+    assert said[-1] == "equalize: +2.00 points lost, 1,000 bytes"
+
+
+def test_where_nothing_holds_the_one_that_loses_least_is_taken() -> None:
+    drops = [9.0, 8.0, 7.5, 2.0, 1.5, 1.0, 1.0]
+    files = [made_up(str(index), drop=drop) for index, drop in enumerate(drops)]
+    files[6] = made_up("smaller", drop=1.0, size_bytes=900)
+    found, _ = climb([*files, PipelineError("no training")], max_drop=-100)
+    assert (len(found.tries), found.holds, found.taken.path.name) == (8, False, "smaller")
+    assert (found.tries[7].refused, found.tries[7].drop_points) == ("no training", None)
+    assert [each.taken for each in found.tries] == [False] * 6 + [True, False]
+
+
+def test_a_rung_that_gives_no_file_is_passed_over_and_shown_with_its_reason() -> None:
+    outcomes = [made_up("a", drop=9), ExportError("no way"), made_up("c", drop=1)]
+    found, said = climb(outcomes, max_drop=2)
+    assert [each.refused for each in found.tries] == ["", "no way", ""]
+    assert found.tries[1].artifact_sha256 is None
+    assert found.taken.path.name == "c"
+    assert "more images: no way" in said
+
+
+def test_where_the_first_rung_gives_no_file_its_reason_is_raised() -> None:
+    with pytest.raises(ExportError, match="cannot be converted"):
+        climb([ExportError("cannot be converted")], max_drop=2)
+
+
+def test_two_rungs_that_give_one_file_are_taken_once() -> None:
+    found, _ = climb([made_up("a", drop=9), made_up("a", drop=9), made_up("c", drop=10)] * 3, max_drop=-100)
+    assert sum(each.taken for each in found.tries) == 1
+
+
+def test_a_file_that_was_decided_is_kept_when_the_timing_is_stopped() -> None:
+    found, _ = climb([made_up("a", drop=0)], max_drop=1)
+    (only,) = found.tries
+    assert only.taken
+    assert only.median_ms is None
+
+
+# how a file is made
+
+
+@pytest.fixture
+def attempts_of(folder: Path, tmp_path: Path) -> Callable[..., Attempts]:
+    """A net's attempts on a data set, into an empty folder."""
+
+    def make(name: str, data: str = "colours.npz") -> Attempts:
+        source = find_source(f"{name}.keras", data=data, folder=folder / "runs")
+        model = load_model_of(source)
+        subject = Subject(source=source, model=model, dataset=load(data), image_size=16, seed=0)
+        return Attempts(subject=subject, scratch=tmp_path, train=None)
+
+    return make
+
+
+def lost(candidate: ladder.Candidate) -> float:
+    return candidate.verification.keras_top1 - candidate.verification.tflite_top1
+
+
+def test_equalizing_gives_back_what_one_wide_channel_took(attempts_of: Callable[..., Attempts]) -> None:
+    attempts = attempts_of("wide")
+    calibrated = attempts(ladder.CALIBRATION, [])
+    assert lost(calibrated) > 30
+    equalized = attempts(ladder.EQUALIZE, [calibrated])
+    assert lost(equalized) <= 3
+    assert equalized.artifact.settings.equalize
+    assert equalized.artifact.float_operators == ()
+    assert sha256_of(equalized.path) == equalized.artifact.sha256
+    assert equalized.path.stat().st_size == equalized.artifact.size_bytes
 
 
 def odd_net() -> keras.Model:
@@ -153,7 +256,7 @@ def odd_net() -> keras.Model:
 
 
 def test_images_that_alone_widen_the_ranges_are_left_out(
-    capsys: pytest.CaptureFixture[str], folder: Path
+    attempts_of: Callable[..., Attempts], folder: Path
 ) -> None:
     """Seven images of 360 have a pixel of a colour that sets a range a thousand times as wide."""
     random = np.random.default_rng(0)
@@ -167,33 +270,29 @@ def test_images_that_alone_widen_the_ranges_are_left_out(
         arrays |= {f"x_{split}": images.astype(np.uint8), f"y_{split}": labels.astype(np.uint8)}
     np.savez(folder / "odd.npz", **arrays)
     odd_net().save(folder / "odd.keras")
-    capsys.readouterr()
-    assert run(["compress", "odd.keras", "--data", "odd.npz", "--max-drop", "3", "--no-qat", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert [each["rung"] for each in found] == ["calibration", "more images", "typical images"]
-    assert found[0]["drop_points"] > 30
-    assert found[-1]["drop_points"] <= 3
-    calibration = read_sidecar(only_file(folder, "odd-*")).calibration
+    attempts = attempts_of("odd", "odd.npz")
+    calibrated = attempts(ladder.CALIBRATION, [])
+    assert lost(calibrated) > 30
+    typical = attempts(ladder.TYPICAL, [calibrated])
+    assert lost(typical) <= 3
+    calibration = typical.artifact.calibration
     assert calibration is not None
     assert (calibration.num_samples, calibration.left_out) == (190, 10)
     assert sum(calibration.samples_per_class.values()) == 190
 
 
 def test_a_tensor_that_two_layers_read_is_left_in_float_with_them(
-    capsys: pytest.CaptureFixture[str], folder: Path
+    attempts_of: Callable[..., Attempts],
 ) -> None:
-    found = tried(capsys, "forked", "--max-drop", "3", "--no-qat")
-    assert [each["rung"] for each in found] == [
-        "calibration",
-        "more images",
-        "typical images",
-        "equalize",
-        "float x1",
-    ]
-    assert found[-1]["float_layers"] == ["wide", "reader0", "reader1"]
-    file = only_file(folder, "forked-*")
-    assert read_sidecar(file).float_layers == ("wide", "reader0", "reader1")
-    contents = inspect(file)
+    attempts = attempts_of("forked")
+    calibrated = attempts(ladder.CALIBRATION, [])
+    equalized = attempts(ladder.EQUALIZE, [calibrated])
+    assert lost(calibrated) > 3
+    assert lost(equalized) > 3
+    kept = attempts(ladder.KEPT[0], [calibrated, equalized])
+    assert lost(kept) <= 3
+    assert kept.artifact.float_layers == ("wide", "reader0", "reader1")
+    contents = inspect(kept.path)
     floats = [
         operator.name
         for operator in contents.graph
@@ -203,37 +302,97 @@ def test_a_tensor_that_two_layers_read_is_left_in_float_with_them(
     assert contents.inputs[0].dtype == contents.outputs[0].dtype == "int8"
 
 
+# the command
+
+
+def test_where_plain_calibration_holds_nothing_else_is_tried(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    capsys.readouterr()
+    assert compress("even", "--max-drop", "1", "--json") == 0
+    (only,) = json.loads(capsys.readouterr().out)
+    assert (only["rung"], only["holds"], only["taken"]) == ("calibration", True, True)
+    assert only["median_ms"] > 0
+    file = only_file(folder, "even-*")
+    artifact = read_sidecar(file)
+    assert (artifact.settings.equalize, artifact.float_operators) == (False, ())
+    assert artifact.calibration is not None
+    assert artifact.calibration.num_samples == ladder.FEW_IMAGES
+    assert sha256_of(file) == artifact.sha256 == only["artifact_sha256"]
+    assert (file.stat().st_size, artifact.downloaded_bytes) == (only["size_bytes"], only["downloaded_bytes"])
+    assert [each.name for each in file.parent.iterdir() if each not in (file, sidecar_path(file))] == []
+    with open_store(folder / "runs") as store:
+        (found,) = store.verifications(artifact.sha256)
+        assert artifact.sha256 in {sha256_of(path) for path in store.artifacts().values()}
+    assert (found.split, found.drop_points) == ("validation", only["drop_points"])
+
+
 @pytest.fixture(scope="module")
-def trained(folder: Path) -> tuple[list[Any], Path]:
-    """What was tried of a model that is always wrong, for which training alone can gain, and its run."""
-    arguments = ("--epochs", "2", "--learning-rate", "0.05", "--batch-size", "16", "--no-augment", "--json")
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
+def trained(folder: Path) -> tuple[str, str, Path]:
+    """What was printed of a model that is always wrong, for which training alone can gain, and its run."""
+    arguments = ("--epochs", "2", "--learning-rate", "0.05", "--batch-size", "16", "--no-augment")
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
         assert compress("wrong", "--max-drop", "-20", *arguments) == 0
     (run,) = folder.glob("runs/wrong_qat-*")
-    return json.loads(printed.getvalue()), run
+    return out.getvalue(), err.getvalue(), run
 
 
-def test_training_is_the_last_resort_and_makes_a_run(trained: tuple[list[Any], Path], folder: Path) -> None:
-    found, run = trained
-    assert [each["rung"] for each in found] == [
+def rows(table: str) -> list[str]:
+    return [line for line in table.splitlines()[3:] if "  " in line][:8]
+
+
+def test_training_is_the_last_resort_and_makes_a_run(trained: tuple[str, str, Path], folder: Path) -> None:
+    out, err, run = trained
+    table = rows(out)
+    assert [line.split("  ")[0].strip() for line in table] == [
         each.name for each in ladder.rungs(num_train=300, trains=True)
     ]
-    assert [each["holds"] for each in found] == [False] * 7 + [True]
+    assert all(len(line) <= 80 for line in table)
+    assert ["too much" in line for line in table] == [True] * 7 + [False]
+    assert [line for line in table if "taken" in line] == table[-1:]
     # more right than the model it was made from
-    assert found[-1]["drop_points"] <= -20
-    assert found[-1]["run"] == run.name
-    artifact = read_sidecar(only_file(folder, "wrong_qat-*"))
-    assert artifact.sha256 == found[-1]["artifact_sha256"]
+    assert float(re.search(r"qat: ([+-][\d.]+) points lost", err)[1]) <= -20
+    file = only_file(folder, "wrong_qat-*")
+    artifact = read_sidecar(file)
+    assert artifact.sha256 == sha256_of(file)
     assert artifact.calibration is None
+    assert f"Wrote {file.relative_to(folder)}" in err or f"Wrote {file}" in err
     assert not list(folder.glob("runs/wrong-*/export/*.tflite"))
+    assert run.name == file.parent.parent.name
 
 
 def test_a_run_with_quantizers_of_its_own_is_refused(
-    trained: tuple[list[Any], Path], capsys: pytest.CaptureFixture[str]
+    trained: tuple[str, str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
-    assert run(["compress", trained[1].name, "--max-drop", "1"]) == 2
+    assert run(["compress", trained[2].name, "--max-drop", "1"]) == 2
     assert "nothing to try but more training" in capsys.readouterr().err
+
+
+def test_where_nothing_holds_the_best_is_kept_and_the_status_is_1(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    image = keras.Input((16, 16, 3))
+    x = layers.Conv2D(4, 3, activation="tanh", name="curved")(image)
+    x = layers.Dense(3, activation="softmax", name="out")(layers.GlobalAveragePooling2D(name="gap")(x))
+    keras.Model(image, x).save(folder / "curved.keras")
+    with np.load(folder / "colours.npz") as arrays:  # a few images: one rung less, and quick
+        few = {name: array[:60] for name, array in arrays.items()}
+    np.savez(folder / "few.npz", **few)
+    capsys.readouterr()
+    assert run(["compress", "curved.keras", "--data", "few.npz", "--max-drop", NO_WAY]) == 1
+    printed = capsys.readouterr()
+    table = rows(printed.out)[:7]
+    assert [line.split("  ")[0].strip() for line in table] == [
+        each.name for each in ladder.rungs(60, trains=True)
+    ]
+    assert all(len(line) <= 80 for line in table)
+    assert [("too much" in line) + 2 * ("no file" in line) for line in table] == [1] * 6 + [2]
+    assert sum("taken" in line for line in table) == 1
+    assert "'curved' has the activation tanh" in printed.err
+    assert f"nothing loses {NO_WAY} points or less" in printed.err
+    file = only_file(folder, "curved-*")
+    assert read_sidecar(file).sha256 == sha256_of(file)
 
 
 @pytest.mark.parametrize("option", [["--prune", "0.5"], ["--cluster", "8"], ["--prune-layer", "wide=0.5"]])
@@ -245,47 +404,6 @@ def test_pruning_and_clustering_come_before(capsys: pytest.CaptureFixture[str], 
 def test_it_cannot_be_given_with_resume(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["compress", "--resume", "some-run", "--max-drop", "1"]) == 2
     assert "--max-drop cannot be given with it" in capsys.readouterr().err
-
-
-def test_more_images_are_not_tried_where_there_are_none() -> None:
-    assert ladder.MORE_IMAGES not in ladder.rungs(ladder.FEW_IMAGES, trains=True)
-    assert ladder.MORE_IMAGES in ladder.rungs(ladder.FEW_IMAGES + 1, trains=True)
-
-
-def test_a_file_that_was_decided_is_kept_when_the_timing_is_stopped(
-    capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stopped(*arguments: Any) -> BenchResult:
-        return BenchResult(measured=(), stopped=True)
-
-    monkeypatch.setattr("pipeline.bench.host.run_rounds", stopped)
-    (only,) = tried(capsys, "even", "--max-drop", "1")
-    assert only["taken"]
-    assert only["median_ms"] is None
-    assert only["artifact_sha256"] == sha256_of(only_file(folder, "even-*"))
-
-
-def test_where_nothing_holds_the_best_is_kept_and_the_status_is_1(
-    capsys: pytest.CaptureFixture[str], folder: Path
-) -> None:
-    image = keras.Input((16, 16, 3))
-    x = layers.Conv2D(4, 3, activation="tanh", name="curved")(image)
-    x = layers.Dense(3, activation="softmax", name="out")(layers.GlobalAveragePooling2D(name="gap")(x))
-    keras.Model(image, x).save(folder / "curved.keras")
-    capsys.readouterr()
-    assert compress("curved", "--max-drop", NO_WAY) == 1
-    printed = capsys.readouterr()
-    table = [line for line in printed.out.splitlines()[3:] if "  " in line][:8]
-    assert [line.split("  ")[0].strip() for line in table] == [
-        each.name for each in ladder.rungs(300, trains=True)
-    ]
-    assert all(len(line) <= 80 for line in table)
-    assert [("too much" in line) + 2 * ("no file" in line) for line in table] == [1] * 7 + [2]
-    assert sum("taken" in line for line in table) == 1
-    assert "'curved' has the activation tanh" in printed.err
-    assert f"nothing loses {NO_WAY} points or less" in printed.err
-    file = only_file(folder, "curved-*")
-    assert read_sidecar(file).sha256 == sha256_of(file)
 
 
 def test_a_folder_that_cannot_be_written_is_told_and_nothing_is_left(
