@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from android_bench.delegates import OTHER, kind_of
 from android_bench.printed.lines import NUMBER, LogLine, read_lines
 
 _TITLE_INIT = "Profiling Info for Benchmark Initialization:"
@@ -37,7 +38,7 @@ class OperatorTime:
     """One operator of the graph, in the order of the run."""
 
     node_type: str
-    """CONV_2D; or XNNPACK's name, such as 'Convolution (NHWC, QC8) IGEMM'."""
+    """CONV_2D; XNNPACK's name, such as 'Convolution (NHWC, QC8) IGEMM'; or a delegate's node."""
     name: str
     """The tensor it makes, or the delegate's operator."""
     avg_ms: float
@@ -111,6 +112,14 @@ def is_quantization(node_type: str) -> bool:
     return _QUANTIZATION.match(node_type) is not None
 
 
+def is_delegate_node(node_type: str) -> bool:
+    """Whether this is a delegate's own node, of which the tool does not say what is in it.
+
+    TfLiteNnapiDelegate, TfLiteXNNPackDelegate (before TensorFlow 2.10), LITERT_CL; DELEGATE in 2019.
+    """
+    return "delegate" in node_type.lower() or kind_of(node_type) != OTHER
+
+
 def _sections(lines: Sequence[LogLine]) -> tuple[list[LogLine], list[LogLine]]:
     """The lines of the initialisation's tables, and of the runs' (of the first run in the text)."""
     init: list[LogLine] = []
@@ -169,7 +178,7 @@ def _row(line: LogLine, form: re.Pattern[str]) -> OperatorTime | None:
         times_called=int(found["times"]),
         inference_ms=0.0,
         share_percent=0.0,
-        delegated=name.startswith("Delegate/"),
+        delegated=name.startswith("Delegate/") or is_delegate_node(found["type"]),
     )
 
 

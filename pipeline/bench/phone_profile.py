@@ -6,7 +6,14 @@ import dataclasses
 from dataclasses import dataclass
 
 from android_bench.phone.session import Session
-from android_bench.printed.profile import Profile, TypeTime, is_quantization, parse_profile, summarize
+from android_bench.printed.profile import (
+    Profile,
+    TypeTime,
+    is_delegate_node,
+    is_quantization,
+    parse_profile,
+    summarize,
+)
 from android_bench.settings import MatrixSettings
 from android_bench.tool.runner import RunRequest, prepare, run
 from pipeline.bench.fleet import FleetPhone
@@ -29,6 +36,8 @@ class FileProfile:
     """Of all operators in one inference."""
     not_delegated: tuple[TypeTime, ...]
     """Types with operators that the delegate (XNNPACK on the CPU) did not take: these alone."""
+    delegate_nodes: tuple[TypeTime, ...]
+    """Delegates' own nodes: the tool does not say what is in them."""
     quantization: tuple[TypeTime, ...]
     """Types that only turn numbers of one kind into another."""
     reasons: tuple[str, ...]
@@ -82,6 +91,7 @@ def _summary(
         types=types,
         operators_ms=sum(each.inference_ms for each in types),
         not_delegated=summarize(left),
+        delegate_nodes=tuple(each for each in types if is_delegate_node(each.node_type)),
         quantization=tuple(each for each in types if is_quantization(each.node_type)),
         reasons=reasons,
     )

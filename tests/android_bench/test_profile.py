@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from android_bench.printed.profile import is_quantization, parse_profile, summarize
+from android_bench.printed.profile import is_delegate_node, is_quantization, parse_profile, summarize
 
 LOGS = Path(__file__).parents[3] / "shared" / "reference" / "logs"
 needs_logs = pytest.mark.skipif(not LOGS.is_dir(), reason=f"the captured logs are not at {LOGS}")
@@ -113,6 +113,27 @@ def test_tables_that_the_main_one_contains_are_left_out():
     text = TEXT.replace("\n\n====", "\n\nDelegate internal:\n====", 1) + START
     profile = parse_profile(text)
     assert (len(profile.operators), profile.complete) == (3, False)
+
+
+@pytest.mark.parametrize(
+    ("node_type", "name", "delegated"),
+    [
+        ("TfLiteNnapiDelegate", "[a;b1, c;d]:31", True),
+        ("TfLiteXNNPackDelegate", "[probs]:31", True),
+        ("TfLiteGpuDelegateV2", "[probs]:31", True),
+        ("LITERT_CL", "[probs]:31", True),
+        ("DELEGATE", "[probs]", True),
+        ("CONV_2D", "[delegate/probs]:31", False),
+    ],
+)
+def test_a_delegates_own_node_is_delegated(node_type, name, delegated):
+    """As in tensorflow/tensorflow#46084 and mozilla/DeepSpeech#2270: the tool looks into none of them."""
+    figures = "    7.375\t    6.549\t 99.9%\t 99.9%\t     0.000\t        1"
+    row = f"\t     {node_type}\t{figures}\t{name}"
+    text = "\n".join([*TEXT.splitlines()[:3], row, "", "Number of nodes executed: 1", ""])
+    (operator,) = parse_profile(text).operators
+    assert (operator.node_type, operator.name, operator.delegated) == (node_type, name, delegated)
+    assert is_delegate_node(node_type) is delegated
 
 
 def test_by_type_the_slowest_is_first():

@@ -31,6 +31,10 @@ class Faults:
     """The GPU delegate cannot be applied: exit status 1."""
     gpu_wrong: bool = False
     """The GPU is four times as fast, and its outputs are wrong."""
+    nnapi_takes: bool = False
+    """The NNAPI delegate takes every node."""
+    coarse_profile: bool = False
+    """The operator profile has XNNPACK's nodes and not what is in them, as before TensorFlow 2.10."""
     threads_ignored: bool = False
     """Runs with one thread and does not say so."""
     fewer_runs: int = 0

@@ -68,6 +68,9 @@ def _print(pair: Sequence[FileProfile]) -> None:
         left = _told(each.not_delegated, each) or "none"
         converting = _told(each.quantization, each) or "none"
         click.echo(f"{_title(each)}: not delegated: {left}; only converting numbers: {converting}.")
+        if each.delegate_nodes:
+            nodes = ", ".join(f"{node.node_type} x {node.count}" for node in each.delegate_nodes)
+            click.echo(f"The tool does not look into {nodes}.")
         for reason in each.reasons:
             click.echo(f"{_title(each)} is not valid: {reason}.")
 

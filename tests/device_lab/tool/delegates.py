@@ -1,7 +1,8 @@
 """What the tool does and says when a delegate is asked for by hand.
 
 The lab's GPU is the CPU under another name: which nodes it takes, and how fast and right it is, is up to the
-faults. The lab's NNAPI takes no node, as on phones that have only the reference accelerator.
+faults. The lab's NNAPI takes no node, as on phones that have only the reference accelerator, or all where the
+faults say so.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from device_lab.faults import Faults
 from device_lab.tool import spoken
 from device_lab.tool.command_line import CommandLine
 from device_lab.tool.model_runtime import Model, Node, PrepareError
-from device_lab.tool.op_profile import GPU_KERNEL
+
+GPU_KERNEL = "TfLiteGpuDelegateV2"
+NNAPI_KERNEL = "TfLiteNnapiDelegate"
 
 
 def apply_by_hand(options: CommandLine, model: Model, faults: Faults) -> None:
@@ -26,7 +29,7 @@ def apply_by_hand(options: CommandLine, model: Model, faults: Faults) -> None:
         elif name == "use_hexagon":
             _fail_hexagon(len(nodes))
         elif name == "use_nnapi":
-            title, kernels, complete = "NNAPI", 0, False
+            title, kernels, complete = "NNAPI", *_nnapi(nodes, faults)
         else:
             title, kernels, complete = "XNNPACK", *_xnnpack(nodes, already="use_gpu" in asked)
         _say_applied(title, kernels, complete=complete)
@@ -67,6 +70,23 @@ def num_on_gpu(num: int, faults: Faults) -> int:
     if faults.gpu_none:
         return 0
     return num - 1 if faults.gpu_partial else num
+
+
+def _nnapi(nodes: list[Node], faults: Faults) -> tuple[int, bool]:
+    """How many kernels NNAPI gets, and whether it takes every node."""
+    if not faults.nnapi_takes:
+        return 0, False
+    _say_replaced(len(nodes), len(nodes), NNAPI_KERNEL)
+    return 1, True
+
+
+def taken_off_cpu(options: CommandLine, num: int, faults: Faults) -> tuple[str, int]:
+    """Which kernel other than XNNPACK's has nodes of so many, and how many: the first ones."""
+    if options["use_gpu"]:
+        return GPU_KERNEL, num_on_gpu(num, faults)
+    if options["use_nnapi"] and faults.nnapi_takes:
+        return NNAPI_KERNEL, num
+    return "", 0
 
 
 def _xnnpack(nodes: list[Node], *, already: bool) -> tuple[int, bool]:

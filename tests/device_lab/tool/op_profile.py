@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from device_lab.tool.model_runtime import Model, Node
 from device_lab.tool.timings import Timings
 
-GPU_KERNEL = "TfLiteGpuDelegateV2"
+_XNNPACK_KERNEL = "TfLiteXNNPackDelegate"
 _SHARED_OUT = 0.99
 _LETTERS = {
     "float32": "F32",
@@ -77,23 +77,48 @@ def profile_text(sections: dict[str, tuple[list[Row], Timings]], mode: str, mark
     return "".join(f"{text}{gap}" for text in texts)
 
 
-def operator_rows(model: Model, timings: Timings, *, num_on_gpu: int = 0) -> list[Row]:
-    """The operators in the order in which they run; the first of them as one when a GPU has them."""
+def operator_rows(
+    model: Model, timings: Timings, *, off_cpu: tuple[str, int] = ("", 0), coarse: bool = False
+) -> list[Row]:
+    """The operators in the order in which they run.
+
+    A GPU or NNAPI has the first of them, as one node: `off_cpu` is its kernel and how many. A coarse profile
+    has XNNPACK's nodes, another one what is in them.
+    """
     nodes = model.nodes()
     costs = {node.index: _cost(model, node) for node in nodes}
     total = sum(costs.values()) or 1
     rows, places = [], {}
-
-    def add(kind: str, name: str, cost: int) -> None:
+    kernel, num_taken = off_cpu
+    whole = [nodes[:num_taken]] if num_taken else []
+    rest = nodes[num_taken:]
+    if coarse:
+        kernels = dict.fromkeys(node.kernel for node in rest if node.kernel is not None)
+        whole += [[node for node in rest if node.kernel == each] for each in kernels]
+    merged = {members[0].index: (number, members) for number, members in enumerate(whole)}
+    inside = {node.index for members in whole for node in members[1:]}
+    for node in nodes:
+        if node.index in inside:
+            continue
+        cost, names = costs[node.index], None
+        if node.index in merged:
+            number, members = merged[node.index]
+            cost = sum(costs[each.index] for each in members)
+            kind = kernel if number == 0 and num_taken else _XNNPACK_KERNEL
+            names = kind, _node_name(model, members, len(nodes) + number)
+        kind, name = names or _names(model, node, places)
         share = _SHARED_OUT * cost / total / 1000
         rows.append(Row(kind, name, timings.first * share, timings.mean * share))
-
-    if num_on_gpu:
-        cost = sum(costs[node.index] for node in nodes[:num_on_gpu])
-        add(GPU_KERNEL, f"Delegate/{GPU_KERNEL}:0", cost)
-    for node in nodes[num_on_gpu:]:
-        add(*_names(model, node, places), costs[node.index])
     return rows
+
+
+def _node_name(model: Model, members: list[Node], index: int) -> str:
+    """A delegate's node is named as every node: by what it makes for others, and its place in the graph."""
+    inside = {node.index for node in members}
+    wanted = {tensor for node in model.nodes() if node.index not in inside for tensor in node.inputs}
+    wanted |= {int(details["index"]) for details in model.outputs()}
+    made = [tensor for node in members for tensor in node.outputs if tensor in wanted]
+    return f"[{', '.join(model.tensor_details(tensor)['name'] for tensor in made)}]:{index}"
 
 
 def _names(model: Model, node: Node, places: dict[int, int]) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from device_lab.tool import spoken
-from device_lab.tool.delegates import accelerators, apply_by_hand, num_on_gpu
+from device_lab.tool.delegates import accelerators, apply_by_hand, taken_off_cpu
 from device_lab.tool.input_layers import Layer, check_layers, input_data, read_layers
 from device_lab.tool.measuring import (
     Job,
@@ -119,7 +119,8 @@ def _prepare(job: Job, layers: list[Layer]) -> tuple[Model, dict[str, int]]:
     loaded = time.perf_counter_ns()
     check_layers(layers, model)
     failure = _allocate(model, layers)
-    played = options["use_gpu"] and not (job.faults.gpu_none or job.faults.gpu_partial)
+    _, num_off_cpu = taken_off_cpu(options, len(model.nodes()), job.faults)
+    played = num_off_cpu == len(model.nodes())
     if model.xnnpack_created and not played:
         spoken.runtime(_XNNPACK)
     if failure is not None:
@@ -167,8 +168,8 @@ def _profile(job: Job, model: Model, stages_us: dict[str, int], timed: Timings) 
     if options["profiling_output_csv_file"]:
         path, mode = options["profiling_output_csv_file"], "csv"
     stages = [Row(name, f"{name}/0", us / 1000, us / 1000) for name, us in stages_us.items()]
-    on_gpu = num_on_gpu(len(model.nodes()), job.faults) if options["use_gpu"] else 0
-    rows = operator_rows(model, timed, num_on_gpu=on_gpu)
+    off_cpu = taken_off_cpu(options, len(model.nodes()), job.faults)
+    rows = operator_rows(model, timed, off_cpu=off_cpu, coarse=job.faults.coarse_profile)
     sections = {
         "Profiling Info for Benchmark Initialization": (stages, Timings((sum(stages_us.values()),))),
         "Operator-wise Profiling Info for Regular Benchmark Runs": (rows, timed),

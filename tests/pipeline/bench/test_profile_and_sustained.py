@@ -125,6 +125,26 @@ def test_without_xnnpack_every_operator_of_the_file_is_named_as_not_delegated(be
     assert counts(record["quantization"]) == {"QUANTIZE": 1, "DEQUANTIZE": 1}
 
 
+@pytest.mark.parametrize(
+    ("faults", "delegate", "node"),
+    [
+        ({"coarse_profile": True}, "cpu", "TfLiteXNNPackDelegate"),
+        ({"nnapi_takes": True}, "nnapi", "TfLiteNnapiDelegate"),
+        ({}, "gpu", "TfLiteGpuDelegateV2"),
+    ],
+)
+def test_a_node_of_the_delegate_itself_is_delegated(bench, files, phone, faults, delegate, node):
+    phone.set_faults(**faults)
+    status, out, _ = bench(files["ten"], "--op-profile", "--delegate", delegate)
+    assert status == 0
+    assert f"ten [{delegate}]: not delegated: none; only converting numbers: none." in out
+    assert f"The tool does not look into {node} x 1." in out
+    _, out, _ = bench(files["ten"], "--op-profile", "--delegate", delegate, "--json")
+    (record,) = json.loads(out)
+    assert counts(record["types"]) == {node: 1}
+    assert record["not_delegated"] == []
+
+
 def test_what_only_converts_numbers_is_named_also_under_xnnpack_s_names(bench, mixed):
     assert {"QUANTIZE", "DEQUANTIZE"} < set(operators_of(mixed))
     status, out, _ = bench(mixed, "--op-profile")
