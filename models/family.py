@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.errors import KnobError
-from models.knobs import Knob, did_you_mean
+from models.knobs import Knob
 from models.shared_knobs import COMMON
+from spelling import did_you_mean
 
 SMALL_MODEL_PARAMETERS = 500_000
 """Below this many a model gets no weight decay: it hardly overfits (MobileNets, section 3.1)."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import numbers
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from models.errors import KnobError
+from spelling import did_you_mean
 
 NUM_CHANNELS = 3
 TRUE_WORDS = ("1", "true", "yes", "on")
@@ -180,12 +180,6 @@ class Knob:
     def _refused(self, value: object) -> KnobError:
         default = "" if self.default is None else f" The default is {self.default}."
         return KnobError(f"{self.name} {value!r} is out of range. Give {self.range}.{default}")
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint with the nearest known word and a space after it; empty where none is near."""
-    near = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
-    return f"Did you mean '{near[0]}'? " if near else ""
 
 
 def _is_number(value: object) -> TypeGuard[float]:

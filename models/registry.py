@@ -11,8 +11,8 @@ from typing import Any
 
 from models.errors import KnobError
 from models.family import Family, PublishedFigure
-from models.knobs import did_you_mean
 from models.shared_knobs import LARGEST_SMALL_IMAGE
+from spelling import did_you_mean
 
 NAMES = (
     "squeezenet",

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
+
+from spelling import did_you_mean
 
 
 class PipelineError(Exception):
@@ -30,7 +31,5 @@ class MissingToolError(PipelineError):
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a mistyped name, with the nearest known one."""
     names = sorted(known)
-    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
-    hint = f"Did you mean '{near[0]}'? " if near else ""
     known_names = f"Known: {', '.join(names)}." if names else "There is none yet."
-    return UsageError(f"unknown {kind} '{name}'. {hint}{known_names}")
+    return UsageError(f"unknown {kind} '{name}'. {did_you_mean(name, names)}{known_names}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 from android_bench.errors import DeviceError, NoPhoneError, NotReadyError
 from android_bench.phone.adb import AdbServer, ListedPhone
 from android_bench.phone.wire import advice
+from spelling import did_you_mean
 
 ALL = "all"
 """The serial that means every phone that is ready."""
@@ -62,9 +62,10 @@ def _named(serial: str, listed: Sequence[ListedPhone]) -> ListedPhone:
                 raise _not_ready(phone)
             return phone
     known = [phone.serial for phone in listed]
-    near = difflib.get_close_matches(serial, known, n=1, cutoff=0.5)
-    hint = f"Did you mean '{near[0]}'? " if near else ""
-    raise NoPhoneError(f"no phone with serial {serial!r} is connected. {hint}Connected: {', '.join(known)}.")
+    raise NoPhoneError(
+        f"no phone with serial {serial!r} is connected. {did_you_mean(serial, known)}"
+        f"Connected: {', '.join(known)}."
+    )
 
 
 def _not_ready(phone: ListedPhone) -> NotReadyError:

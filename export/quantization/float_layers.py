@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Collection, Iterator, Mapping
 
@@ -12,6 +11,7 @@ from export.check.layer_errors import CONVERSIONS, layer_of, network_output
 from export.errors import ExportError
 from export.graph.layer_outputs import Step, network_nodes, network_steps
 from export.tflite.inspect import FileContents, Operator
+from spelling import did_you_mean
 
 _MOST_NAMED = 10
 FUSED = (keras.layers.BatchNormalization, keras.layers.ReLU, keras.layers.Activation)
@@ -23,11 +23,10 @@ def check_names(model: keras.Model, names: Collection[str]) -> None:
     known = [step.name for step in network_steps(model)]
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"Did you mean '{near[0]}'? " if near else ""
             more = f" and {len(known) - _MOST_NAMED} more" if len(known) > _MOST_NAMED else ""
             raise ExportError(
-                f"'{model.name}' has no layer '{name}' to keep in float. {hint}Expected one of its layers: "
+                f"'{model.name}' has no layer '{name}' to keep in float. "
+                f"{did_you_mean(name, known)}Expected one of its layers: "
                 f"{', '.join(known[:_MOST_NAMED])}{more}."
             )
 

@@ -5,7 +5,6 @@ Standard library only: numpy, Pillow, scikit-learn and TensorFlow are imported w
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import UsageError, unknown_name
+from spelling import nearest_names
 
 if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset
@@ -166,4 +166,4 @@ def _neighbours(folder: Path, name: str) -> list[str]:
         ]
     except OSError:
         return []
-    return difflib.get_close_matches(name, entries, n=3, cutoff=0.6)
+    return nearest_names(name, entries, num=3, cutoff=0.6)
