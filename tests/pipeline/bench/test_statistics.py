@@ -1,5 +1,6 @@
 import itertools
 import math
+import time
 
 import numpy as np
 import pytest
@@ -129,3 +130,69 @@ def test_chance_gives_a_drift_in_at_most_5_percent_of_all_orders():
     # every order of 6 values: the test is exact, so the share is known without it
     orders = list(itertools.permutations(range(1, 7)))
     assert 0.02 < sum(drift(order) is not None for order in orders) / len(orders) <= 0.05
+
+
+@pytest.mark.parametrize("num_rounds", [20, 50, 51, 120, 171])
+@pytest.mark.parametrize("ties", [False, True], ids=["no ties", "ties"])
+def test_a_drift_is_found_where_scipys_kendall_test_finds_one(num_rounds, ties):
+    scipy_stats = pytest.importorskip("scipy.stats")
+    rng = np.random.default_rng(num_rounds)
+    agreeing = []
+    for _ in range(60):
+        rise = rng.uniform(0, 6) / num_rounds**1.5
+        values = np.exp(rng.normal(0, 1, num_rounds) + rise * np.arange(num_rounds))
+        values = np.round(values * 4 + 1) / 4 if ties else values
+        test = scipy_stats.kendalltau(
+            range(num_rounds), values, method="asymptotic" if ties else "exact", alternative="greater"
+        )
+        if abs(test.pvalue - 0.05) > 0.005:  # scipy corrects neither for continuity nor few values for ties
+            agreeing.append((drift(values.tolist()) is not None) == (test.pvalue <= 0.05))
+    assert len(agreeing) > 40
+    assert all(agreeing)
+
+
+@pytest.mark.parametrize("num_rounds", [51, 171, 300])
+def test_the_verdict_over_many_rounds_is_scipys(num_rounds):
+    scipy_stats = pytest.importorskip("scipy.stats")
+    rng = np.random.default_rng(num_rounds)
+    for _ in range(100):
+        ours, others = rng.lognormal(0, 0.05, (2, num_rounds))
+        others /= np.exp(0.14 / math.sqrt(num_rounds))
+        test = scipy_stats.wilcoxon(np.log(ours / others), method="approx", correction=True)
+        assert compare(ours, others).larger_than_noise == (test.pvalue <= 0.05)
+
+
+def test_the_interval_over_many_rounds_cuts_what_the_exact_distribution_cuts():
+    # P(W+ <= k) of 60 ranks, counted by numpy; 1..60 have the averages that count pairs
+    counts = np.ones(1)
+    for rank in range(1, 61):
+        counts = np.concatenate([counts, np.zeros(rank)]) + np.concatenate([np.zeros(rank), counts])
+    critical = int(np.searchsorted(np.cumsum(counts / 2.0**60), 0.025, side="right")) - 1
+    values = [float(value) for value in range(60)]
+    walsh = sorted((a + b) / 2 for i, a in enumerate(values) for b in values[i:])
+    interval = signed_rank_interval(values)
+    # two equal averages lie at each value: one rank more or less is the same end
+    assert walsh[critical - 1] <= interval.low <= walsh[critical + 1]
+    assert walsh[-2 - critical] <= interval.high <= walsh[-critical]
+
+
+@given(st.lists(st.floats(-5, 5) | st.sampled_from([0.0, 1.0]), min_size=6, max_size=70))
+def test_the_estimate_is_the_median_of_all_pairwise_averages(values):
+    averages = [(a + b) / 2 for i, a in enumerate(values) for b in values[i:]]
+    assert signed_rank_interval(values).estimate == pytest.approx(np.median(averages), abs=1e-12)
+
+
+@pytest.mark.parametrize("num_rounds", [171, 10_000])
+def test_any_number_of_rounds_is_told_in_less_than_a_second(num_rounds):
+    rng = np.random.default_rng(0)
+    rounds = (rng.lognormal(0, 0.02, num_rounds) * np.linspace(1, 1.3, num_rounds)).tolist()
+    start = time.perf_counter()
+    found, noise = drift(rounds), noise_ms(rounds)
+    secs = time.perf_counter() - start
+    assert found == pytest.approx(1.25 / 1.05, abs=0.02)  # of the middle of the last third and of the first
+    assert 0 < noise < 0.03
+    assert secs < 2  # 0.4 alone; other tests run beside this one
+
+
+def test_rounds_that_begin_at_0_have_no_factor():
+    assert drift([0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]) is None
