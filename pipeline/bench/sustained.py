@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ from android_bench.phone.device import read_heat
 from android_bench.phone.session import Session
 from android_bench.settings import MatrixSettings
 from android_bench.tool.runner import prepare, run
-from export.files import write_bytes
 from pipeline.bench.fleet import FleetPhone
 from pipeline.bench.phone import PhoneSeries
 from pipeline.bench.statistics import drift
@@ -58,7 +58,7 @@ def sustain(
     minutes: float,
     listen: Callable[[SustainedPoint], None],
 ) -> Sustained:
-    """Runs one file again and again for so many minutes; `listen` is told each point as it comes.
+    """Runs one file again and again for so many minutes; calls `listen(point)` with each point as it comes.
 
     PipelineError where the tool fails or does not do what was asked, DeviceError where the phone goes away.
     """
@@ -103,13 +103,17 @@ def summarize_points(points: list[SustainedPoint]) -> Sustained:
     )
 
 
-def write_csv(path: Path, points: tuple[SustainedPoint, ...]) -> None:
-    """The points, one line each, whole or not at all."""
+def append_point(path: Path, point: SustainedPoint) -> None:
+    """Adds a whole line to the CSV and syncs it; the first one makes the file, with its head."""
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow([field.name for field in dataclasses.fields(SustainedPoint)])
-    writer.writerows(dataclasses.astuple(point) for point in points)
-    write_bytes(path, text.getvalue().encode())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab", buffering=0) as file:
+        if not file.tell():
+            writer.writerow([field.name for field in dataclasses.fields(SustainedPoint)])
+        writer.writerow(dataclasses.astuple(point))
+        file.write(text.getvalue().encode())
+        os.fsync(file.fileno())
 
 
 def first_and_last(points: tuple[SustainedPoint, ...]) -> tuple[float, float]:

@@ -40,47 +40,52 @@ def sustain_on_phone(
 ) -> int:
     """Runs one file on one phone for so many minutes; a table, a CSV and a picture come of it.
 
-    Where it ends early, by Ctrl-C or because the phone or the tool fails, the points so far are written.
+    Each point is written to the CSV as it comes, so that nothing that ends the run early loses it.
     """
     from pipeline.bench.phone import local_file, plan_series
-    from pipeline.bench.sustained import summarize_points, sustain
+    from pipeline.bench.sustained import append_point, summarize_points, sustain
 
     member = _only(fleet, "phone")
     models = [local_file(file) for file in files]
     planned = plan_series(models, member.info, member.tool, bench, settings, max_celsius=matrix.max_celsius)
     series = _only(planned, "file with one delegate and one number of threads")
+    path = _csv_path(series, member)
     points: list[SustainedPoint] = []
     try:
         with _progress(minutes) as show:
 
             def listen(point: SustainedPoint) -> None:
+                append_point(path, point)
                 points.append(point)
                 show(point)
 
             found = sustain(member, series, matrix, minutes=minutes, listen=listen)
     except (DeviceError, PipelineError, KeyboardInterrupt):
         if points:
-            _write(summarize_points(points), member, series, f"the first {points[-1].minute:.1f} minutes")
+            duration = f"the first {points[-1].minute:.1f} minutes"
+            _draw(summarize_points(points), path, f"{series.label}: {duration} on {member.info.name}")
         raise
     if as_json:
         print_records(found.points)
     else:
         click.echo(f"{series.label} on {member.info.where}: {member.info.machine}")
         _print(found)
-    _write(found, member, series, f"{minutes:g} minutes")
+    _draw(found, path, f"{series.label}: {minutes:g} minutes on {member.info.name}")
     return 0
 
 
-def _write(found: Sustained, member: FleetPhone, series: PhoneSeries, duration: str) -> None:
-    """The CSV and the picture, each whole or not at all."""
-    from export.files import write_bytes
-    from pipeline.bench.sustained import FOLDER, write_csv
-    from pipeline.report.sustained import sustained_picture
+def _csv_path(series: PhoneSeries, member: FleetPhone) -> Path:
+    from pipeline.bench.sustained import FOLDER
 
     stem = f"{series.file.stem}_{member.info.serial_hash}_{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    path = runs_folder() / FOLDER / f"{stem}.csv"
-    write_csv(path, found.points)
-    title = f"{series.label}: {duration} on {member.info.name}"
+    return runs_folder() / FOLDER / f"{stem}.csv"
+
+
+def _draw(found: Sustained, path: Path, title: str) -> None:
+    """The picture beside the CSV, whole or not at all."""
+    from export.files import write_bytes
+    from pipeline.report.sustained import sustained_picture
+
     picture = sustained_picture(found.points, title=title, subtitle=_verdict(found))
     write_bytes(path.with_suffix(".png"), picture)
     say(f"wrote {path} and {path.with_suffix('.png').name} beside it.")

@@ -362,6 +362,23 @@ def test_ctrl_c_keeps_the_points_before(lab, files, phone, bench, tmp_path):
     assert phone.processes() == []
 
 
+def test_a_kill_loses_no_point(lab, files, phone, bench, tmp_path):
+    words = ["bench", "--adb", "--benchmark-model", str(lab.benchmark_model), str(files["one"])]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from pipeline.cli import main; main()", *words, "--sustained", "0.3"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr.readline().startswith("minute ")  # a line for each point, once it is kept
+    assert process.stderr.readline().startswith("minute ")
+    process.kill()
+    process.communicate(timeout=20)
+    (path,) = (tmp_path / "runs" / "sustained").glob("*.csv")
+    text = path.read_text()
+    assert text.endswith("\n")
+    assert len(text.splitlines()) in (1 + 2, 1 + 3)  # its head, two points, and one more before it ended
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
