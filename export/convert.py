@@ -19,7 +19,7 @@ from export.artifact import TensorInfo
 from export.check.runner import ZERO_PIXEL
 from export.errors import ExportError
 from export.graph.keras_file import check_image_classifier
-from export.graph.rescaling import RAW, Rescaling, in_one_operator, split_rescaling
+from export.graph.rescaling import RAW, Rescaling, in_one_operator, rescaling_of, split_rescaling
 from export.graph.rewrite import check_equal, ends_in_softmax, rewrite, without_softmax
 from export.precisions import IoDtype, Precision
 from export.quantization import calibrate
@@ -140,7 +140,7 @@ def _plan(
     whole = without_softmax(source) if settings.logits else source
     if trained is not None:
         graph = _with_softmax(trained) if ends_in_softmax(whole) else trained
-        return Plan(graph=graph, rescaling=int8_plan(model).rescaling)
+        return Plan(graph=graph, rescaling=_by_the_input(model))
     rewritten = rewrite(whole, settings.rewrites)
     if rewritten.done:
         check_equal(whole, rewritten.model, _images_like(model, pixels))
@@ -196,13 +196,18 @@ def _images_like(model: keras.Model, pixels: npt.NDArray[np.uint8] | None) -> np
 
 
 def int8_plan(model: keras.Model) -> Plan:
-    """How an int8 file of the model (batch, height, width, channels) sees raw pixels; layers are shared."""
-    split = split_rescaling(model)
-    if split.rescaling == RAW:
-        return Plan(graph=model, rescaling=RAW)
-    if not split.rescaling.is_scalar or not _fits_quantization(split.rescaling):
-        return Plan(graph=in_one_operator(split), rescaling=RAW)
-    return Plan(graph=split.rest, rescaling=_on_whole_levels(split.rescaling))
+    """How an int8 file of the model (batch, height, width, channels) sees raw pixels."""
+    if (rescaling := _by_the_input(model)) != RAW:
+        return Plan(graph=split_rescaling(model).rest, rescaling=rescaling)
+    return Plan(graph=model if rescaling_of(model) == RAW else in_one_operator(model), rescaling=RAW)
+
+
+def _by_the_input(model: keras.Model) -> Rescaling:
+    """The rescaling that the input's own quantization can do; RAW where there is none."""
+    rescaling = rescaling_of(model)
+    if rescaling == RAW or not rescaling.is_scalar or not _fits_quantization(rescaling):
+        return RAW
+    return _on_whole_levels(rescaling)
 
 
 def pixels_in_words(stored: TensorInfo) -> str:

@@ -21,7 +21,7 @@ from export.check.load_check import litert_loads
 from export.check.runner import ZERO_PIXEL, Runner
 from export.convert import input_error_levels
 from export.errors import BadModelFileError, ExportError
-from export.graph.rescaling import RAW, split_rescaling
+from export.graph.rescaling import RAW, rescaling_of
 from export.graph.rewrite import ends_in_softmax, without_softmax
 from export.tflite.inspect import FileContents, inspect, named
 from export.verification import Verification
@@ -144,9 +144,7 @@ def _check_pair(model: keras.Model, contents: FileContents, path: Path) -> None:
         )
     stored = contents.inputs[0]
     if stored.dtype in ZERO_PIXEL:
-        levels = min(
-            input_error_levels(stored, rescaling) for rescaling in (split_rescaling(model).rescaling, RAW)
-        )
+        levels = min(input_error_levels(stored, rescaling) for rescaling in (rescaling_of(model), RAW))
         if levels > 0.51:  # half a grey level and float32's rounding
             raise ExportError(
                 f"{path} does not take raw pixels as {stored.dtype} (scale {stored.scale:.6g}, zero point "

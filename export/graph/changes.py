@@ -35,12 +35,15 @@ class Depthwise:
     """(h, w, channels, 1)."""
     bias: Floats | None = None
     strides: tuple[int, int] = (1, 1)
+    trainable: bool = True
 
     def layer(self, name: str) -> keras.layers.DepthwiseConv2D:
         """The layer, without its weights."""
         size = self.kernel.shape[:2]
         use_bias = self.bias is not None
-        return keras.layers.DepthwiseConv2D(size, strides=self.strides, use_bias=use_bias, name=name)
+        return keras.layers.DepthwiseConv2D(
+            size, strides=self.strides, use_bias=use_bias, trainable=self.trainable, name=name
+        )
 
     @property
     def weights(self) -> list[Floats]:
@@ -91,7 +94,8 @@ class Changes:
             if key in self.ones_before:
                 args = (_ones(self.ones_before[key])(args[0]), *args[1:])
             if key in self.depthwise:
-                kwargs = {}  # such as a BatchNormalization's mask=None, which a convolution does not take
+                # without a BatchNormalization's mask=None, or the number in `tensor / number`
+                args, kwargs = args[:1], {}
             x = made(*args, **kwargs)
             return copies[self.moved_behind[key]](x) if key in self.moved_behind else x
 

@@ -11,6 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from export.errors import ExportError
+from export.graph.calls import CallGraph
+from export.graph.changes import Changes, Depthwise
+
+Floats = npt.NDArray[np.float64]
 
 PIXELS_LAYER = "pixels"
 
@@ -45,6 +49,13 @@ class SplitModel:
     layers: tuple[str, ...]
     """The names of the layers that were cut off."""
     rest: keras.Model
+    """A copy; the given model itself where nothing was cut off."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Beginning:
+    rescaling: Rescaling
+    operations: tuple[keras.Operation, ...]
 
 
 def add_rescaling(
@@ -52,8 +63,8 @@ def add_rescaling(
 ) -> keras.Model:
     """The model behind a Rescaling, so that one that was trained on 0..1 or -1..1 takes raw 0-255 pixels.
 
-    0..1 is scale 1/255, offset 0; -1..1 is scale 1/127.5, offset -1. The layers and weights are shared
-    with the given model. Takes (batch, height, width, channels), as the model does.
+    0..1 is scale 1/255, offset 0; -1..1 is scale 1/127.5, offset -1. Layers and weights are copies. Takes
+    (batch, height, width, channels), as the model does.
     """
     shape = tuple(model.inputs[0].shape[1:])
     for name, value in (("scale", scale), ("offset", offset)):
@@ -64,7 +75,12 @@ def add_rescaling(
             )
     pixels = keras.Input(shape, name="image")
     rescaled = keras.layers.Rescaling(_plain(scale), _plain(offset), name=PIXELS_LAYER)(pixels)
-    return keras.Model(pixels, model(rescaled), name=model.name)
+    return keras.Model(pixels, Changes().carried_out(model)(rescaled), name=model.name)
+
+
+def rescaling_of(model: keras.Model) -> Rescaling:
+    """What the layers do that split_rescaling() would cut off; RAW where there are none."""
+    return _beginning(model).rescaling
 
 
 def split_rescaling(model: keras.Model) -> SplitModel:
@@ -73,49 +89,64 @@ def split_rescaling(model: keras.Model) -> SplitModel:
     Several in a row become one rescaling. A model that begins otherwise, or uses its raw input twice,
     comes back whole with RAW.
     """
+    begins = _beginning(model)
+    if not begins.operations:
+        return SplitModel(rescaling=RAW, layers=(), rest=model)
+    changes = Changes(removed={id(each) for each in begins.operations})
+    return SplitModel(
+        rescaling=begins.rescaling,
+        layers=tuple(each.name for each in begins.operations),
+        rest=changes.carried_out(model),
+    )
+
+
+def in_one_operator(model: keras.Model) -> keras.Model:
+    """A copy of the model, on raw pixels, with its rescaling as a 1x1 depthwise convolution with bias.
+
+    One integer operator, exact at padded borders too, where a scale and an offset folded into the first
+    convolution would see zeros that are not the padding's. Named as the last layer that it replaces.
+    """
+    begins = _beginning(model)
+    channels = int(model.inputs[0].shape[-1])
+    kernel = np.broadcast_to(begins.rescaling.scale, channels).reshape(1, 1, channels, 1)
+    bias = np.broadcast_to(begins.rescaling.offset, channels)
+    *others, last = begins.operations
+    changes = Changes(removed={id(each) for each in others})
+    changes.depthwise[id(last)] = Depthwise(kernel=kernel, bias=bias, trainable=False)
+    return changes.carried_out(model)
+
+
+def _beginning(model: keras.Model) -> _Beginning:
+    """The operations that rescale the input, one after another, and what they do together."""
+    graph = CallGraph(model)
     tensor = model.inputs[0]
     channels = int(tensor.shape[-1])
     scale, offset = np.ones(channels), np.zeros(channels)
-    cut: list[str] = []
-    while (step := _rescaling_behind(model, tensor, channels)) is not None:
-        layer, tensor, factor, addend = step
-        scale, offset = scale * factor, offset * factor + addend
-        cut.append(layer)
-    if not cut:
-        return SplitModel(rescaling=RAW, layers=(), rest=model)
+    found: list[keras.Operation] = []
+    while (node := _only_reader(graph, tensor)) is not None:
+        step = _rescaling(node, tensor, channels)
+        if step is None:
+            break
+        scale, offset = scale * step[0], offset * step[0] + step[1]
+        tensor = node.output_tensors[0]
+        found.append(node.operation)
+    if not found:
+        return _Beginning(rescaling=RAW, operations=())
     rescaling = Rescaling(scale=tuple(map(float, scale)), offset=tuple(map(float, offset)))
-    rest = keras.Model(tensor, model.outputs[0], name=model.name)
-    return SplitModel(rescaling=rescaling, layers=tuple(cut), rest=rest)
+    return _Beginning(rescaling=rescaling, operations=tuple(found))
 
 
-def in_one_operator(split: SplitModel) -> keras.Model:
-    """The model on raw pixels, with its rescaling as a 1x1 depthwise convolution with bias.
-
-    One integer operator, exact at padded borders too, where a scale and an offset folded into the first
-    convolution would see zeros that are not the padding's.
-    """
-    shape = tuple(split.rest.inputs[0].shape[1:])
-    layer = keras.layers.DepthwiseConv2D(1, name=split.layers[-1], trainable=False)
-    pixels = keras.Input(shape, name="image")
-    model = keras.Model(pixels, split.rest(layer(pixels)), name=split.rest.name)
-    kernel = np.broadcast_to(_floats(split.rescaling.scale), shape[-1:]).reshape(1, 1, shape[-1], 1)
-    layer.set_weights([kernel, np.broadcast_to(_floats(split.rescaling.offset), shape[-1:])])
-    return model
-
-
-def _rescaling_behind(
-    model: keras.Model, tensor: keras.KerasTensor, channels: int
-) -> tuple[str, keras.KerasTensor, npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
-    """The only consumer of a tensor, where it rescales: its name, its output, its scale and its offset."""
-    consumers = [
-        (layer, node)
-        for layer in _operations(model)
-        for node in layer._inbound_nodes
-        if any(each is tensor for each in node.input_tensors)
-    ]
-    if len(consumers) != 1:
+def _only_reader(graph: CallGraph, tensor: keras.KerasTensor) -> Any:  # noqa: ANN401 - Keras carries no types
+    """The call that alone reads a tensor, of an operation that is called nowhere else; else None."""
+    readers = [node for node in graph.nodes if any(each is tensor for each in node.input_tensors)]
+    if len(readers) != 1 or not graph.is_called_once(readers[0].operation):
         return None
-    layer, node = consumers[0]
+    return readers[0]
+
+
+def _rescaling(node: Any, tensor: keras.KerasTensor, channels: int) -> tuple[Floats, Floats] | None:  # noqa: ANN401
+    """Scale and offset, one of each a channel, of a call that rescales; None for another."""
+    layer = node.operation
     if isinstance(layer, keras.layers.Rescaling):
         scale, offset = np.asarray(layer.scale, float), np.asarray(layer.offset, float)
     elif isinstance(layer, keras.layers.Normalization) and not layer.invert:
@@ -127,19 +158,14 @@ def _rescaling_behind(
         return None
     if scale.size not in (1, channels) or offset.size not in (1, channels):
         return None
-    return (
-        layer.name,
-        node.output_tensors[0],
-        np.broadcast_to(scale.ravel(), channels),
-        np.broadcast_to(offset.ravel(), channels),
-    )
+    return np.broadcast_to(scale.ravel(), channels), np.broadcast_to(offset.ravel(), channels)
 
 
 def _arithmetic(
     operation: keras.Operation,
     node: Any,  # noqa: ANN401 - Keras carries no types
     tensor: keras.KerasTensor,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
+) -> tuple[Floats, Floats] | None:
     """Scale and offset of `tensor / number` and the like, as preprocess_input of keras.applications does."""
     arguments = node.arguments.args
     if len(arguments) != 2 or arguments[0] is not tensor or not isinstance(arguments[1], int | float):
@@ -153,13 +179,6 @@ def _arithmetic(
     if kind not in scales and kind not in offsets:
         return None
     return np.asarray(scales.get(kind, 1.0)), np.asarray(offsets.get(kind, 0.0))
-
-
-def _operations(model: keras.Model) -> list[keras.Operation]:
-    """The layers of a model and the bare operations between them."""
-    if isinstance(model, keras.Sequential):
-        return list(model.layers)
-    return list(model.operations)
 
 
 def _floats(values: tuple[float, ...]) -> npt.NDArray[np.float32]:

@@ -122,7 +122,7 @@ def check_equal(
 def largest_difference(model: keras.Model, rewritten: keras.Model, pixels: npt.NDArray[Any]) -> float:
     """The largest difference of both models' outputs for (n, height, width, channels), by the largest output.
 
-    Where both end in a Softmax layer, of the class scores before it, which show what softmax levels out.
+    Where both end in a softmax, of the class scores before it, which show what softmax levels out.
     """
     shape = tuple(model.inputs[0].shape[1:])
     if pixels.shape[1:] != shape or not len(pixels):
@@ -316,8 +316,9 @@ def _is_softmax(operation: keras.Operation) -> bool:
 
 
 def _scores(model: keras.Model) -> keras.Model | None:
-    """The model, with its own layers, up to what a last layer Softmax reads; None where it ends otherwise."""
-    last = _last_operation(model)
-    if not _is_softmax(last) or len(last._inbound_nodes) != 1:
-        return None
-    return keras.Model(structure(model, "inputs"), last.input)
+    """The model up to its class scores; None where it does not end in a softmax."""
+    last = model.outputs[0]._keras_history
+    if _is_softmax(last.operation):  # with the model's own layers: a copy takes its time
+        node = last.operation._inbound_nodes[last.node_index]
+        return keras.Model(structure(model, "inputs"), node.input_tensors[0])
+    return without_softmax(model) if ends_in_softmax(model) else None

@@ -31,7 +31,7 @@ from pipeline.compression.finetune import (
     top1_of,
     weights_content,
 )
-from pipeline.compression.prepare import Prepared, prepared_of, training_pixels
+from pipeline.compression.prepare import Prepared, prepared_of, take_back, training_pixels
 from pipeline.compression.preserve import KeepStructure
 from pipeline.compression.twin import take_weights
 from pipeline.errors import PipelineError
@@ -266,8 +266,7 @@ def _finish(
 ) -> TrainRecord:
     config, plain = prepared.config, prepared.twin.model
     take_weights(prepared.twin, plain)
-    for theirs, trained in zip(prepared.model.weights, prepared.scores.weights, strict=True):
-        theirs.assign(trained)
+    take_back(prepared)
     compile_twin(plain, config, rate=0.0)
     validation, _ = top1_of(plain, images, "validation", config)
     test, _ = top1_of(plain, images, "test", config)

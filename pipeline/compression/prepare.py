@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -33,10 +34,8 @@ class Prepared:
     """The model as it came."""
     model: keras.Model
     """On raw pixels, with its softmax, layers put in where int8 needs them: what model.keras will hold."""
-    scores: keras.Model
-    """The same without its softmax; the twin's weights go back through it."""
     graph: keras.Model
-    """What the twin is the twin of: the scores behind the rescaling."""
+    """What the twin is the twin of: a copy of the model behind the rescaling, up to the class scores."""
     twin: Twin
     rescaling: Rescaling
     config: CompressConfig
@@ -72,12 +71,10 @@ def prepare(model: keras.Model, config: CompressConfig) -> Prepared:
 def prepared_of(given: keras.Model, config: CompressConfig) -> Prepared:
     """The model and its twin as they are, nothing checked but that each layer has one."""
     model = with_depthwise_before_norms(given) if config.is_quantized else given
-    scores = _scores(model)
-    plan = int8_plan(scores)
+    plan = int8_plan(_scores(model))
     return Prepared(
         given=given,
         model=model,
-        scores=scores,
         graph=plan.graph,
         twin=make_twin(plan.graph),
         rescaling=plan.rescaling,
@@ -111,6 +108,23 @@ def prove(prepared: Prepared, images: Images) -> None:
         "validation", image_size=images.image_size, num_samples=_NUM_CHECKED, seed=0
     )
     check_equal(prepared.graph, prepared.twin, prepared.rescaling(pixels.astype(np.float32)))
+
+
+def take_back(prepared: Prepared) -> None:
+    """Puts the weights of the graph that the twin is the twin of into the model."""
+    kept = dict(_layers(prepared.model))
+    for path, trained in _layers(prepared.graph):
+        if type(kept[path]) is type(trained):  # else it does the rescaling, which is not trained
+            kept[path].set_weights(trained.get_weights())
+
+
+def _layers(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:
+    """The layers by name, 'outer/inner' in nested models."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer, f"{prefix}{layer.name}/")
+        else:
+            yield prefix + layer.name, layer
 
 
 def training_pixels(prepared: Prepared, images: Images, *, num_samples: int) -> npt.NDArray[np.uint8]:

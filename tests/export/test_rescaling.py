@@ -23,7 +23,7 @@ def test_rescaling_and_rest_give_the_models_outputs(nets, test_images, rescaling
 
 def test_one_operator_gives_the_models_outputs_up_to_the_border(per_channel_net, test_images):
     images = test_images[:8].astype(np.float32)
-    replaced = in_one_operator(split_rescaling(per_channel_net))
+    replaced = in_one_operator(per_channel_net)
     np.testing.assert_allclose(
         replaced(images, training=False), per_channel_net(images, training=False), atol=1e-5
     )

@@ -1,0 +1,247 @@
+"""Nothing in export/ changes a model that it is given: not its weights, its layers, or their calls."""
+
+import dataclasses
+import importlib
+import inspect as inspection
+import json
+import pkgutil
+import typing
+
+import keras
+import numpy as np
+import pytest
+
+import export
+from export.check import layer_errors
+from export.check import verify as checking
+from export.convert import convert, equalized_model, int8_plan
+from export.errors import ExportError
+from export.exporter import SourceModel, export_model
+from export.graph import calls, changes, keras_file, layer_outputs, rescaling, rewrite
+from export.precisions import Precision
+from export.quantization import correct_bias, equalize, float_layers, typical
+from export.quantization.calibrate import CalibrationImages
+from export.settings import ExportSettings
+from export.tflite.inspect import inspect, inspect_bytes
+
+INT8 = ExportSettings(Precision.INT8)
+
+
+def graph_of(model):
+    """All that a model is: its layers with their configs, weights and numbers of calls, nested ones too."""
+    found = {"model": (json.dumps(model.get_config(), sort_keys=True), *_calls(model))}
+    for prefix, graph in _graphs(model, ""):
+        for operation in graph.operations if hasattr(graph, "operations") else graph.layers:
+            found[prefix + operation.name] = (id(operation), *_calls(operation))
+    return found, [np.array(each) for each in model.weights]
+
+
+def _graphs(model, prefix):
+    yield prefix, model
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _graphs(layer, f"{prefix}{layer.name}/")
+
+
+def _calls(operation):
+    return len(operation._inbound_nodes), len(operation._outbound_nodes)
+
+
+def verify(model, path, images, **options):
+    return checking.verify(
+        model,
+        path,
+        [(images.astype(np.float32), np.zeros(len(images), np.int64))],
+        dataset="blocks",
+        dataset_fingerprint="0" * 64,
+        split="test",
+        **options,
+    )
+
+
+class Given:
+    """A model with all that the functions want beside it."""
+
+    def __init__(self, model, pixels, folder):
+        self.model, self.pixels, self.folder = model, pixels, folder
+        self.path = folder / "model.tflite"
+        self.path.write_bytes(convert(keras.models.clone_model(model), INT8, pixels=pixels))
+        self.contents = inspect(self.path)
+        self.named = inspect_bytes(self.path.read_bytes(), name="model")
+        self.file = folder / "model.keras"
+        model.save(self.file)
+        self.layer = next(each.name for each in layer_outputs.network_steps(model) if "conv1" in each.name)
+        self.images = pixels[:4].astype(np.float32)
+
+    def source(self):
+        names = [str(number) for number in range(self.model.output_shape[-1])]
+        return SourceModel(
+            path=self.file, model=self.model, model_name="small", family=None, class_names=names
+        )
+
+
+USES = {
+    "export.check.layer_errors.compare_layers": lambda g: layer_errors.compare_layers(
+        g.model, g.path, g.contents, g.images
+    ),
+    "export.check.layer_errors.layer_of": lambda g: layer_errors.layer_of(
+        "conv1/convolution", g.model, {each.name: each for each in layer_outputs.network_steps(g.model)}
+    ),
+    "export.check.verify.as_exported": lambda g: checking.as_exported(g.model, g.contents),
+    "export.check.verify.verify": lambda g: verify(g.model, g.path, g.pixels[:4]),
+    "export.convert.convert": lambda g: [
+        convert(g.model, settings, pixels=g.pixels)
+        for settings in (
+            ExportSettings(Precision.FLOAT32),
+            ExportSettings(Precision.INT8, logits=True, equalize=True),
+            ExportSettings(Precision.INT8, keep_float=(g.layer,)),
+            ExportSettings(Precision.INT8, rewrites=()),
+        )
+    ],
+    "export.convert.equalized_model": lambda g: equalized_model(g.model, g.pixels),
+    "export.convert.int8_plan": lambda g: int8_plan(g.model),
+    "export.exporter.export_model": lambda g: export_model(
+        g.source(), g.folder / "again.tflite", INT8, images=CalibrationImages(pixels=g.pixels)
+    ),
+    "export.graph.calls.CallGraph": lambda g: calls.CallGraph(g.model),
+    "export.graph.calls.graphs_within": lambda g: list(calls.graphs_within(g.model)),
+    "export.graph.calls.structure": lambda g: calls.structure(g.model, "outputs"),
+    "export.graph.changes.Changes": lambda g: changes.Changes().carried_out(g.model),
+    "export.graph.keras_file.check_image_classifier": lambda g: keras_file.check_image_classifier(
+        g.model, "it"
+    ),
+    "export.graph.layer_outputs.LayerOutputs": lambda g: layer_outputs.LayerOutputs(
+        g.model, [each.name for each in layer_outputs.network_steps(g.model)]
+    )(g.images),
+    "export.graph.layer_outputs.network_nodes": lambda g: layer_outputs.network_nodes(g.model),
+    "export.graph.layer_outputs.network_steps": lambda g: list(layer_outputs.network_steps(g.model)),
+    "export.graph.rescaling.add_rescaling": lambda g: rescaling.add_rescaling(g.model, 1 / 255, 0.0),
+    "export.graph.rescaling.in_one_operator": lambda g: rescaling.in_one_operator(g.model),
+    "export.graph.rescaling.rescaling_of": lambda g: rescaling.rescaling_of(g.model),
+    "export.graph.rescaling.split_rescaling": lambda g: rescaling.split_rescaling(g.model),
+    "export.graph.rewrite.check_equal": lambda g: rewrite.check_equal(g.model, g.model, g.pixels),
+    "export.graph.rewrite.ends_in_softmax": lambda g: rewrite.ends_in_softmax(g.model),
+    "export.graph.rewrite.largest_difference": lambda g: rewrite.largest_difference(
+        g.model, g.model, g.pixels
+    ),
+    "export.graph.rewrite.rewrite": lambda g: rewrite.rewrite(g.model),
+    "export.graph.rewrite.with_depthwise_before_norms": lambda g: rewrite.with_depthwise_before_norms(
+        g.model
+    ),
+    "export.graph.rewrite.without_softmax": lambda g: rewrite.without_softmax(g.model),
+    "export.quantization.correct_bias.correct_bias": lambda g: correct_bias.correct_bias(g.model, g.pixels),
+    "export.quantization.equalize.equalize": lambda g: equalize.equalize(g.model, g.pixels),
+    "export.quantization.equalize.equalize_freely": lambda g: equalize.equalize_freely(g.model, g.pixels),
+    "export.quantization.float_layers.check_names": lambda g: float_layers.check_names(g.model, [g.layer]),
+    "export.quantization.float_layers.layer_named": lambda g: float_layers.layer_named(g.model, g.layer),
+    "export.quantization.float_layers.layers_around": lambda g: float_layers.layers_around(
+        g.named, g.model, g.layer
+    ),
+    "export.quantization.float_layers.operators_of": lambda g: float_layers.operators_of(
+        g.named, g.model, g.layer
+    ),
+    "export.quantization.float_layers.operators_to_keep": lambda g: float_layers.operators_to_keep(
+        g.named, g.model, [g.layer]
+    ),
+    "export.quantization.float_layers.weighted_layer": lambda g: float_layers.weighted_layer(
+        g.model, g.layer
+    ),
+    "export.quantization.typical.typical_images": lambda g: typical.typical_images(g.model, g.pixels),
+}
+"""Public function of export/ that takes a model -> a call of it."""
+
+
+def sequential(nets):
+    """A Sequential model with layers of another one, which calls them too."""
+    others = nets.small_net().layers[1:4]
+    last = keras.layers.Dense(5, activation="softmax", name="out")
+    layers = [keras.Input((32, 32, 3)), *others, keras.layers.Flatten(), last]
+    return keras.Sequential(layers, name="row")
+
+
+def nested(nets):
+    image = keras.Input((32, 32, 3))
+    x = keras.applications.mobilenet_v2.preprocess_input(image)
+    return keras.Model(image, nets.small_net(None)(x), name="outer")
+
+
+NETS = {
+    "functional": lambda nets: nets.small_net(),
+    "a scale a channel": lambda nets: nets.small_net(nets.PER_CHANNEL),
+    "sequential": sequential,
+    "nested": nested,
+}
+
+
+@pytest.fixture(scope="module", params=NETS)
+def given(request, nets, calibration_pixels, tmp_path_factory):
+    return Given(NETS[request.param](nets), calibration_pixels, tmp_path_factory.mktemp("given"))
+
+
+@pytest.mark.parametrize("name", USES)
+def test_a_model_is_afterwards_what_it_was(given, name):
+    layers, weights = graph_of(given.model)
+    USES[name](given)
+    layers_after, weights_after = graph_of(given.model)
+    assert layers_after == layers
+    for before, after in zip(weights, weights_after, strict=True):
+        np.testing.assert_array_equal(after, before)
+
+
+def test_every_public_function_that_takes_a_model_is_tried():
+    found = set()
+    for module in pkgutil.walk_packages(export.__path__, "export."):
+        loaded = importlib.import_module(module.name)
+        for name, member in vars(loaded).items():
+            if name.startswith("_") or getattr(member, "__module__", None) != module.name:
+                continue
+            if inspection.isfunction(member) and _takes_a_model(member):
+                found.add(f"{module.name}.{name}")
+            if inspection.isclass(member) and any(map(_takes_a_model, _methods(member))):
+                found.add(f"{module.name}.{name}")
+    # with a SourceModel, which holds a model
+    assert found | {"export.exporter.export_model"} == set(USES)
+
+
+def _methods(kind):
+    made = "__init__" if not dataclasses.is_dataclass(kind) else ""
+    functions = {name: each for name, each in vars(kind).items() if inspection.isfunction(each)}
+    return [each for name, each in functions.items() if name == made or not name.startswith("_")]
+
+
+def _takes_a_model(function):
+    hints = typing.get_type_hints(function)
+    return any(hint is keras.Model for name, hint in hints.items() if name != "return")
+
+
+def wrong_by_five_percent(model):
+    """The model, with class scores that are 5% too large."""
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    logits = copy.get_layer("logits")
+    logits.set_weights([1.05 * each for each in logits.get_weights()])
+    return copy
+
+
+def sure(nets):
+    """A net whose probabilities are all but 0 and 1, so that they hide what its scores show."""
+    model = nets.small_net()
+    logits = model.get_layer("logits")
+    logits.set_weights([1000 * each for each in logits.get_weights()])
+    return model
+
+
+@pytest.fixture(scope="module")
+def sure_net(nets, calibration_pixels, tmp_path_factory):
+    return Given(sure(nets), calibration_pixels, tmp_path_factory.mktemp("sure"))
+
+
+@pytest.mark.parametrize("name", [None, *USES])
+def test_a_wrong_rewrite_is_refused_whatever_has_seen_the_model(sure_net, name):
+    if name is not None:
+        USES[name](sure_net)
+    model, images = sure_net.model, sure_net.pixels[:8]
+    wrong = wrong_by_five_percent(model)
+    assert rewrite.largest_difference(model, wrong, images) == pytest.approx(0.05, rel=0.05)
+    with pytest.raises(ExportError, match=r"differs by 0\.0\d+ of the largest output"):
+        rewrite.check_equal(model, wrong, images)
