@@ -22,7 +22,7 @@ from android_bench.errors import (
     TimeLimitError,
     ToolError,
 )
-from android_bench.phone.adb import ANSWER_SECS, Phone
+from android_bench.phone.adb import Phone, answer_secs
 from android_bench.phone.device import DeviceInfo, Heat, read_heat
 from android_bench.phone.session import LocalFile, Session
 from android_bench.reasons import Reason
@@ -313,7 +313,7 @@ class _Worker:
         while (left_secs := deadline - time.monotonic()) > 0:
             self._say(f"gone, waiting {left_secs:.0f} s at most: {reason}")
             self._phone.reconnect()
-            if self._phone.is_ready() and self._opens(session, min(left_secs, ANSWER_SECS)):
+            if self._phone.is_ready() and self._opens(session, min(left_secs, answer_secs())):
                 return True
             self._wait(min(POLL_SECS, left_secs))
         return False

@@ -10,6 +10,7 @@ The protocols: platform/packages/modules/adb, docs/dev/ (services.md, sync.md) a
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import socket
@@ -33,7 +34,7 @@ from android_bench.phone.wire import (
 )
 
 ANSWER_SECS = 20.0
-"""A phone that does not answer a short command within so many seconds is taken for hung."""
+"""A phone that does not answer a short command within this time hangs; see answer_secs()."""
 DEFAULT_PORT = 5037
 CONNECT_SECS = 5.0
 START_SECS = 30.0
@@ -74,7 +75,8 @@ class AdbServer:
 
     def list(self) -> list[ListedPhone]:
         """The phones that the server knows, ready or not."""
-        with named_errors(f"adb server {self.name}", ANSWER_SECS), self.connect(ANSWER_SECS) as wire:
+        limit = answer_secs()
+        with named_errors(f"adb server {self.name}", limit), self.connect(limit) as wire:
             wire.request("host:devices")
             lines = wire.text_block().splitlines()
         pairs = [line.split("\t", 1) for line in lines if "\t" in line]
@@ -116,6 +118,20 @@ def parse_server(text: str) -> AdbServer:
     return AdbServer(host.strip("[]"), int(port))
 
 
+def answer_secs() -> float:
+    """How long adb or a phone may take over a short command: PIPELINE_ANSWER_SECS, or 20 seconds."""
+    text = os.environ.get("PIPELINE_ANSWER_SECS") or str(ANSWER_SECS)
+    try:
+        secs = float(text)
+    except ValueError:
+        secs = math.nan
+    if not 0 < secs < math.inf:
+        raise DeviceError(
+            f"PIPELINE_ANSWER_SECS is '{text}'. Expected seconds above 0, such as 60 on a slow network."
+        )
+    return secs
+
+
 class Phone:
     """One phone of a server. Safe to use from one thread at a time; interrupt() may come from another."""
 
@@ -126,13 +142,14 @@ class Phone:
         self._refuses = False
         self._lock = threading.Lock()
 
-    def shell(self, script: str, *, limit_secs: float = ANSWER_SECS) -> ShellResult:
+    def shell(self, script: str, *, limit_secs: float | None = None) -> ShellResult:
         """Runs a script in the phone's shell, standard input empty, and waits for its end.
 
         The script is shell text: quote with shlex.quote what comes from outside. Raises TimeLimitError
-        after limit_secs, ConnectionLostError when the phone vanishes, NotReadyError when it is not usable.
+        after limit_secs (default: answer_secs()), ConnectionLostError when the phone vanishes, NotReadyError
+        when it is not usable.
         """
-        with self._wire(limit_secs) as wire:
+        with self._wire(limit_secs or answer_secs()) as wire:
             wire.request(f"shell,v2,raw:{script}")
             wire.send(struct.pack("<BI", _CLOSE_STDIN, 0))
             output = bytearray()
@@ -182,7 +199,7 @@ class Phone:
             return
         with (
             contextlib.suppress(OSError, EOFError, ValueError, RefusedError),
-            self.server.connect(ANSWER_SECS) as wire,
+            self.server.connect(answer_secs()) as wire,
         ):
             wire.request(f"host:connect:{self.serial}")
             wire.text_block()
@@ -200,7 +217,8 @@ class Phone:
 
     def features(self) -> set[str]:
         """What the phone's adb daemon can do; shell_v2 is Android 7's and newer."""
-        with named_errors(f"phone {self.serial}", ANSWER_SECS), self.server.connect(ANSWER_SECS) as wire:
+        limit = answer_secs()
+        with named_errors(f"phone {self.serial}", limit), self.server.connect(limit) as wire:
             wire.request(f"host-serial:{self.serial}:features")
             return set(wire.text_block().split(","))
 

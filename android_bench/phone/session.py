@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from android_bench.errors import ConnectionLostError, DeviceError, NotReadyError, StorageError
-from android_bench.phone.adb import Phone
+from android_bench.phone.adb import Phone, answer_secs
 from android_bench.phone.wire import Progress, Upload
 from android_bench.reasons import Reason
 
@@ -110,14 +110,16 @@ class Session:
         """Ends a tool that still runs, whatever it does; another process of its number is let be."""
         self.phone.shell(
             f"read pid < {self.folder}/pid && grep -q {ROOT} /proc/$pid/cmdline && kill -9 $pid",
-            limit_secs=_END_SECS,
+            limit_secs=min(_END_SECS, answer_secs()),
         )
 
     def close(self) -> None:
         """Ends what still runs and removes what was put there, unless it is kept. A lost phone is let be."""
         remove = self.folder if self._keep else ROOT
         if self._insist(self.end_tool):
-            self._insist(lambda: self.phone.shell(f"rm -rf {remove}", limit_secs=_END_SECS))
+            self._insist(
+                lambda: self.phone.shell(f"rm -rf {remove}", limit_secs=min(_END_SECS, answer_secs()))
+            )
 
     def _insist(self, action: Callable[[], object]) -> bool:
         """Does it, once more where somebody cut it off in the middle; whether the phone answered."""

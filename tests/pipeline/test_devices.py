@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -18,7 +19,6 @@ import pytest
 from device_lab.fixtures import lab
 from device_lab.phone_facts import PROFILES
 
-from android_bench.phone.adb import ANSWER_SECS
 from pipeline.cli import run
 from pipeline.commands.devices import SeenPhone
 
@@ -26,6 +26,8 @@ __all__ = ["lab"]
 
 PHONES = sorted(path.stem for path in PROFILES.glob("*.toml"))
 PROGRAM = "from pipeline.cli import main; main()"
+ANSWER_SECS = 5.0
+"""What the patient commands give a phone to answer."""
 SLACK_SECS = 8.0
 """What a process may need beside the limit, on a machine with other work."""
 BATTERY_CELSIUS, LEVEL = 31.5, 62
@@ -91,7 +93,11 @@ def seen(devices):
 def asked(*words):
     start = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, "devices", *words], capture_output=True, text=True, check=False
+        [sys.executable, "-c", PROGRAM, "devices", *words],
+        env={**os.environ, "PIPELINE_ANSWER_SECS": str(ANSWER_SECS)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr, time.monotonic() - start)
 
@@ -311,6 +317,14 @@ def test_a_server_that_is_no_adb_is_a_device_error(devices):
         status, out, err = devices("--adb-server", f"127.0.0.1:{port}")
     assert (status, out) == (4, "")
     assert f"adb server 127.0.0.1:{port}" in err
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "-3", "inf"])
+def test_an_answer_time_that_is_none_is_refused(devices, monkeypatch, text):
+    monkeypatch.setenv("PIPELINE_ANSWER_SECS", text)
+    status, _, err = devices()
+    assert status == 4
+    assert f"PIPELINE_ANSWER_SECS is '{text}'. Expected seconds above 0" in err
 
 
 def test_no_phone_is_a_device_error_with_what_to_do(devices):
