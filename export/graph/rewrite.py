@@ -23,6 +23,8 @@ TOLERANCE = 1e-3
 """Of the largest class score. Float32 rounded in another order gave up to 3e-5 (MobileNetV2, 53 layers); a
 weight or an epsilon in the wrong place changes scores by percents. Weights of float16 are 5e-4 off."""
 
+DEPTHWISE_SUFFIX = "_depthwise"
+"""What with_depthwise_before_norms() adds to a BatchNormalization's name, for the layer before it."""
 _BATCH_IMAGES = 32
 _TINY = 1e-30
 _RESCALING = (keras.layers.Rescaling, keras.layers.Normalization)
@@ -242,7 +244,7 @@ def _plan_depthwise_before(changes: Changes, model: keras.Model) -> None:
             and graph.is_called_once(layer)
             and graph.weighted_before(node) is None
         ):
-            changes.ones_before[id(layer)] = f"{layer.name}_depthwise"
+            changes.ones_before[id(layer)] = layer.name + DEPTHWISE_SUFFIX
 
 
 def _is_image_norm(graph: CallGraph, node: Any) -> bool:  # noqa: ANN401

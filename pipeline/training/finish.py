@@ -10,6 +10,7 @@ import keras
 
 from export.exporter import package_versions
 from export.files import replacing, sha256_of, write_json
+from export.graph.rewrite import DEPTHWISE_SUFFIX
 from models.cost import cost
 from pipeline.records.training import TrainRecord, record_as_json
 from pipeline.runs import MODEL, RECORD, setting_of
@@ -27,7 +28,7 @@ def finish_run(
     """Writes the model and the record of a run, whose settings are there; `measured` is what it reached."""
     with replacing(run / MODEL) as partial:
         model.save(partial)
-    total = cost(model)
+    parameters, macs = own_cost(model)
     record = TrainRecord(
         run=run.name,
         model_sha256=sha256_of(run / MODEL),
@@ -37,8 +38,8 @@ def finish_run(
         num_train=spec.num_train,
         num_validation=spec.num_validation,
         num_test=spec.num_test,
-        parameters=total.parameters,
-        macs=total.macs,
+        parameters=parameters,
+        macs=macs,
         versions=package_versions(),
         started_utc=setting_of(run, "started_utc"),
         finished_utc=now_utc(),
@@ -46,6 +47,19 @@ def finish_run(
     )
     write_json(run / RECORD, record_as_json(record))
     return record
+
+
+def own_cost(model: keras.Model) -> tuple[int, int]:
+    """Parameters and MACs, without the depthwise convolutions that quantized training puts before norms."""
+    total = cost(model)
+    norms = {layer.name for layer in total.layers if layer.kind == "BatchNormalization"}
+    added = [
+        layer
+        for layer in total.layers
+        if layer.kind == "DepthwiseConv2D" and layer.name.removesuffix(DEPTHWISE_SUFFIX) in norms
+    ]
+    parameters = total.parameters - sum(layer.parameters for layer in added)
+    return parameters, total.macs - sum(layer.macs for layer in added)
 
 
 def now_utc() -> str:

@@ -12,6 +12,7 @@ from export.convert import convert
 from export.precisions import Precision
 from export.settings import ExportSettings
 from export.tflite.inspect import inspect_bytes
+from models.cost import cost
 from models.registry import FAMILIES
 from pipeline.data.registry import load
 
@@ -117,6 +118,13 @@ def test_model_with_depthwise_convolutions_put_in_is_the_same(all_steps: Any):
         interpreter.invoke()
         found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]
         np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["densenet", "mobilenet"])
+def test_record_has_the_parameters_and_macs_of_the_net_itself(name: str, all_steps: Any, model_of: Any):
+    # not those of the 1x1 depthwise convolutions that quantized training puts before lone norms
+    expected, record = cost(model_of(name)), all_steps(name).record
+    assert (record.parameters, record.macs) == (expected.parameters, expected.macs)
 
 
 def test_two_of_four_and_blocks_are_so_in_the_files_integers(compressed: Any, model_of: Any):
