@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from models.registry import family_of
 from pipeline.commands.output import json_option, print_records, print_table, say, table
 from pipeline.errors import UsageError
 
@@ -33,7 +34,12 @@ class KnownName:
     "--sheet",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Draw augmented training images of each class to this .png or .jpg.",
+    help="Draw training images of each class to this .png or .jpg: central squares, as verify sees them.",
+)
+@click.option(
+    "--family",
+    metavar="FAMILY",
+    help="With --sheet: draw them augmented, as this family's training sees them.",
 )
 @click.option(
     "--image-size",
@@ -42,7 +48,9 @@ class KnownName:
     help=f"The side of the sheet's images.  [default: the data set's own, or {DEFAULT_SHEET_SIZE}]",
 )
 @json_option
-def command(name: str | None, *, sheet: Path | None, image_size: int | None, as_json: bool) -> None:
+def command(
+    name: str | None, *, sheet: Path | None, family: str | None, image_size: int | None, as_json: bool
+) -> None:
     """Show a data set: classes, splits, and the files that were left out.
 
     Without an argument, the data sets that have a name.
@@ -50,7 +58,7 @@ def command(name: str | None, *, sheet: Path | None, image_size: int | None, as_
     \b
     pipeline data                       the names
     pipeline data photos/               a folder of class/image files
-    pipeline data photos/ --sheet seen.png
+    pipeline data photos/ --sheet seen.png --family mobilenet
     """
     if name is None:
         if sheet:
@@ -59,6 +67,10 @@ def command(name: str | None, *, sheet: Path | None, image_size: int | None, as_
         return
     if sheet:
         _check_sheet(sheet)
+    elif family:
+        raise UsageError("--family says how --sheet's images are augmented: give --sheet FILE too.")
+    if family:
+        family_of(family)  # a mistyped name is named before anything is read
     from pipeline.data.progress import shown
     from pipeline.data.registry import load
 
@@ -69,7 +81,7 @@ def command(name: str | None, *, sheet: Path | None, image_size: int | None, as_
     else:
         _print_spec(dataset.spec)
     if sheet:
-        _draw(dataset, sheet, image_size or dataset.spec.image_size or DEFAULT_SHEET_SIZE)
+        _draw(dataset, sheet, family, image_size or dataset.spec.image_size or DEFAULT_SHEET_SIZE)
     elif not as_json:
         say(f"Next: pipeline train mobilenet --data {name}")
 
@@ -128,19 +140,20 @@ def _check_sheet(sheet: Path) -> None:
         raise UsageError(f"--sheet {sheet}: a name that ends in .png or .jpg was expected.")
 
 
-def _draw(dataset: Dataset, sheet: Path, image_size: int) -> None:
+def _draw(dataset: Dataset, sheet: Path, family: str | None, image_size: int) -> None:
     from export.files import replacing
-    from models.registry import family_of
     from pipeline.data import augment
     from pipeline.data.sheet import draw
 
-    spec = dataset.spec
-    fitting = augment.suited(
-        augment.preset(family_of("mobilenet").min_crop_area, image_size=image_size),
-        mirror_keeps_labels=spec.mirror_keeps_labels,
-        background=spec.background,
-    )
-    picture = draw(dataset, image_size=image_size, augment=fitting)
+    chosen, how = augment.NONE, "not augmented: as verify sees them"
+    if family:
+        chosen = augment.suited(
+            augment.preset(family_of(family).min_crop_area, image_size=image_size),
+            mirror_keeps_labels=dataset.spec.mirror_keeps_labels,
+            background=dataset.spec.background,
+        )
+        how = f"augmented: as {family}'s training sees them"
+    picture = draw(dataset, image_size=image_size, augment=chosen)
     with replacing(sheet) as partial:
         picture.save(partial)
-    say(f"Wrote {sheet}: augmented training images at {image_size} x {image_size}, as the network sees them.")
+    say(f"Wrote {sheet}: training images at {image_size} x {image_size}, {how}.")

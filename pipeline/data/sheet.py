@@ -1,4 +1,4 @@
-"""A contact sheet: what the network will see, drawn from the training split."""
+"""A contact sheet: training images as a network sees them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BATCH = 64
 
 
 def draw(dataset: Dataset, *, image_size: int, augment: Augment, seed: int = 0) -> Image.Image:
-    """A row for each of the first 20 classes with 8 augmented training images, those of epoch 0 of this seed.
+    """A row for each of the first 20 classes with 8 training images, augmented as in epoch 0 of this seed.
 
     140 + 8 * (image_size + 4) pixels wide, a row image_size + 4 high.
     """

@@ -4,12 +4,15 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from models.registry import FAMILIES
 from pipeline.commands.data import command
-from pipeline.data.registry import DATASETS
+from pipeline.data.augment import NONE
+from pipeline.data.registry import DATASETS, load
 from pipeline.errors import PipelineError, UsageError
 
 
@@ -62,6 +65,44 @@ def test_a_sheet_shows_eight_training_images_a_class(photos, tmp_path):
     ]
     assert len({cell.tobytes() for cell in cells}) == 16
     assert all(cell.getextrema() != ((255, 255),) * 3 for cell in cells)
+
+
+def sheet_of(folder, sheet, *arguments):
+    """The sheet's bytes; what the command says of it."""
+    result = run(str(folder), "--sheet", str(sheet), "--image-size", "128", *arguments)
+    assert result.exit_code == 0, result.output
+    return sheet.read_bytes(), result.stderr
+
+
+def test_a_sheet_shows_the_crops_of_the_family_asked_for(photos, tmp_path):
+    sheets = {
+        family: sheet_of(photos, tmp_path / f"{family}.png", "--family", family)[0] for family in FAMILIES
+    }
+    assert len(set(sheets.values())) == len({family.min_crop_area for family in FAMILIES.values()}) > 1
+
+
+def test_a_sheet_without_a_family_shows_the_images_as_they_are_verified(photos, tmp_path):
+    sheet = tmp_path / "plain.png"
+    _, said = sheet_of(photos, sheet)
+    assert "not augmented" in said
+    picture = Image.open(sheet)
+    corners = [(140 + column * 132, 4 + row * 132) for row in range(2) for column in range(8)]
+    cells = [np.asarray(picture.crop((left, top, left + 128, top + 128))) for left, top in corners]
+    dataset = load(str(photos))
+    batches = dataset.training_batches(image_size=128, batch_size=64, augment=NONE, seed=0, epoch=0)
+    plain = {np.rint(image).astype(np.uint8).tobytes() for images, _ in batches for image in images.numpy()}
+    assert {cell.tobytes() for cell in cells} <= plain
+
+
+def test_a_mistyped_family_of_a_sheet_is_answered_with_the_nearest(photos, tmp_path):
+    result = run(str(photos), "--sheet", str(tmp_path / "sheet.png"), "--family", "mobilnet")
+    assert "Did you mean 'mobilenet'" in str(result.exception)
+
+
+def test_a_family_without_a_sheet_is_refused(photos):
+    result = run(str(photos), "--family", "mobilenet")
+    assert isinstance(result.exception, UsageError)
+    assert "--sheet" in str(result.exception)
 
 
 def test_a_sheet_of_another_kind_is_refused_before_anything_is_read(tmp_path):
