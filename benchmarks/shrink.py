@@ -39,10 +39,11 @@ from models.registry import label
 from pipeline.bench.child import runtime_version
 from pipeline.bench.host import MeasuredFile, machine_name, run_rounds
 from pipeline.bench.settings import BenchSettings
-from pipeline.commands.verify import verify_files
 from pipeline.lineage import find_source
 from pipeline.runs import runs_folder
 from pipeline.steps.export import export
+from pipeline.steps.settings import VerifySettings
+from pipeline.steps.verify import verify
 
 MOBILENETS = ((0.25, 128), (0.5, 160), (0.75, 192))
 NUM_CLASSES = 1001
@@ -111,13 +112,13 @@ def densenet_bc(weights: Path, keep: Path | None) -> None:
         model.save(path)
         source = find_source(str(path), data=_cifar10(), folder=runs_folder())
         for how, equalize in (("calibrated", False), ("calibrated, `--equalize`", True)):
-            settings = ExportSettings(Precision.INT8, equalize=equalize)
-            exported = export(source, [settings], runs=runs_folder(), out=Path(scratch))
+            asked = ExportSettings(Precision.INT8, equalize=equalize)
+            exported = export(source, [asked], runs=runs_folder(), out=Path(scratch))
             if exported.refused:
                 sys.exit(exported.refused[0])
             artifact = exported.artifacts[0]
-            file = Path(scratch, artifact.path)
-            found = verify_files([file], data=_cifar10(), model=path)[file]
+            settings = VerifySettings(data=_cifar10(), model=path)
+            (found,) = verify(exported.files, settings, runs=runs_folder())
             print(
                 f"| published weights, {how} | {found.keras_top1:.2f}% | {found.tflite_top1:.2f}% "
                 f"| {found.drop_points:+.2f} | {found.agreement:.2f}% | {artifact.size_bytes:,} |"
@@ -132,8 +133,8 @@ def compressed(runs: list[str]) -> None:
         source = find_source(run, data=None, folder=runs_folder())
         export(source, settings_for([Precision.FLOAT32, Precision.INT8]), runs=runs_folder())
         paths = sorted(source.export_folder.glob("*.tflite"))
-        for path, found in verify_files(paths).items():
-            artifact = read_sidecar(path)
+        for found in verify(paths, runs=runs_folder()):
+            artifact = read_sidecar(Path(found.path))
             print(
                 f"| {run} | {artifact.precision} | {artifact.size_bytes:,} | {artifact.downloaded_bytes:,} "
                 f"| {found.tflite_top1:.2f}% | {artifact.sha256[:12]} |"

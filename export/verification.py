@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,8 @@ class Verification:
     """An exported file beside its Keras model, on the same samples."""
 
     artifact_sha256: str
+    path: str
+    """Of the file; empty in a record that an older version wrote."""
     dataset: str
     dataset_fingerprint: str
     """SHA-256 over all images and their splits: two folders may have one name."""
@@ -44,3 +47,9 @@ class Verification:
     runtime_version: str
     seconds: float
     verified_utc: str
+
+
+def verification_from_record(record: dict[str, Any]) -> Verification:
+    """A Verification from what asdict() and JSON made of it, by this version or an older one."""
+    layers = tuple(LayerError(**layer) for layer in record["layers"])
+    return Verification(**{"path": "", **record, "layers": layers})

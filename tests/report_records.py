@@ -84,6 +84,7 @@ def verification(artifact_sha256: str | None = None, **changes: Any) -> Verifica
     """The file beside its model on 101 photos."""
     values: dict[str, Any] = {
         "artifact_sha256": artifact_sha256 or export_artifact().sha256,
+        "path": "runs/20261123-1/export/mobilenet_alpha0.5_160_int8.tflite",
         "dataset": "photos",
         "dataset_fingerprint": sha256("photos"),
         "split": "test",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import importlib.metadata
 import os
 import time
@@ -53,6 +55,23 @@ class _Tally:
         self.max_abs_difference = max(self.max_abs_difference, float(np.abs(expected - found).max()))
 
 
+class KerasOutputs:
+    """A Keras model's outputs for the images that it has seen, which it need not see again.
+
+    Holds (batch, classes) a batch, no images. For one model, with and without its softmax.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[bool, bytes], Floats] = {}
+
+    def of(self, model: keras.Model, images: Floats, full: int, *, is_whole: bool) -> Floats:
+        """The outputs (batch, classes); `is_whole` unless the model has lost its softmax."""
+        key = is_whole, hashlib.blake2b(np.ascontiguousarray(images).data, digest_size=16).digest()
+        if key not in self._known:
+            self._known[key] = _by_keras(model, images, full)
+        return self._known[key]
+
+
 def verify(
     model: keras.Model,
     path: Path,
@@ -63,6 +82,7 @@ def verify(
     split: str,
     tensor_names: Sequence[str] = (),
     compares_layers: bool = True,
+    outputs: KerasOutputs | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Verification:
     """Runs `path` in LiteRT beside the model it was exported from.
@@ -72,7 +92,7 @@ def verify(
     one thread for each core. For a file with quantized activations the layers are compared too, on the
     first 32 samples, unless `compares_layers` is off, as for an equalized file, whose activations are scaled;
     they are found by `tensor_names`, which the file's sidecar has. A file without the model's softmax is
-    compared with the model's class scores.
+    compared with the model's class scores. `outputs` keeps the model's outputs for its next file.
 
     Raises BadModelFileError for a damaged file and ExportError for a file of another model, or no samples.
     """
@@ -80,13 +100,15 @@ def verify(
     path = Path(path)
     contents = named(inspect(path), tensor_names)
     _check_pair(model, contents, path)
-    model = as_exported(model, contents)
+    whole, model = model, as_exported(model, contents)
     loads, error = litert_loads(path)
     if not loads:
         raise BadModelFileError(f"LiteRT cannot run {path}: {error}. Export the model again.")
     tally = _Tally()
     kept: list[Floats] = []
-    for images, labels, expected, found in _outputs(model, path, contents, batches):
+    known = KerasOutputs() if outputs is None else outputs
+    by_keras = functools.partial(known.of, model, is_whole=model is whole)
+    for images, labels, expected, found in _outputs(model, by_keras, path, contents, batches):
         tally.add(expected, found, labels)
         if sum(len(each) for each in kept) < NUM_LAYER_SAMPLES:
             kept.append(images[:NUM_LAYER_SAMPLES])
@@ -101,6 +123,7 @@ def verify(
         layers = compare_layers(model, path, contents, np.concatenate(kept)[:NUM_LAYER_SAMPLES])
     return Verification(
         artifact_sha256=contents.sha256,
+        path=str(path),
         dataset=dataset,
         dataset_fingerprint=dataset_fingerprint,
         split=split,
@@ -159,7 +182,11 @@ def _shown(shapes: list[tuple[int, ...]]) -> str:
 
 
 def _outputs(
-    model: keras.Model, path: Path, contents: FileContents, batches: Iterable[Batch]
+    model: keras.Model,
+    by_keras: Callable[[Floats, int], Floats],
+    path: Path,
+    contents: FileContents,
+    batches: Iterable[Batch],
 ) -> Iterator[tuple[Floats, npt.NDArray[np.int64], Floats, Floats]]:
     """Images, labels, the Keras model's outputs and the file's, dequantized, batch by batch."""
     num_threads, full = os.cpu_count() or 1, 0
@@ -171,7 +198,7 @@ def _outputs(
             if not len(images):
                 continue
             full = max(full, len(images))
-            expected = _by_keras(model, images, full)
+            expected = by_keras(images, full)
             shares = np.array_split(images, num_threads)
             found = np.concatenate(list(pool.map(Runner.outputs, runners, shares)))
             yield images, labels, expected, found

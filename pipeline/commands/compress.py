@@ -287,10 +287,10 @@ def _compress(source: KerasSource, prepared: Prepared, run: Path | None) -> tupl
 
 def _images(source: KerasSource, prepared: Prepared, dataset: Dataset) -> Any:  # noqa: ANN401 - heavy to import
     from models.registry import family_of
-    from pipeline.commands.verify import check_classes
     from pipeline.compression.finetune import Images
     from pipeline.data import augment
     from pipeline.lineage import image_size_of
+    from pipeline.steps.dataset import check_classes
 
     num_classes = prepared.model.output_shape[-1]
     names = source.class_names or tuple(str(number) for number in range(num_classes))

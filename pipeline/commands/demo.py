@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,10 +41,10 @@ def command(*, as_json: bool) -> int:
     from pipeline.commands.bench import store_result
     from pipeline.commands.report import rendered, rows_of, write_report
     from pipeline.commands.train import train_new
-    from pipeline.commands.verify import verify_files
     from pipeline.lineage import find_source
     from pipeline.runs import exported_files, runs_folder
     from pipeline.steps.export import export
+    from pipeline.steps.verify import verify
 
     started = time.monotonic()
     say(f"1/5  pipeline train {FAMILY} --alpha {ALPHA} --data {DATA} --epochs {EPOCHS}")
@@ -58,7 +59,8 @@ def command(*, as_json: bool) -> int:
         say(f"pipeline: {message}")
     files = exported_files(run)
     say(f"3/5  pipeline verify {run.name}")
-    verified = verify_files(files)
+    with stages() as progress:
+        verified = verify(files, runs=runs_folder(), progress=progress)
     say(f"4/5  pipeline bench {run.name}")
     result = run_rounds(files, BenchSettings())
     store_result(result)
@@ -80,15 +82,16 @@ def command(*, as_json: bool) -> int:
     return 1 if exported.refused or not _holds(verified) else 0
 
 
-def _holds(verified: dict[Path, Verification]) -> bool:
+def _holds(verified: Sequence[Verification]) -> bool:
     """Whether every file is as good as this job always was; what is not is said on stderr."""
     good = True
-    for path, found in verified.items():
+    for found in verified:
         if found.tflite_top1 < MIN_TOP1 or found.drop_points > MAX_DROP_POINTS:
             good = False
             say(
-                f"pipeline: {path.name} reaches {found.tflite_top1:.2f}%, {found.drop_points:.2f} points "
-                f"below Keras; at least {MIN_TOP1:g}%, {MAX_DROP_POINTS:g} point below, was expected. "
+                f"pipeline: {Path(found.path).name} reaches {found.tflite_top1:.2f}%, "
+                f"{found.drop_points:.2f} points below Keras; at least {MIN_TOP1:g}%, "
+                f"{MAX_DROP_POINTS:g} point below, was expected. "
                 "Something is wrong with this installation: pipeline doctor"
             )
     return good

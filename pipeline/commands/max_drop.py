@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import shlex
 import tempfile
@@ -110,9 +111,9 @@ def _settings(taken: Candidate) -> str:
 
 
 def _subject(source: KerasSource, seed: int) -> Subject:
-    from pipeline.commands.verify import check_classes
     from pipeline.data.progress import load_shown
     from pipeline.lineage import image_size_of, load_model_of
+    from pipeline.steps.dataset import check_classes
 
     assert source.data is not None  # refused before
     dataset = load_shown(source.data)
@@ -135,7 +136,7 @@ def _store(found: Climb, path: Path) -> None:
 
     with open_store(runs_folder()) as store:
         store.add_artifact(found.taken.artifact, path.parent)
-        store.add_verification(found.taken.verification)
+        store.add_verification(dataclasses.replace(found.taken.verification, path=str(path)))
 
 
 def _print(found: Climb, subject: Subject) -> None:

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.json_values import finite
+from pipeline.steps.progress import Event, Note
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
     from rich.console import Console
     from rich.table import Table
+
+    from pipeline.steps.progress import Progress
 
 PIPED_WIDTH = 200
 """Columns of a table that goes into a file or a pipe: none is cut to a terminal's 80."""
@@ -80,18 +83,35 @@ def working(what: str) -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def stages() -> Iterator[Callable[[str, str], None]]:
+def stages() -> Iterator[Progress]:
     """What a step takes as `progress`: says on stderr what is done, at a terminal also how far it is."""
     from rich.console import Console
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda doing, detail: None if detail else say(f"{doing} ...")
+        said: set[str] = set()
+        yield lambda event: _say_once(event, said)
         return
     from rich.markup import escape
 
     with console.status("") as status:
-        yield lambda doing, detail: status.update(escape(f"{doing}: {detail}" if detail else doing))
+
+        def show(event: Event) -> None:
+            if isinstance(event, Note):
+                console.print(event.text, highlight=False, markup=False, soft_wrap=True)
+            else:
+                status.update(escape(": ".join(filter(None, (event.what, event.detail)))))
+
+        yield show
+
+
+def _say_once(event: Event, said: set[str]) -> None:
+    """A line for each thing that is begun: one for each step of it would drown a log."""
+    if isinstance(event, Note):
+        say(event.text)
+    elif event.what not in said:
+        said.add(event.what)
+        say(f"{event.what} ...")
 
 
 json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.commands.numbers import Finite
-from pipeline.commands.output import json_option, print_records, print_table, say, table, working
+from pipeline.commands.output import json_option, print_records, print_table, say, stages, table
 from pipeline.commands.phones.options import (
     delegate_option,
     refuse_without_adb,
@@ -17,14 +17,13 @@ from pipeline.commands.phones.options import (
     server_option,
     tool_option,
 )
-from pipeline.errors import PipelineError
 from pipeline.records.phone_verification import MIN_AGREEMENT
 from pipeline.runs import runs_folder, tflite_files
+from pipeline.steps.settings import VerifySettings
 
 if TYPE_CHECKING:
     from export.verification import Verification
 
-BATCH_SIZE = 64
 PHONE_OPTIONS = ("serials", "delegates", "binaries", "servers", "budget_secs", "min_agreement")
 BUDGET_SECS = 60.0
 """On a phone, where each sample is a process: as many samples as fit into it."""
@@ -36,13 +35,13 @@ BUDGET_SECS = 60.0
 @click.option(
     "--split",
     type=click.Choice(["test", "validation", "train"]),
-    default="test",
+    default=VerifySettings().split,
     show_default=True,
 )
 @click.option(
     "--model",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The Keras model, where it does not stand beside the file.",
+    help="The Keras model, where it is not beside the file.",
 )
 @click.option(
     "--max-drop",
@@ -107,18 +106,19 @@ def command(
 
         return verify_on_phones(files, max_drop=max_drop, as_json=as_json, **options)
     refuse_without_adb(context, PHONE_OPTIONS)
-    verified = verify_files(files, **{name: options[name] for name in ("data", "split", "model", "limit")})
+    from pipeline.steps.verify import verify
+
+    settings = VerifySettings(**{name: options[name] for name in ("data", "split", "model", "limit")})
+    with stages() as progress:
+        verified = verify(files, settings, runs=runs_folder(), progress=progress)
     if as_json:
-        print_records(list(verified.values()))
+        print_records(verified)
     else:
         _print(verified)
-    failed = [
-        path for path, found in verified.items() if max_drop is not None and found.drop_points > max_drop
-    ]
-    for path in failed:
-        found = verified[path]
+    failed = [found for found in verified if max_drop is not None and found.drop_points > max_drop]
+    for found in failed:
         say(
-            f"pipeline: {path.name} loses {found.drop_points:.2f} points of top-1, "
+            f"pipeline: {Path(found.path).name} loses {found.drop_points:.2f} points of top-1, "
             f"more than --max-drop {max_drop:g}. "
             + (f"Its error grows most at {found.worst_layer}." if found.worst_layer else "")
         )
@@ -127,78 +127,12 @@ def command(
     return 1 if failed else 0
 
 
-def verify_files(
-    files: Sequence[Path],
-    *,
-    data: str | None = None,
-    split: str = "test",
-    model: Path | None = None,
-    limit: int | None = None,
-) -> dict[Path, Verification]:
-    """Verifies the files one after another; each result is in the store before the next file begins."""
-    from pipeline.lineage import image_size_of, load_model_of, source_of_file
-
-    sources = {path: source_of_file(path, model=model, data=data) for path in files}
-    from pipeline.data.progress import load_shown
-
-    names = dict.fromkeys(str(source.data) for source, _ in sources.values())
-    datasets = {name: load_shown(name) for name in names}
-    with working("reading the model"):
-        from export.check.verify import check_sidecar, verify
-        from pipeline.store.store import open_store
-
-        models = {source.model_path: load_model_of(source) for source, _ in sources.values()}
-    verified = {}
-    for path, (source, artifact) in sources.items():
-        check_sidecar(path, artifact)
-        dataset = datasets[str(source.data)]
-        check_classes(path, artifact.dataset_class_names or artifact.class_names, dataset.spec.class_names)
-        keras_model = models[source.model_path]
-        image_size = image_size_of(keras_model, path)
-        total = min(dataset.num_examples(split), limit or dataset.num_examples(split))
-        with working(f"verifying {path.name}") as update:
-            found = verify(
-                keras_model,
-                path,
-                dataset.batches(split, image_size=image_size, batch_size=BATCH_SIZE, limit=limit),
-                dataset=dataset.spec.name,
-                dataset_fingerprint=dataset.spec.fingerprint,
-                split=split,
-                tensor_names=artifact.tensor_names,
-                compares_layers=not artifact.settings.equalize,
-                progress=lambda done: update(f"{done:,} of {total:,} images"),  # noqa: B023 - called in this turn
-            )
-        with open_store(runs_folder()) as store:
-            store.add_artifact(artifact, path.parent)
-            store.add_verification(found)
-        verified[path] = found
-    return verified
-
-
-def check_classes(path: Path, of_file: Sequence[str], of_data: Sequence[str]) -> None:
-    """Refuses a data set of other classes: its labels would mean something else."""
-    if tuple(of_file) == tuple(of_data):
-        return
-    unnamed = tuple(of_file) == tuple(str(number) for number in range(len(of_data)))
-    if unnamed:  # exported without a data set: only the count is known
-        return
-    raise PipelineError(
-        f"{path.name} tells apart {_few(of_file)}, the data set has {_few(of_data)}. "
-        "Give the data set that the model was trained on: --data NAME or FOLDER."
-    )
-
-
-def _few(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:4])
-    return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown
-
-
-def _print(verified: dict[Path, Verification]) -> None:
+def _print(verified: Sequence[Verification]) -> None:
     numbers = ["Keras top-1", "file top-1", "drop", "agree", "max diff"]
     rows = table("file", *numbers, "error grows most at", numbers=numbers)
-    for path, found in verified.items():
+    for name, found in zip(_names(verified), verified, strict=True):
         rows.add_row(
-            path.name,
+            name,
             f"{found.keras_top1:.2f}%",
             f"{found.tflite_top1:.2f}%",
             f"{found.drop_points:+.2f}",
@@ -207,8 +141,26 @@ def _print(verified: dict[Path, Verification]) -> None:
             found.worst_layer or "-",
         )
     print_table(rows)
-    one = next(iter(verified.values()))
+    one = verified[0]
     click.echo(
-        f"{one.num_samples:,} {one.split} images of {one.dataset}; {one.runtime} {one.runtime_version}; "
+        f"{_images(verified)}; {one.runtime} {one.runtime_version}; "
         "drop in percentage points, max diff the largest of any output"
     )
+
+
+def _images(verified: Sequence[Verification]) -> str:
+    """On which images the files ran: named file by file where these are not the same for all."""
+    names: dict[str, list[str]] = {}
+    for name, found in zip(_names(verified), verified, strict=True):
+        images = f"{found.num_samples:,} {found.split} images of {found.dataset}"
+        names.setdefault(images, []).append(name)
+    if len(names) == 1:
+        return next(iter(names))
+    return "; ".join(f"{', '.join(files)}: {images}" for images, files in names.items())
+
+
+def _names(verified: Sequence[Verification]) -> list[str]:
+    """The files' names, with the run's in front where two are alike."""
+    from pipeline.bench.table import short_names
+
+    return [f"{name}.tflite" for name in short_names([Path(found.path) for found in verified])]

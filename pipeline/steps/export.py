@@ -13,7 +13,8 @@ from export.errors import ExportError
 from export.settings import ExportSettings
 from pipeline.errors import UsageError
 from pipeline.labels import read_labels
-from pipeline.steps.progress import Progress, silent
+from pipeline.steps.dataset import load_dataset
+from pipeline.steps.progress import Doing, Progress, silent
 
 if TYPE_CHECKING:
     import keras
@@ -35,6 +36,11 @@ class Exported:
     """What the user should know of the files."""
     folder: Path
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The paths of the files that were written."""
+        return tuple(self.folder / artifact.path for artifact in self.artifacts)
+
 
 def export(
     source: KerasSource,
@@ -50,7 +56,7 @@ def export(
     One file that fails keeps none of the others from being written. `labels` are the class names that an app
     shows, or a file of them; the source's own unless given.
     """
-    progress(f"reading {source.model_path}", "")
+    progress(Doing(f"reading {source.model_path}"))
     from export.exporter import SourceModel
     from pipeline.lineage import load_model_of
 
@@ -116,7 +122,7 @@ def _trained_quantizers(
         return None
     if not any(each.precision.spec.takes_quantizers for each in settings):
         return None
-    progress("reading the trained quantizers", "")
+    progress(Doing("reading the trained quantizers"))
     from pipeline.compression.compress import load_quantized
 
     return load_quantized(model, source.compression, source.model_path.parent)
@@ -134,13 +140,7 @@ def _dataset(source: KerasSource, calibrated: Sequence[ExportSettings], progress
                 "without any. Give them: --data NAME or FOLDER."
             )
         return None
-    from pipeline.data.registry import load
-
-    doing = f"looking through {source.data}"
-    progress(doing, "")
-    return load(
-        source.data, progress=lambda what, done, total: progress(doing, f"{what}, {done:,} of {total:,}")
-    )
+    return load_dataset(source.data, progress)
 
 
 _Choice = tuple[int, int, bool]
@@ -165,7 +165,7 @@ def _calibration_images(
     found: dict[_Choice, CalibrationImages] = {}
     for number, seed, typical in dict.fromkeys(map(_choice, calibrated)):
         image_size = image_size_of(model, source.model_path)
-        progress("choosing calibration images", "")
+        progress(Doing("choosing calibration images"))
         pixels, record = dataset.calibration_pixels(
             image_size=image_size,
             num_samples=number,
@@ -196,10 +196,10 @@ def _write(
     artifacts, refused = [], []
     for each in settings:
         doing = f"converting {source.model_name} to {each.precision}"
-        progress(doing, "")
+        progress(Doing(doing))
 
         def count(done: int, total: int, doing: str = doing) -> None:
-            progress(doing, f"calibrating, image {done} of {total}")
+            progress(Doing(doing, f"calibrating, image {done} of {total}", done, total))
 
         path = folder / f"{source.model_name}_{each.precision}.tflite"
         try:

@@ -15,7 +15,7 @@ from typing import Any
 
 from export.artifact import ExportArtifact
 from export.files import sha256_of
-from export.verification import LayerError, Verification
+from export.verification import Verification, verification_from_record
 from pipeline.errors import PipelineError
 from pipeline.json_values import finite
 from pipeline.records.measurement import Measurement, measurement_from_record
@@ -160,10 +160,7 @@ class Store:
     def verifications(self, artifact_sha256: str) -> list[Verification]:
         """The verifications of a file, oldest first."""
         records = self._records("verifications", artifact_sha256, "verified_utc")
-        return [
-            Verification(**{**record, "layers": tuple(LayerError(**layer) for layer in record["layers"])})
-            for record in records
-        ]
+        return [verification_from_record(record) for record in records]
 
     def measurements(self, artifact_sha256: str) -> list[Measurement]:
         """The measurements of a file, oldest first."""

@@ -78,9 +78,9 @@ def verify_on_phones(
 
 
 def _samples(path: Path, data: str | None, split: str, num_samples: int) -> Samples:
-    from pipeline.commands.verify import check_classes
     from pipeline.data.progress import load_shown
     from pipeline.lineage import artifact_of, data_of_file
+    from pipeline.steps.dataset import check_classes
 
     artifact = artifact_of(path)
     dataset = load_shown(data_of_file(path, data))

@@ -1,0 +1,103 @@
+"""Exported files over a split of a data set, each beside the Keras model that it was made from."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+
+from export.artifact import ExportArtifact
+from export.check.verify import KerasOutputs, check_sidecar
+from export.check.verify import verify as verify_file
+from export.verification import Verification
+from pipeline.data.dataset import Dataset
+from pipeline.lineage import KerasSource, image_size_of, load_model_of, source_of_file
+from pipeline.steps.dataset import check_classes, load_dataset
+from pipeline.steps.progress import Doing, Progress, silent
+from pipeline.steps.settings import VerifySettings
+from pipeline.store.store import open_store
+
+BATCH_SIZE = 64
+
+
+def verify(
+    files: Sequence[Path],
+    settings: VerifySettings | None = None,
+    *,
+    runs: Path,
+    progress: Progress = silent,
+) -> list[Verification]:
+    """Verifies the files one after another; each result is in the store in `runs` before the next begins.
+
+    A Keras model is loaded once, and runs once over the images, for all of its files.
+    """
+    settings = settings or VerifySettings()
+    sources = {path: source_of_file(path, model=settings.model, data=settings.data) for path in files}
+    names = dict.fromkeys(str(source.data) for source, _ in sources.values())
+    datasets = {name: load_dataset(name, progress) for name in names}
+    models = _Models([source for source, _ in sources.values()], progress)
+    found = []
+    for path, (source, artifact) in sources.items():
+        check_sidecar(path, artifact)
+        dataset = datasets[str(source.data)]
+        check_classes(path, artifact.dataset_class_names or artifact.class_names, dataset.spec.class_names)
+        model, outputs = models.take(source)
+        found.append(_verified(path, artifact, model, outputs, dataset, settings, progress))
+        with open_store(runs) as store:
+            store.add_artifact(artifact, path.parent)
+            store.add_verification(found[-1])
+    return found
+
+
+def _verified(
+    path: Path,
+    artifact: ExportArtifact,
+    model: keras.Model,
+    outputs: KerasOutputs,
+    dataset: Dataset,
+    settings: VerifySettings,
+    progress: Progress,
+) -> Verification:
+    doing, split = f"verifying {path.name}", settings.split
+    progress(Doing(doing))
+    total = min(dataset.num_examples(split), settings.limit or dataset.num_examples(split))
+    return verify_file(
+        model,
+        path,
+        dataset.batches(
+            split, image_size=image_size_of(model, path), batch_size=BATCH_SIZE, limit=settings.limit
+        ),
+        dataset=dataset.spec.name,
+        dataset_fingerprint=dataset.spec.fingerprint,
+        split=split,
+        tensor_names=artifact.tensor_names,
+        compares_layers=not artifact.settings.equalize,
+        outputs=outputs,
+        progress=lambda done: progress(Doing(doing, f"{done:,} of {total:,} images", done, total)),
+    )
+
+
+class _Models:
+    """The Keras models of some files: each is loaded for its first file, and kept until its last."""
+
+    def __init__(self, sources: Sequence[KerasSource], progress: Progress) -> None:
+        self._left = Counter(map(_identity, sources))
+        self._loaded: dict[str, tuple[keras.Model, KerasOutputs]] = {}
+        self._progress = progress
+
+    def take(self, source: KerasSource) -> tuple[keras.Model, KerasOutputs]:
+        """The model for one of its files, and its outputs so far."""
+        key = _identity(source)
+        if key not in self._loaded:
+            self._progress(Doing(f"reading {source.model_path}"))
+            self._loaded[key] = load_model_of(source), KerasOutputs()
+        self._left[key] -= 1
+        return self._loaded[key] if self._left[key] else self._loaded.pop(key)
+
+
+def _identity(source: KerasSource) -> str:
+    """What a loaded model hangs on: its file, and what its pixels are scaled by."""
+    return json.dumps([str(source.model_path.absolute()), source.knobs], sort_keys=True)

@@ -1,0 +1,125 @@
+"""Several files of one model, verified together."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from pipeline.cli import run
+
+layers = keras.layers
+SCALES = (1 / 255, -1 / 255)
+
+
+@pytest.fixture
+def own_model(tmp_path: Path, tiny_npz: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model whose brightest channel names the class: behind a negative scale it names another."""
+    monkeypatch.setenv("PIPELINE_RUNS", str(tmp_path / "runs"))
+    model = keras.Sequential(
+        [keras.Input((16, 16, 3)), layers.GlobalAveragePooling2D(), layers.Dense(3), layers.Softmax()]
+    )
+    model.layers[1].set_weights([10 * np.eye(3), np.zeros(3)])
+    file = tmp_path / "mine.keras"
+    model.save(file)
+    return file
+
+
+def exported(model: Path, out: Path, *options: str) -> list[str]:
+    assert run(["export", str(model), "--out", str(out), *options]) == 0
+    return [str(file) for file in sorted(out.glob("*.tflite"))]
+
+
+def verified(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    """What `pipeline verify` printed of each file, by its checksum."""
+    capsys.readouterr()
+    assert run(["verify", *arguments, "--json"]) == 0
+    return {record["artifact_sha256"]: record for record in json.loads(capsys.readouterr().out)}
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often Keras loaded a model, and how many images it ran."""
+    counts: Counter[str] = Counter()
+    load_model, predict = keras.saving.load_model, keras.Model.predict_on_batch
+
+    def load_model_counted(*arguments: Any, **options: Any) -> Any:
+        counts["loaded"] += 1
+        return load_model(*arguments, **options)
+
+    def predict_counted(self: keras.Model, images: Any) -> Any:
+        counts["batches"] += 1
+        return predict(self, images)
+
+    monkeypatch.setattr(keras.saving, "load_model", load_model_counted)
+    monkeypatch.setattr(keras.Model, "predict_on_batch", predict_counted)
+    return counts
+
+
+def test_two_exports_behind_different_scales_keep_their_own_figures(
+    own_model: Path, tiny_npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    data = ["--data", str(tiny_npz)]
+    files = [
+        exported(own_model, tmp_path / f"out{number}", "--float32", "--scale", str(scale))[0]
+        for number, scale in enumerate(SCALES)
+    ]
+    together = verified(capsys, *files, *data)
+    for file in files:
+        ((sha256, alone),) = verified(capsys, file, *data).items()
+        assert together[sha256]["keras_top1"] == alone["keras_top1"]
+        assert together[sha256]["agreement"] == 100
+    # the images' brightest channel is their class: reference, without the model
+    assert sorted(each["keras_top1"] for each in together.values()) == [0, 100]
+
+
+def test_one_model_is_loaded_and_run_once_for_all_of_its_files(
+    own_model: Path, tiny_npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], counted: Counter[str]
+):
+    data = ["--data", str(tiny_npz)]
+    precisions = ["--float32", "--float16", "--dynamic"]
+    files = exported(own_model, tmp_path / "out", *precisions, "--scale", str(SCALES[0]))
+    assert len(files) == 3
+    counted.clear()
+    verified(capsys, files[0], *data)
+    for_one = Counter(counted)
+    counted.clear()
+    verified(capsys, *files, *data)
+    assert counted == for_one
+    assert for_one["loaded"] == for_one["batches"] == 1
+
+
+def test_each_record_names_its_file(
+    own_model: Path, tiny_npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    data = ["--data", str(tiny_npz)]
+    files = exported(own_model, tmp_path / "out", "--float32", "--float16", *data)
+    found = verified(capsys, *files, *data)
+    assert [record["path"] for record in found.values()] == files
+
+
+def test_files_that_ran_on_two_data_sets_are_each_beside_their_own(
+    own_model: Path, tiny_npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Two runs whose files have one name, of data sets of 30 and 21 test images."""
+    content = dict(np.load(tiny_npz))
+    other = tmp_path / "other.npz"
+    np.savez(other, **{name: values[:21] if "test" in name else values for name, values in content.items()})
+    small = ["--depth", "7", "--growth-rate", "1", "--epochs", "1"]
+    runs = []
+    for data in (tiny_npz, other):
+        assert run(["train", "densenet", *small, "--data", str(data)]) == 0
+        (made,) = (tmp_path / "runs").glob(f"densenet*-{data.stem}-1")
+        assert run(["export", str(made), "--float32"]) == 0
+        runs.append(str(made))
+    capsys.readouterr()
+    assert run(["verify", *runs]) == 0
+    (last,) = [line for line in capsys.readouterr().out.splitlines() if "images of" in line]
+    first, second = [f"{Path(each).name}/densenet" for each in runs]
+    assert last.index(first) < last.index("30 test images of tiny") < last.index(second)
+    assert last.index(second) < last.index("21 test images of other")
