@@ -14,7 +14,7 @@ from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset
-    from pipeline.data.registry import DatasetSpec
+    from pipeline.data.spec import DatasetSpec
 
 DEFAULT_SHEET_SIZE = 96
 """The side on a contact sheet where neither the data set nor the user says one."""

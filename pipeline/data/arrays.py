@@ -1,4 +1,4 @@
-"""Data sets that are arrays of pixels in memory, and the .npz files that hold them."""
+"""Data sets that are arrays of pixels in memory, and how a .npz file holds them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.data import pixels, splits
 from pipeline.data.assembly import Described, assemble
 from pipeline.data.dataset import Dataset
-from pipeline.data.registry import Progress, ReadSettings
+from pipeline.data.spec import ReadSettings
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -76,32 +76,6 @@ def dataset(
         return ArraySource(images[list(places)], [paths[place] for place in places])
 
     return assemble(described, examples, source_of, shares=shares, settings=settings)
-
-
-def load_npz(path: Path, *, settings: ReadSettings, progress: Progress | None = None) -> Dataset:
-    """The data set in a .npz file with the keys x_train, y_train, x_test, y_test, as Keras's own have.
-
-    cifar10.npz and fashion_mnist.npz get their class names and licence, others the labels' numbers.
-    """
-    from pipeline.data import cifar10, fashion_mnist
-
-    del progress
-    parts = read_npz(path)
-    known = {"cifar10": cifar10.described, "fashion_mnist": fashion_mnist.described}.get(path.stem)
-    shape = parts["train"][0].shape[1:]
-    if known and known("").image_size == shape[0] and num_classes(parts) == len(known("").class_names):
-        return dataset(known(str(path)), parts, shares=splits.VALIDATION_OF_TRAIN, settings=settings)
-    return dataset(
-        Described(
-            name=path.stem,
-            source=str(path),
-            class_names=tuple(str(label) for label in range(num_classes(parts))),
-            image_size=shape[0] if shape[0] == shape[1] else None,
-        ),
-        parts,
-        shares=splits.VALIDATION_OF_TRAIN,
-        settings=settings,
-    )
 
 
 def num_classes(parts: Parts) -> int:

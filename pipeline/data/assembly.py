@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pipeline.data import splits
 from pipeline.data.dataset import Dataset, class_counts
 from pipeline.data.reader import Source
-from pipeline.data.registry import SPLITS, ClassCount, DatasetSpec, LeftOut, ReadSettings
+from pipeline.data.spec import SPLITS, ClassCount, DatasetSpec, LeftOut, ReadSettings
 from pipeline.errors import PipelineError
 
 

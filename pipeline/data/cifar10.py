@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.data import arrays, local, splits
 from pipeline.data.assembly import Described
 from pipeline.data.dataset import Dataset
-from pipeline.data.registry import Progress, ReadSettings
+from pipeline.data.spec import Progress, ReadSettings
 from pipeline.errors import PipelineError
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -12,7 +12,7 @@ from export.artifact import Calibration
 from pipeline.data import distort
 from pipeline.data.augment import Augment
 from pipeline.data.reader import Reader, Source
-from pipeline.data.registry import SPLITS, ClassCount, DatasetSpec, ReadSettings
+from pipeline.data.spec import SPLITS, ClassCount, DatasetSpec, ReadSettings
 from pipeline.errors import PipelineError, UsageError, unknown_name
 
 if TYPE_CHECKING:

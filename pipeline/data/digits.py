@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from pipeline.data import arrays
 from pipeline.data.assembly import Described
 from pipeline.data.dataset import Dataset
-from pipeline.data.registry import Progress, ReadSettings
+from pipeline.data.spec import Progress, ReadSettings
 
 SIDE = 32
 SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}

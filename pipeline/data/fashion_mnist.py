@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.data import arrays, local, splits
 from pipeline.data.assembly import Described
 from pipeline.data.dataset import Dataset
-from pipeline.data.registry import Progress, ReadSettings
+from pipeline.data.spec import Progress, ReadSettings
 
 CLASS_NAMES = (
     "T-shirt/top",

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from pipeline.data import pixels, splits
 from pipeline.data.assembly import Described, assemble
 from pipeline.data.dataset import Dataset
-from pipeline.data.registry import LeftOut, Progress, ReadSettings
 from pipeline.data.scan import Scanned, scan
+from pipeline.data.spec import LeftOut, Progress, ReadSettings
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:

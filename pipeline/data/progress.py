@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pipeline.data.registry import Progress, load
+from pipeline.data.registry import load
+from pipeline.data.spec import Progress
 
 if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset

@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.data import memory
 from pipeline.data.pixels import UnreadableImageError, quiet_pillow
-from pipeline.data.registry import ReadSettings
+from pipeline.data.spec import ReadSettings
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:

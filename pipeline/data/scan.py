@@ -13,7 +13,7 @@ from pathlib import Path
 
 from export.files import write_bytes
 from pipeline.data import pixels
-from pipeline.data.registry import Progress
+from pipeline.data.spec import Progress
 
 CACHE_VARIABLE = "PIPELINE_CACHE"
 """The environment variable that names the folder where scans are remembered."""

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.data.registry import SPLITS, LeftOut
+from pipeline.data.spec import SPLITS, LeftOut
 
 VALIDATION_OF_TRAIN = {"train": 0.9, "validation": 0.1}
 """How the training part of a published data set is divided."""

@@ -16,7 +16,7 @@ from pipeline.records.training import TrainRecord, record_as_json
 from pipeline.runs import MODEL, RECORD, setting_of
 
 if TYPE_CHECKING:
-    from pipeline.data.registry import DatasetSpec
+    from pipeline.data.spec import DatasetSpec
 
 
 def finish_run(

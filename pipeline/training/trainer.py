@@ -36,7 +36,7 @@ from pipeline.training.schedule import learning_rate_at
 
 if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset
-    from pipeline.data.registry import DatasetSpec
+    from pipeline.data.spec import DatasetSpec
 
 
 def start_run(config: TrainConfig, dataset: DatasetSpec, *, folder: Path) -> Path:

@@ -11,7 +11,8 @@ from pictures import fill, picture
 from PIL import ExifTags, Image
 
 from pipeline.data.augment import NONE
-from pipeline.data.registry import ReadSettings, load
+from pipeline.data.registry import load
+from pipeline.data.spec import ReadSettings
 from pipeline.errors import PipelineError
 
 SPLITS = ("train", "validation", "test")

@@ -1,0 +1,34 @@
+"""A data set from any .npz file, whose name may say which it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.data import arrays, cifar10, fashion_mnist, splits
+from pipeline.data.assembly import Described
+from pipeline.data.dataset import Dataset
+from pipeline.data.spec import Progress, ReadSettings
+
+KNOWN = {"cifar10": cifar10.described, "fashion_mnist": fashion_mnist.described}
+"""By the file's name: class names and licence."""
+
+
+def load(path: Path, *, settings: ReadSettings, progress: Progress | None = None) -> Dataset:
+    """The data set in a .npz file with the keys x_train, y_train, x_test, y_test, as Keras's own have.
+
+    cifar10.npz and fashion_mnist.npz get their class names and licence, others the labels' numbers.
+    """
+    del progress
+    parts = arrays.read_npz(path)
+    shape = parts["train"][0].shape[1:]
+    described = Described(
+        name=path.stem,
+        source=str(path),
+        class_names=tuple(str(label) for label in range(arrays.num_classes(parts))),
+        image_size=shape[0] if shape[0] == shape[1] else None,
+    )
+    if path.stem in KNOWN:
+        known = KNOWN[path.stem](str(path))
+        if known.image_size == shape[0] and len(known.class_names) == len(described.class_names):
+            described = known
+    return arrays.dataset(described, parts, shares=splits.VALIDATION_OF_TRAIN, settings=settings)
