@@ -18,8 +18,8 @@ class Rewrite(enum.StrEnum):
     """An average pooling behind a 1x1 convolution without activation goes before it: means and weighted sums
     may change places, and the convolution sees a quarter of the places (2x2)."""
     DEPTHWISE_POOL = "depthwise-pool"
-    """An average pooling becomes a depthwise convolution, which XNNPACK has for int8 and the pooling it has
-    not: the file is no longer run in pieces."""
+    """An average pooling of a small window becomes a depthwise convolution, which XNNPACK has for int8, while
+    it has no pooling: the file is no longer run in pieces."""
     PAIR_COLUMNS = "pair-columns"
     """A first convolution of 5x5 or more with stride 2 reads two columns of the image as one of twice the
     channels (column_pairs.py)."""

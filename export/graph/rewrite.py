@@ -5,6 +5,7 @@ Each makes a new model with layers and weights of its own; `check_equal` proves 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,11 @@ weight or an epsilon in the wrong place changes scores by percents. Weights of f
 
 DEPTHWISE_SUFFIX = "_depthwise"
 """What with_depthwise_before_norms() adds to a BatchNormalization's name, for the layer before it."""
+
+MAX_DEPTHWISE_TAPS = 25
+"""Places of an average pooling's window, up to which a depthwise convolution is faster in int8: the most that
+XNNPACK has an int8 depthwise kernel for (docs/compression.md)."""
+
 _BATCH_IMAGES = 32
 _TINY = 1e-30
 _RESCALING = (keras.layers.Rescaling, keras.layers.Normalization)
@@ -210,7 +216,7 @@ class _Planner:
         if moves:
             changes.moved_behind[id(pool)] = id(conv)
             changes.done.append(f"{prefix}{pool.name} before {prefix}{conv.name}")
-        if Rewrite.DEPTHWISE_POOL in self._wanted and pool.padding == "valid":
+        if Rewrite.DEPTHWISE_POOL in self._wanted and _is_small_window(pool):
             channels = (conv.input if moves else node.input_tensors[0]).shape[-1]
             kernel = np.full((*pool.pool_size, channels, 1), 1 / np.prod(pool.pool_size))
             changes.depthwise[id(pool)] = Depthwise(kernel=kernel, strides=tuple(pool.strides))
@@ -266,6 +272,11 @@ def _is_identity(layer: keras.Operation) -> bool:
 
 def _is_pointwise(layer: Any) -> bool:  # noqa: ANN401
     return type(layer) is keras.layers.Conv2D and (*layer.kernel_size, *layer.strides) == (1, 1, 1, 1)
+
+
+def _is_small_window(pool: keras.layers.AveragePooling2D) -> bool:
+    places: int = math.prod(pool.pool_size)
+    return pool.padding == "valid" and places <= MAX_DEPTHWISE_TAPS
 
 
 def _is_zero_padding(graph: CallGraph, layer: keras.Operation) -> bool:

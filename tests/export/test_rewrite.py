@@ -315,6 +315,30 @@ def test_an_average_pooling_stays_behind_any_other_convolution(nets, before):
     assert rewrite(model, [Rewrite.POOL_FIRST]).done == ()
 
 
+@pytest.mark.parametrize(
+    ("window", "strides", "becomes"),
+    [
+        (1, 2, "DEPTHWISE_CONV_2D"),
+        (2, 2, "DEPTHWISE_CONV_2D"),
+        (3, 1, "DEPTHWISE_CONV_2D"),
+        (4, 4, "DEPTHWISE_CONV_2D"),
+        (5, 5, "DEPTHWISE_CONV_2D"),
+        ((2, 12), 2, "DEPTHWISE_CONV_2D"),
+        ((2, 13), 2, "AVERAGE_POOL_2D"),
+        (6, 6, "AVERAGE_POOL_2D"),
+        (7, 7, "AVERAGE_POOL_2D"),
+        (8, 8, "AVERAGE_POOL_2D"),
+        (14, 14, "AVERAGE_POOL_2D"),
+    ],
+)
+def test_an_int8_pooling_becomes_depthwise_where_xnnpack_has_a_kernel(nets, window, strides, becomes):
+    pool = layers.AveragePooling2D(window, strides=strides, name="pool")
+    model = around(nets, layers.Conv2D(4, 3, activation="relu"), pool)
+    content = convert(model, ExportSettings(Precision.INT8), pixels=nets.colourful(8, seed=2, size=16))
+    found = operators(content)
+    assert {name for name in found if name in ("AVERAGE_POOL_2D", "DEPTHWISE_CONV_2D")} == {becomes}
+
+
 STEMS = {
     "the DenseNet stem": (32, [layers.ZeroPadding2D(3), layers.Conv2D(8, 7, strides=2)]),
     "SqueezeNet 1.0": (32, [layers.Conv2D(8, 7, strides=2)]),
