@@ -12,6 +12,9 @@ from export.files import write_bytes
 from export.precisions import Precision
 from export.settings import ExportSettings, settings_from_record
 
+ZERO_PIXEL = {"int8": -128, "uint8": 0}
+"""What a black pixel is in an integer file's input; each grey level is one more."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TensorInfo:

@@ -16,10 +16,16 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from export import native_output
 from export.artifact import TensorInfo
-from export.check.runner import ZERO_PIXEL
 from export.errors import ExportError
 from export.graph.keras_file import check_image_classifier
-from export.graph.rescaling import RAW, Rescaling, in_one_operator, rescaling_of, split_rescaling
+from export.graph.rescaling import (
+    RAW,
+    Rescaling,
+    in_one_operator,
+    input_error_levels,
+    rescaling_of,
+    split_rescaling,
+)
 from export.graph.rewrite import check_equal, ends_in_softmax, rewrite, without_softmax
 from export.precisions import IoDtype, Precision
 from export.quantization import calibrate
@@ -215,20 +221,6 @@ def pixels_in_words(stored: TensorInfo) -> str:
     colours = "RGB" if stored.shape[-1] == 3 else "grey"
     values = {"int8": "int8: pixel - 128", "uint8": "uint8: the pixel itself"}
     return f"raw 0-255 {colours} as {values.get(stored.dtype, stored.dtype)}"
-
-
-def input_error_levels(stored: TensorInfo, rescaling: Rescaling) -> float:
-    """How far an integer input is from 'int8 = pixel - 128', in grey levels, at the worst of the 256 pixels.
-
-    `rescaling` is what the network's input values are of raw pixels. Infinite for a float input.
-    """
-    if stored.dtype not in ZERO_PIXEL or not stored.scale:
-        return float("inf")
-    pixel = np.arange(256, dtype=np.float64)
-    fed = pixel + ZERO_PIXEL[stored.dtype]
-    seen = stored.scale * (fed - stored.zero_point)
-    meant = pixel * rescaling.scale[0] + rescaling.offset[0]
-    return float(np.max(np.abs(seen - meant)) / rescaling.scale[0])
 
 
 def _fits_quantization(rescaling: Rescaling) -> bool:

@@ -10,12 +10,10 @@ import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from export import native_output
+from export.artifact import ZERO_PIXEL
 from export.tflite.inspect import FileContents
 
 Floats = npt.NDArray[np.float32]
-
-ZERO_PIXEL = {"int8": -128, "uint8": 0}
-"""What stands for a black pixel in an integer file's input; each grey level is one more."""
 
 
 class Runner:

@@ -17,13 +17,12 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from export.artifact import ExportArtifact, check_described
+from export.artifact import ZERO_PIXEL, ExportArtifact, check_described
 from export.check.layer_errors import ComparedLayers, compare_layers, last_operator
 from export.check.load_check import litert_loads
-from export.check.runner import ZERO_PIXEL, Runner
-from export.convert import input_error_levels
+from export.check.runner import Runner
 from export.errors import BadModelFileError, ExportError
-from export.graph.rescaling import RAW, rescaling_of
+from export.graph.rescaling import RAW, input_error_levels, rescaling_of
 from export.graph.rewrite import ends_in_softmax, without_softmax
 from export.tflite.inspect import FileContents, inspect, named
 from export.verification import Verification

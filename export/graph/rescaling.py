@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from export.artifact import ZERO_PIXEL, TensorInfo
 from export.errors import ExportError
 from export.graph.calls import CallGraph
 from export.graph.changes import Changes, Depthwise
@@ -81,6 +82,20 @@ def add_rescaling(
 def rescaling_of(model: keras.Model) -> Rescaling:
     """What the layers do that split_rescaling() would cut off; RAW where there are none."""
     return _beginning(model).rescaling
+
+
+def input_error_levels(stored: TensorInfo, rescaling: Rescaling) -> float:
+    """How far an integer input is from 'int8 = pixel - 128', in grey levels, at the worst of the 256 pixels.
+
+    `rescaling` is what the network's input values are of raw pixels. Infinite for a float input.
+    """
+    if stored.dtype not in ZERO_PIXEL or not stored.scale:
+        return float("inf")
+    pixel = np.arange(256, dtype=np.float64)
+    fed = pixel + ZERO_PIXEL[stored.dtype]
+    seen = stored.scale * (fed - stored.zero_point)
+    meant = pixel * rescaling.scale[0] + rescaling.offset[0]
+    return float(np.max(np.abs(seen - meant)) / rescaling.scale[0])
 
 
 def split_rescaling(model: keras.Model) -> SplitModel:

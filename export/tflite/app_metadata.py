@@ -16,8 +16,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from export.artifact import TensorInfo
-from export.check.runner import ZERO_PIXEL
+from export.artifact import ZERO_PIXEL, TensorInfo
 from export.errors import ExportError
 from export.tflite.inspect import FileContents, inspect_bytes
 

@@ -1,0 +1,160 @@
+"""Which way imports go: read from the source of every module, also inside functions and for types."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+ROOMS = {
+    "models": (
+        ("errors", "knobs", "shared_knobs", "family", "blocks", "graph"),
+        tuple(folder.name for folder in (ROOT / "models").iterdir() if folder.is_dir()),  # the families
+        ("registry", "cost", "file_size", "checkpoints"),
+        ("build",),
+    ),
+    "export": (
+        ("errors", "files", "native_output", "rewrites", "precisions"),
+        ("settings",),
+        ("artifact", "verification"),
+        ("graph",),
+        ("tflite",),
+        ("check",),
+        ("quantization",),
+        ("sparse",),
+        ("convert",),
+        ("exporter",),
+    ),
+    "android_bench": (
+        ("errors", "reasons", "settings"),
+        ("delegates",),
+        ("phone", "printed"),
+        ("tool",),
+        ("matrix",),
+    ),
+    "pipeline": (
+        ("errors", "json_values", "quiet"),
+        ("labels", "records"),
+        ("runs",),
+        ("lineage",),
+        ("data", "store"),
+        ("training", "bench"),
+        ("compression", "explain", "android_kit", "report"),
+        ("steps", "doctor"),
+        ("commands",),
+        ("cli",),
+    ),
+}
+"""For each package its rooms, files or folders, from the lowest: a room imports lower ones alone."""
+
+MAY_IMPORT = {
+    "models": {"models"},
+    "export": {"export"},
+    "android_bench": {"android_bench"},
+    "pipeline": {"models", "export", "android_bench", "pipeline"},
+}
+RECORDS_MAY_IMPORT = {"pipeline.errors", "pipeline.records", "export.settings", "export.verification"}
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Every module of the packages by its dotted name."""
+    paths = [path for package in ROOMS for path in (ROOT / package).rglob("*.py")]
+    return {dotted(path): path for path in paths if path.name != "__init__.py"}
+
+
+def dotted(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """The modules that one imports anywhere: ours as modules, others by their first word."""
+    found = set()
+    for node in ast.walk(ast.parse(modules()[module].read_text())):
+        for name in imported(node):
+            package, _, rest = name.partition(".")
+            while package in ROOMS and rest and f"{package}.{rest}" not in modules():
+                rest = rest.rpartition(".")[0]
+            found.add(f"{package}.{rest}" if package in ROOMS and rest else package)
+    return frozenset(found)
+
+
+def imported(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "imports are absolute"
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def level(module: str) -> int:
+    package, room = module.split(".")[:2]
+    places = [place for place, rooms in enumerate(ROOMS[package]) if room in rooms]
+    assert len(places) == 1, f"{package}/{room} has no place, or two, in ROOMS: say what may import it"
+    return places[0]
+
+
+def arrows() -> Iterator[tuple[str, str]]:
+    for module in modules():
+        yield from ((module, other) for other in imports(module) if other in modules())
+
+
+def room(module: str) -> str:
+    return ".".join(module.split(".")[:2])
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_package_imports_no_package_that_it_must_not_know(package: str):
+    ours = {(module, other) for module, other in arrows() if module.startswith(f"{package}.")}
+    strangers = {each for each in ours if each[1].split(".")[0] not in MAY_IMPORT[package]}
+    assert not strangers
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_room_imports_lower_rooms_of_its_package_alone(package: str):
+    inside = [each for each in arrows() if {name.split(".")[0] for name in each} == {package}]
+    assert inside
+    upward = [each for each in inside if room(each[0]) != room(each[1]) and level(each[0]) < level(each[1])]
+    assert not upward
+
+
+def test_no_room_of_one_level_imports_back_and_forth():
+    between = {(room(module), room(other)) for module, other in arrows() if room(module) != room(other)}
+    assert not {tuple(sorted(each)) for each in between if each[::-1] in between}
+
+
+def test_no_circle_of_modules_anywhere():
+    graph = {module: [name for name in imports(module) if name in modules()] for module in modules()}
+    try:
+        order = list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"a circle of imports: {' -> '.join(error.args[1])}")
+    assert set(order) == set(modules())
+
+
+def test_records_import_the_standard_library_and_leaves_alone():
+    for module in modules():
+        if module.startswith("pipeline.records."):
+            others = {name for name in imports(module) if name not in sys.stdlib_module_names}
+            above = {name for name in others if not RECORDS_MAY_IMPORT & {name, room(name)}}
+            assert not above, f"{module} imports {above}"
+
+
+def test_nothing_below_the_commands_parses_or_prints():
+    for module in modules():
+        if module.startswith(("pipeline.commands.", "pipeline.cli")):
+            continue
+        source = ast.parse(modules()[module].read_text())
+        calls = [node.func for node in ast.walk(source) if isinstance(node, ast.Call)]
+        called = {function.id for function in calls if isinstance(function, ast.Name)}
+        is_program = "__main__" in modules()[module].read_text()  # run as a child, which answers on stdout
+        assert "click" not in imports(module), f"{module} imports click"
+        assert is_program or "print" not in called, f"{module} prints"
