@@ -1,8 +1,8 @@
 """What a model costs before it is trained: parameters, multiply-accumulates (MACs), memory for activations.
 
-MACs are those of convolutions and dense layers, as the papers count them: the additions of biases,
-normalisation, poolings and activations are not in. Works on any functional or sequential Keras model whose
-input size is fixed.
+MACs are those of convolutions, dense layers and other products of matrices, as the papers count them: the
+additions of biases, normalisation, poolings and activations are not in. Works on any functional or sequential
+Keras model whose input size is fixed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import keras
 
 from models.graph import Call, Graph
+from models.macs import macs_of
 
 FLOAT32_BYTES = 4
 IN_PLACE = (
@@ -71,7 +72,7 @@ class Cost:
     layers: tuple[LayerCost, ...]
     """In the order they run."""
     uncounted: tuple[str, ...]
-    """Layers with matrices of weights whose MACs this module cannot count; macs is then too low."""
+    """Layers and operations that multiply in a way that is not counted, or may: macs is then too low."""
 
     @property
     def activation_bytes(self) -> int:
@@ -90,7 +91,7 @@ def cost(model: keras.Model) -> Cost:
     uncounted = []
     for call in graph.calls:
         values = [graph.values(number) for number in call.outputs]
-        macs = _macs(call.layer, [graph.values(number) for number in call.inputs], values)
+        macs = macs_of(call, graph)
         if macs is None:
             uncounted.append(call.name)
         layers.append(
@@ -116,24 +117,6 @@ def cost(model: keras.Model) -> Cost:
 
 def _parameters(layer: keras.Operation) -> int:
     return sum(math.prod(variable.shape) for variable in getattr(layer, "trainable_variables", ()))
-
-
-def _macs(layer: keras.Operation, inputs: list[int], outputs: list[int]) -> int | None:
-    """MACs of one call that reads and writes so many values; None where they cannot be told."""
-    kinds = keras.layers
-    if isinstance(layer, (kinds.SeparableConv1D, kinds.SeparableConv2D)):
-        channels = math.prod(layer.depthwise_kernel.shape[-2:])
-        places = outputs[0] // layer.filters
-        return int(places * channels * math.prod(layer.kernel_size) + outputs[0] * channels)
-    if isinstance(layer, (kinds.DepthwiseConv1D, kinds.DepthwiseConv2D)):
-        return int(outputs[0] * math.prod(layer.kernel_size))
-    macs_per_value: int = math.prod(layer.kernel.shape[:-1]) if hasattr(layer, "kernel") else 0
-    if isinstance(layer, (kinds.Conv1DTranspose, kinds.Conv2DTranspose, kinds.Conv3DTranspose)):
-        return inputs[0] * macs_per_value
-    if isinstance(layer, (kinds.Conv1D, kinds.Conv2D, kinds.Conv3D, kinds.Dense)):
-        return outputs[0] * macs_per_value
-    weights = getattr(layer, "weights", ())
-    return None if any(len(weight.shape) > 1 for weight in weights) else 0
 
 
 def _peak_values(graph: Graph) -> int:

@@ -19,6 +19,8 @@ class Call:
     layer: keras.Operation
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    arguments: tuple[object, ...]
+    """What it was called with, weights and constants among the tensors."""
 
 
 class Graph:
@@ -54,7 +56,8 @@ class Graph:
                 written = self._walk(_functional(layer), read, prefix=f"{name}/")
             else:
                 written = [self._number(tensor, name) for tensor in node.outputs]
-                self.calls.append(Call(name, layer, read, tuple(written)))
+                given = (*node.arguments.args, *node.arguments.kwargs.values())
+                self.calls.append(Call(name, layer, read, tuple(written), given))
             numbers.update(zip(map(id, node.outputs), written, strict=True))
         return [numbers[id(tensor)] for tensor in model.outputs]
 
