@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from export.files import sha256_of
 from export.tflite.inspect import inspect
 from pipeline.bench.child import Child, ChildFailedError, runtime_version
 from pipeline.bench.settings import BenchSettings, share_of_runs
-from pipeline.bench.statistics import Comparison, compare, noise_ms, percentile, summarize
+from pipeline.bench.statistics import noise_ms, percentile, summarize
 from pipeline.records.measurement import XNNPACK, Measurement
 
 Progress = Callable[[int, int, str], None]
@@ -89,22 +88,6 @@ def run_rounds(
         if each.began or not stopped
     ]
     return BenchResult(measured=tuple(measured), stopped=stopped)
-
-
-def neighbours(
-    measured: Sequence[MeasuredFile], *, alike: Callable[[Measurement, Measurement], bool] | None = None
-) -> list[Comparison | None]:
-    """Each measured file against the one before it; None for the first, and beside one that is not valid.
-
-    Nor are two compared that are not `alike`.
-    """
-    comparisons: list[Comparison | None] = [None] * len(measured)
-    for place, (before, this) in enumerate(pairwise(measured), start=1):
-        shared = min(len(before.round_medians_ms), len(this.round_medians_ms))
-        pair = before.measurement, this.measurement
-        if shared and all(each.valid for each in pair) and (alike is None or alike(*pair)):
-            comparisons[place] = compare(this.round_medians_ms[:shared], before.round_medians_ms[:shared])
-    return comparisons
 
 
 def machine_name() -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.bench.baselines import Against, against_baselines
+from pipeline.bench.host import MeasuredFile
 from pipeline.bench.statistics import Comparison
 from pipeline.records.measurement import Measurement, kind_of_delegate
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MISSING = "-"
+WIDE = 1.5
+"""An interval whose ends are further apart than this factor is shown itself, in place of the ratio."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +28,9 @@ class TableRow:
     measurement: Measurement
     size_bytes: int | None
     comparison: Comparison | None = None
-    """With the line above; None for the first line and beside a line that is not valid."""
+    """None for a baseline and for a line that is not valid."""
+    against: str = ""
+    """What it is compared with: a file's name, or 'its float32'."""
 
 
 Column = tuple[str, Callable[[TableRow], str]]
@@ -36,7 +42,6 @@ LATENCY: tuple[Column, ...] = (
     ("±\nms", lambda row: milliseconds(row.measurement.noise_ms)),
     ("p5\nms", lambda row: milliseconds(row.measurement.p5_ms)),
     ("p95\nms", lambda row: milliseconds(row.measurement.p95_ms)),
-    ("against the\nline above", lambda row: verdict(row.comparison)),
 )
 REST: tuple[Column, ...] = (
     ("min\nms", lambda row: milliseconds(row.measurement.min_ms)),
@@ -47,6 +52,22 @@ REST: tuple[Column, ...] = (
     ("peak mem\nMB", lambda row: megabytes(row.measurement.peak_memory_bytes)),
     ("size\nMB", lambda row: megabytes(row.size_bytes)),
 )
+
+
+def table_rows(measured: Sequence[MeasuredFile]) -> list[TableRow]:
+    """A line for each measured file, compared with its baseline."""
+    paths = [Path(each.measurement.path) for each in measured]
+    names = dict(zip(map(id, measured), short_names(paths), strict=True))
+    return [
+        TableRow(
+            name=names[id(each)],
+            measurement=each.measurement,
+            size_bytes=each.size_bytes,
+            comparison=found.comparison if found else None,
+            against=_baseline_name(found, names) if found else "",
+        )
+        for each, found in zip(measured, against_baselines(measured), strict=True)
+    ]
 
 
 def latency_tables(rows: Sequence[TableRow], *, width: int) -> list[Table]:
@@ -60,10 +81,11 @@ def latency_tables(rows: Sequence[TableRow], *, width: int) -> list[Table]:
     settings += THREADS if len({row.measurement.num_threads for row in rows}) > 1 else ()
     warm = any(row.measurement.warm_init_ms is not None for row in rows)
     rest = tuple(column for column in REST if warm or not column[0].startswith("warm"))
-    whole = _table(rows, settings + LATENCY[:-1] + rest + LATENCY[-1:])
+    compared = (_comparing(rows),)
+    whole = _table(rows, settings + LATENCY + rest + compared)
     if Console(width=1000).measure(whole).maximum <= width:
         return [whole]
-    return [_table(rows, settings + LATENCY), _table(rows, settings + rest)]
+    return [_table(rows, settings + LATENCY + compared), _table(rows, settings + rest)]
 
 
 def milliseconds(value: float | None) -> str:
@@ -77,13 +99,17 @@ def megabytes(size_bytes: int | None) -> str:
 
 
 def verdict(comparison: Comparison | None) -> str:
-    """A comparison in a few words, such as '2.31x as long', '0.43x as long' or 'noise (1.02x)'."""
+    """A comparison in a few words: '2.31x as long', 'noise', or 'unsteady: 0.80 to 12.0x'."""
     if comparison is None:
         return MISSING
     ratio = f"{_three_digits(comparison.ratio)}x"
     if comparison.larger_than_noise is None:
         return f"too few rounds ({ratio})"
-    return f"{ratio} as long" if comparison.larger_than_noise else f"noise ({ratio})"
+    low, high = comparison.low, comparison.high
+    if low and high and high / low > WIDE:
+        ends = f"{_three_digits(low)} to {_three_digits(high)}x"
+        return f"{ends} as long" if comparison.larger_than_noise else f"unsteady: {ends}"
+    return f"{ratio} as long" if comparison.larger_than_noise else "noise"
 
 
 def short_names(files: Sequence[Path]) -> list[str]:
@@ -92,6 +118,18 @@ def short_names(files: Sequence[Path]) -> list[str]:
     paths = dict.fromkeys(files)
     alike = {stem for stem in stems if sum(path.stem == stem for path in paths) > 1}
     return [f"{_home(file)}/{file.stem}" if file.stem in alike else file.stem for file in files]
+
+
+def _baseline_name(found: Against, names: Mapping[int, str]) -> str:
+    return "its float32" if found.is_float32 else names[id(found.baseline)]
+
+
+def _comparing(rows: Sequence[TableRow]) -> Column:
+    """What the lines are compared with stands in the heading, or in each line where it differs."""
+    names = list(dict.fromkeys(row.against for row in rows if row.comparison is not None))
+    if len(names) > 1:
+        return "compared", lambda row: f"{verdict(row.comparison)}{row.against and f' ({row.against})'}"
+    return "\n".join(["against", *names]), lambda row: verdict(row.comparison)
 
 
 def _home(file: Path) -> str:

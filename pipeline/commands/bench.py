@@ -156,8 +156,9 @@ def command(
     """Measure the latency of exported files, on this machine or on phones.
 
     FILE is a .tflite file, RUN a run's folder or name; without either, the newest run's files. The files
-    take turns, and each line says whether it differs from the line above by more than the noise. Every
-    measurement is kept in the store. Exits 1 when a file could not be measured.
+    take turns, and each line says whether it differs by more than the noise from the float32 file of its
+    model or, without one, from the file named first. Every measurement is kept in the store. Exits 1 when a
+    file could not be measured.
 
     With --adb each round is one process of benchmark_model on a phone, several phones work at once, and what
     stands behind -- goes to benchmark_model as it is. Exits 4 when a phone is missing or lost.
@@ -283,9 +284,9 @@ def _settings_of(kind: type[Settings], options: dict[str, Any]) -> Settings:
 
 
 def _show(result: BenchResult, settings: BenchSettings) -> None:
-    from pipeline.bench.table import latency_tables
+    from pipeline.bench.table import latency_tables, table_rows
 
-    rows = _rows(result)
+    rows = table_rows(result.measured)
     console = stdout_console()
     for table in latency_tables(rows, width=console.width):
         console.print(table)
@@ -303,25 +304,6 @@ def _show(result: BenchResult, settings: BenchSettings) -> None:
         click.echo(
             "To tell smaller differences from noise: --num-rounds 30 --min-secs 5, on a machine at rest."
         )
-
-
-def _rows(result: BenchResult) -> list[TableRow]:
-    from pathlib import Path
-
-    from pipeline.bench.host import neighbours
-    from pipeline.bench.table import TableRow, short_names
-
-    measured = result.measured
-    names = short_names([Path(each.measurement.path) for each in measured])
-    return [
-        TableRow(
-            name=name,
-            measurement=each.measurement,
-            size_bytes=each.size_bytes,
-            comparison=comparison,
-        )
-        for name, each, comparison in zip(names, measured, neighbours(measured), strict=True)
-    ]
 
 
 @contextmanager

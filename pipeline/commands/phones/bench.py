@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from android_bench.matrix import Event
     from android_bench.settings import MatrixSettings
     from pipeline.bench.fleet import FleetPhone, PhoneResult
+    from pipeline.bench.host import MeasuredFile
     from pipeline.bench.settings import BenchSettings, PhoneSettings
     from pipeline.bench.table import TableRow
-    from pipeline.records.measurement import Measurement
 
 MOST_PAIRS = 6
 UNSTEADY = 0.25
@@ -137,18 +137,12 @@ def _say_measured(event: Any, result: PhoneResult) -> None:  # noqa: ANN401 - a 
 
 
 def _show(phone: PhoneResult, bench: BenchSettings) -> None:
-    from pipeline.bench.host import neighbours
-    from pipeline.bench.table import TableRow, latency_tables, short_names
+    from pipeline.bench.table import latency_tables, table_rows
 
     measured = phone.measured
     if not measured:
         return
-    names = short_names([Path(each.measurement.path) for each in measured])
-    comparisons = neighbours(measured, alike=_same_setting)
-    rows = [
-        TableRow(name=name, measurement=each.measurement, size_bytes=each.size_bytes, comparison=comparison)
-        for name, each, comparison in zip(names, measured, comparisons, strict=True)
-    ]
+    rows = table_rows(measured)
     console = stdout_console()
     click.echo(f"{phone.info.where}: {phone.info.machine}")
     for drawn in latency_tables(rows, width=console.width):
@@ -165,7 +159,7 @@ def _show(phone: PhoneResult, bench: BenchSettings) -> None:
     )
     _show_partly_delegated(rows)
     _show_unsteady(rows)
-    _show_alike(rows)
+    _show_alike(rows, measured)
     if phone.from_store:
         count = len(phone.from_store)
         click.echo(
@@ -174,22 +168,22 @@ def _show(phone: PhoneResult, bench: BenchSettings) -> None:
         )
 
 
-def _show_alike(rows: Sequence[TableRow]) -> None:
+def _show_alike(rows: Sequence[TableRow], measured: Sequence[MeasuredFile]) -> None:
     """The pairs of files with one delegate and number of threads that cannot be told apart."""
-    from pipeline.bench.statistics import compare
+    from pipeline.bench.baselines import compare_measured, same_setting
 
-    valid = [row for row in rows if row.measurement.valid and row.measurement.round_medians_ms]
+    valid = [pair for pair in zip(rows, measured, strict=True) if pair[0].measurement.valid]
     alike, told_apart, num_pairs = [], True, 0
-    for one, other in combinations(valid, 2):
-        if not _same_setting(one.measurement, other.measurement):
+    for (one, this), (other, that) in combinations(valid, 2):
+        if not same_setting(this.measurement, that.measurement):
             continue
-        ours, theirs = other.measurement.round_medians_ms, one.measurement.round_medians_ms
-        shared = min(len(ours), len(theirs))
-        found = compare(ours[:shared], theirs[:shared])
+        found = compare_measured(that, this)
+        if found is None:
+            continue
         num_pairs += 1
         told_apart = told_apart and found.larger_than_noise is not None
         if found.larger_than_noise is False:
-            alike.append(f"{one.name} and {other.name} ({found.ratio:.2f}x; {_setting(one)})")
+            alike.append(f"{one.name} and {other.name} ({_setting(one)})")
     if alike:
         more = f"; and {len(alike) - MOST_PAIRS} more pairs" if len(alike) > MOST_PAIRS else ""
         click.echo(f"No difference larger than the noise: {'; '.join(alike[:MOST_PAIRS])}{more}.")
@@ -225,15 +219,6 @@ def _show_unsteady(rows: Sequence[TableRow]) -> None:
                 f"{row.name}, {_setting(row)}, is unsteady: ± is {share:.0%} of the median. "
                 f"Close other apps, {pin}or take more rounds."
             )
-
-
-def _same_setting(one: Measurement, other: Measurement) -> bool:
-    from pipeline.records.measurement import kind_of_delegate
-
-    return (kind_of_delegate(one.delegate), one.num_threads) == (
-        kind_of_delegate(other.delegate),
-        other.num_threads,
-    )
 
 
 def _setting(row: TableRow) -> str:

@@ -1,5 +1,6 @@
 import dataclasses
 import importlib.util
+import itertools
 import math
 import shutil
 import sys
@@ -8,15 +9,18 @@ import pytest
 
 from export.errors import BadModelFileError
 from export.files import sha256_of
-from pipeline.bench.host import machine_name, measure, neighbours, run_rounds
+from pipeline.bench.baselines import against_baselines, compare_measured
+from pipeline.bench.host import machine_name, measure, run_rounds
 from pipeline.bench.settings import BenchSettings
 from pipeline.errors import MissingToolError
 
 
 def test_ten_times_the_work_is_a_difference_larger_than_the_noise(files, quick):
     result = run_rounds([files["one"], files["ten"]], quick)
-    first, comparison = neighbours(result.measured)
+    first, against = against_baselines(result.measured)
     assert first is None
+    assert against.baseline is result.measured[0]
+    comparison = against.comparison
     assert comparison.larger_than_noise
     # ten convolutions against one and the fixed cost of a call: nearer to ten than to one
     assert comparison.ratio > 4
@@ -32,7 +36,8 @@ def test_the_same_file_twice_is_nearly_always_noise(files, tmp_path, quick):
         shutil.copy(files["one"], copy)
 
     def num_claims() -> int:
-        return sum(each.larger_than_noise for each in neighbours(run_rounds(copies, quick).measured)[1:])
+        pairs = itertools.pairwise(run_rounds(copies, quick).measured)
+        return sum(compare_measured(this, before).larger_than_noise for before, this in pairs)
 
     # each is wrong once in 20, so three of five are once in a thousand; twice, lest another program's work,
     # which comes and goes with the rounds, decides
@@ -124,7 +129,7 @@ def test_a_child_killed_midway_spoils_its_own_line_alone(files, quick, kill_work
     assert not ten.valid
     assert ten.reasons == ("litert crashed with this file (SIGKILL)",)
     assert 0 < ten.num_rounds < quick.num_rounds
-    assert neighbours(result.measured) == [None, None]
+    assert against_baselines(result.measured) == [None, None]
 
 
 def test_ctrl_c_keeps_what_was_measured(files, quick, workers):

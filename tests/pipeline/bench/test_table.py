@@ -70,10 +70,17 @@ def test_megabytes_are_a_million_bytes():
 
 
 @pytest.mark.parametrize(
-    ("larger", "text"), [(True, "2.31x as long"), (False, "noise (2.31x)"), (None, "too few rounds (2.31x)")]
+    ("larger", "low", "high", "text"),
+    [
+        (True, 2.2, 2.4, "2.31x as long"),
+        (True, 1.2, 4.5, "1.20 to 4.50x as long"),
+        (False, 0.99, 1.02, "noise"),
+        (False, 0.8, 12.0, "unsteady: 0.800 to 12.0x"),
+        (None, None, None, "too few rounds (2.31x)"),
+    ],
 )
-def test_a_verdict_says_whether_it_is_noise(larger, text):
-    assert verdict(Comparison(ratio=2.31, low=None, high=None, larger_than_noise=larger)) == text
+def test_a_verdict_says_whether_it_is_noise(larger, low, high, text):
+    assert verdict(Comparison(ratio=2.31, low=low, high=high, larger_than_noise=larger)) == text
 
 
 def test_a_wide_terminal_gets_one_table_and_a_narrow_one_two_with_nothing_cut():

@@ -1,0 +1,94 @@
+"""What each measured file is compared with: the float32 file of its model, else the file named first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from export.artifact import read_sidecar
+from export.errors import BadModelFileError
+from export.precisions import Precision
+from pipeline.bench.host import MeasuredFile
+from pipeline.bench.statistics import Comparison, compare
+from pipeline.records.measurement import Measurement, kind_of_delegate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a file's sidecar says of where it came from."""
+
+    parent_sha256: str
+    precision: Precision
+
+
+@dataclass(frozen=True, kw_only=True)
+class Against:
+    """A measured file beside its baseline."""
+
+    baseline: MeasuredFile
+    is_float32: bool
+    """Whether the baseline is the float32 file of the same model."""
+    comparison: Comparison
+
+
+def against_baselines(measured: Sequence[MeasuredFile]) -> list[Against | None]:
+    """Each file beside the valid float32 file of its model, else the valid file named first.
+
+    Only files with one kind of delegate and number of threads are compared. None for a baseline itself,
+    and for a file that is not valid.
+    """
+    origins = origins_of([each.measurement for each in measured])
+    return [_against(each, measured, origins) for each in measured]
+
+
+def origins_of(measurements: Sequence[Measurement]) -> dict[str, Origin]:
+    """By sha256, where those files came from that stand beside a sidecar of their own."""
+    found = {}
+    for each in measurements:
+        try:
+            artifact = read_sidecar(Path(each.path))
+        except (FileNotFoundError, BadModelFileError):
+            continue
+        if artifact.sha256 == each.artifact_sha256:
+            found[each.artifact_sha256] = Origin(
+                parent_sha256=artifact.parent_sha256, precision=artifact.precision
+            )
+    return found
+
+
+def same_setting(one: Measurement, other: Measurement) -> bool:
+    """Whether two files ran with one kind of delegate and one number of threads."""
+    return (kind_of_delegate(one.delegate), one.num_threads) == (
+        kind_of_delegate(other.delegate),
+        other.num_threads,
+    )
+
+
+def compare_measured(ours: MeasuredFile, other: MeasuredFile) -> Comparison | None:
+    """How many times as long a file takes as the other; None without rounds of both."""
+    shared = min(len(ours.round_medians_ms), len(other.round_medians_ms))
+    return compare(ours.round_medians_ms[:shared], other.round_medians_ms[:shared]) if shared else None
+
+
+def _against(
+    ours: MeasuredFile, measured: Sequence[MeasuredFile], origins: Mapping[str, Origin]
+) -> Against | None:
+    if not ours.measurement.valid:
+        return None
+    rivals = [
+        each
+        for each in measured
+        if each.measurement.valid and same_setting(each.measurement, ours.measurement)
+    ]
+    origin, *rival_origins = (origins.get(each.measurement.artifact_sha256) for each in (ours, *rivals))
+    floats = [
+        each
+        for each, other in zip(rivals, rival_origins, strict=True)
+        if origin is not None and other == replace(origin, precision=Precision.FLOAT32)
+    ]
+    baseline = (floats or rivals)[0]
+    comparison = None if baseline is ours else compare_measured(ours, baseline)
+    if comparison is None:
+        return None
+    return Against(baseline=baseline, is_float32=bool(floats), comparison=comparison)
