@@ -132,11 +132,15 @@ def check_described(tflite: Path, artifact: ExportArtifact, sha256: str) -> None
 
 def read_sidecar(tflite: Path) -> ExportArtifact:
     """The sidecar of an exported file. FileNotFoundError where there is none."""
-    path = sidecar_path(tflite)
+    return read_sidecar_file(sidecar_path(tflite))
+
+
+def read_sidecar_file(path: Path) -> ExportArtifact:
+    """A sidecar by its own path. BadModelFileError where it is damaged, or of another version."""
     try:
         record = json.loads(path.read_text())
         return artifact_from_record(record)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadModelFileError(
             f"{path} is not a sidecar that this version wrote ({error}). Export the model again."
         ) from error
@@ -144,6 +148,9 @@ def read_sidecar(tflite: Path) -> ExportArtifact:
 
 def artifact_from_record(record: dict[str, Any]) -> ExportArtifact:
     """An ExportArtifact from what asdict() and JSON made of it."""
+    for name in ("path", "sha256", "parent_sha256", "parent_path", "model_name", "data"):
+        if not isinstance(record[name], str | None):
+            raise TypeError(f"{name} is no text")
     calibration = record["calibration"]
     return ExportArtifact(
         **{

@@ -14,13 +14,19 @@ from export.precisions import Precision
 from export.settings import ExportSettings, settings_for
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, print_table, say, stages, table
+from pipeline.commands.phones.options import given, option_name
+from pipeline.errors import UsageError
 from pipeline.runs import runs_folder
 
 if TYPE_CHECKING:
     from pipeline.lineage import KerasSource
+    from pipeline.steps.export import Exported
 
 _SETTINGS = [field.name for field in fields(ExportSettings) if field.name not in ("precision", "rewrites")]
 """Options that are settings of the same name."""
+
+_BESIDE_LIKE = ("like", "target", "data", "out", "as_json", "android_kit")
+"""Options that a sidecar says nothing of."""
 
 
 def _default(setting: str) -> Any:  # noqa: ANN401
@@ -91,15 +97,15 @@ def _precision_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder.  [default: the run's export/]"
 )
+@click.option(
+    "--like",
+    type=click.Path(path_type=Path),
+    metavar="FILE.json",
+    help="Make a file again from its sidecar: same model, settings and images, the same bytes.",
+)
 @json_option
-def command(
-    target: str | None,
-    *,
-    as_json: bool,
-    data: str | None,
-    out: Path | None,
-    **options: Any,  # noqa: ANN401
-) -> int:
+@click.pass_context
+def command(context: click.Context, /, *, as_json: bool, **options: Any) -> int:  # noqa: ANN401
     """Export a trained model to TFLite files.
 
     RUN is a run's name or folder (default: the newest), MODEL a .keras or .h5 file of your own. Without a
@@ -110,21 +116,14 @@ def command(
     pipeline export mobilenet_alpha0.5_160-photos-1 --float32 --float16 --dynamic --int8 --int16x8
     pipeline export mine.keras --int8 --data photos/ --scale 0.00784314 --offset -1
     pipeline export --int8 --labels names.txt --android-kit app-kit
+    pipeline export --like runs/mobilenet_alpha0.5_160-photos-1/export/mobilenet_alpha0.5_160_int8.json
     """
     from pipeline.android_kit.kit import check_folder
-    from pipeline.lineage import find_source, with_pixels
-    from pipeline.steps.export import export
 
     kit: Path | None = options["android_kit"]
-    settings = _settings(options, for_kit=kit is not None)
     if kit is not None:
         check_folder(kit)
-    source = find_source(target, data=data, folder=runs_folder())
-    source = with_pixels(source, scale=options["scale"], offset=options["offset"])
-    with stages() as progress:
-        exported = export(
-            source, settings, runs=runs_folder(), out=out, labels=options["labels"], progress=progress
-        )
+    exported = _exported_like(context) if options["like"] is not None else _exported(**context.params)
     artifacts, folder = exported.artifacts, exported.folder
     if as_json:
         print_records(artifacts)
@@ -141,8 +140,34 @@ def command(
         _write_kit(kit, artifacts, folder)
     if artifacts and not as_json:
         count = "a file" if len(artifacts) == 1 else f"{len(artifacts)} files"
-        say(f"wrote {count} in {folder}. Next: pipeline verify {what_to_verify(source, folder)}")
+        say(f"wrote {count} in {folder}. Next: pipeline verify {what_to_verify(exported.source, folder)}")
     return 1 if exported.refused else 0
+
+
+def _exported(target: str | None, *, data: str | None, out: Path | None, **options: Any) -> Exported:  # noqa: ANN401
+    from pipeline.lineage import find_source, with_pixels
+    from pipeline.steps.export import export
+
+    settings = _settings(options, for_kit=options["android_kit"] is not None)
+    source = find_source(target, data=data, folder=runs_folder())
+    source = with_pixels(source, scale=options["scale"], offset=options["offset"])
+    with stages() as progress:
+        return export(
+            source, settings, runs=runs_folder(), out=out, labels=options["labels"], progress=progress
+        )
+
+
+def _exported_like(context: click.Context) -> Exported:
+    from pipeline.steps.export_like import MadeAgain, export_like
+
+    asked = context.params
+    fixed = [name for name in asked if name not in _BESIDE_LIKE and given(context, name)]
+    if fixed:
+        names = ", ".join(option_name(context, name) for name in fixed)
+        raise UsageError(f"{names}: the sidecar of --like says that already. Leave it out, or --like.")
+    again = MadeAgain(sidecar=asked["like"], model=asked["target"], data=asked["data"], out=asked["out"])
+    with stages() as progress:
+        return export_like(again, runs=runs_folder(), progress=progress)
 
 
 def _settings(options: dict[str, Any], *, for_kit: bool) -> tuple[ExportSettings, ...]:

@@ -62,6 +62,11 @@ def load(
     return _function(_path_loader(path))(path, settings=settings, progress=progress)
 
 
+def from_any_folder(name_or_path: str) -> str:
+    """The same name, or the whole path, which means the data set whatever folder is current."""
+    return name_or_path if name_or_path in DATASETS else str(Path(name_or_path).expanduser().absolute())
+
+
 def _path_loader(path: Path) -> str:
     if path.is_file():
         if path.suffix.lower() != ".npz":

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from pipeline.lineage import KerasSource
 
 
+_Choice = tuple[int, int, bool]
+"""What decides which images calibrate: how many, the seed, whether typical ones alone."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Exported:
     """What was written, and what was not."""
@@ -35,6 +39,7 @@ class Exported:
     notes: tuple[str, ...] = ()
     """What the user should know of the files."""
     folder: Path
+    source: KerasSource
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -56,14 +61,37 @@ def export(
     One file that fails keeps none of the others from being written. `labels` are the class names that an app
     shows, or a file of them; the source's own unless given.
     """
+    ready = prepare(source, settings, labels=labels, progress=progress)
+    return write(ready, out or source.export_folder, runs=runs, progress=progress)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """All that is needed to convert; nothing is written yet."""
+
+    source: KerasSource
+    model: SourceModel
+    settings: tuple[ExportSettings, ...]
+    images: Mapping[_Choice, CalibrationImages]
+
+
+def prepare(
+    source: KerasSource,
+    settings: Sequence[ExportSettings],
+    *,
+    labels: Path | Sequence[str] | None = None,
+    progress: Progress = silent,
+) -> Ready:
+    """The model of the source, and the images that its ranges are read from."""
     progress(Doing(f"reading {source.model_path}"))
     from export.exporter import SourceModel
+    from pipeline.data.registry import from_any_folder
     from pipeline.lineage import load_model_of
 
     model = load_model_of(source)
     num_classes = model.output_shape[-1]
     shown = read_labels(labels, num_classes) if isinstance(labels, Path) else labels
-    settings = [_with_skipped_layers(source, each) for each in settings]
+    settings = tuple(_with_skipped_layers(source, each) for each in settings)
     calibrated = [
         each for each in settings if each.precision.is_calibrated(has_quantizers=_is_quantized(source))
     ]
@@ -80,16 +108,24 @@ def export(
         family=source.family,
         knobs=source.knobs,
         class_names=shown or source.class_names or tuple(map(str, range(num_classes))),
-        data=source.data,
+        data=from_any_folder(source.data) if source.data else None,
         dataset=dataset.spec.name if calibrated and dataset else source.dataset,
         dataset_class_names=source.class_names if labels else None,
     )
-    folder = out or source.export_folder
-    artifacts, refused = _write(described, settings, images, folder, progress)
+    return Ready(source=source, model=described, settings=settings, images=images)
+
+
+def write(ready: Ready, folder: Path, *, runs: Path, progress: Progress = silent) -> Exported:
+    """Writes the files into `folder`, and what is known of them into the store in `runs`."""
+    artifacts, refused = _write(ready.model, ready.settings, ready.images, folder, progress)
     _store(artifacts, folder, runs)
-    notes = tuple(dict.fromkeys(_too_few(each, found) for each, found in images.items()))
+    notes = tuple(dict.fromkeys(_too_few(each, found) for each, found in ready.images.items()))
     return Exported(
-        artifacts=tuple(artifacts), refused=tuple(refused), notes=tuple(filter(None, notes)), folder=folder
+        artifacts=tuple(artifacts),
+        refused=tuple(refused),
+        notes=tuple(filter(None, notes)),
+        folder=folder,
+        source=ready.source,
     )
 
 
@@ -143,11 +179,7 @@ def _dataset(source: KerasSource, calibrated: Sequence[ExportSettings], progress
     return load_dataset(source.data, progress)
 
 
-_Choice = tuple[int, int, bool]
-
-
 def _choice(settings: ExportSettings) -> _Choice:
-    """What decides which images calibrate."""
     return settings.num_calibration, settings.seed, settings.typical
 
 

@@ -99,6 +99,13 @@ def test_export_of_trained_quantizers_reads_no_images(quantized: Path, tiny_npz:
     assert len(list(tmp_path.glob("*.tflite"))) == 2
 
 
+def test_a_file_of_trained_quantizers_is_made_again_to_the_byte(quantized: Path, tmp_path: Path):
+    assert run(["export", quantized.name, "--int8", "--io-dtype", "uint8", "--out", str(tmp_path / "1")]) == 0
+    (file,) = (tmp_path / "1").glob("*.tflite")
+    assert run(["export", "--like", str(file.with_suffix(".json")), "--out", str(tmp_path / "2")]) == 0
+    assert (tmp_path / "2" / file.name).read_bytes() == file.read_bytes()
+
+
 def test_runs_shows_it(quantized: Path, capsys: pytest.CaptureFixture[str]):
     capsys.readouterr()
     assert run(["runs", "--json"]) == 0

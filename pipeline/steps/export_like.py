@@ -1,0 +1,125 @@
+"""A file that was exported before, made again from its sidecar: the same bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from export.artifact import ExportArtifact, read_sidecar_file
+from export.errors import BadModelFileError
+from export.files import sha256_of
+from pipeline.errors import PipelineError, UsageError
+from pipeline.lineage import find_source
+from pipeline.runs import MODEL, finished_runs
+from pipeline.steps.export import Exported, Ready, prepare, write
+from pipeline.steps.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from export.artifact import Calibration
+    from pipeline.lineage import KerasSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeAgain:
+    """A sidecar, and where the file is made again."""
+
+    sidecar: Path
+    model: str | None = None
+    """The run or model, where it is neither where it was nor among the runs."""
+    data: str | None = None
+    """The data set, where it is not where it was."""
+    out: Path | None = None
+    """A folder; the model's own unless given."""
+
+
+def export_like(again: MadeAgain, *, runs: Path, progress: Progress = silent) -> Exported:
+    """Makes the file of a sidecar again: same model, settings, class names and calibration images.
+
+    PipelineError where the model is not to be found, or the calibration images are not those of the sidecar.
+    Other bytes, as other versions of TensorFlow may give, are told among what was refused; they are written
+    all the same.
+    """
+    recorded = _recorded(again.sidecar)
+    source = _source(recorded, again, runs)
+    labels = recorded.class_names if recorded.dataset_class_names else None
+    ready = prepare(source, [recorded.settings], labels=labels, progress=progress)
+    _check_images(ready, recorded, again.sidecar)
+    exported = write(ready, again.out or source.export_folder, runs=runs, progress=progress)
+    different = [_different(each, recorded) for each in exported.artifacts if each.sha256 != recorded.sha256]
+    return dataclasses.replace(exported, refused=(*exported.refused, *different))
+
+
+def _recorded(sidecar: Path) -> ExportArtifact:
+    try:
+        recorded = read_sidecar_file(sidecar)
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"there is no file {sidecar}. Expected the .json beside an exported file."
+        ) from error
+    if Path(recorded.model_name).name != recorded.model_name:
+        raise BadModelFileError(f"{sidecar}: '{recorded.model_name}' is no name of a model. Export it anew.")
+    return recorded
+
+
+def _source(recorded: ExportArtifact, again: MadeAgain, runs: Path) -> KerasSource:
+    """The model that the file was made of, by its checksum."""
+    if again.model is not None:
+        places = [find_source(again.model, data=again.data, folder=runs).model_path]
+    else:
+        places = list(_places(recorded, again.sidecar, runs))
+    sha256 = recorded.parent_sha256
+    place = next((each for each in places if each.is_file() and sha256_of(each) == sha256), None)
+    if place is None:
+        among = "" if again.model else f", nor among the runs in {runs}"
+        raise PipelineError(
+            f"the model that {again.sidecar.name} was made of (sha256 {sha256[:12]}) is not at {places[0]}"
+            f"{among}. Give its path: pipeline export MODEL --like {again.sidecar}"
+        )
+    source = find_source(str(place), data=again.data or recorded.data, folder=runs)
+    return dataclasses.replace(
+        source,
+        model_name=recorded.model_name,
+        knobs=recorded.knobs,
+        class_names=recorded.dataset_class_names or recorded.class_names,
+    )
+
+
+def _places(recorded: ExportArtifact, sidecar: Path, runs: Path) -> Iterator[Path]:
+    """Where the model may be, the likeliest first."""
+    if recorded.parent_path is not None:
+        yield Path(recorded.parent_path)
+    yield sidecar.absolute().parent.parent / MODEL
+    yield from (run / MODEL for run in finished_runs(runs))
+
+
+def _check_images(ready: Ready, recorded: ExportArtifact, sidecar: Path) -> None:
+    """Raises PipelineError unless the images are the recorded ones, pixel by pixel."""
+    found = next((each.record for each in ready.images.values()), None)
+    if _checksum(found) != _checksum(recorded.calibration):
+        raise PipelineError(
+            f"the calibration images are not those of {sidecar.name}: their pixels' sha256 is "
+            f"{_checksum(found)[:12]}, there {_checksum(recorded.calibration)[:12]}. The images of "
+            f"{ready.model.data} have changed since, or are others. Nothing was written: give those that it "
+            "was calibrated with (--data), or export anew without --like."
+        )
+
+
+def _checksum(calibration: Calibration | None) -> str:
+    return calibration.sha256 if calibration else "none"
+
+
+def _different(made: ExportArtifact, recorded: ExportArtifact) -> str:
+    why = ", ".join(_changed(recorded.versions, made.versions)) or "the versions are the same"
+    return (
+        f"{made.path} is not the same bytes as before (sha256 {made.sha256[:12]}, before "
+        f"{recorded.sha256[:12]}): {why}. Expected the file of its sidecar; verify this one before it ships."
+    )
+
+
+def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    for package in {**before, **now}:
+        if before.get(package) != now.get(package):
+            yield f"{package} {before.get(package, 'not installed')} then, {now.get(package, 'none')} now"
