@@ -17,6 +17,7 @@ ROOMS = {
     "models": (
         ("errors", "knobs", "shared_knobs", "family", "blocks", "graph"),
         tuple(folder.name for folder in (ROOT / "models").iterdir() if folder.is_dir()),  # the families
+        ("macs",),
         ("registry", "cost", "file_size", "checkpoints"),
         ("build",),
     ),
