@@ -11,6 +11,7 @@ from export.settings import ExportSettings
 from export.verification import LayerError, Verification
 from pipeline.records.measurement import Measurement
 from pipeline.records.phone_verification import PhoneVerification
+from pipeline.records.report_row import ReportRow, row_as_json, row_of
 from pipeline.records.training import TrainConfig, TrainRecord
 
 
@@ -159,6 +160,11 @@ def measurement(artifact_sha256: str | None = None, **changes: Any) -> Measureme
         "measured_utc": "2026-11-23T10:08:00+00:00",
     }
     return Measurement(**{**values, **changes})
+
+
+def changed(row: ReportRow, **figures: Any) -> ReportRow:
+    """The row with other figures."""
+    return row_of({**row_as_json(row), **figures})
 
 
 FAMILIES = {"mobilenet": (2.0, 0.9), "squeezenet": (1.3, 2.1), "densenet": (4.5, 5.2)}

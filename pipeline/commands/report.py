@@ -99,7 +99,7 @@ def rows_of(runs: Sequence[str], folder: Path) -> list[ReportRow]:
         for warning in warnings:
             say(f"pipeline: {warning}")
         wanted = {_run_name(run, folder, store.runs()) for run in runs}
-        rows = [row for row in store.rows() if not wanted or row.run in wanted]
+        rows = [row for row in store.rows() if not wanted or row.file.run in wanted]
     if not rows:
         what = f"the run {', '.join(sorted(wanted))} has" if wanted else f"{folder}/ holds"
         raise PipelineError(
@@ -148,13 +148,16 @@ def _say_next(rows: list[ReportRow], format_name: str) -> None:
     """What is still missing, on stderr, after a table for people."""
     if format_name != "table":
         return
-    unverified = len({row.sha256 for row in rows if row.tflite_top1 is None})
-    unmeasured = len({row.sha256 for row in rows if row.valid is None})
+    unverified = len({row.file.sha256 for row in rows if row.accuracy.split is None})
+    untested = len({row.file.sha256 for row in rows if row.accuracy.split not in (None, "test")})
+    unmeasured = len({row.file.sha256 for row in rows if row.latency.valid is None})
     if unverified:
         say(f"{_counted(unverified, 'file')} without accuracy: pipeline verify RUN")
+    if untested:
+        say(f"{_counted(untested, 'file')} without accuracy on the test split: pipeline verify RUN")
     if unmeasured:
         say(f"{_counted(unmeasured, 'file')} without latency: pipeline bench RUN")
-    if not unverified and not unmeasured:
+    if not unverified and not untested and not unmeasured:
         say("The same with charts: pipeline report --format html")
 
 

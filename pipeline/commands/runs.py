@@ -95,7 +95,7 @@ def _show_one(summary: RunSummary, folder: Path) -> None:
         state = f"the run {summary.run} is " if summary.state == "unfinished" else ""
         raise PipelineError(f"{state}{summary.problem}")
     with complete_store(folder) as (store, _):
-        rows = [row for row in store.rows() if row.run == summary.run]
+        rows = [row for row in store.rows() if row.file.run == summary.run]
     width = terminal_width()
     tree = run_tree(summary, rows, width=width or PIPED_WIDTH, colour=width is not None)
     click.echo(tree, nl=False)

@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 from pipeline.records.phone_verification import MIN_AGREEMENT
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportRow:
-    """An exported file and its newest valid measurement on one machine with one setting.
-
-    None is "not measured" (or, of the model's own figures, not known): never 0, never another file's.
-    """
+class ReportedModel:
+    """The model that a file was made from."""
 
     model_name: str
     family: str | None
     """None for a model from elsewhere."""
     alpha: float | None
     """The width multiplier of the families that have one."""
-    knobs: dict[str, Any] = field(default_factory=dict)
+    knobs: dict[str, Any]
     image_size: int | None
     """Height of the input in pixels."""
+    parameters: int | None
+    macs: int | None
+    """Multiply-accumulates of one image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportedFile:
+    """The file itself, and where it comes from."""
+
     precision: str | None
     """None for a file without a sidecar."""
     size_bytes: int | None
     downloaded_bytes: int | None
     """Compressed as app stores send it; None for a file without a sidecar."""
-    parameters: int | None
-    macs: int | None
-    """Multiply-accumulates of one image."""
+    sha256: str
+    parent_sha256: str | None
+    """Of the Keras model file that was converted."""
+    run: str | None
+    """The run that trained that model, where it is known."""
+    path: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportedAccuracy:
+    """The file beside its Keras model, on the images of one split."""
+
     keras_top1: float | None
     """Percent: the verification's; without one, what the training found on its test split."""
     tflite_top1: float | None
@@ -46,6 +62,12 @@ class ReportRow:
     num_samples: int | None
     """Samples that the accuracy was measured on; the verification on the most of them counts."""
     verified_utc: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportedLatency:
+    """The file's newest valid measurement on one machine with one setting."""
+
     median_ms: float | None
     p5_ms: float | None
     p95_ms: float | None
@@ -54,6 +76,17 @@ class ReportRow:
     init_ms: float | None
     peak_memory_bytes: int | None
     num_runs: int | None
+    measured_utc: str | None
+    valid: bool | None
+    """None where there is no measurement."""
+    reasons: tuple[str, ...]
+    """Why it is not valid."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportedConditions:
+    """Where and how the latency was measured."""
+
     num_threads: int | None
     cores: str | None
     """The CPUs it was pinned to: big, little, all, or a mask in hexadecimal."""
@@ -65,36 +98,78 @@ class ReportRow:
     machine: str | None
     where: str | None
     """'host' or the phone's name."""
-    measured_utc: str | None
-    valid: bool | None
-    """Of the measurement; None where there is none."""
-    reasons: tuple[str, ...]
-    """Why the measurement is not valid."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportedAnswers:
+    """What the file answers on this very phone with this delegate."""
+
     phone_top1: float | None
-    """Percent, of the file on this very phone with this delegate."""
+    """Percent."""
     phone_agreement: float | None
     """Percent of those samples on which the phone gives the label that the host gives."""
     phone_samples: int | None
-    sha256: str
-    parent_sha256: str | None
-    """Of the Keras model file that was converted."""
-    run: str | None
-    """The run that trained that model, where it is known."""
-    path: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportRow:
+    """An exported file under one setting.
+
+    None is "not measured" (or, of the model's own figures, not known): never 0, never another file's.
+    """
+
+    model: ReportedModel
+    file: ReportedFile
+    accuracy: ReportedAccuracy
+    latency: ReportedLatency
+    conditions: ReportedConditions
+    answers: ReportedAnswers
     pareto: bool
     """No comparable file is as small, as fast and as accurate, and better in one of the three."""
 
 
+PARTS = {
+    "model": ReportedModel,
+    "file": ReportedFile,
+    "accuracy": ReportedAccuracy,
+    "latency": ReportedLatency,
+    "conditions": ReportedConditions,
+    "answers": ReportedAnswers,
+}
+PART_OF = {field.name: part for part, kind in PARTS.items() for field in fields(kind)}
+"""Which part of a row holds a figure."""
+COLUMNS = (
+    "model_name", "family", "alpha", "knobs", "image_size", "precision", "size_bytes", "downloaded_bytes",
+    "parameters", "macs", "keras_top1", "tflite_top1", "drop_points", "agreement", "dataset",
+    "dataset_fingerprint", "split", "num_samples", "verified_utc", "median_ms", "p5_ms", "p95_ms", "noise_ms",
+    "first_ms", "init_ms", "peak_memory_bytes", "num_runs", "num_threads", "cores", "extra_flags", "runtime",
+    "runtime_version", "delegate", "machine", "where", "measured_utc", "valid", "reasons", "phone_top1",
+    "phone_agreement", "phone_samples", "sha256", "parent_sha256", "run", "path", "pareto",
+)  # fmt: skip
+"""A row's figures in the order of `pipeline report --json` and of its CSV."""
+
+
+def row_of(figures: Mapping[str, Any]) -> ReportRow:
+    """The row of these figures, one for each of COLUMNS."""
+    parts = {
+        part: kind(**{field.name: figures[field.name] for field in fields(kind)})
+        for part, kind in PARTS.items()
+    }
+    return ReportRow(**parts, pareto=figures["pareto"])
+
+
 def row_as_json(row: ReportRow) -> dict[str, Any]:
-    """The row as JSON holds it."""
-    return asdict(row)
+    """The row's figures by COLUMNS, as JSON holds them."""
+    return {name: getattr(getattr(row, PART_OF[name]) if name in PART_OF else row, name) for name in COLUMNS}
 
 
 def answers_wrongly(row: ReportRow) -> bool:
     """Whether the phone was seen to give other labels than the host: its latency is that of wrong answers."""
-    return row.phone_agreement is not None and row.phone_agreement < MIN_AGREEMENT
+    agreement = row.answers.phone_agreement
+    return agreement is not None and agreement < MIN_AGREEMENT
 
 
 def is_drawn(row: ReportRow) -> bool:
     """Whether the row has a latency that may be ranked."""
-    return row.valid is True and row.median_ms is not None and row.size_bytes is not None
+    latency = row.latency
+    return latency.valid is True and latency.median_ms is not None and row.file.size_bytes is not None

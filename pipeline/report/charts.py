@@ -11,7 +11,7 @@ import altair as alt
 
 from pipeline.records.report_row import ReportRow, is_drawn, row_as_json
 from pipeline.report import figures
-from pipeline.report.conditions import dataset_text, machine_text, runtime_text, threads_text
+from pipeline.report.conditions import dataset_text, machine_text, runtime_text, threads_text, top1_text
 
 DATA = "rows"
 """The name of the charts' data set, which the page fills and filters."""
@@ -86,17 +86,17 @@ def chart_record(index: int, row: ReportRow) -> dict[str, Any]:
         **row_as_json(row),
         "row": index,
         "drawn": is_drawn(row),
-        "family": row.family or "other",
-        "precision": row.precision or "unknown",
-        "size_mb": None if row.size_bytes is None else row.size_bytes / 1e6,
-        "size_text": figures.size_text(row.size_bytes),
-        "top1_text": figures.percent_text(row.tflite_top1),
+        "family": row.model.family or "other",
+        "precision": row.file.precision or "unknown",
+        "size_mb": None if row.file.size_bytes is None else row.file.size_bytes / 1e6,
+        "size_text": figures.size_text(row.file.size_bytes),
+        "top1_text": top1_text(row),
         "change_text": _change(row),
-        "agreement_text": figures.percent_text(row.agreement),
-        "median_text": figures.ms_text(row.median_ms),
-        "spread_text": figures.range_text(row.p5_ms, row.p95_ms),
-        "first_text": figures.ms_text(row.first_ms),
-        "memory_text": figures.size_text(row.peak_memory_bytes),
+        "agreement_text": figures.percent_text(row.accuracy.agreement),
+        "median_text": figures.ms_text(row.latency.median_ms),
+        "spread_text": figures.range_text(row.latency.p5_ms, row.latency.p95_ms),
+        "first_text": figures.ms_text(row.latency.first_ms),
+        "memory_text": figures.size_text(row.latency.peak_memory_bytes),
         "machine_text": machine_text(row) or figures.NOT_MEASURED,
         "runtime_text": runtime_text(row) or figures.NOT_MEASURED,
         "threads_text": threads_text(row) or figures.NOT_MEASURED,
@@ -104,8 +104,8 @@ def chart_record(index: int, row: ReportRow) -> dict[str, Any]:
         "conditions_text": ", ".join(
             text for text in (machine_text(row), runtime_text(row), threads_text(row)) if text
         ),
-        "label": f"{row.model_name} {row.precision or ''}".strip(),
-        "short_sha256": row.sha256[:12],
+        "label": f"{row.model.model_name} {row.file.precision or ''}".strip(),
+        "short_sha256": row.file.sha256[:12],
     }
 
 
@@ -187,8 +187,8 @@ def _labels(base: alt.Chart, x: Measure, drawn: Sequence[dict[str, Any]]) -> alt
 
 
 def _change(row: ReportRow) -> str:
-    text = figures.points_text(row.drop_points)
-    return text if row.drop_points is None else f"{text} points"
+    text = figures.points_text(row.accuracy.drop_points)
+    return text if row.accuracy.drop_points is None else f"{text} points"
 
 
 def _axis(channel: Any, measure: Measure, records: Sequence[dict[str, Any]]) -> Any:  # noqa: ANN401 - altair's

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.records.report_row import ReportRow
 from pipeline.report import figures
-from pipeline.report.conditions import CONDITIONS, differing
+from pipeline.report.conditions import CONDITIONS, differing, top1_text
 from pipeline.report.figures import NOT_MEASURED
 
 Key = float | str | None
@@ -29,7 +29,7 @@ class Column:
 
 
 def _median(row: ReportRow) -> str:
-    return "invalid" if row.valid is False else figures.ms_text(row.median_ms)
+    return "invalid" if row.latency.valid is False else figures.ms_text(row.latency.median_ms)
 
 
 def _short(sha256: str) -> str:
@@ -37,91 +37,99 @@ def _short(sha256: str) -> str:
 
 
 MODEL = Column(
-    title="Model", text=lambda row: row.model_name, key=lambda row: row.model_name.lower(), numeric=False
+    title="Model",
+    text=lambda row: row.model.model_name,
+    key=lambda row: row.model.model_name.lower(),
+    numeric=False,
 )
 PRECISION = Column(
-    title="Precision", text=lambda row: row.precision or "–", key=lambda row: row.precision, numeric=False
+    title="Precision",
+    text=lambda row: row.file.precision or "–",
+    key=lambda row: row.file.precision,
+    numeric=False,
 )
 SIZE = Column(
     title="Size",
-    text=lambda row: figures.size_text(row.size_bytes),
-    key=lambda row: row.size_bytes,
+    text=lambda row: figures.size_text(row.file.size_bytes),
+    key=lambda row: row.file.size_bytes,
     explained="Bytes of the .tflite file; 1 MB is 1,000,000 bytes",
 )
 DOWNLOADED = Column(
     title="Download",
-    text=lambda row: figures.size_text(row.downloaded_bytes),
-    key=lambda row: row.downloaded_bytes,
+    text=lambda row: figures.size_text(row.file.downloaded_bytes),
+    key=lambda row: row.file.downloaded_bytes,
     explained="The same compressed with brotli, as app stores send it: pruning and clustering show here",
 )
 TOP1 = Column(
     title="Top-1",
-    text=lambda row: figures.percent_text(row.tflite_top1),
-    key=lambda row: row.tflite_top1,
+    text=top1_text,
+    key=lambda row: row.accuracy.tflite_top1,
     descending=True,
-    explained="Of the exported file itself, on the test split",
+    explained="Of the exported file itself, on the test split unless another is named",
 )
 CHANGE = Column(
     title="Change",
-    text=lambda row: figures.points_text(row.drop_points),
-    key=lambda row: None if row.drop_points is None else -row.drop_points,
+    text=lambda row: figures.points_text(row.accuracy.drop_points),
+    key=lambda row: None if row.accuracy.drop_points is None else -row.accuracy.drop_points,
     descending=True,
     explained="Top-1 of the file less that of the Keras model, percentage points",
 )
 AGREEMENT = Column(
     title="Agree",
-    text=lambda row: figures.percent_text(row.agreement),
-    key=lambda row: row.agreement,
+    text=lambda row: figures.percent_text(row.accuracy.agreement),
+    key=lambda row: row.accuracy.agreement,
     descending=True,
     explained="Images on which the file and the Keras model give the same label",
 )
 MEDIAN = Column(
     title="Median",
     text=_median,
-    key=lambda row: row.median_ms if row.valid else None,
+    key=lambda row: row.latency.median_ms if row.latency.valid else None,
     explained="Latency of one image",
 )
 SPREAD = Column(
     title="p5–p95",
-    text=lambda row: figures.range_text(row.p5_ms, row.p95_ms),
-    key=lambda row: row.p5_ms,
+    text=lambda row: figures.range_text(row.latency.p5_ms, row.latency.p95_ms),
+    key=lambda row: row.latency.p5_ms,
     explained="Nine of ten runs lie between",
 )
 FIRST = Column(
     title="First run",
-    text=lambda row: figures.ms_text(row.first_ms),
-    key=lambda row: row.first_ms,
+    text=lambda row: figures.ms_text(row.latency.first_ms),
+    key=lambda row: row.latency.first_ms,
     explained="The first inference after initialisation",
 )
 INIT = Column(
     title="Init",
-    text=lambda row: figures.ms_text(row.init_ms),
-    key=lambda row: row.init_ms,
+    text=lambda row: figures.ms_text(row.latency.init_ms),
+    key=lambda row: row.latency.init_ms,
     explained="From reading the file to allocated tensors",
 )
 MEMORY = Column(
     title="Memory",
-    text=lambda row: figures.size_text(row.peak_memory_bytes),
-    key=lambda row: row.peak_memory_bytes,
+    text=lambda row: figures.size_text(row.latency.peak_memory_bytes),
+    key=lambda row: row.latency.peak_memory_bytes,
     explained="Growth of the process's peak resident memory",
 )
 PARAMETERS = Column(
-    title="Params", text=lambda row: figures.count_text(row.parameters), key=lambda row: row.parameters
+    title="Params",
+    text=lambda row: figures.count_text(row.model.parameters),
+    key=lambda row: row.model.parameters,
 )
 MACS = Column(
     title="MACs",
-    text=lambda row: figures.count_text(row.macs),
-    key=lambda row: row.macs,
+    text=lambda row: figures.count_text(row.model.macs),
+    key=lambda row: row.model.macs,
     explained="Multiply-accumulates of one image",
 )
 IMAGE = Column(
     title="Image",
-    text=lambda row: "–" if row.image_size is None else f"{row.image_size} px",
-    key=lambda row: row.image_size,
+    text=lambda row: "–" if row.model.image_size is None else f"{row.model.image_size} px",
+    key=lambda row: row.model.image_size,
 )
-RUN = Column(title="Run", text=lambda row: row.run or "–", key=lambda row: row.run, numeric=False)
+RUN = Column(title="Run", text=lambda row: row.file.run or "–", key=lambda row: row.file.run, numeric=False)
 SHA256 = Column(
-    title="sha256", text=lambda row: _short(row.sha256), key=lambda row: row.sha256, numeric=False
+    title="sha256", text=lambda row: _short(row.file.sha256), key=lambda row: row.file.sha256, numeric=False
 )
 
 SHORT = (MODEL, PRECISION, SIZE, TOP1, CHANGE, MEDIAN, SPREAD, MEMORY)
@@ -149,14 +157,14 @@ TRACE = (RUN, SHA256)
 ON_PHONE = Column(
     title="On phone",
     text=lambda row: _on_phone(row),
-    key=lambda row: row.phone_agreement,
+    key=lambda row: row.answers.phone_agreement,
     explained="Top-1 on the phone itself, and how often it gives the label that the host gives",
 )
 
 
 def condition_columns(rows: Sequence[ReportRow]) -> tuple[Column, ...]:
     """A column for each condition that differs among the rows; before them the phones' answers, if any."""
-    on_phone = (ON_PHONE,) if any(row.phone_agreement is not None for row in rows) else ()
+    on_phone = (ON_PHONE,) if any(row.answers.phone_agreement is not None for row in rows) else ()
     return (*on_phone, *(_condition(name) for name in differing(rows)))
 
 
@@ -165,14 +173,16 @@ def _condition(name: str) -> Column:
     if name == "Threads":
         return Column(
             title=name,
-            text=lambda row: NOT_MEASURED if row.num_threads is None else str(row.num_threads),
-            key=lambda row: row.num_threads,
+            text=lambda row: (
+                NOT_MEASURED if row.conditions.num_threads is None else str(row.conditions.num_threads)
+            ),
+            key=lambda row: row.conditions.num_threads,
         )
     return Column(title=name, text=lambda row: read(row) or NOT_MEASURED, key=read, numeric=False)
 
 
 def _on_phone(row: ReportRow) -> str:
-    if row.phone_agreement is None:
+    if row.answers.phone_agreement is None:
         return NOT_MEASURED
-    top1 = figures.percent_text(row.phone_top1)
-    return f"{top1}, agrees on {row.phone_agreement:.0f}% of {row.phone_samples}"
+    top1 = figures.percent_text(row.answers.phone_top1)
+    return f"{top1}, agrees on {row.answers.phone_agreement:.0f}% of {row.answers.phone_samples}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pipeline.records.report_row import ReportRow, answers_wrongly
-from pipeline.report.figures import utc_text
+from pipeline.report.figures import percent_text, utc_text
 
 STAR = "★"
 LEGEND = f"{STAR} no comparable file is as small, as fast and as accurate"
@@ -13,33 +13,41 @@ LEGEND = f"{STAR} no comparable file is as small, as fast and as accurate"
 
 def machine_text(row: ReportRow) -> str | None:
     """'Xeon 8481C', or 'Pixel 8 1a2b3c4d (Tensor G3, Android 14)' for a phone."""
-    if row.machine is None:
+    machine, where = row.conditions.machine, row.conditions.where
+    if machine is None:
         return None
-    return row.machine if row.where in (None, "host", row.machine) else f"{row.where} ({row.machine})"
+    return machine if where in (None, "host", machine) else f"{where} ({machine})"
 
 
 def runtime_text(row: ReportRow) -> str | None:
     """'litert 2.3.0, cpu', with the cores it was pinned to and the tool's own flags, where there are any."""
-    if row.runtime is None:
+    found = row.conditions
+    if found.runtime is None:
         return None
-    pinned = f" on cores {row.cores}" if row.cores not in (None, "all") else ""
-    flags = f", {' '.join(row.extra_flags)}" if row.extra_flags else ""
-    return f"{row.runtime} {row.runtime_version}, {row.delegate}{pinned}{flags}"
+    pinned = f" on cores {found.cores}" if found.cores not in (None, "all") else ""
+    flags = f", {' '.join(found.extra_flags)}" if found.extra_flags else ""
+    return f"{found.runtime} {found.runtime_version}, {found.delegate}{pinned}{flags}"
 
 
 def threads_text(row: ReportRow) -> str | None:
     """'1 thread'."""
-    if row.num_threads is None:
+    if row.conditions.num_threads is None:
         return None
-    return f"{row.num_threads} thread{'' if row.num_threads == 1 else 's'}"
+    return f"{row.conditions.num_threads} thread{'' if row.conditions.num_threads == 1 else 's'}"
 
 
 def dataset_text(row: ReportRow) -> str | None:
     """'digits (3f2a91c0), 360 test images': what the accuracy was measured on."""
-    if row.num_samples is None:
+    if row.accuracy.num_samples is None:
         return None
-    fingerprint = (row.dataset_fingerprint or "")[:8]
-    return f"{row.dataset} ({fingerprint}), {row.num_samples:,} {row.split} images"
+    fingerprint = (row.accuracy.dataset_fingerprint or "")[:8]
+    return f"{row.accuracy.dataset} ({fingerprint}), {row.accuracy.num_samples:,} {row.accuracy.split} images"
+
+
+def top1_text(row: ReportRow) -> str:
+    """'93.90%' of the test split; '93.90% (validation)' where the file was verified on that alone."""
+    text, split = percent_text(row.accuracy.tflite_top1), row.accuracy.split
+    return text if split in (None, "test") else f"{text} ({split})"
 
 
 CONDITIONS: dict[str, Callable[[ReportRow], str | None]] = {
@@ -56,7 +64,7 @@ def shared_conditions(rows: Sequence[ReportRow]) -> dict[str, tuple[str, ...]]:
         name: tuple(dict.fromkeys(text for row in rows if (text := read(row)) is not None))
         for name, read in CONDITIONS.items()
     }
-    times = sorted(row.measured_utc for row in rows if row.measured_utc is not None)
+    times = sorted(row.latency.measured_utc for row in rows if row.latency.measured_utc is not None)
     span = (utc_text(times[0]), utc_text(times[-1])) if times else ()
     found["Measured"] = (" to ".join(dict.fromkeys(span)),) if span else ()
     return found
@@ -71,15 +79,19 @@ def doubts(rows: Sequence[ReportRow]) -> list[str]:
     """One line for each measurement that does not count: not valid, or of a phone that answers wrongly."""
     found = []
     for row in rows:
-        if row.valid is False:
-            found.append(f"not valid: {_title(row)}: {'; '.join(row.reasons) or 'no reason given'}")
+        if row.latency.valid is False:
+            found.append(f"not valid: {_title(row)}: {'; '.join(row.latency.reasons) or 'no reason given'}")
         if answers_wrongly(row):
-            share = f"{row.phone_agreement:.0f}% of {row.phone_samples} samples"
+            share = f"{row.answers.phone_agreement:.0f}% of {row.answers.phone_samples} samples"
             found.append(f"wrong: {_title(row)}: it gives the label that the host gives on {share}")
     return found
 
 
 def _title(row: ReportRow) -> str:
-    precision = f" {row.precision}" if row.precision else ""
-    phone = f" on {row.where}, {row.delegate}" if row.where not in (None, "host") else ""
-    return f"{row.model_name}{precision}, {threads_text(row)}{phone}"
+    precision = f" {row.file.precision}" if row.file.precision else ""
+    phone = (
+        f" on {row.conditions.where}, {row.conditions.delegate}"
+        if row.conditions.where not in (None, "host")
+        else ""
+    )
+    return f"{row.model.model_name}{precision}, {threads_text(row)}{phone}"

@@ -132,12 +132,15 @@ def _data(rows: Sequence[ReportRow], records: list[dict[str, Any]], columns: Seq
 
 
 def _lede(rows: Sequence[ReportRow]) -> str:
-    num_files, num_models = len({row.sha256 for row in rows}), len({row.model_name for row in rows})
-    best = sum(row.pareto for row in rows)
-    text = f"{_counted(num_files, 'exported file')} of {_counted(num_models, 'model')}."
+    files, models = {row.file.sha256 for row in rows}, {row.model.model_name for row in rows}
+    best = [row.file.sha256 for row in rows if row.pareto]
+    text = f"{_counted(len(files), 'exported file')} of {_counted(len(models), 'model')}."
     if best:
-        which = "One is" if best == 1 else f"{best} are"
-        text += f" {which} ringed and starred: no comparable file is as small, as fast and as accurate."
+        which = "One is" if len(set(best)) == 1 else f"{len(set(best))} are"
+        points = f" at {len(best)} points" if len(best) > len(set(best)) else ""
+        text += (
+            f" {which} ringed and starred{points}: no comparable file is as small, as fast and as accurate."
+        )
     return text
 
 

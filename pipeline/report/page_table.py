@@ -30,7 +30,7 @@ def _header(column: Column) -> str:
 
 
 def _line(index: int, row: ReportRow, columns: Sequence[Column]) -> str:
-    kinds = [name for name, holds in (("best", row.pareto), ("invalid", row.valid is False)) if holds]
+    kinds = [name for name, holds in (("best", row.pareto), ("invalid", row.latency.valid is False)) if holds]
     cells = "".join(_cell(column, row) for column in columns)
     return f'<tr data-row="{index}" class="{" ".join(kinds)}">{cells}</tr>'
 
@@ -38,9 +38,11 @@ def _line(index: int, row: ReportRow, columns: Sequence[Column]) -> str:
 def _cell(column: Column, row: ReportRow) -> str:
     if column is MODEL:
         star = f'<span class="star" title="{escape(LEGEND)}">★</span>' if row.pareto else NO_STAR
-        words = escape(row.model_name).replace("_", "_<wbr>")
+        words = escape(row.model.model_name).replace("_", "_<wbr>")
         name = f"<span>{words}{_reasons(row)}</span>"
-        return f'<th scope="row" title="{escape(row.path or "")}"><div class="name">{star}{name}</div></th>'
+        return (
+            f'<th scope="row" title="{escape(row.file.path or "")}"><div class="name">{star}{name}</div></th>'
+        )
     kinds = [
         name
         for name, holds in (
@@ -50,18 +52,18 @@ def _cell(column: Column, row: ReportRow) -> str:
         )
         if holds
     ]
-    title = f' title="{row.sha256}"' if column is SHA256 else ""
+    title = f' title="{row.file.sha256}"' if column is SHA256 else ""
     return f'<td class="{" ".join(kinds)}"{title}>{_content(column, row)}</td>'
 
 
 def _reasons(row: ReportRow) -> str:
-    if row.valid is not False:
+    if row.latency.valid is not False:
         return ""
-    return f'<small class="reason">{escape("; ".join(row.reasons) or "no reason given")}</small>'
+    return f'<small class="reason">{escape("; ".join(row.latency.reasons) or "no reason given")}</small>'
 
 
 def _content(column: Column, row: ReportRow) -> str:
-    if column is MEDIAN and row.valid is False:
+    if column is MEDIAN and row.latency.valid is False:
         return '<span class="bad">not valid</span>'
     text = column.text(row)
     return f'<span class="none">{text}</span>' if text == NOT_MEASURED else escape(text)

@@ -5,29 +5,28 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import fields
 from io import StringIO
 
-from pipeline.records.report_row import ReportRow, row_as_json
+from pipeline.records.report_row import COLUMNS, ReportRow, row_as_json
 from pipeline.report.columns import ALL, Column, condition_columns
 from pipeline.report.conditions import LEGEND, STAR, doubts, shared_conditions
 
 
 def json_text(rows: Sequence[ReportRow]) -> str:
-    """A JSON array of records whose keys are ReportRow's fields."""
+    """A JSON array of records whose keys are COLUMNS."""
     return json.dumps([row_as_json(row) for row in rows], indent=2) + "\n"
 
 
 def csv_text(rows: Sequence[ReportRow]) -> str:
-    """A header of ReportRow's fields, then one line a row; not measured is empty, knobs are JSON."""
+    """A header of COLUMNS, then one line a row; not measured is empty, knobs are JSON."""
     buffer = StringIO()
-    writer = csv.DictWriter(buffer, [field.name for field in fields(ReportRow)], lineterminator="\n")
+    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in rows:
         record = row_as_json(row)
-        record["knobs"] = json.dumps(row.knobs, sort_keys=True)
-        record["reasons"] = "; ".join(row.reasons)
-        record["extra_flags"] = " ".join(row.extra_flags)
+        record["knobs"] = json.dumps(row.model.knobs, sort_keys=True)
+        record["reasons"] = "; ".join(row.latency.reasons)
+        record["extra_flags"] = " ".join(row.conditions.extra_flags)
         record |= {
             name: str(value).lower() for name in ("valid", "pareto") if (value := record[name]) is not None
         }

@@ -45,8 +45,8 @@ def run_tree(summary: RunSummary, rows: Sequence[ReportRow], *, width: int, colo
     tree = Tree(line(f"{summary.run}: {summary.model_name}, {summary.dataset}", style="bold"))
     tree.add(line(_trained_text(summary)))
     model = tree.add(line(_model_text(summary)))
-    for sha256 in dict.fromkeys(row.sha256 for row in rows):
-        found = [row for row in rows if row.sha256 == sha256]
+    for sha256 in dict.fromkeys(row.file.sha256 for row in rows):
+        found = [row for row in rows if row.file.sha256 == sha256]
         file = model.add(line(_file_text(found[0])))
         file.add(line(_verified_text(found[0])))
         for row in found:
@@ -95,26 +95,30 @@ def _export_text(file: ExportedFile) -> str:
 
 
 def _file_text(row: ReportRow) -> str:
-    name = Path(row.path).name if row.path else row.model_name
-    return f"{name} {_short(row.sha256)}: {row.precision}, {figures.size_text(row.size_bytes)}"
+    name = Path(row.file.path).name if row.file.path else row.model.model_name
+    return f"{name} {_short(row.file.sha256)}: {row.file.precision}, {figures.size_text(row.file.size_bytes)}"
 
 
 def _verified_text(row: ReportRow) -> str:
-    if row.tflite_top1 is None:
+    found = row.accuracy
+    if found.tflite_top1 is None:
         return "accuracy not measured: pipeline verify"
     return (
-        f"top-1 {figures.percent_text(row.tflite_top1)} ({figures.points_text(row.drop_points)} points), "
-        f"agreement {figures.percent_text(row.agreement)} on {dataset_text(row)}"
+        f"top-1 {figures.percent_text(found.tflite_top1)} ({figures.points_text(found.drop_points)} points), "
+        f"agreement {figures.percent_text(found.agreement)} on {dataset_text(row)}"
     )
 
 
 def _measured_text(row: ReportRow) -> str:
-    if row.valid is None:
+    found = row.latency
+    if found.valid is None:
         return "latency not measured: pipeline bench"
     conditions = f"{machine_text(row)}, {runtime_text(row)}, {threads_text(row)}"
-    if not row.valid:
-        return f"measurement not valid ({'; '.join(row.reasons)}): {conditions}"
-    return f"median {figures.ms_text(row.median_ms)} on {conditions}, {figures.utc_text(row.measured_utc)}"
+    if not found.valid:
+        return f"measurement not valid ({'; '.join(found.reasons)}): {conditions}"
+    return (
+        f"median {figures.ms_text(found.median_ms)} on {conditions}, {figures.utc_text(found.measured_utc)}"
+    )
 
 
 def _short(sha256: str | None) -> str:

@@ -49,7 +49,7 @@ def terminal_table(rows: Sequence[ReportRow], *, width: int, colour: bool) -> st
 
 def _fitting(columns: list[Column], rows: Sequence[ReportRow], *, width: int) -> list[Column]:
     """The columns without those that leave a model's name too little room."""
-    names = min(max(len(row.model_name) for row in rows), ROOM_FOR_NAMES)
+    names = min(max(len(row.model.model_name) for row in rows), ROOM_FOR_NAMES)
 
     def needed() -> int:
         others = [column for column in columns if column is not MODEL]
@@ -67,14 +67,14 @@ def _cell(column: Column, row: ReportRow) -> Text:
     text = column.text(row)
     if text == NOT_MEASURED:
         return line(DASH, style="dim")
-    return line(text, style="red" if column is MEDIAN and row.valid is False else "")
+    return line(text, style="red" if column is MEDIAN and row.latency.valid is False else "")
 
 
 def _keyed_columns(rows: Sequence[ReportRow]) -> list[Column]:
     """Narrow columns for what differs: runs of one model, and conditions, by letters explained below."""
     different = differing(rows)
     columns = []
-    runs = {(row.model_name, row.run) for row in rows if row.run}
+    runs = {(row.model.model_name, row.file.run) for row in rows if row.file.run}
     if len(runs) > len({model_name for model_name, _ in runs}):
         columns.append(Column(title="Run", text=_run, key=_run, numeric=False))
     if different and set(different) & {"Machine", "Runtime"}:
@@ -83,8 +83,8 @@ def _keyed_columns(rows: Sequence[ReportRow]) -> list[Column]:
         columns.append(
             Column(
                 title="Threads",
-                text=lambda row: str(row.num_threads or DASH),
-                key=lambda row: row.num_threads,
+                text=lambda row: str(row.conditions.num_threads or DASH),
+                key=lambda row: row.conditions.num_threads,
             )
         )
     if "Data set" in different:
@@ -94,7 +94,7 @@ def _keyed_columns(rows: Sequence[ReportRow]) -> list[Column]:
 
 def _run(row: ReportRow) -> str:
     """'photos-2' of the run mobilenet_160-photos-2, whose model is mobilenet_160."""
-    return (row.run or DASH).removeprefix(f"{row.model_name}-")
+    return (row.file.run or DASH).removeprefix(f"{row.model.model_name}-")
 
 
 def _keyed(title: str, keys: dict[str, str], read: object) -> Column:
@@ -105,7 +105,7 @@ def _keyed(title: str, keys: dict[str, str], read: object) -> Column:
 def _setting(row: ReportRow) -> str | None:
     """'Xeon 8481C; litert 2.3.0, cpu; 1 thread'."""
     texts = [CONDITIONS[name](row) for name in SETTING]
-    return None if row.machine is None else "; ".join(text for text in texts if text)
+    return None if row.conditions.machine is None else "; ".join(text for text in texts if text)
 
 
 def _settings(rows: Sequence[ReportRow]) -> dict[str, str]:

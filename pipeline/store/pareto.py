@@ -22,7 +22,7 @@ def mark_pareto(rows: Sequence[ReportRow]) -> list[ReportRow]:
     """
     groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
-        if is_drawn(row) and row.tflite_top1 is not None and not answers_wrongly(row):
+        if is_drawn(row) and row.accuracy.tflite_top1 is not None and not answers_wrongly(row):
             groups[_conditions(row)].append(index)
     best: set[int] = set()
     for members in groups.values():
@@ -49,23 +49,23 @@ def _dominates(one: Point, other: Point) -> bool:
 
 
 def _point(row: ReportRow) -> Point:
-    assert row.size_bytes is not None
-    assert row.median_ms is not None
-    assert row.tflite_top1 is not None
-    return row.size_bytes, row.median_ms, -row.tflite_top1
+    assert row.file.size_bytes is not None
+    assert row.latency.median_ms is not None
+    assert row.accuracy.tflite_top1 is not None
+    return row.file.size_bytes, row.latency.median_ms, -row.accuracy.tflite_top1
 
 
 def _conditions(row: ReportRow) -> tuple[object, ...]:
     return (
-        row.dataset_fingerprint,
-        row.split,
-        row.num_samples,
-        row.where,
-        row.machine,
-        row.runtime,
-        row.runtime_version,
-        kind_of_delegate(row.delegate) if row.delegate else None,
-        row.num_threads,
-        row.cores,
-        row.extra_flags,
+        row.accuracy.dataset_fingerprint,
+        row.accuracy.split,
+        row.accuracy.num_samples,
+        row.conditions.where,
+        row.conditions.machine,
+        row.conditions.runtime,
+        row.conditions.runtime_version,
+        kind_of_delegate(row.conditions.delegate) if row.conditions.delegate else None,
+        row.conditions.num_threads,
+        row.conditions.cores,
+        row.conditions.extra_flags,
     )

@@ -20,7 +20,7 @@ from pipeline.errors import PipelineError
 from pipeline.json_values import finite
 from pipeline.records.measurement import Measurement, measurement_from_record
 from pipeline.records.phone_verification import PhoneVerification
-from pipeline.records.report_row import ReportRow
+from pipeline.records.report_row import COLUMNS, ReportRow, row_of
 from pipeline.records.training import TrainRecord
 from pipeline.store import queries
 from pipeline.store.pareto import mark_pareto
@@ -199,9 +199,9 @@ class Store:
         path = self._located(found["path"])
         shape: list[int] = (artifact.get("input") or {}).get("shape") or []
         verified = found["dataset"] is not None
-        values = {name: found[name] for name in found.keys() if name in _COLUMNS}  # noqa: SIM118 - a Row
-        return ReportRow(
-            **{
+        values = {name: found[name] for name in found.keys() if name in COLUMNS}  # noqa: SIM118 - a Row
+        return row_of(
+            {
                 **values,
                 "model_name": found["model_name"] or f"unknown {found['sha256'][:12]}",
                 "family": artifact.get("family"),
@@ -233,9 +233,6 @@ class Store:
 
     def _located(self, path: str | None) -> Path | None:
         return None if path is None else self._folder / path
-
-
-_COLUMNS = frozenset(ReportRow.__dataclass_fields__)
 
 
 def check_undamaged(connection: sqlite3.Connection) -> None:

@@ -19,7 +19,7 @@ from export.precisions import Precision
 from models.registry import resolve
 from pipeline.cli import run as pipeline
 from pipeline.data.registry import load
-from pipeline.records.report_row import ReportRow
+from pipeline.records.report_row import COLUMNS
 from pipeline.records.training import TrainConfig, TrainRecord, record_as_json
 from pipeline.report.run_list import RunSummary
 from pipeline.store.store import FILE_NAME, open_store
@@ -75,7 +75,7 @@ def test_json_keys_are_the_fields_of_the_row(folder, capsys):
     finished(folder, "first", Precision.INT8)
     assert pipeline(["report", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
-    assert list(row) == [field.name for field in fields(ReportRow)]
+    assert list(row) == list(COLUMNS)
 
 
 def test_a_run_chooses_its_own_files_by_name_or_path(folder, capsys):

@@ -5,20 +5,70 @@ from __future__ import annotations
 import csv
 import json
 import re
-from dataclasses import fields, replace
 from html.parser import HTMLParser
 from io import StringIO
 
 import pytest
+from report_records import changed, export_artifact, measurement, verification
 
-from pipeline.records.report_row import ReportRow
+from export.precisions import Precision
+from pipeline.records.report_row import row_of
 from pipeline.report.charts import SIZE, VIEWS, chart_record, is_log
 from pipeline.report.page import page_text
 from pipeline.report.picture import png_bytes, svg_text
 from pipeline.report.records import csv_text, json_text, markdown_text
 from pipeline.report.table import terminal_table
+from pipeline.store.store import open_store
 
-NAMES = [field.name for field in fields(ReportRow)]
+NAMES = [
+    "model_name",
+    "family",
+    "alpha",
+    "knobs",
+    "image_size",
+    "precision",
+    "size_bytes",
+    "downloaded_bytes",
+    "parameters",
+    "macs",
+    "keras_top1",
+    "tflite_top1",
+    "drop_points",
+    "agreement",
+    "dataset",
+    "dataset_fingerprint",
+    "split",
+    "num_samples",
+    "verified_utc",
+    "median_ms",
+    "p5_ms",
+    "p95_ms",
+    "noise_ms",
+    "first_ms",
+    "init_ms",
+    "peak_memory_bytes",
+    "num_runs",
+    "num_threads",
+    "cores",
+    "extra_flags",
+    "runtime",
+    "runtime_version",
+    "delegate",
+    "machine",
+    "where",
+    "measured_utc",
+    "valid",
+    "reasons",
+    "phone_top1",
+    "phone_agreement",
+    "phone_samples",
+    "sha256",
+    "parent_sha256",
+    "run",
+    "path",
+    "pareto",
+]
+"""What other programs read: these names in this order."""
 
 
 def table(rows, width=100) -> str:
@@ -34,7 +84,7 @@ def test_no_line_of_the_table_is_wider_than_the_terminal(zoo_rows, mixed_rows, w
 def test_a_hundred_columns_hold_every_model_name_on_one_line(zoo_rows, mixed_rows):
     for rows in (zoo_rows, mixed_rows):
         lines = table(rows).splitlines()
-        assert all(any(row.model_name in line for line in lines) for row in rows)
+        assert all(any(row.model.model_name in line for line in lines) for row in rows)
 
 
 def test_the_table_tells_the_figures_of_each_row(zoo_rows):
@@ -47,7 +97,7 @@ def test_conditions_that_all_rows_share_stand_once_below(zoo_rows):
     text = table(zoo_rows)
     for line in ("Machine: Xeon 8481C", "Runtime: litert 2.3.0, cpu", "Threads: 1 thread"):
         assert text.count(line) == 1
-    assert f"Data set: photos ({zoo_rows[0].dataset_fingerprint[:8]}), 1,001 test images" in text
+    assert f"Data set: photos ({zoo_rows[0].accuracy.dataset_fingerprint[:8]}), 1,001 test images" in text
 
 
 def test_conditions_that_differ_are_told_by_letter(mixed_rows):
@@ -59,8 +109,10 @@ def test_conditions_that_differ_are_told_by_letter(mixed_rows):
 
 
 def test_runs_of_one_model_are_told_apart(zoo_rows):
-    one, other = (replace(zoo_rows[0], run=f"{zoo_rows[0].model_name}-photos-{number}") for number in (1, 2))
-    others = [row for row in zoo_rows if row.model_name != one.model_name]
+    one, other = (
+        changed(zoo_rows[0], run=f"{zoo_rows[0].model.model_name}-photos-{number}") for number in (1, 2)
+    )
+    others = [row for row in zoo_rows if row.model.model_name != one.model.model_name]
     lines = table([one, other, *others]).splitlines()
     assert "Run" in lines[1]
     assert sum(" photos-1 " in f"{line} " for line in lines) == 1
@@ -71,22 +123,22 @@ def test_runs_of_one_model_are_told_apart(zoo_rows):
 def test_the_reasons_of_an_invalid_measurement_stand_below_the_table(zoo_rows):
     told = "not valid: densenet_w1_96 int16x8, 1 thread: killed"
     broken = [
-        replace(row, valid=False, reasons=("killed",))
+        changed(row, valid=False, reasons=("killed",))
         for row in zoo_rows
-        if (row.model_name, row.precision) == ("densenet_w1_96", "int16x8")
+        if (row.model.model_name, row.file.precision) == ("densenet_w1_96", "int16x8")
     ]
     assert told in table(broken)
     assert "invalid" in table(broken)
 
 
 def test_a_name_cannot_steer_the_terminal(zoo_rows):
-    text = table([replace(zoo_rows[0], model_name="bad\x1b[2J\nname"), *zoo_rows[1:]])
+    text = table([changed(zoo_rows[0], model_name="bad\x1b[2J\nname"), *zoo_rows[1:]])
     assert "\x1b" not in text
     assert "bad�[2J�name" in text
 
 
 def test_what_is_not_measured_is_a_dash_that_is_explained(zoo_rows):
-    unmeasured = [row for row in zoo_rows if row.valid is None]
+    unmeasured = [row for row in zoo_rows if row.latency.valid is None]
     assert "– not measured" in table(unmeasured)
     assert " 0.00 ms" not in table(unmeasured)
 
@@ -95,7 +147,7 @@ def test_json_has_the_fields_of_the_dataclass_and_its_values(mixed_rows):
     records = json.loads(json_text(mixed_rows))
     assert [list(record) for record in records] == [NAMES] * len(mixed_rows)
     lists = ("reasons", "extra_flags")
-    again = [ReportRow(**record | {name: tuple(record[name]) for name in lists}) for record in records]
+    again = [row_of(record | {name: tuple(record[name]) for name in lists}) for record in records]
     assert again == mixed_rows
 
 
@@ -103,15 +155,15 @@ def test_csv_has_the_fields_of_the_dataclass_and_empty_cells_for_not_measured(mi
     records = list(csv.DictReader(StringIO(csv_text(mixed_rows))))
     assert list(records[0]) == NAMES
     for record, row in zip(records, mixed_rows, strict=True):
-        assert record["model_name"] == row.model_name
-        assert json.loads(record["knobs"]) == row.knobs
+        assert record["model_name"] == row.model.model_name
+        assert json.loads(record["knobs"]) == row.model.knobs
         assert record["pareto"] == str(row.pareto).lower()
-        assert record["median_ms"] == ("" if row.median_ms is None else str(row.median_ms))
-        assert record["reasons"] == "; ".join(row.reasons)
+        assert record["median_ms"] == ("" if row.latency.median_ms is None else str(row.latency.median_ms))
+        assert record["reasons"] == "; ".join(row.latency.reasons)
 
 
 def test_markdown_tables_have_one_width_and_escape_their_marks(mixed_rows):
-    odd = [replace(mixed_rows[0], model_name="a|b *c* <d>\ne"), *mixed_rows[1:]]
+    odd = [changed(mixed_rows[0], model_name="a|b *c* <d>\ne"), *mixed_rows[1:]]
     lines = [line for line in markdown_text(odd).splitlines() if line.startswith("|")]
     cells = [re.split(r"(?<!\\)\|", line) for line in lines]
     assert len(lines) == len(odd) + 2
@@ -146,12 +198,12 @@ def test_the_page_tells_its_conditions_and_every_file(zoo_rows):
         "Xeon 8481C",
         "litert 2.3.0, cpu",
         "1 thread",
-        f"photos ({zoo_rows[0].dataset_fingerprint[:8]}), 1,001 test images",
+        f"photos ({zoo_rows[0].accuracy.dataset_fingerprint[:8]}), 1,001 test images",
         "2026-11-23 10:08 UTC",
     ):
         assert text in header
     assert "Written 2026-11-24 08:00 UTC" in page
-    assert all(row.sha256 in page for row in zoo_rows)
+    assert all(row.file.sha256 in page for row in zoo_rows)
 
 
 def test_reasons_of_an_invalid_measurement_stand_in_the_page(zoo_rows):
@@ -160,7 +212,7 @@ def test_reasons_of_an_invalid_measurement_stand_in_the_page(zoo_rows):
 
 
 def test_an_axis_is_logarithmic_only_where_the_range_asks_for_it(zoo_rows):
-    records = [chart_record(index, row) for index, row in enumerate(zoo_rows) if row.valid]
+    records = [chart_record(index, row) for index, row in enumerate(zoo_rows) if row.latency.valid]
     assert is_log(SIZE, records)
     assert not is_log(SIZE, records[:1])
     assert not is_log(VIEWS[1].y, records)
@@ -171,3 +223,30 @@ def test_a_picture_is_drawn_with_a_mark_for_each_point(zoo_rows):
     picture = svg_text(zoo_rows)
     assert picture.startswith("<svg")
     assert picture.count('aria-roledescription="point"') == 55 + sum(row.pareto for row in zoo_rows)
+
+
+def test_the_page_counts_files_where_it_says_files_and_points_where_it_says_points(tmp_path):
+    """Two files at two numbers of threads each: four points of which three are best."""
+    int8, float32 = export_artifact(), export_artifact(precision=Precision.FLOAT32)
+    with open_store(tmp_path) as store:
+        for artifact in (int8, float32):
+            store.add_artifact(artifact, tmp_path / "export")
+            store.add_verification(verification(artifact.sha256))
+        for threads, slow in ((1, 2.0), (2, 0.5)):
+            store.add_measurement(measurement(int8.sha256, num_threads=threads, median_ms=1.0))
+            store.add_measurement(measurement(float32.sha256, num_threads=threads, median_ms=slow))
+        rows = store.rows()
+    assert sum(row.pareto for row in rows) == 3
+    assert "2 exported files of 1 model. 2 are ringed and starred at 3 points:" in page_text(rows)
+
+
+def test_a_top1_of_the_validation_split_says_so_in_every_table(tmp_path):
+    int8, float32 = export_artifact(), export_artifact(precision=Precision.FLOAT32)
+    with open_store(tmp_path) as store:
+        for artifact, split in ((int8, "validation"), (float32, "test")):
+            store.add_artifact(artifact, tmp_path / "export")
+            store.add_verification(verification(artifact.sha256, split=split))
+        rows = store.rows()
+    for text in (table(rows), markdown_text(rows), page_text(rows)):
+        assert "93.90% (validation)" in text
+        assert "93.90% (test)" not in text

@@ -25,9 +25,9 @@ return found.sort((one, other) => one[0] - other[0]);
 """
 RINGS = POINTS.replace('startsWith("points")', 'startsWith("pareto")')
 FIELDS = {
-    "size_mb": lambda row: None if row.size_bytes is None else row.size_bytes / 1e6,
-    "median_ms": lambda row: row.median_ms if row.valid else None,
-    "tflite_top1": lambda row: row.tflite_top1,
+    "size_mb": lambda row: None if row.file.size_bytes is None else row.file.size_bytes / 1e6,
+    "median_ms": lambda row: row.latency.median_ms if row.latency.valid else None,
+    "tflite_top1": lambda row: row.accuracy.tflite_top1,
 }
 
 
@@ -70,7 +70,7 @@ def expected(rows: list[ReportRow], view) -> list[tuple[int, float, float]]:
     places = [
         (index, FIELDS[view.x.field](row), FIELDS[view.y.field](row))
         for index, row in enumerate(rows)
-        if row.valid and row.size_bytes is not None and row.median_ms is not None
+        if row.latency.valid and row.file.size_bytes is not None and row.latency.median_ms is not None
     ]
     return [place for place in places if None not in place]
 
@@ -127,9 +127,11 @@ def test_the_page_asks_the_network_for_nothing_and_the_console_stays_empty(zoo):
 def test_a_filter_takes_points_and_table_lines_away_and_gives_them_back(zoo, zoo_rows):
     click(zoo, "input[name=family][value=densenet]")
     click(zoo, "input[name=precision][value=int8]")
-    assert_points(zoo, zoo_rows, lambda row: row.family != "densenet" and row.precision != "int8")
+    assert_points(zoo, zoo_rows, lambda row: row.model.family != "densenet" and row.file.precision != "int8")
     kept = [
-        index for index, row in enumerate(zoo_rows) if row.family != "densenet" and row.precision != "int8"
+        index
+        for index, row in enumerate(zoo_rows)
+        if row.model.family != "densenet" and row.file.precision != "int8"
     ]
     assert visible_lines(zoo) == kept
     assert zoo.find_element("id", "count").text == f"{len(kept)} of 60 rows"
@@ -151,7 +153,7 @@ def test_few_points_have_their_names_beside_them_and_many_have_none(zoo, zoo_row
         click(zoo, f"input[name=family][value={name}]")
     for precision in ("dynamic", "float16", "int16x8"):
         click(zoo, f"input[name=precision][value={precision}]")
-    wanted = {row.model_name for row in zoo_rows if row.family == "mobilenet"}
+    wanted = {row.model.model_name for row in zoo_rows if row.model.family == "mobilenet"}
     told = [text.text for text in zoo.find_elements("css selector", texts)]
     assert sorted(told) == sorted(
         f"{name} {precision}" for name in wanted for precision in ("float32", "int8")
@@ -169,9 +171,9 @@ def test_with_every_family_filtered_out_the_page_says_so(zoo):
 @pytest.mark.parametrize(
     ("title", "key", "descending_first"),
     [
-        ("Size", lambda row: row.size_bytes, False),
-        ("Top-1", lambda row: row.tflite_top1, True),
-        ("Median", lambda row: row.median_ms if row.valid else None, False),
+        ("Size", lambda row: row.file.size_bytes, False),
+        ("Top-1", lambda row: row.accuracy.tflite_top1, True),
+        ("Median", lambda row: row.latency.median_ms if row.latency.valid else None, False),
     ],
 )
 def test_a_click_on_a_heading_sorts_with_not_measured_last(zoo, zoo_rows, title, key, descending_first):
@@ -196,7 +198,13 @@ def test_hovering_a_point_tells_its_figures_and_lights_its_line(zoo, zoo_rows):
     (lit,) = zoo.find_elements("css selector", "#rows tr.pointed")
     row = zoo_rows[int(lit.get_attribute("data-row"))]
     told = zoo.find_element("id", "vg-tooltip-element").text
-    for text in (row.model_name, row.precision, f"{row.tflite_top1:.2f}%", row.sha256[:12], "Xeon 8481C"):
+    for text in (
+        row.model.model_name,
+        row.file.precision,
+        f"{row.accuracy.tflite_top1:.2f}%",
+        row.file.sha256[:12],
+        "Xeon 8481C",
+    ):
         assert text in told
 
 
@@ -215,7 +223,7 @@ def test_hostile_names_stay_text(browser, mixed_rows, mixed_path):
 def test_hovering_a_hostile_name_keeps_it_text(browser, mixed_rows, tmp_path):
     from selenium.webdriver import ActionChains
 
-    hostile = [row for row in mixed_rows if row.model_name.startswith("<")]
+    hostile = [row for row in mixed_rows if row.model.model_name.startswith("<")]
     page = opened(browser, tmp_path / "hostile.html", hostile)
     point = page.find_elements("css selector", "#chart-size-latency g.mark-symbol.role-mark path")[-1]
     ActionChains(page).move_to_element(point).perform()
@@ -227,15 +235,19 @@ def test_hovering_a_hostile_name_keeps_it_text(browser, mixed_rows, tmp_path):
 def test_several_machines_threads_and_data_sets_can_be_filtered(browser, mixed_rows, mixed_path):
     page = opened(browser, mixed_path, mixed_rows)
     click(page, 'input[name=threads_text][value="1 thread"]')
-    assert_points(page, mixed_rows, lambda row: row.num_threads != 1)
-    assert visible_lines(page) == [index for index, row in enumerate(mixed_rows) if row.num_threads != 1]
+    assert_points(page, mixed_rows, lambda row: row.conditions.num_threads != 1)
+    assert visible_lines(page) == [
+        index for index, row in enumerate(mixed_rows) if row.conditions.num_threads != 1
+    ]
     fields = {box.get_attribute("name") for box in page.find_elements("css selector", "#filters input")}
     assert fields == {"family", "precision", "dataset_text", "machine_text", "threads_text", "best"}
 
 
 def test_a_file_without_accuracy_is_drawn_grey_and_only_where_it_has_a_place(browser, mixed_rows, mixed_path):
     page = opened(browser, mixed_path, mixed_rows)
-    (index,) = [i for i, row in enumerate(mixed_rows) if row.tflite_top1 is None and row.valid]
+    (index,) = [
+        i for i, row in enumerate(mixed_rows) if row.accuracy.tflite_top1 is None and row.latency.valid
+    ]
     assert index in [place[0] for place in page.execute_script(POINTS, "size-latency")]
     assert index not in [place[0] for place in page.execute_script(POINTS, "size-accuracy")]
     greys = page.find_elements("css selector", '#chart-size-latency path[fill="#8a8f98"]')
@@ -262,15 +274,15 @@ def test_no_page_is_wider_than_its_window(browser, mixed_rows, mixed_path, width
 
 
 def test_one_row_alone_stands_between_its_axes_figures(browser, zoo_rows, tmp_path):
-    one = [next(row for row in zoo_rows if row.valid)]
+    one = [next(row for row in zoo_rows if row.latency.valid)]
     page = opened(browser, tmp_path / "one.html", one)
     assert_points(page, one, every)
     low, high = page.execute_script('return window.report.views["size-latency"].scale("y").domain()')
-    assert low < one[0].median_ms < high
+    assert low < one[0].latency.median_ms < high
 
 
 def test_a_report_without_any_measurement_still_shows_the_table(browser, zoo_rows, tmp_path):
-    unmeasured = [row for row in zoo_rows if row.valid is None]
+    unmeasured = [row for row in zoo_rows if row.latency.valid is None]
     page = opened(browser, tmp_path / "none.html", unmeasured)
     assert page.get_log("browser") == []
     assert len(visible_lines(page)) == 3

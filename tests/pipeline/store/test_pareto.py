@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_records import export_artifact, measurement, verification
+from report_records import changed, export_artifact, measurement, verification
 
 from pipeline.records.report_row import ReportRow
 from pipeline.store.pareto import mark_pareto, undominated
@@ -41,8 +41,7 @@ def row(tmp_path) -> ReportRow:
 
 def better(row: ReportRow, **changes) -> ReportRow:
     """A row that beats `row` in all three."""
-    values = {**vars(row), "size_bytes": 1, "median_ms": 0.1, "tflite_top1": 99.9, **changes}
-    return ReportRow(**values)
+    return changed(row, **{"size_bytes": 1, "median_ms": 0.1, "tflite_top1": 99.9, **changes})
 
 
 def test_a_row_that_is_beaten_in_all_three_is_not_pareto_best(row):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
 import pytest
 from report_records import (
+    changed,
     export_artifact,
     measurement,
     phone_verification,
@@ -20,7 +20,7 @@ from report_records import (
 )
 
 from export.precisions import Precision
-from pipeline.records.report_row import ReportRow
+from pipeline.records.report_row import ReportRow, row_of
 from pipeline.report.conditions import doubts
 from pipeline.store.store import open_store
 
@@ -40,53 +40,55 @@ def test_a_row_joins_run_file_verification_and_measurement_by_hash(tmp_path):
         store.add_artifact(artifact, tmp_path / run.run / "export")
         store.add_verification(check)
         store.add_measurement(timing)
-    assert only_row(tmp_path) == ReportRow(
-        model_name="mobilenet_alpha0.5_160",
-        family="mobilenet",
-        alpha=0.5,
-        knobs={"alpha": 0.5, "image_size": 160},
-        image_size=160,
-        precision="int8",
-        size_bytes=1_012_345,
-        downloaded_bytes=923_456,
-        parameters=831_234,
-        macs=76_543_210,
-        keras_top1=94.4,
-        tflite_top1=93.9,
-        drop_points=0.5,
-        agreement=98.7,
-        dataset="photos",
-        dataset_fingerprint=sha256("photos"),
-        split="test",
-        num_samples=101,
-        verified_utc=check.verified_utc,
-        median_ms=1.234,
-        p5_ms=1.21,
-        p95_ms=1.31,
-        noise_ms=0.004,
-        first_ms=2.5,
-        init_ms=3.5,
-        peak_memory_bytes=9_437_184,
-        num_runs=500,
-        num_threads=1,
-        cores="all",
-        extra_flags=(),
-        phone_top1=None,
-        phone_agreement=None,
-        phone_samples=None,
-        runtime="litert",
-        runtime_version="2.3.0",
-        delegate="cpu",
-        machine="Xeon 8481C",
-        where="host",
-        measured_utc=timing.measured_utc,
-        valid=True,
-        reasons=(),
-        sha256=artifact.sha256,
-        parent_sha256=run.model_sha256,
-        run=run.run,
-        path=str(tmp_path / run.run / "export" / artifact.path),
-        pareto=True,
+    assert only_row(tmp_path) == row_of(
+        {
+            "model_name": "mobilenet_alpha0.5_160",
+            "family": "mobilenet",
+            "alpha": 0.5,
+            "knobs": {"alpha": 0.5, "image_size": 160},
+            "image_size": 160,
+            "precision": "int8",
+            "size_bytes": 1_012_345,
+            "downloaded_bytes": 923_456,
+            "parameters": 831_234,
+            "macs": 76_543_210,
+            "keras_top1": 94.4,
+            "tflite_top1": 93.9,
+            "drop_points": 0.5,
+            "agreement": 98.7,
+            "dataset": "photos",
+            "dataset_fingerprint": sha256("photos"),
+            "split": "test",
+            "num_samples": 101,
+            "verified_utc": check.verified_utc,
+            "median_ms": 1.234,
+            "p5_ms": 1.21,
+            "p95_ms": 1.31,
+            "noise_ms": 0.004,
+            "first_ms": 2.5,
+            "init_ms": 3.5,
+            "peak_memory_bytes": 9_437_184,
+            "num_runs": 500,
+            "num_threads": 1,
+            "cores": "all",
+            "extra_flags": (),
+            "phone_top1": None,
+            "phone_agreement": None,
+            "phone_samples": None,
+            "runtime": "litert",
+            "runtime_version": "2.3.0",
+            "delegate": "cpu",
+            "machine": "Xeon 8481C",
+            "where": "host",
+            "measured_utc": timing.measured_utc,
+            "valid": True,
+            "reasons": (),
+            "sha256": artifact.sha256,
+            "parent_sha256": run.model_sha256,
+            "run": run.run,
+            "path": str(tmp_path / run.run / "export" / artifact.path),
+            "pareto": True,
+        }
     )
 
 
@@ -103,7 +105,7 @@ def test_the_order_in_which_records_arrive_does_not_matter(tmp_path):
         with open_store(folder) as store:
             for step in order:
                 steps[step](store)
-        found.append(replace(only_row(folder), path=None))
+        found.append(changed(only_row(folder), path=None))
     assert len(found) == 24
     assert all(row == found[0] for row in found)
     assert found[0].pareto
@@ -126,13 +128,20 @@ def test_a_measured_file_without_a_sidecar_is_told_by_its_name_and_size(tmp_path
     file.write_bytes(b"bytes of a model")
     with open_store(tmp_path / "runs") as store:
         store.add_measurement(measurement(sha256("?"), path=str(file)))
-        assert store.rows()[0].size_bytes is None, "the file at that path is not the one that was measured"
+        assert store.rows()[0].file.size_bytes is None, (
+            "the file at that path is not the one that was measured"
+        )
         store.add_measurement(measurement(sha256("bytes of a model"), path=str(file)))
-        rows = {row.sha256: row for row in store.rows()}
+        rows = {row.file.sha256: row for row in store.rows()}
     row = rows[sha256("bytes of a model")]
-    assert (row.model_name, row.size_bytes, row.precision, row.run) == ("from_elsewhere", 16, None, None)
-    assert row.path == str(file)
-    assert row.tflite_top1 is None
+    assert (row.model.model_name, row.file.size_bytes, row.file.precision, row.file.run) == (
+        "from_elsewhere",
+        16,
+        None,
+        None,
+    )
+    assert row.file.path == str(file)
+    assert row.accuracy.tflite_top1 is None
     assert not row.pareto
 
 
@@ -140,8 +149,8 @@ def test_a_verified_file_that_nothing_else_is_known_of_stands_in_the_rows(tmp_pa
     with open_store(tmp_path) as store:
         store.add_verification(verification(sha256("stranger")))
     row = only_row(tmp_path)
-    assert row.model_name == f"unknown {sha256('stranger')[:12]}"
-    assert (row.tflite_top1, row.median_ms, row.valid) == (93.9, None, None)
+    assert row.model.model_name == f"unknown {sha256('stranger')[:12]}"
+    assert (row.accuracy.tflite_top1, row.latency.median_ms, row.latency.valid) == (93.9, None, None)
 
 
 def test_a_file_that_was_neither_verified_nor_measured_has_no_figures(tmp_path):
@@ -149,8 +158,13 @@ def test_a_file_that_was_neither_verified_nor_measured_has_no_figures(tmp_path):
         store.add_run(train_record())
         store.add_artifact(export_artifact(), tmp_path)
     row = only_row(tmp_path)
-    assert (row.tflite_top1, row.agreement, row.median_ms, row.valid) == (None, None, None, None)
-    assert row.keras_top1 == 94.3, "the training measured the Keras model on its test split"
+    assert (row.accuracy.tflite_top1, row.accuracy.agreement, row.latency.median_ms, row.latency.valid) == (
+        None,
+        None,
+        None,
+        None,
+    )
+    assert row.accuracy.keras_top1 == 94.3, "the training measured the Keras model on its test split"
     assert not row.pareto
 
 
@@ -163,7 +177,7 @@ def test_the_newest_valid_measurement_of_a_setting_counts(tmp_path):
             measurement(median_ms=9.0, measured_utc=times[3], valid=False, reasons=("too noisy",))
         )
     row = only_row(tmp_path)
-    assert (row.median_ms, row.valid, row.measured_utc) == (2.0, True, times[2])
+    assert (row.latency.median_ms, row.latency.valid, row.latency.measured_utc) == (2.0, True, times[2])
 
 
 def test_an_invalid_measurement_is_shown_with_its_reasons_where_no_valid_one_is(tmp_path):
@@ -172,7 +186,11 @@ def test_an_invalid_measurement_is_shown_with_its_reasons_where_no_valid_one_is(
         store.add_verification(verification())
         store.add_measurement(measurement(median_ms=None, valid=False, reasons=("killed", "out of memory")))
     row = only_row(tmp_path)
-    assert (row.valid, row.reasons, row.median_ms) == (False, ("killed", "out of memory"), None)
+    assert (row.latency.valid, row.latency.reasons, row.latency.median_ms) == (
+        False,
+        ("killed", "out of memory"),
+        None,
+    )
     assert not row.pareto
 
 
@@ -191,7 +209,7 @@ def test_each_machine_runtime_delegate_and_thread_count_has_a_row_of_its_own(tmp
     with open_store(tmp_path) as store:
         store.add_measurement(measurement())
         store.add_measurement(measurement(median_ms=7.0, **setting))
-        assert sorted(row.median_ms for row in store.rows()) == [1.234, 7.0]
+        assert sorted(row.latency.median_ms for row in store.rows()) == [1.234, 7.0]
 
 
 def test_the_data_set_of_an_unverified_file_is_that_of_its_training(tmp_path):
@@ -199,7 +217,7 @@ def test_the_data_set_of_an_unverified_file_is_that_of_its_training(tmp_path):
         store.add_run(train_record())
         store.add_artifact(export_artifact(), tmp_path)
     row = only_row(tmp_path)
-    assert (row.dataset, row.dataset_fingerprint) == ("photos", sha256("photos"))
+    assert (row.accuracy.dataset, row.accuracy.dataset_fingerprint) == ("photos", sha256("photos"))
 
 
 def test_two_runs_with_byte_equal_files_each_show_their_own(tmp_path):
@@ -211,13 +229,13 @@ def test_two_runs_with_byte_equal_files_each_show_their_own(tmp_path):
             store.add_run(run)
             store.add_artifact(files[run.run], tmp_path / run.run / "export")
         store.add_measurement(measurement(sha256("equal")))
-        rows = {row.run: row for row in store.rows()}
+        rows = {row.file.run: row for row in store.rows()}
         assert len(store.rows()) == 2
     for run in (first, second):
         row = rows[run.run]
-        assert row.parent_sha256 == run.model_sha256
-        assert row.path == str(tmp_path / run.run / "export" / files[run.run].path)
-        assert (row.tflite_top1, row.median_ms, row.pareto) == (93.9, 1.234, True)
+        assert row.file.parent_sha256 == run.model_sha256
+        assert row.file.path == str(tmp_path / run.run / "export" / files[run.run].path)
+        assert (row.accuracy.tflite_top1, row.latency.median_ms, row.pareto) == (93.9, 1.234, True)
 
 
 def test_of_the_files_exported_to_one_path_the_last_is_reported_and_all_figures_stay(tmp_path):
@@ -227,11 +245,11 @@ def test_of_the_files_exported_to_one_path_the_last_is_reported_and_all_figures_
             store.add_artifact(artifact, tmp_path)
             store.add_verification(verification(artifact.sha256))
             store.add_measurement(measurement(artifact.sha256))
-        assert [row.sha256 for row in store.rows()] == [second.sha256]
+        assert [row.file.sha256 for row in store.rows()] == [second.sha256]
         assert store.measurements(first.sha256) == [measurement(first.sha256)]
         assert store.verifications(first.sha256) == [verification(first.sha256)]
         store.add_artifact(first, tmp_path)
-        assert [row.sha256 for row in store.rows()] == [first.sha256], "it stands there again"
+        assert [row.file.sha256 for row in store.rows()] == [first.sha256], "it stands there again"
 
 
 def test_of_measured_files_without_a_sidecar_at_one_path_the_last_is_reported(tmp_path):
@@ -240,7 +258,7 @@ def test_of_measured_files_without_a_sidecar_at_one_path_the_last_is_reported(tm
         for content in ("first", "second", "first"):
             file.write_text(content)
             store.add_measurement(measurement(sha256(content), path=str(file)))
-            assert [row.sha256 for row in store.rows()] == [sha256(content)]
+            assert [row.file.sha256 for row in store.rows()] == [sha256(content)]
 
 
 def test_a_measured_file_that_is_gone_keeps_its_size(tmp_path):
@@ -250,7 +268,7 @@ def test_a_measured_file_that_is_gone_keeps_its_size(tmp_path):
         store.add_measurement(measurement(sha256("model"), path=str(file)))
         file.unlink()
         store.add_measurement(measurement(sha256("model"), path=str(file), num_threads=2))
-        assert [row.size_bytes for row in store.rows()] == [5, 5]
+        assert [row.file.size_bytes for row in store.rows()] == [5, 5]
 
 
 def test_the_newest_verification_on_the_test_split_counts(tmp_path):
@@ -260,7 +278,7 @@ def test_the_newest_verification_on_the_test_split_counts(tmp_path):
         store.add_verification(
             verification(tflite_top1=99.0, split="validation", verified_utc="2026-11-23T13:00:00+00:00")
         )
-    assert only_row(tmp_path).tflite_top1 == 91.0
+    assert only_row(tmp_path).accuracy.tflite_top1 == 91.0
 
 
 def test_a_quick_look_at_a_part_of_the_split_does_not_hide_the_whole(tmp_path):
@@ -269,7 +287,7 @@ def test_a_quick_look_at_a_part_of_the_split_does_not_hide_the_whole(tmp_path):
         store.add_verification(
             verification(tflite_top1=80.0, num_samples=10, verified_utc="2026-11-23T12:00:00+00:00")
         )
-    assert only_row(tmp_path).tflite_top1 == 90.0
+    assert only_row(tmp_path).accuracy.tflite_top1 == 90.0
 
 
 def test_the_data_set_of_the_newest_verification_counts(tmp_path):
@@ -284,7 +302,10 @@ def test_the_data_set_of_the_newest_verification_counts(tmp_path):
             )
         )
     row = only_row(tmp_path)
-    assert (row.dataset_fingerprint, row.tflite_top1) == (sha256("another folder named photos"), 80.0)
+    assert (row.accuracy.dataset_fingerprint, row.accuracy.tflite_top1) == (
+        sha256("another folder named photos"),
+        80.0,
+    )
 
 
 def test_a_file_of_a_users_own_keras_model_has_a_family_of_none(tmp_path):
@@ -292,7 +313,7 @@ def test_a_file_of_a_users_own_keras_model_has_a_family_of_none(tmp_path):
     with open_store(tmp_path) as store:
         store.add_artifact(artifact, tmp_path)
     row = only_row(tmp_path)
-    assert (row.model_name, row.family, row.alpha, row.run, row.parameters) == (
+    assert (row.model.model_name, row.model.family, row.model.alpha, row.file.run, row.model.parameters) == (
         "theirs",
         None,
         None,
@@ -308,10 +329,10 @@ def test_retraining_under_the_same_name_replaces_the_run_and_keeps_the_old_files
         store.add_artifact(export_artifact(old.model_sha256), tmp_path / "old")
         store.add_run(new)
         store.add_artifact(export_artifact(new.model_sha256), tmp_path / "new")
-        rows = {row.parent_sha256: row for row in store.rows()}
+        rows = {row.file.parent_sha256: row for row in store.rows()}
         assert store.runs() == {new.run: new.model_sha256}
-    assert rows[new.model_sha256].run == new.run
-    assert rows[old.model_sha256].run is None
+    assert rows[new.model_sha256].file.run == new.run
+    assert rows[old.model_sha256].file.run is None
 
 
 def test_a_moved_runs_folder_still_finds_its_files(tmp_path):
@@ -319,7 +340,7 @@ def test_a_moved_runs_folder_still_finds_its_files(tmp_path):
         store.add_artifact(export_artifact(), tmp_path / "before" / "run" / "export")
     (tmp_path / "before").rename(tmp_path / "after")
     expected = tmp_path / "after" / "run" / "export" / export_artifact().path
-    assert only_row(tmp_path / "after").path == str(expected)
+    assert only_row(tmp_path / "after").file.path == str(expected)
 
 
 def test_a_figure_that_is_not_finite_is_not_measured(tmp_path):
@@ -327,7 +348,7 @@ def test_a_figure_that_is_not_finite_is_not_measured(tmp_path):
         store.add_verification(verification(max_abs_difference=float("nan")))
         store.add_measurement(measurement(median_ms=float("inf"), valid=False, reasons=("overflow",)))
         assert store.verifications(export_artifact().sha256)[0].max_abs_difference is None
-    assert only_row(tmp_path).median_ms is None
+    assert only_row(tmp_path).latency.median_ms is None
 
 
 def test_only_files_that_came_with_a_sidecar_count_as_known(tmp_path):
@@ -370,7 +391,7 @@ def test_several_processes_write_a_new_store_at_once_and_nothing_is_lost(tmp_pat
     problems = [writer.communicate(timeout=60)[1] for writer in writers]
     assert problems == [""] * 4
     with open_store(tmp_path) as store:
-        assert sorted(row.num_threads for row in store.rows()) == list(range(1, 49))
+        assert sorted(row.conditions.num_threads for row in store.rows()) == list(range(1, 49))
         assert len(store.verifications(export_artifact().sha256)) == 48
 
 
@@ -378,7 +399,7 @@ def test_several_processes_write_a_new_store_at_once_and_nothing_is_lost(tmp_pat
 def test_every_precision_comes_back_as_its_word(tmp_path, precision):
     with open_store(tmp_path) as store:
         store.add_artifact(export_artifact(precision=precision), tmp_path)
-    assert only_row(tmp_path).precision == precision.value
+    assert only_row(tmp_path).file.precision == precision.value
 
 
 @pytest.mark.parametrize(("agreement", "is_best"), [(100.0, True), (12.0, False)])
@@ -392,8 +413,8 @@ def test_a_phone_that_answers_wrongly_is_told_and_never_starred(tmp_path, agreem
         store.add_measurement(measurement(**on_gpu))
         store.add_measurement(measurement(**{**on_gpu, "delegate": "cpu with XNNPACK"}))
         store.add_phone_verification(phone_verification(agreement=agreement))
-        rows = {row.delegate: row for row in store.rows()}
-    assert (rows["gpu"].phone_agreement, rows["gpu"].pareto) == (agreement, is_best)
-    assert (rows["cpu with XNNPACK"].phone_agreement, rows["cpu with XNNPACK"].pareto) == (None, True)
+        rows = {row.conditions.delegate: row for row in store.rows()}
+    assert (rows["gpu"].answers.phone_agreement, rows["gpu"].pareto) == (agreement, is_best)
+    assert (rows["cpu with XNNPACK"].answers.phone_agreement, rows["cpu with XNNPACK"].pareto) == (None, True)
     told = [line for line in doubts(list(rows.values())) if line.startswith("wrong: ")]
     assert len(told) == (0 if is_best else 1)
