@@ -1,7 +1,8 @@
 """Latency on this machine: the files take turns in rounds, one process a file, one process running at a time.
 
 In each round every file is loaded anew, warmed up and timed; every second round goes backwards. So a machine
-that drifts hits all files alike, and round i of two files can be compared (see statistics.py).
+that drifts hits all files alike, and round i of two files can be compared (see statistics.py). Of many files
+a few have their process at once; the others' is started anew for each round.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import os
 import platform
 from array import array
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,8 @@ from typing import Any
 from android_bench.reasons import Reason
 from export.files import sha256_of
 from export.tflite.inspect import inspect
-from pipeline.bench.child import Child, ChildFailedError, runtime_version
+from pipeline.bench.child import ChildFailedError, runtime_version
+from pipeline.bench.children import Children
 from pipeline.bench.settings import BenchSettings, share_of_runs
 from pipeline.bench.statistics import noise_ms, percentile, summarize
 from pipeline.records.measurement import XNNPACK, Measurement
@@ -72,13 +73,14 @@ def run_rounds(
         inspect(file)
     version = runtime_version(settings.runtime)
     checksums = {file: sha256_of(file) for file in files}
+    asked = [(file, num_threads) for num_threads in settings.num_threads for file in files]
     series = [
-        _Series(file, checksums[file], num_threads) for num_threads in settings.num_threads for file in files
+        _Series(place, file, checksums[file], num_threads) for place, (file, num_threads) in enumerate(asked)
     ]
     stopped = False
-    with ExitStack() as stack:
+    with Children(runtime=settings.runtime, patience_secs=settings.patience_secs) as children:
         try:
-            _take_turns(series, settings, stack, progress or _tell_nobody)
+            _take_turns(series, settings, children, progress or _tell_nobody)
         except KeyboardInterrupt:
             stopped = True
     machine = machine_name()
@@ -103,8 +105,9 @@ def num_cpus() -> int:
 
 @dataclass
 class _Series:
-    """One file with one number of threads: its child, and what the rounds gave so far."""
+    """One file with one number of threads, and what the rounds gave so far."""
 
+    place: int
     file: Path
     sha256: str
     num_threads: int
@@ -113,38 +116,24 @@ class _Series:
     warmup_runs: int = 0
     first_round: dict[str, Any] | None = None
     reason: str | None = None
-    child: Child | None = None
 
     def __post_init__(self) -> None:
         self.size_bytes = self.file.stat().st_size
 
-    def start(self, settings: BenchSettings, stack: ExitStack) -> None:
-        """Starts the child and waits until the runtime is imported."""
-        self.child = stack.enter_context(
-            Child(
-                self.file,
-                num_threads=self.num_threads,
-                runtime=settings.runtime,
-                patience_secs=settings.patience_secs,
-            )
-        )
-        try:
-            self.child.wait_until_ready()
-        except ChildFailedError as error:
-            self._fail(str(error))
-
-    def play(self, settings: BenchSettings, round_index: int) -> None:
+    def play(self, settings: BenchSettings, round_index: int, children: Children) -> None:
         """Runs one round, if the file has not failed and max_secs are not over."""
         left_secs = settings.max_secs - sum(self.samples_ns) / 1e9
         if self.reason is not None or left_secs <= 0:
             return
-        assert self.child is not None
         request = _request(settings, round_index, left_secs)
         busy_secs = request["warmup_min_secs"] + 2 * request["max_secs"]
+        turn = self.place, self.file
         try:
-            reply = self.child.run_round(request, busy_secs=busy_secs)
+            child = children.ready(turn, num_threads=self.num_threads)
+            reply = child.run_round(request, busy_secs=busy_secs)
         except ChildFailedError as error:
-            self._fail(str(error))
+            self.reason = str(error)
+            children.end(turn)
             return
         samples = reply.pop("samples_ns")
         self.samples_ns.extend(samples)
@@ -209,24 +198,16 @@ class _Series:
             size_bytes=self.size_bytes,
         )
 
-    def _fail(self, reason: str) -> None:
-        self.reason = reason
-        if self.child is not None:
-            self.child.close()
-
 
 def _take_turns(
-    series: Sequence[_Series], settings: BenchSettings, stack: ExitStack, progress: Progress
+    series: Sequence[_Series], settings: BenchSettings, children: Children, progress: Progress
 ) -> None:
     total = settings.rounds * len(series)
-    for each in series:
-        progress(0, total, f"starting {each.file.stem}")
-        each.start(settings, stack)
     for round_index in range(settings.rounds):
         order = series if round_index % 2 == 0 else series[::-1]
         for place, each in enumerate(order):
             progress(round_index * len(series) + place, total, each.file.stem)
-            each.play(settings, round_index)
+            each.play(settings, round_index, children)
     progress(total, total, "done")
 
 
