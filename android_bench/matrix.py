@@ -202,10 +202,7 @@ class _Worker:
     def work(self) -> None:
         unforeseen: BaseException | None = None
         try:
-            name = self._plan.info.serial_hash
-            with Session(
-                self._phone, name=name, locks=self._settings.locks, keep=self._settings.keep
-            ) as session:
+            with Session(self._phone, keep=self._settings.keep) as session:
                 self._take_turns(session)
             self._say("done")
         except _StoppedError:
@@ -355,7 +352,8 @@ def _turns(jobs: Sequence[Job]) -> Iterator[tuple[Job, int]]:
 
 def _changed(session: Session, model: LocalFile) -> list[str]:
     """That the file on the phone is not, after all rounds, the one that was asked for."""
-    there = session.checksums([model.remote]).get(model.remote)
+    place = session.path_of(model)
+    there = session.checksums([place]).get(place)
     if there == model.sha256:
         return []
     return [Reason.OTHER_FILE.text(found=f"its sha256 is {(there or 'missing')[:12]}")]

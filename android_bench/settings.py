@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,4 +17,3 @@ class MatrixSettings:
     """A phone that vanished is waited for so long."""
     keep: bool = False
     """Leaves the files on the phone, so that the next call need not push them."""
-    locks: Path

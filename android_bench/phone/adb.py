@@ -132,6 +132,23 @@ def answer_secs() -> float:
     return secs
 
 
+class HeldScript:
+    """A script on the phone that lives as long as this connection, or this process, does."""
+
+    def __init__(self, wire: Wire, first_line: str) -> None:
+        self.first_line = first_line
+        """What it printed first, or all that it printed where it ended."""
+        self._wire = wire
+
+    def is_running(self) -> bool:
+        """Whether it has neither ended nor been cut off, as far as this machine knows."""
+        return self._wire.is_open()
+
+    def close(self) -> None:
+        """Ends the connection, and so the script. Twice does no harm."""
+        self._wire.close()
+
+
 class Phone:
     """One phone of a server. Safe to use from one thread at a time; interrupt() may come from another."""
 
@@ -160,6 +177,29 @@ class Phone:
                     output += packet
                 elif kind == _EXIT:
                     return ShellResult(output=output.decode(errors="replace"), status=packet[0])
+
+    def hold(self, script: str) -> HeldScript:
+        """Starts a script that waits on its standard input, and comes back with the first line it prints.
+
+        When the connection ends, so does its input. Raises what shell() raises.
+        """
+        limit_secs = answer_secs()
+        with named_errors(f"phone {self.serial}", limit_secs):
+            wire = self.server.connect(limit_secs)
+            try:
+                with self._cut_by_interrupt(wire):
+                    wire.request(f"shell,v2,raw:{script}")
+                    output = bytearray()
+                    while not output.endswith(b"\n"):
+                        kind, length = struct.unpack("<BI", wire.read(5))
+                        packet = wire.read(length)
+                        if kind == _EXIT:
+                            break
+                        output += packet
+            except BaseException:
+                wire.close()
+                raise
+        return HeldScript(wire, output.decode(errors="replace").strip())
 
     def push(
         self, files: Sequence[Upload], *, limit_secs: float = 600.0, progress: Progress | None = None
@@ -224,18 +264,27 @@ class Phone:
 
     @contextmanager
     def _wire(self, limit_secs: float) -> Iterator[Wire]:
-        with named_errors(f"phone {self.serial}", limit_secs), self.server.connect(limit_secs) as wire:
+        with (
+            named_errors(f"phone {self.serial}", limit_secs),
+            self.server.connect(limit_secs) as wire,
+            self._cut_by_interrupt(wire),
+        ):
+            yield wire
+
+    @contextmanager
+    def _cut_by_interrupt(self, wire: Wire) -> Iterator[None]:
+        """Connects the wire to the phone; interrupt() cuts it meanwhile."""
+        with self._lock:
+            if self._refuses:
+                raise EOFError
+            self._open = wire
+        try:
+            wire.request(f"host:tport:serial:{self.serial}")
+            wire.read(8)  # the transport's number
+            yield
+        finally:
             with self._lock:
-                if self._refuses:
-                    raise EOFError
-                self._open = wire
-            try:
-                wire.request(f"host:tport:serial:{self.serial}")
-                wire.read(8)  # the transport's number
-                yield wire
-            finally:
-                with self._lock:
-                    self._open = None
+                self._open = None
 
 
 def _start_server(port: int) -> None:

@@ -1,98 +1,148 @@
-"""A stay on one phone: our folder there, the files in it by their checksum, and no trace afterwards."""
+"""A stay on one phone: the phone for us alone, our own folder there, and no trace afterwards."""
 
 from __future__ import annotations
 
-import fcntl
+import os
 import re
 import secrets
 import shlex
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from android_bench.errors import ConnectionLostError, DeviceError, NotReadyError, StorageError
-from android_bench.phone.adb import Phone, answer_secs
+from android_bench.phone.adb import HeldScript, Phone, answer_secs
 from android_bench.phone.wire import Progress, Upload
 from android_bench.reasons import Reason
 
 ROOT = "/data/local/tmp/keras-mobile-pipeline"
 """All that is ever written on a phone."""
-FILES = f"{ROOT}/files"
+KEPT = f"{ROOT}/files"
+"""What a session with `keep` leaves for the next ones."""
+LOCK = f"{ROOT}/lock"
+"""A symbolic link, since that is made with all its content or not at all: who has the phone."""
 _END_SECS = 10.0
+_TAKE_LOCK = r"""
+exec 2>&1
+tries=0
+while [ $tries -lt 20 ]; do
+  tries=$((tries + 1))
+  why=$(mkdir -p {root} && ln -s "$$:{mark}:{folder}:{owner}" {lock} 2>&1) && {{
+    echo taken
+    while read -r line; do :; done
+    exit
+  }}
+  held=$(readlink {lock}) || {{ sleep 0.05; continue; }}
+  IFS=: read -r pid mark folder owner <<END
+$held
+END
+  if grep -q "$mark" /proc/$pid/cmdline 2>/dev/null; then
+    echo "held by $owner"
+    exit
+  fi
+  if mkdir {root}/claim-$mark 2>/dev/null; then
+    [ "$(readlink {lock})" = "$held" ] && rm {lock} && [ "$folder" != {folder} ] && {{
+      read -r pid < $folder/pid && grep -q {root} /proc/$pid/cmdline && kill -9 $pid
+      rm -rf "$folder"
+    }} 2>/dev/null
+    rmdir {root}/claim-$mark
+  else
+    why="a pipeline that is gone ($owner) left {lock}: adb shell rm -r {root}"
+  fi
+  sleep 0.05
+done
+echo "failed: $why"
+"""
+"""The lock is its owner's as long as the process lives that took it, and that ends with its connection.
+
+Who finds the lock of a process that is gone claims it (one alone can make the claim's folder), takes it off,
+ends what its owner may still run and removes that owner's folder.
+"""
+_RELEASE = """
+held=$(readlink {lock})
+case "$held" in *:{mark}:*)
+  if mkdir {root}/claim-{mark}; then
+    [ "$(readlink {lock})" = "$held" ] && rm {lock}
+    rmdir {root}/claim-{mark}
+    pid=${{held%%:*}} tries=0
+    kill -9 $pid
+    while [ -e /proc/$pid/exe ] && [ $tries -lt 100 ]; do tries=$((tries + 1)); sleep 0.01; done
+  fi
+esac
+rmdir {kept} {root}
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalFile:
-    """A file of this machine that a phone is to have."""
+    """A file of this machine that a phone is to have; its name there is its checksum."""
 
     path: Path
     sha256: str
     executable: bool = False
 
-    @property
-    def remote(self) -> str:
-        """Where it stands on every phone: its name is its checksum, whatever it is called here."""
-        return f"{FILES}/{self.sha256}"
-
 
 class Session:
-    """A phone in use by this process alone; a context manager that cleans up unless `keep`."""
+    """A phone that no other session uses, of this host or another; a context manager that cleans up.
 
-    def __init__(self, phone: Phone, *, name: str, locks: Path, keep: bool = False) -> None:
-        """`name` is the phone's own, whichever way it is reached, and `locks` a folder of this machine.
+    Its files lie in its own folder on the phone, or with `keep` in one where they stay for the next.
+    """
 
-        NotReadyError where another process uses the phone.
-        """
+    def __init__(self, phone: Phone, *, keep: bool = False) -> None:
+        """NotReadyError on entering where another session uses the phone."""
         self.phone = phone
         self.folder = f"{ROOT}/run-{secrets.token_hex(4)}"
         """For what a run reads and writes beside the model."""
-        self._keep = keep
-        self._present: set[str] = set()
-        self._lock = _lock(locks / name, phone.serial)
+        self._files = KEPT if keep else f"{self.folder}/files"
+        self._places: dict[str, str] = {}
+        """Where the files are that are there, by their checksums."""
+        self._mark = ""
+        self._lock: HeldScript | None = None
 
     def __enter__(self) -> Session:
         try:
             self.open()
         except BaseException:
-            self._lock.close()
+            self._drop_lock()
             raise
         return self
 
     def __exit__(self, *exception: object) -> None:
-        try:
-            self.close()
-        finally:
-            self._lock.close()
+        self.close()
 
     def open(self) -> None:
-        """Makes our folder, also again after the phone was gone; what was there is looked at anew."""
-        self._present.clear()
-        made = self.phone.shell(f"mkdir -p {FILES} {self.folder} && cd {self.folder} && echo made")
+        """Takes the phone and makes our folder, also again after it was gone; looks anew at what is there."""
+        self._places.clear()
+        if self._lock is None or not self._lock.is_running():
+            self._take_lock()
+        made = self.phone.shell(f"mkdir -p {self.folder} && cd {self.folder} && echo made")
         if made.output.strip() != "made":
-            why = made.output.strip() or "no reason given"
-            raise StorageError(
-                f"cannot make {self.folder} on phone {self.phone.serial}: {why}. "
-                "Check its storage, then run the same command again."
-            )
+            raise self._cannot_make(made.output.strip() or "no reason given")
+
+    def path_of(self, file: LocalFile) -> str:
+        """Where the file is on the phone, once it was put there."""
+        return self._places.get(file.sha256, f"{self._files}/{file.sha256}")
 
     def put(self, files: Sequence[LocalFile], *, progress: Progress | None = None) -> None:
-        """Makes sure that the phone has the files: by their checksums, read there. Pushes what it lacks."""
-        wanted = [file for file in files if file.remote not in self._present]
+        """Makes sure that the phone is ours and has the files: by their checksums, read there."""
+        if self._lock is None or not self._lock.is_running():
+            self.open()
+        wanted = [file for file in files if file.sha256 not in self._places]
         if not wanted:
             return
-        there = self.checksums([file.remote for file in wanted])
-        missing = [file for file in wanted if there.get(file.remote) != file.sha256]
-        if missing:
-            self.phone.push(
-                [Upload(content=file.path, remote=file.remote, mode=_mode(file)) for file in missing],
-                progress=progress,
-            )
-            there |= self.checksums([file.remote for file in missing])
+        self._find(wanted)
+        missing = [file for file in wanted if file.sha256 not in self._places]
+        if not missing:
+            return
+        self.phone.push(
+            [Upload(content=file.path, remote=self.path_of(file), mode=_mode(file)) for file in missing],
+            progress=progress,
+        )
+        self._find(missing)
         for file in missing:
-            if there.get(file.remote) != file.sha256:
+            if file.sha256 not in self._places:
                 raise StorageError(Reason.ARRIVED_CHANGED.text(file=file.path.name, serial=self.phone.serial))
-        self._present.update(file.remote for file in wanted)
 
     def checksums(self, remotes: Sequence[str]) -> dict[str, str]:
         """The SHA-256 of each of these files that is there."""
@@ -107,19 +157,58 @@ class Session:
         return {name: digest for digest, name in found}
 
     def end_tool(self) -> None:
-        """Ends a tool that still runs, whatever it does; another process of its number is let be."""
+        """Ends our tool that still runs, whatever it does; another process of its number is let be."""
         self.phone.shell(
             f"read pid < {self.folder}/pid && grep -q {ROOT} /proc/$pid/cmdline && kill -9 $pid",
             limit_secs=min(_END_SECS, answer_secs()),
         )
 
     def close(self) -> None:
-        """Ends what still runs and removes what was put there, unless it is kept. A lost phone is let be."""
-        remove = self.folder if self._keep else ROOT
-        if self._insist(self.end_tool):
-            self._insist(
-                lambda: self.phone.shell(f"rm -rf {remove}", limit_secs=min(_END_SECS, answer_secs()))
-            )
+        """Ends what still runs, removes our folder and gives the phone free. A lost phone is let be."""
+        release = _RELEASE.format(root=ROOT, lock=LOCK, kept=KEPT, mark=self._mark)
+        leave = f"exec 2>/dev/null; rm -rf {self.folder}; {release}"
+        try:
+            if self._insist(self.end_tool):
+                self._insist(lambda: self.phone.shell(leave, limit_secs=min(_END_SECS, answer_secs())))
+        finally:
+            self._drop_lock()
+
+    def _take_lock(self) -> None:
+        self._drop_lock()
+        self._mark = secrets.token_hex(8)
+        owner = f"{re.sub(r'[^-.0-9A-Za-z]', '_', socket.gethostname())}, process {os.getpid()}"
+        script = _TAKE_LOCK.format(root=ROOT, lock=LOCK, mark=self._mark, folder=self.folder, owner=owner)
+        held = self.phone.hold(script)
+        if held.first_line == "taken":
+            self._lock = held
+            return
+        held.close()
+        word, _, rest = held.first_line.partition(" ")
+        if word != "held":
+            raise self._cannot_make(rest or "no reason given")
+        raise NotReadyError(
+            f"phone {self.phone.serial} is in use by another pipeline ({rest.removeprefix('by ')}). "
+            "Wait until it is done: two benchmarks at once would measure each other."
+        )
+
+    def _drop_lock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _cannot_make(self, why: str) -> StorageError:
+        return StorageError(
+            f"cannot make {self.folder} on phone {self.phone.serial}: {why}. "
+            "Check its storage, then run the same command again."
+        )
+
+    def _find(self, files: Sequence[LocalFile]) -> None:
+        """Remembers where those files are that are there whole, in our folder or among the kept ones."""
+        places = [(f"{folder}/{file.sha256}", file) for file in files for folder in (KEPT, self._files)]
+        there = self.checksums(list(dict.fromkeys(place for place, _ in places)))
+        for place, file in places:
+            if there.get(place) == file.sha256:
+                self._places[file.sha256] = place
 
     def _insist(self, action: Callable[[], object]) -> bool:
         """Does it, once more where somebody cut it off in the middle; whether the phone answered."""
@@ -137,18 +226,3 @@ class Session:
 
 def _mode(file: LocalFile) -> int:
     return 0o755 if file.executable else 0o644
-
-
-def _lock(path: Path, serial: str) -> IO[str]:
-    """Held until it is closed or this process ends, however it does."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise NotReadyError(
-            f"phone {serial} is in use by another pipeline on this machine. "
-            "Wait until it is done: two benchmarks at once would measure each other."
-        ) from error
-    return lock

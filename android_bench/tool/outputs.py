@@ -119,8 +119,11 @@ def _run_chunk(
         [Upload(content=each, remote=name) for each, name in zip(samples, inputs, strict=True)]
     )
     mark = secrets.token_hex(8)
+    # one timed run and no other, since each would only cost time
+    once = replace(request, num_runs=1, min_secs=0.0, warmup_runs=0, warmup_min_secs=0.0)
+    ours = command_flags(session, flags, once)
     commands = [
-        shlex.join([tool.remote, *_flags(request, flags, session.folder, tensor, given, written)])
+        shlex.join([session.path_of(tool), *_flags(ours, tensor, given, written)])
         for given, written in zip(inputs, results, strict=True)
     ]
     script = f"exec 2>&1; cd {session.folder} || exit 97; rm -f out-*; " + "".join(
@@ -156,13 +159,9 @@ def _judge(output: str, mark: str, request: RunRequest) -> tuple[str | None, lis
     return None, reasons, len(pieces) - 1
 
 
-def _flags(
-    request: RunRequest, flags: ToolFlags, folder: str, tensor: InputTensor, given: str, written: str
-) -> list[str]:
-    """One timed run and no other, since each would only cost time."""
-    once = replace(request, num_runs=1, min_secs=0.0, warmup_runs=0, warmup_min_secs=0.0)
+def _flags(flags: Sequence[str], tensor: InputTensor, given: str, written: str) -> list[str]:
     return [
-        *command_flags(once, flags, folder),
+        *flags,
         f"--input_layer={tensor.name}",
         f"--input_layer_shape={','.join(map(str, tensor.shape))}",
         f"--input_layer_value_files={tensor.escaped_name}:{given}",

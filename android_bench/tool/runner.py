@@ -102,10 +102,10 @@ def prepare(session: Session, tool: LocalFile) -> ToolFlags:
 
 def probe(session: Session, tool: LocalFile) -> ToolFlags:
     """Asks the tool for its help, and so which of the two it is. ToolError where it does not run at all."""
-    done = session.phone.shell(f"{shlex.quote(tool.remote)} --help=true 2>&1")
+    done = session.phone.shell(f"{shlex.quote(session.path_of(tool))} --help=true 2>&1")
     names = frozenset(re.findall(r"^\s*--([\w-]+)=", done.output, flags=re.MULTILINE))
     if not names and done.status >= 126:
-        said = (done.output.strip() or "nothing").splitlines()[-1].replace(f"{tool.remote}: ", "")
+        said = (done.output.strip() or "nothing").splitlines()[-1].replace(f"{session.path_of(tool)}: ", "")
         raise ToolError(
             f"{tool.path.name} does not run on phone {session.phone.serial} (status {done.status}: {said}). "
             "Give one that is built for its processor and its Android: --benchmark-model PATH"
@@ -122,7 +122,7 @@ def run(session: Session, tool: LocalFile, flags: ToolFlags, request: RunRequest
     is killed is an outcome with a failure.
     """
     mark = secrets.token_hex(8)
-    script = _script(session.folder, tool, request, command_flags(request, flags, session.folder), mark)
+    script = _script(session, tool, request, command_flags(session, flags, request), mark)
     try:
         done = session.phone.shell(script, limit_secs=request.limit_secs)
     except TimeLimitError:
@@ -157,13 +157,13 @@ def run(session: Session, tool: LocalFile, flags: ToolFlags, request: RunRequest
     )
 
 
-def command_flags(request: RunRequest, flags: ToolFlags, folder: str) -> list[str]:
+def command_flags(session: Session, flags: ToolFlags, request: RunRequest) -> list[str]:
     """The tool's flags for a request.
 
     ToolError for a delegate that this tool does not have.
     """
     ours = {
-        "graph": request.model.remote,
+        "graph": session.path_of(request.model),
         "num_threads": str(request.num_threads),
         "num_runs": str(request.num_runs),
         "min_secs": f"{request.min_secs:g}",
@@ -173,9 +173,9 @@ def command_flags(request: RunRequest, flags: ToolFlags, folder: str) -> list[st
         **_delegate_flags(request.delegate, flags.kind),
     }
     if "result_file_path" in flags.names:
-        ours["result_file_path"] = f"{folder}/{_RESULT}"
+        ours["result_file_path"] = f"{session.folder}/{_RESULT}"
     if request.profile:
-        ours |= _profile_flags(flags, folder)
+        ours |= _profile_flags(flags, session.folder)
     return [*(f"--{name}={value}" for name, value in ours.items()), *request.extra_flags]
 
 
@@ -229,15 +229,15 @@ def _profile_flags(flags: ToolFlags, folder: str) -> dict[str, str]:
     return {"enable_op_profiling": "true"}
 
 
-def _script(folder: str, tool: LocalFile, request: RunRequest, flags: Sequence[str], mark: str) -> str:
+def _script(session: Session, tool: LocalFile, request: RunRequest, flags: Sequence[str], mark: str) -> str:
     """What the phone's shell does. The tool runs beside the shell, which can thus watch it and end it."""
     pinned = [] if request.mask is None else ["taskset", f"{request.mask:x}"]
-    command = shlex.join([*pinned, tool.remote, *flags])
+    command = shlex.join([*pinned, session.path_of(tool), *flags])
     watch = _WATCH_THREADS if request.watch_threads else ""
     return (
-        f"exec 2>&1; cd {folder} || exit 97; rm -f {_RESULT} {_PROFILE}; most=0; looks=0; "
+        f"exec 2>&1; cd {session.folder} || exit 97; rm -f {_RESULT} {_PROFILE}; most=0; looks=0; "
         f"{watched(command, mark, meanwhile=watch)}echo @@threads; echo $most $looks; "
-        f"echo @@size; wc -c < {request.model.remote}"
+        f"echo @@size; wc -c < {session.path_of(request.model)}"
     )
 
 

@@ -19,8 +19,6 @@ from pipeline.bench.phone import PhoneSeries, local_file, plan_phone, plan_serie
 from pipeline.bench.settings import BenchSettings, PhoneSettings
 from pipeline.store.store import Store
 
-LOCKS = "locks"
-
 
 @dataclass(frozen=True, kw_only=True)
 class FleetPhone:
@@ -145,11 +143,6 @@ def measure(
     except KeyboardInterrupt:
         stopped = True
     return FleetResult(phones=tuple(results.values()), stopped=stopped)
-
-
-def locks_folder() -> Path:
-    """Where it stands which phone is in use by which process."""
-    return cache_folder().parent / LOCKS
 
 
 def _executable(tool: Tool) -> LocalFile:

@@ -46,7 +46,7 @@ class FileProfile:
 def profile_files(member: FleetPhone, series: list[PhoneSeries], matrix: MatrixSettings) -> list[FileProfile]:
     """Profiles each file once. PipelineError where the tool fails or writes no profile."""
     found = []
-    with Session(member.phone, name=member.info.serial_hash, locks=matrix.locks, keep=matrix.keep) as session:
+    with Session(member.phone, keep=matrix.keep) as session:
         flags = prepare(session, member.tool)
         for each in series:
             request = _request(each)

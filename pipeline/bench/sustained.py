@@ -68,7 +68,7 @@ def sustain(
         asked, num_runs=1, min_secs=secs, max_secs=secs + 30, warmup_runs=0, warmup_min_secs=0.0
     )
     points: list[SustainedPoint] = []
-    with Session(member.phone, name=member.info.serial_hash, locks=matrix.locks, keep=matrix.keep) as session:
+    with Session(member.phone, keep=matrix.keep) as session:
         flags = prepare(session, member.tool)
         session.put([request.model])
         start = time.monotonic()

@@ -193,7 +193,6 @@ def _bench_there(
     *,
     as_json: bool,
 ) -> int:
-    from pipeline.bench.fleet import locks_folder
     from pipeline.commands.phones.bench import bench_on_phones
     from pipeline.commands.phones.options import find_fleet
     from pipeline.commands.phones.profile import profile_on_phone
@@ -203,7 +202,7 @@ def _bench_there(
     if options["op_profile"] and options["sustained_minutes"]:
         raise UsageError("--op-profile and --sustained are two things. Give one of them.")
     settings = _settings_of(PhoneSettings, {**options, "extra_flags": flags})
-    matrix = _settings_of(MatrixSettings, {**options, "locks": locks_folder()})
+    matrix = _settings_of(MatrixSettings, options)
     files = tflite_files(targets, runs_folder())
     fleet, num_absent = find_fleet(options["serials"], options["servers"], options["binaries"])
     if options["op_profile"]:

@@ -97,11 +97,10 @@ def _verify_on(
     """Each result as it comes, in the store. DeviceError when the phone goes away."""
     from android_bench.phone.session import Session
     from android_bench.tool.runner import prepare
-    from pipeline.bench.fleet import locks_folder
     from pipeline.bench.phone_answers import answer_there
     from pipeline.store.store import open_store
 
-    with Session(member.phone, name=member.info.serial_hash, locks=locks_folder()) as session:
+    with Session(member.phone) as session:
         flags = prepare(session, member.tool)
         for each in samples:
             for delegate in delegates:

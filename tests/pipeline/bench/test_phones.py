@@ -273,12 +273,9 @@ def test_phones_of_several_servers_are_one_pool(bench, lab, files, phone):
 
 def test_a_phone_in_use_by_another_pipeline_is_let_be(bench, files, phone):
     from android_bench.phone.adb import Phone, default_server
-    from android_bench.phone.device import identify
     from android_bench.phone.session import Session
-    from pipeline.bench.fleet import locks_folder
 
-    there = Phone(default_server(), phone.serial)
-    with Session(there, name=identify(there).serial_hash, locks=locks_folder()):
+    with Session(Phone(default_server(), phone.serial)):
         status, _, err = bench(files["one"])
     assert status == 4
     assert "is in use by another pipeline" in err
@@ -419,12 +416,11 @@ def test_a_file_that_holds_the_same_as_another_is_said_to(bench, files, tmp_path
     assert "twin.tflite holds the same as one.tflite" in err
 
 
-def test_an_error_that_nobody_foresaw_is_never_a_success(bench, files, tmp_path, monkeypatch):
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "keras-mobile-pipeline").write_text("a file where the folder of locks should be")
-    status, out, _ = bench(files["one"])
-    assert status != 0
-    assert "stored" not in out
+def test_an_error_that_nobody_foresaw_is_never_a_success(bench, files, capsys):
+    half_a_letter = "\ud800"  # no bytes can hold it
+    with pytest.raises(UnicodeEncodeError):
+        bench(files["one"], "--", f"--name={half_a_letter}")
+    assert "stored" not in capsys.readouterr().out
 
 
 def test_a_file_that_vanishes_before_it_is_pushed_is_named(bench, files, phone, tmp_path):

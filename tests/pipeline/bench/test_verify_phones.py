@@ -237,7 +237,7 @@ def test_a_tool_that_fails_in_the_middle_keeps_the_samples_before(verify, export
     assert record["agreement"] == 100
 
 
-def test_a_tool_that_hangs_is_ended_on_the_phone(lab, exported, phone, tmp_path):
+def test_a_tool_that_hangs_is_ended_on_the_phone(lab, exported, phone):
     phone.set_faults(hang=True)
     model, tool = (
         LocalFile(path=path, sha256=sha256_of(path), executable=path == lab.benchmark_model)
@@ -249,7 +249,7 @@ def test_a_tool_that_hangs_is_ended_on_the_phone(lab, exported, phone, tmp_path)
     )  # fmt: skip
     (taken,) = interpreter_of(model.path).get_input_details()
     tensor = InputTensor(name=taken["name"], shape=tuple(map(int, taken["shape"])))
-    with Session(Phone(default_server(), phone.serial), name="pixel7", locks=tmp_path) as session:
+    with Session(Phone(default_server(), phone.serial)) as session:
         flags = prepare(session, tool)
         session.put([model])
         samples = [bytes(taken["shape"].prod())] * 3
