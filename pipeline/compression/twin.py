@@ -52,7 +52,7 @@ _SETTINGS: Mapping[str, tuple[str, ...]] = {
     "SpatialDropout2D": ("rate",),
     "Subtract": (),
     "UpSampling2D": ("size", "interpolation"),
-    "ZeroPadding2D": ("padding",),
+    "ZeroPadding2D": ("padding", "data_format"),
 }
 """The layers that have a twin, with the settings that say what they compute."""
 
@@ -173,9 +173,13 @@ def _strangers(graph: Any, prefix: str) -> list[str]:  # noqa: ANN401
             found.append(f"layer '{name}' is a {type(operation).__name__}")
         elif said := _strange_activation(operation):
             found.append(f"layer '{name}' has {said}")
-        elif getattr(operation, "data_format", "channels_last") == "channels_first":
+        elif "data_format" not in _SETTINGS[type(operation).__name__] and _is_channels_first(operation):
             found.append(f"layer '{name}' has its channels first")
     return found
+
+
+def _is_channels_first(layer: keras.Layer) -> bool:
+    return getattr(layer, "data_format", "channels_last") == "channels_first"
 
 
 def _strange_activation(layer: keras.Layer) -> str:

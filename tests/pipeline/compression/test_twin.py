@@ -64,6 +64,13 @@ def every_layer() -> keras.Model:
     return keras.Model(image, layers.Softmax()(layers.Dense(5, activation="tanh")(x)))
 
 
+def padded_channels() -> keras.Model:
+    """Channels of zeros on both sides: a padding that takes the channels for the width."""
+    image = keras.Input((16, 16, 3))
+    x = layers.ZeroPadding2D(((0, 0), (2, 1)), data_format="channels_first")(image)
+    return keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(x))))
+
+
 def unsettled(model: keras.Model) -> keras.Model:
     """With other weights than those that every layer begins with."""
     random = np.random.default_rng(0)
@@ -86,7 +93,7 @@ def test_twin_of_a_family_is_equal_to_the_last_bits(family: str, model_of: Any):
     np.testing.assert_allclose(found, expected, rtol=0, atol=6e-8 * MOST_STEPS.get(family, 8))
 
 
-@pytest.mark.parametrize("build", [nested, shared_layer, every_layer])
+@pytest.mark.parametrize("build", [nested, shared_layer, every_layer, padded_channels])
 def test_twin_of_a_users_model_is_equal(build: Any):
     model = unsettled(build())
     twin = make_twin(model)
