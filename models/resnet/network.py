@@ -65,15 +65,14 @@ def _block(x: keras.KerasTensor, filters: int, *, strides: int, name: str) -> ke
 def _shortcut(x: keras.KerasTensor, filters: int, *, strides: int, name: str) -> keras.KerasTensor:
     """Every second place, and channels of zeros on both sides: (b, h, w, c) -> (b, h / 2, w / 2, filters).
 
-    Keras pads height and width alone: the channels become the width for that. A pooling of one place passes
-    on the values, and the scale that int8 stores them with.
+    A pooling of one place passes on the values, and the scale that int8 stores them with. Keras has no layer
+    that pads channels; "channels first" makes it pad the last two axes, which are width and channels here.
     """
     x = keras.layers.MaxPooling2D(1, strides=strides, name=f"{name}_places")(x)
-    height, width, channels = x.shape[1:]
-    zeros = (filters - channels) // 2
-    x = keras.layers.Reshape((height * width, channels, 1), name=f"{name}_as_width")(x)
-    x = keras.layers.ZeroPadding2D(((0, 0), (zeros, zeros)), name=f"{name}_zeros")(x)
-    return keras.layers.Reshape((height, width, filters), name=f"{name}_as_channels")(x)
+    zeros = (filters - x.shape[-1]) // 2
+    return keras.layers.ZeroPadding2D(
+        ((0, 0), (zeros, zeros)), data_format="channels_first", name=f"{name}_zeros"
+    )(x)
 
 
 def _conv(

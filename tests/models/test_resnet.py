@@ -20,7 +20,7 @@ def model() -> keras.Model:
 def test_shortcut_takes_every_second_place_and_adds_channels_of_zeros(block, channels, size):
     model = build("resnet", depth=8, image_size=4 * size)
     read = model.get_layer(f"{block}_pad").input
-    shortcut = keras.Model(read, model.get_layer(f"{block}_shortcut_as_channels").output)
+    shortcut = keras.Model(read, model.get_layer(f"{block}_shortcut_zeros").output)
     images = np.random.default_rng(0).normal(size=(2, *read.shape[1:])).astype(np.float32)
     expected = np.pad(images[:, ::2, ::2], ((0, 0), (0, 0), (0, 0), (channels // 2, channels // 2)))
     np.testing.assert_array_equal(shortcut(images), expected)
