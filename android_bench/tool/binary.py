@@ -6,13 +6,15 @@ figures of two builds do not compare.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import http.client
 import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -31,6 +33,7 @@ FILES = {
 """The ABIs that there are builds for."""
 CACHED_NAME = "benchmark_model"
 LEDGER_NAME = "known_builds.json"
+LOCK_NAME = "lock"
 TRIES = 4
 """A broken download goes on so many times before it is given up; the next call goes on where it stopped."""
 _TIMEOUT_SECS = 30.0
@@ -118,11 +121,12 @@ def fetch(phone: DeviceInfo, cache: Path, *, progress: Progress | None = None) -
         )
     url = f"{os.environ.get('PIPELINE_BENCHMARK_MODEL_URL') or BASE_URL}/{FILES[abi]}"
     path = cache / abi / CACHED_NAME
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _download(url, path, progress)
-    tool = read_tool(path)
-    _check_unchanged(url, tool, cache / LEDGER_NAME)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(cache):
+        if not path.is_file():
+            _download(url, path, progress)
+        tool = read_tool(path)
+        _check_unchanged(url, tool, cache / LEDGER_NAME)
     return tool
 
 
@@ -130,6 +134,17 @@ def cache_folder() -> Path:
     """Where binaries are kept from one call to the next."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "keras-mobile-pipeline" / "benchmark_model"
+
+
+@contextmanager
+def _alone(cache: Path) -> Iterator[None]:
+    """Waits until no other call, of any process, downloads into the cache or writes its ledger.
+
+    The lock ends with the process that holds it, however that ends.
+    """
+    with (cache / LOCK_NAME).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _check_unchanged(url: str, tool: Tool, ledger: Path) -> None:

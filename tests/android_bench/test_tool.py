@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import struct
+import subprocess
+import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -65,7 +69,9 @@ class Shelf(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(rest)))
         self.end_headers()
         cut = server.break_after.pop(0) if server.break_after else len(rest)
-        self.wfile.write(rest[:cut])
+        for at in range(0, cut, 50_000):
+            self.wfile.write(rest[at : min(at + 50_000, cut)])
+            time.sleep(server.pause_secs)
 
     def log_message(self, *words: object) -> None:
         """Says nothing."""
@@ -76,6 +82,7 @@ def shelf(monkeypatch):
     """An HTTP server on loopback, in the place of Google's."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Shelf)
     server.content, server.break_after, server.asked = elf("arm64-v8a"), [], []
+    server.pause_secs = 0.0
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     monkeypatch.setenv("PIPELINE_BENCHMARK_MODEL_URL", f"http://127.0.0.1:{server.server_port}/lite")
@@ -149,6 +156,46 @@ def test_a_broken_download_goes_on_where_it_stopped(shelf, tmp_path):
     tool = fetch(phone("arm64-v8a"), tmp_path)
     assert tool.path.read_bytes() == shelf.content
     assert [asked for _, asked in shelf.asked] == [None, "bytes=100000-", "bytes=150000-"]
+
+
+def test_two_downloads_at_once_give_the_one_build(shelf, tmp_path):
+    shelf.pause_secs = 0.05
+    found = []
+
+    def download():
+        found.append(fetch(phone("arm64-v8a"), tmp_path))
+
+    threads = [threading.Thread(target=download) for _ in range(2)]
+    threads[0].start()
+    partial = tmp_path / "arm64-v8a" / "benchmark_model.partial"
+    while not partial.is_file() or not partial.stat().st_size:
+        time.sleep(0.005)
+    threads[1].start()  # in the middle of the other's
+    for thread in threads:
+        thread.join()
+    assert [tool.path.read_bytes() == shelf.content for tool in found] == [True, True]
+    assert [asked for _, asked in shelf.asked] == [None]
+    assert fetch(phone("arm64-v8a"), tmp_path).sha256 == hashlib.sha256(shelf.content).hexdigest()
+
+
+def test_a_download_that_was_killed_does_not_hold_up_the_next(shelf, tmp_path):
+    shelf.pause_secs = 0.2
+    program = (
+        "import sys; from pathlib import Path; from test_tool import fetch, phone; "
+        "fetch(phone('arm64-v8a'), Path(sys.argv[1]))"
+    )
+    folders = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])])
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], env={**os.environ, "PYTHONPATH": folders}
+    )
+    while not shelf.asked:
+        time.sleep(0.01)
+        assert process.poll() is None
+    time.sleep(0.3)
+    process.kill()
+    process.wait()
+    shelf.pause_secs = 0.0
+    assert fetch(phone("arm64-v8a"), tmp_path).path.read_bytes() == shelf.content
 
 
 def test_a_download_that_never_ends_is_kept_for_the_next_call(shelf, tmp_path):
