@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-
 import keras
 
+from models.family import function_of
 from models.registry import chosen_stem, family_of, label, resolve
 
 NOT_FOR_BUILDERS = ("image_size", "stem", "scale", "offset")
@@ -20,8 +19,7 @@ def build(family: str, **knobs: object) -> keras.Model:
     Which knobs there are is in models.registry; a wrong one raises KnobError.
     """
     resolved = resolve(family, knobs)
-    module, function = family_of(family).builder.split(":")
-    builder = getattr(importlib.import_module(module), function)
+    builder = function_of(family_of(family).builder)
     size = resolved["image_size"]
     image = keras.Input((size, size, 3), name="image")
     pixels = keras.layers.Rescaling(resolved["scale"], resolved["offset"], name="pixels")(image)

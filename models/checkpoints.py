@@ -1,12 +1,10 @@
 """Published weights into our models: by name and shape, every weight filled, every array used, or refused.
 
-Three layouts are known:
-- Keras `.weights.h5`: `layers/<kind>_<n>/vars/<i>`, the n-th layer of a kind into our n-th of that kind;
-  a last 1x1 convolution that has no partner becomes the dense layer `logits`.
-- SqueezeNet `.npz`: `weights/<any>_conv<n>_weight` and `_bias`, the n-th convolution into our n-th, kernels
-  (out, in, h, w). Entries under `test_data_set/` are sample inputs and outputs, not weights.
-- DenseNet-BC `.npz`: PyTorch names, kernels (out, in, h, w). `num_batches_tracked` counts training steps,
-  for which Keras has no place; it is the one array left aside.
+The layout of Keras's `.weights.h5` is `layers/<kind>_<n>/vars/<i>`: the n-th layer of a kind into our n-th of
+that kind; a last 1x1 convolution that has no partner becomes the dense layer `logits`. The layouts of `.npz`
+files are the families' own: kernels (out, in, h, w), as Caffe and PyTorch have them. Entries under
+`test_data_set/` are sample inputs and outputs, and `num_batches_tracked` counts training steps: neither is
+read.
 """
 
 from __future__ import annotations
@@ -15,8 +13,7 @@ import re
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,72 +23,15 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import CheckpointError
+from models.family import Checkpoint, Filling, function_of
+from models.registry import FAMILIES
 
 Arrays = dict[str, npt.NDArray[Any]]
-Place = tuple[str, int]
-"""A layer's name and the index of a weight in layer.weights."""
-Filling = dict[Place, str]
-"""The array of the file, by name, that goes to each place."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Checkpoint:
-    """A published file of weights and the knobs to build the model with, the pixels' scaling among them."""
-
-    file: str
-    family: str
-    knobs: Mapping[str, Any]
-    source: str
-    licence: str
-    result: str
-    """What it is known to reach."""
-
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Of pixels scaled to 0-1, R, G, B."""
-CIFAR10_MEAN = (125.3, 123.0, 113.9)
-CIFAR10_STD = (63.0, 62.1, 66.7)
-"""Of 0-255 pixels, R, G, B."""
-
-CHECKPOINTS = {
-    "mobilenet_1.0_224": Checkpoint(
-        file="mobilenet_v1_1.0_224.weights.h5",
-        family="mobilenet",
-        knobs={"scale": 1 / 127.5, "offset": -1.0},
-        source="Keras, from TensorFlow slim's checkpoint of 2017-06-14",
-        licence="Apache-2.0 and MIT",
-        result="top-1 70.7% on ImageNet (slim)",
-    ),
-    "squeezenet_1.1": Checkpoint(
-        file="squeezenet_v1.1_imagenet.npz",
-        family="squeezenet",
-        knobs={
-            "version": "1.1",
-            "scale": tuple(1 / (255 * std) for std in IMAGENET_STD),
-            "offset": tuple(-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)),
-        },
-        source="ONNX model zoo, SqueezeNet 1.1",
-        licence="Apache-2.0",
-        result="its three golden outputs: class scores, of inputs taken with scale 1 and offset 0",
-    ),
-    "densenet_bc_100_12_cifar10": Checkpoint(
-        file="densenet_bc_100_12_cifar10.npz",
-        family="densenet",
-        knobs={
-            "depth": 100,
-            "growth_rate": 12,
-            "bottleneck": True,
-            "compression": 0.5,
-            "num_classes": 10,
-            "scale": tuple(1 / std for std in CIFAR10_STD),
-            "offset": tuple(-mean / std for mean, std in zip(CIFAR10_MEAN, CIFAR10_STD, strict=True)),
-        },
-        source="deeplearning-wisc/dice",
-        licence="MIT",
-        result="top-1 94.03% on the CIFAR-10 test set",
-    ),
+CHECKPOINTS: dict[str, Checkpoint] = {
+    name: checkpoint for family in FAMILIES.values() for name, checkpoint in family.checkpoints.items()
 }
+"""The published files of all families."""
 
 
 def load_checkpoint(model: keras.Model, path: Path | str) -> None:
@@ -102,7 +42,7 @@ def load_checkpoint(model: keras.Model, path: Path | str) -> None:
     """
     path = Path(path)
     arrays = _read(path)
-    filling = _layout(path, arrays)(model, arrays)
+    filling = _filling(path, model, arrays)
     _check_complete(path, model, arrays, filling)
     values = [_value(path, layer, index, filling, arrays) for layer, index in _places(model)]
     for (layer, index), value in zip(_places(model), values, strict=True):
@@ -157,18 +97,19 @@ def _read_npz(path: Path) -> Arrays:
         }
 
 
-def _layout(path: Path, arrays: Arrays) -> Callable[[keras.Model, Arrays], Filling]:
-    """The function that tells which array goes where."""
+def _filling(path: Path, model: keras.Model, arrays: Arrays) -> Filling:
+    """Which array goes where, by Keras's layout or the first of the families' that has these names."""
     if path.suffix == ".h5":
-        return _fill_from_keras
-    if any(SQUEEZENET_NAME.fullmatch(name) for name in arrays):
-        return _fill_from_squeezenet
-    if any(name.startswith("block1.layer.") for name in arrays):
-        return _fill_from_densenet
+        return _fill_from_keras(model, arrays)
+    layouts = [layout for family in FAMILIES.values() for layout in family.layouts]
+    for layout in layouts:
+        filling: Filling | None = function_of(layout.filling)(model, tuple(arrays))
+        if filling is not None:
+            return filling
     raise CheckpointError(
         f"{path} has none of the known layouts; its arrays have names such as "
-        f"{_some(arrays) if arrays else '(none at all)'}. Known: Keras .weights.h5, SqueezeNet .npz with "
-        "weights/..., DenseNet-BC .npz with PyTorch's names."
+        f"{_some(arrays) if arrays else '(none at all)'}. Known: Keras .weights.h5, "
+        f"{', '.join(layout.about for layout in layouts)}."
     )
 
 
@@ -201,45 +142,6 @@ def _fill_from_keras(model: keras.Model, arrays: Arrays) -> Filling:
         if number < len(layers):
             filling[layers[number], int(match["index"])] = name
     return filling
-
-
-SQUEEZENET_NAME = re.compile(r"weights/\w*conv(?P<layer>\d+)_(?P<part>weight|bias)")
-
-
-def _fill_from_squeezenet(model: keras.Model, arrays: Arrays) -> Filling:
-    convolutions = [layer.name for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
-    filling: Filling = {}
-    for name in arrays:
-        match = SQUEEZENET_NAME.fullmatch(name)
-        if match and int(match["layer"]) < len(convolutions):
-            filling[convolutions[int(match["layer"])], ("weight", "bias").index(match["part"])] = name
-    return filling
-
-
-TORCH_PARTS = {"weight": 0, "bias": 1, "running_mean": 2, "running_var": 3}
-
-
-def _fill_from_densenet(_: keras.Model, arrays: Arrays) -> Filling:
-    filling: Filling = {}
-    for name in arrays:
-        torch_layer, _, part = name.rpartition(".")
-        layer = _densenet_layer(torch_layer)
-        if layer is not None and part in TORCH_PARTS:
-            filling[layer, TORCH_PARTS[part]] = name
-    return filling
-
-
-def _densenet_layer(torch_layer: str) -> str | None:
-    """Our name for a layer of the PyTorch DenseNet-BC, such as block1.layer.0.bn1, or None."""
-    ends = {"conv1": "conv1", "bn1": "final_bn", "fc": "logits"}
-    if torch_layer in ends:
-        return ends[torch_layer]
-    if match := re.fullmatch(r"block(\d+)\.layer\.(\d+)\.(bn1|conv1|bn2|conv2)", torch_layer):
-        name = f"block{match[1]}_layer{int(match[2]) + 1}"
-        return name + {"bn1": "_bottleneck_bn", "conv1": "_bottleneck", "bn2": "_bn", "conv2": ""}[match[3]]
-    if match := re.fullmatch(r"trans(\d+)\.(bn1|conv1)", torch_layer):
-        return f"transition{match[1]}" + {"bn1": "_bn", "conv1": ""}[match[2]]
-    return None
 
 
 def _check_complete(path: Path, model: keras.Model, arrays: Arrays, filling: Filling) -> None:

@@ -5,9 +5,10 @@ Each family is one folder: `family.py` with a FAMILY, which imports no keras, an
 
 from __future__ import annotations
 
+import importlib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from models.errors import KnobError
@@ -39,6 +40,34 @@ class Recipe:
     def weight_decay_for(self, parameters: int) -> float:
         """The weight decay for a model of so many parameters; none for a small one."""
         return 0.0 if parameters < SMALL_MODEL_PARAMETERS else self.weight_decay
+
+
+Filling = dict[tuple[str, int], str]
+"""A layer's name and the index of a weight in layer.weights -> the name of the array that fills it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How the arrays of a published .npz file of weights are named."""
+
+    about: str
+    """In a few words, such as 'SqueezeNet .npz with weights/...'."""
+    filling: str
+    """'module:function'; the function takes the model and the names of the arrays, and returns a Filling, or
+    None for another layout."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A published file of weights and the knobs to build the model with, the pixels' scaling among them."""
+
+    file: str
+    family: str
+    knobs: Mapping[str, Any]
+    source: str
+    licence: str
+    result: str
+    """What it is known to reach."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +122,10 @@ class Family:
 
     Parameters and MACs are recomputed from the papers' layers where a printed figure disagrees with them.
     """
+    checkpoints: Mapping[str, Checkpoint] = field(default_factory=dict)
+    """Published weights, by a name for them."""
+    layouts: tuple[Layout, ...] = ()
+    """Of published weights that are not in Keras's own layout."""
 
     @property
     def all_knobs(self) -> tuple[Knob, ...]:
@@ -108,6 +141,13 @@ class Family:
                 f"Known: {', '.join(sorted(by_name))}."
             )
         return by_name[name]
+
+
+def function_of(path: str) -> Callable[..., Any]:
+    """The function that 'module:function' names; the module is imported."""
+    module, function = path.split(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return found
 
 
 def combinations(**values: Sequence[Any]) -> tuple[Mapping[str, Any], ...]:

@@ -7,6 +7,13 @@ from models.knobs import Knob
 LARGEST_SMALL_IMAGE = 96
 """Images up to this many pixels get the small stem when stem is auto."""
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Of pixels scaled to 0-1, R, G, B."""
+CIFAR10_MEAN = (125.3, 123.0, 113.9)
+CIFAR10_STD = (63.0, 62.1, 66.7)
+"""Of 0-255 pixels, R, G, B."""
+
 IMAGE_SIZE = Knob(
     name="image_size",
     type=int,

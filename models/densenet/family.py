@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from models.errors import KnobError
-from models.family import Family, PublishedFigure, Recipe, imagenet_figure
+from models.family import Checkpoint, Family, Layout, PublishedFigure, Recipe, imagenet_figure
 from models.knobs import GIVEN, Default, Knob
-from models.shared_knobs import COMMON, IMAGE_SIZE, dropout
+from models.shared_knobs import CIFAR10_MEAN, CIFAR10_STD, COMMON, IMAGE_SIZE, dropout
 
 BLOCKS = {
     "121": (6, 12, 24, 16),
@@ -178,6 +178,30 @@ FAMILY = Family(
         *(
             _cifar_figure(depth, growth_rate, bottleneck, parameters=parameters, mmacs=mmacs, error=error)
             for depth, growth_rate, bottleneck, parameters, mmacs, error in _CIFAR10
+        ),
+    ),
+    checkpoints={
+        "densenet_bc_100_12_cifar10": Checkpoint(
+            file="densenet_bc_100_12_cifar10.npz",
+            family="densenet",
+            knobs={
+                "depth": 100,
+                "growth_rate": 12,
+                "bottleneck": True,
+                "compression": 0.5,
+                "num_classes": 10,
+                "scale": tuple(1 / std for std in CIFAR10_STD),
+                "offset": tuple(-mean / std for mean, std in zip(CIFAR10_MEAN, CIFAR10_STD, strict=True)),
+            },
+            source="deeplearning-wisc/dice",
+            licence="MIT",
+            result="top-1 94.03% on the CIFAR-10 test set",
+        ),
+    },
+    layouts=(
+        Layout(
+            about="DenseNet-BC .npz with PyTorch's names",
+            filling="models.densenet.weights:filling",
         ),
     ),
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from models.family import Family, PublishedFigure, Recipe, combinations, imagenet_figure
+from models.family import Checkpoint, Family, PublishedFigure, Recipe, combinations, imagenet_figure
 from models.knobs import Alias, Knob
 from models.shared_knobs import IMAGE_SIZE, dropout
 
@@ -126,4 +126,14 @@ FAMILY = Family(
     small={"alpha": 0.25},
     tiny={"alpha": 0.25, "image_size": 32},
     published=_published(),
+    checkpoints={
+        "mobilenet_1.0_224": Checkpoint(
+            file="mobilenet_v1_1.0_224.weights.h5",
+            family="mobilenet",
+            knobs={"scale": 1 / 127.5, "offset": -1.0},
+            source="Keras, from TensorFlow slim's checkpoint of 2017-06-14",
+            licence="Apache-2.0 and MIT",
+            result="top-1 70.7% on ImageNet (slim)",
+        ),
+    },
 )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from models.family import Family, Recipe, combinations, imagenet_figure
+from models.family import Checkpoint, Family, Layout, Recipe, combinations, imagenet_figure
 from models.knobs import Knob
-from models.shared_knobs import dropout
+from models.shared_knobs import IMAGENET_MEAN, IMAGENET_STD, dropout
 
 _PUBLISHED = (
     ({"version": "1.0", "image_size": 224}, 1_248_424, 818.9, 57.5, "paper, Table 2"),
@@ -80,4 +80,19 @@ FAMILY = Family(
         imagenet_figure("squeezenet", knobs, parameters, mmacs, top1=top1, source=source)
         for knobs, parameters, mmacs, top1, source in _PUBLISHED
     ),
+    checkpoints={
+        "squeezenet_1.1": Checkpoint(
+            file="squeezenet_v1.1_imagenet.npz",
+            family="squeezenet",
+            knobs={
+                "version": "1.1",
+                "scale": tuple(1 / (255 * std) for std in IMAGENET_STD),
+                "offset": tuple(-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)),
+            },
+            source="ONNX model zoo, SqueezeNet 1.1",
+            licence="Apache-2.0",
+            result="its three golden outputs: class scores, of inputs taken with scale 1 and offset 0",
+        ),
+    },
+    layouts=(Layout(about="SqueezeNet .npz with weights/...", filling="models.squeezenet.weights:filling"),),
 )

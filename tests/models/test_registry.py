@@ -137,6 +137,13 @@ def test_grid_has_different_models_of_the_family(family):
     assert len(set(labels)) == len(labels) > 1
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_published_weights_are_for_a_model_of_the_family(family):
+    for checkpoint in FAMILIES[family].checkpoints.values():
+        assert checkpoint.family == family
+        assert resolve(family, checkpoint.knobs).items() >= checkpoint.knobs.items()
+
+
 @pytest.mark.parametrize("missing", ["recipe", "min_crop_area", "published", "grid", "small", "tiny"])
 def test_family_is_not_made_without_one_of_its_parts(missing):
     family = FAMILIES["mobilenet"]
