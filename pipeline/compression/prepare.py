@@ -114,7 +114,8 @@ def take_back(prepared: Prepared) -> None:
     """Puts the weights of the graph that the twin is the twin of into the model."""
     kept = dict(_layers(prepared.model))
     for path, trained in _layers(prepared.graph):
-        if type(kept[path]) is type(trained):  # else it does the rescaling, which is not trained
+        # a Sequential does not list its input; a layer of another type does the rescaling, not trained
+        if trained.weights and type(kept[path]) is type(trained):
             kept[path].set_weights(trained.get_weights())
 
 
