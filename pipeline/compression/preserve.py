@@ -1,9 +1,10 @@
 """Keeps, through a training, what pruning and clustering made of the kernels: zeros stay, equal stays equal.
 
 TFMOT's own cluster-preserving scheme (0.8.1) does not: SqueezeNet's conv10 came out of one epoch with 2,795
-distinct values where 56 went in, and its zeros fell from 80% to 36%. Here every step of the optimizer is
-followed by one that puts each weight back to the mean of its cluster, which is what summing a cluster's
-gradients does (Deep Compression, arXiv:1510.00149, section 3.2), whatever else wraps the layer.
+distinct values where 56 went in, and its zeros fell from 80% to 36%. Here each step of the optimizer is
+followed by one that puts every weight at the mean of its cluster, whatever else wraps the layer: a cluster
+moves by the mean of its weights' steps. Deep Compression (arXiv:1510.00149, section 3.3) sums the gradients
+of a cluster's weights instead, which moves a cluster further the more weights it has.
 """
 
 from __future__ import annotations

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import keras
 
 from pipeline.records.training import TrainConfig
+
+_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 
 
 def set_weight_decay(model: keras.Model, config: TrainConfig) -> list[str]:
@@ -18,7 +22,7 @@ def set_weight_decay(model: keras.Model, config: TrainConfig) -> list[str]:
         return []
     penalty = keras.regularizers.L2(config.weight_decay / 2)
     decayed = []
-    for layer in model.layers:
+    for layer in _layers_of(model):
         for variable in layer.trainable_weights:
             if _is_decayed(layer, variable, config):
                 variable.regularizer = penalty
@@ -26,9 +30,19 @@ def set_weight_decay(model: keras.Model, config: TrainConfig) -> list[str]:
     return decayed
 
 
+def _layers_of(model: keras.Model) -> Iterator[keras.Layer]:
+    """The layers, those of nested models in their place."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _layers_of(layer)
+        else:
+            yield layer
+
+
 def _is_decayed(layer: keras.Layer, variable: keras.Variable, config: TrainConfig) -> bool:
-    if variable.name != "kernel":
+    # SeparableConv2D has a depthwise_kernel and a pointwise_kernel
+    if not variable.name.endswith("kernel"):
         return config.decay_norm_and_bias
-    if isinstance(layer, keras.layers.DepthwiseConv2D):
+    if isinstance(layer, _DEPTHWISE) or variable.name == "depthwise_kernel":
         return config.decay_depthwise
     return True
