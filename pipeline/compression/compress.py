@@ -19,18 +19,7 @@ import tf_keras
 from export import native_output
 from export.files import write_bytes, write_json
 from pipeline.compression import quantize, shrink
-from pipeline.compression.finetune import (
-    FineTuning,
-    Images,
-    best_epoch,
-    compile_twin,
-    fine_tune,
-    forget_epochs,
-    history_json,
-    load_weights,
-    top1_of,
-    weights_content,
-)
+from pipeline.compression.finetune import ADVICE, FineTuning, Images, compile_twin, fine_tune, top1_of
 from pipeline.compression.prepare import Prepared, prepared_of, take_back, training_pixels
 from pipeline.compression.preserve import KeepStructure
 from pipeline.compression.twin import take_weights
@@ -42,12 +31,19 @@ from pipeline.records.compression import (
 )
 from pipeline.records.training import TrainConfig, TrainRecord
 from pipeline.runs import CONFIG, new_folder
-from pipeline.training.checkpoint import EpochResult, write_history
+from pipeline.training.checkpoint import (
+    STATE,
+    EpochResult,
+    History,
+    forget_epochs,
+    load_weights,
+    weights_content,
+    write_history,
+)
 from pipeline.training.finish import finish_run, now_utc
 
 QUANTIZED = "quantized.npz"
 """The weights and ranges of the model with its quantizers, from which int8 is exported."""
-_STATE = "state.json"
 _WEIGHTS = "weights-{step}.npz"
 _NUM_OBSERVED = 512
 """Training images that a clustered model's ranges are read from where it is not trained quantized."""
@@ -97,10 +93,10 @@ def compress(
         plain = prepared.twin.model
         compile_twin(plain, config, rate=0.0)
         if state.before is None:
-            state = dataclasses.replace(state, before=top1_of(plain, images, "validation", config)[0])
+            state = dataclasses.replace(state, before=top1_of(plain, images, "validation", config))
             state.write(run)
         for step in config.steps[: len(state.done)]:
-            load_weights(plain.weights, run / _WEIGHTS.format(step=step))
+            load_weights(plain.weights, run / _WEIGHTS.format(step=step), advice=ADVICE)
         for step in config.steps[len(state.done) :]:
             state = _take_step(step, prepared, images, run, state, tell)
         if config.is_quantized and not config.qat:
@@ -120,7 +116,7 @@ def load_quantized(model: keras.Model, config: CompressConfig, run: Path) -> tf_
     prepared = prepared_of(model, config)
     with native_output.captured():
         quantized = quantize.quantize(prepared.twin.model, config, input_range=prepared.input_range)
-    load_weights(quantized.weights, run / QUANTIZED)
+    load_weights(quantized.weights, run / QUANTIZED, advice=ADVICE)
     return quantized
 
 
@@ -130,31 +126,31 @@ class _State:
 
     before: float | None = None
     done: tuple[StepReached, ...] = ()
-    history: tuple[EpochResult, ...] = ()
+    epochs: tuple[EpochResult, ...] = ()
 
     @staticmethod
     def read(run: Path) -> _State:
-        if not (run / _STATE).is_file():
+        if not (run / STATE).is_file():
             return _State()
         try:
-            record = json.loads((run / _STATE).read_text())
+            record = json.loads((run / STATE).read_text())
             return _State(
                 before=record["before"],
                 done=tuple(StepReached(**step) for step in record["done"]),
-                history=tuple(EpochResult(**row) for row in record["history"]),
+                epochs=tuple(EpochResult(**row) for row in record["history"]),
             )
         except (ValueError, TypeError, KeyError) as error:
             raise PipelineError(
-                f"{run / _STATE} is damaged ({error!r}); it should name the finished steps. Compress anew."
+                f"{run / STATE} is damaged ({error!r}); it should name the finished steps. Compress anew."
             ) from error
 
     def write(self, run: Path) -> None:
         write_json(
-            run / _STATE,
+            run / STATE,
             {
                 "before": self.before,
                 "done": [dataclasses.asdict(step) for step in self.done],
-                "history": history_json(self.history),
+                "history": [dataclasses.asdict(row) for row in self.epochs],
             },
         )
 
@@ -166,26 +162,27 @@ def _take_step(step: str, prepared: Prepared, images: Images, run: Path, state: 
     started = time.monotonic()
     with native_output.captured():
         tuning = _tuning(step, prepared, images)
-        if step == "qat" and not state.history:
+        if step == "qat" and not state.epochs:
             _observe(tuning.model, prepared, images)
 
-    def save(history: tuple[EpochResult, ...]) -> None:
-        dataclasses.replace(state, history=history).write(run)
-        write_history(run, history)
+    def save(history: History) -> None:
+        dataclasses.replace(state, epochs=history.epochs).write(run)
+        write_history(run, history.epochs)
 
-    history, note = fine_tune(tuning, images, config, run=run, history=state.history, save=save)
+    history, note = fine_tune(tuning, images, config, run=run, epochs=state.epochs, save=save)
     if note:
         tell(f"pipeline: {note}")
     with native_output.captured():
         _unwrap(step, tuning.model, plain)
-    kept = best_epoch(history, tuning)
+    kept = history.best
+    assert kept is not None
     reached = StepReached(
         step=step,
         validation_top1=kept.validation_top1,
         train_top1=kept.train_top1,
         best_epoch=kept.epoch,
-        epochs_run=len(history),
-        seconds=max(sum(row.seconds for row in history), time.monotonic() - started),
+        epochs_run=len(history.epochs),
+        seconds=max(sum(row.seconds for row in history.epochs), time.monotonic() - started),
         note=note,
     )
     tell(f"{_in_words(step, config)}: validation {kept.validation_top1:.2f}%, before all {state.before:.2f}%")
@@ -207,11 +204,11 @@ def _tuning(step: str, prepared: Prepared, images: Images) -> FineTuning:
         return FineTuning(
             step=step,
             model=shrink.prune(plain, config, end_step=ramp),
-            callbacks=lambda: [tfmot.sparsity.keras.UpdatePruningStep()],
-            first_epoch_kept=-(-ramp // steps_an_epoch),
+            new_callbacks=lambda: [tfmot.sparsity.keras.UpdatePruningStep()],
+            first_kept=-(-ramp // steps_an_epoch),
         )
     if step == "cluster":
-        return FineTuning(step=step, model=shrink.cluster(plain, config), callbacks=list)
+        return FineTuning(step=step, model=shrink.cluster(plain, config), new_callbacks=list)
     model = quantize.quantize(plain, config, input_range=prepared.input_range)
     quantize.freeze_norms(model, frozen=config.freeze_norms)
     clustered = shrink.clustered_layers(plain, config) if config.cluster is not None else ()
@@ -219,7 +216,7 @@ def _tuning(step: str, prepared: Prepared, images: Images) -> FineTuning:
     # from the plain twin: a resumed model's kernels are filled later, and lie on the same clusters
     kernels = quantize.kernel_variables(model, [*{*clustered, *pruned}])
     kept = [(variable, name in clustered) for name, variable in kernels.items()]
-    return FineTuning(step=step, model=model, callbacks=lambda: [KeepStructure(kept)] if kept else [])
+    return FineTuning(step=step, model=model, new_callbacks=lambda: [KeepStructure(kept)] if kept else [])
 
 
 def _unwrap(step: str, trained: tf_keras.Model, plain: tf_keras.Model) -> None:
@@ -268,8 +265,8 @@ def _finish(
     take_weights(prepared.twin, plain)
     take_back(prepared)
     compile_twin(plain, config, rate=0.0)
-    validation, _ = top1_of(plain, images, "validation", config)
-    test, _ = top1_of(plain, images, "test", config)
+    validation = top1_of(plain, images, "validation", config)
+    test = top1_of(plain, images, "test", config)
     return finish_run(
         run,
         prepared.model,

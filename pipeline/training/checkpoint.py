@@ -1,42 +1,34 @@
-"""The state of a training between two epochs, so that a killed run goes on where it was.
+"""What a training keeps of its epochs, so that a killed run goes on where it was.
 
-state.json is replaced last and names the weights that belong to it: whenever the process is killed, the
-folder holds one consistent state. Weights are .npz files made in memory: HDF5, Keras's own format for weights
-alone, crashes the process when the disk is full.
+Each epoch's weights have their own file names, and state.json, whose history says which of them count, is
+written after them: whenever the process is killed, the folder holds one consistent state. Weights are .npz
+files made in memory: HDF5, Keras's own format for weights alone, crashes the process when the disk is full.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import zipfile
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
-import keras
 import numpy as np
 
-from export.files import write_bytes, write_json
+from export.files import write_bytes
 from pipeline.errors import PipelineError
 
 STATE = "state.json"
-HISTORY_COLUMNS = (
-    "epoch",
-    "learning_rate",
-    "loss",
-    "train_top1",
-    "validation_loss",
-    "validation_top1",
-    "images_per_second",
-    "seconds",
-)
+_LAST, _BEST = "last-{:04d}.npz", "best-{:04d}.npz"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochResult:
-    """One row of history.csv; accuracies in percent, the learning rate at the epoch's end."""
+    """One row of history.csv; accuracies in percent, the learning rate of the epoch's last step."""
 
     epoch: int
+    """Counted from 1."""
     learning_rate: float
     loss: float
     train_top1: float
@@ -47,89 +39,82 @@ class EpochResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainState:
-    """What was reached: every finished epoch, and where its weights stand."""
+class History:
+    """The finished epochs of a training."""
 
-    history: tuple[EpochResult, ...]
-    best_epoch: int
-    last_weights: str
-    best_weights: str
+    epochs: tuple[EpochResult, ...] = ()
+    first_kept: int = 1
+    """Counted from 1: the weights of earlier epochs are not yet what was asked for."""
 
+    @property
+    def best(self) -> EpochResult | None:
+        """The kept epoch of the highest validation accuracy; of equal ones, that of the lowest loss."""
+        kept = [row for row in self.epochs if row.epoch >= self.first_kept]
+        return max(kept, key=lambda row: (row.validation_top1, -row.validation_loss), default=None)
 
-def save_state(run: Path, model: keras.Model, history: tuple[EpochResult, ...]) -> TrainState:
-    """Writes the weights after the newest epoch, then the state that names them; older weights go."""
-    epoch = history[-1].epoch
-    last = f"last-{epoch:04d}.npz"
-    best_epoch = best_of(history).epoch
-    best = f"best-{best_epoch:04d}.npz"
-    content = _as_npz(model)
-    write_bytes(run / last, content)
-    if best_epoch == epoch:
-        write_bytes(run / best, content)
-    state = TrainState(history=history, best_epoch=best_epoch, last_weights=last, best_weights=best)
-    write_json(run / STATE, asdict(state))
-    write_history(run, history)
-    for old in (*run.glob("last-*.npz"), *run.glob("best-*.npz")):
-        if old.name not in (last, best):
-            old.unlink(missing_ok=True)
-    return state
+    @property
+    def last_file(self) -> str:
+        """The name of the weights after the last epoch."""
+        return _LAST.format(len(self.epochs))
+
+    @property
+    def best_file(self) -> str | None:
+        """The name of the best epoch's weights."""
+        return _BEST.format(self.best.epoch) if self.best else None
 
 
-def read_state(run: Path) -> TrainState | None:
-    """The state of a run; None before its first epoch ended."""
-    if not (run / STATE).is_file():
-        return None
-    try:
-        record = json.loads((run / STATE).read_text())
-        history = tuple(EpochResult(**row) for row in record["history"])
-        return TrainState(**{**record, "history": history})
-    except (ValueError, TypeError, KeyError) as error:
-        raise PipelineError(
-            f"{run / STATE} is damaged ({error!r}); it should name the finished epochs. Train anew."
-        ) from error
+def save_epoch(run: Path, variables: Sequence[Any], history: History) -> bool:
+    """Writes the weights after the newest epoch; gives back whether it is the best one."""
+    content = weights_content(variables)
+    write_bytes(run / history.last_file, content)
+    is_best = history.best == history.epochs[-1]
+    if is_best:
+        write_bytes(run / str(history.best_file), content)
+    return is_best
 
 
-def load_weights(model: keras.Model, path: Path) -> None:
-    """Fills a compiled model and its optimizer with what save_state wrote."""
-    variables = _named_variables(model)
-    try:
-        # np.load leaves a damaged file open, unless it is handed an open one
-        with path.open("rb") as file, np.load(file) as arrays:
-            values = {name: arrays[name] for name in variables}
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise PipelineError(
-            f"{path} cannot be read ({error}); it should hold the weights of the last finished epoch. "
-            "Start the training anew."
-        ) from error
-    for name, variable in variables.items():
-        variable.assign(values[name])
+def forget_epochs(run: Path, *, but: Collection[str | None] = ()) -> None:
+    """Removes the weights of single epochs from a run's folder, `but` those of these names."""
+    for path in (*run.glob("last-*.npz"), *run.glob("best-*.npz")):
+        if path.name not in but:
+            path.unlink(missing_ok=True)
 
 
-def _as_npz(model: keras.Model) -> bytes:
+def weights_content(variables: Sequence[Any]) -> bytes:
+    """The values of Keras or TensorFlow variables in their order, each by its name, as an .npz file."""
+    values: dict[str, Any] = {}
+    for variable in variables:
+        name = getattr(variable, "path", variable.name)
+        values[name if name not in values else f"{name}-{len(values)}"] = np.asarray(variable)
     buffer = io.BytesIO()
-    np.savez(buffer, **{name: np.asarray(variable) for name, variable in _named_variables(model).items()})
+    np.savez(buffer, **values)
     return buffer.getvalue()
 
 
-def _named_variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """Every weight of a compiled model, such as model/conv1/kernel, and its optimizer's variables."""
-    optimizer = model.optimizer.variables
-    named = {f"model/{variable.path}": variable for variable in model.weights}
-    # Keras numbers the optimizers of a process: sgd/..., sgd_1/...
-    named |= {f"optimizer/{variable.path.partition('/')[2]}": variable for variable in optimizer}
-    assert len(named) == len(model.weights) + len(optimizer)
-    return named
+def load_weights(variables: Sequence[Any], path: Path, *, advice: str) -> None:
+    """Fills variables with what weights_content() held.
+
+    Raises PipelineError, which ends in the advice, for a damaged file or one of another model.
+    """
+    try:
+        # np.load leaves a damaged file open, unless it is handed an open one
+        with path.open("rb") as file, np.load(file) as arrays:
+            values = [arrays[name] for name in arrays.files]
+        if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
+            raise ValueError("its arrays are those of another model")
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise PipelineError(
+            f"{path} cannot be read ({error}); it should hold the weights that the run goes on from. {advice}"
+        ) from error
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
-def best_of(history: tuple[EpochResult, ...]) -> EpochResult:
-    """The epoch of the highest validation accuracy; of equal ones, that of the lowest validation loss."""
-    return max(history, key=lambda row: (row.validation_top1, -row.validation_loss))
-
-
-def write_history(run: Path, history: tuple[EpochResult, ...]) -> None:
+def write_history(run: Path, epochs: Sequence[EpochResult]) -> None:
     """Writes history.csv, a row an epoch."""
-    lines = [",".join(HISTORY_COLUMNS)]
-    for row in history:
+    columns = [field.name for field in fields(EpochResult)]
+    lines = [",".join(columns)]
+    for row in epochs:
         values = asdict(row)
-        lines.append(",".join(f"{values[column]:.6g}" for column in HISTORY_COLUMNS))
+        lines.append(",".join(f"{values[column]:.6g}" for column in columns))
     write_bytes(run / "history.csv", ("\n".join(lines) + "\n").encode())

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from pipeline.errors import unknown_name
-from pipeline.records.training import TrainConfig
 
 
 def cosine(progress: float) -> float:
@@ -26,11 +26,24 @@ def steps(progress: float) -> float:
 SCHEDULES = {"cosine": cosine, "linear": linear, "steps": steps}
 
 
-def learning_rate_at(config: TrainConfig, epoch: float) -> float:
-    """The learning rate after `epoch` epochs (a fraction within one), warm-up included."""
-    if config.schedule not in SCHEDULES:
-        raise unknown_name("schedule", config.schedule, SCHEDULES)
-    rate = config.learning_rate * SCHEDULES[config.schedule](min(1.0, epoch / config.epochs))
-    # a training of a few epochs is not spent on warming up
-    warmup = min(config.warmup_epochs, config.epochs / 4)
-    return rate * min(1.0, epoch / warmup) if warmup > 0 else rate
+@dataclass(frozen=True, kw_only=True)
+class LearningRate:
+    """The learning rate of every step of a training."""
+
+    highest: float
+    epochs: int
+    steps_per_epoch: int
+    schedule: str = "cosine"
+    warmup_epochs: float = 0.0
+    """The rate rises linearly over these, though over a quarter of the training at most."""
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise unknown_name("schedule", self.schedule, SCHEDULES)
+
+    def at(self, step: int) -> float:
+        """The rate of a step, counted from 0; above 0 in each, the first and the last too."""
+        progress = step / (self.epochs * self.steps_per_epoch)
+        rate = self.highest * SCHEDULES[self.schedule](progress)
+        warmup_steps = min(self.warmup_epochs, self.epochs / 4) * self.steps_per_epoch
+        return rate * min(1.0, (step + 1) / warmup_steps) if warmup_steps > 0 else rate

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import time
-import warnings
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,18 +20,11 @@ from pipeline.data import augment
 from pipeline.errors import PipelineError
 from pipeline.records.training import TrainConfig, TrainRecord
 from pipeline.runs import CONFIG, new_folder, setting_of
-from pipeline.training.checkpoint import (
-    EpochResult,
-    TrainState,
-    best_of,
-    load_weights,
-    read_state,
-    save_state,
-)
+from pipeline.training.checkpoint import STATE, EpochResult, History, write_history
 from pipeline.training.decay import set_weight_decay
 from pipeline.training.finish import finish_run, now_utc
-from pipeline.training.progress import TrainingProgress
-from pipeline.training.schedule import learning_rate_at
+from pipeline.training.loop import Course, compile_scores, evaluate, run_epochs
+from pipeline.training.schedule import LearningRate
 
 if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset
@@ -79,21 +71,69 @@ def train(config: TrainConfig, dataset: Dataset, run: Path) -> TrainRecord:
     same weights, also when one was killed and resumed: shuffling and augmentation depend on the seed and
     the epoch alone.
     """
+    if config.epochs < 1:
+        raise PipelineError(
+            f"a training of {config.epochs} epochs has nothing to keep. Give --epochs 1 or more."
+        )
     keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()
     model = build(str(config.family), **config.knobs)
-    scorer = _compiled_scorer(model, config)
-    state = read_state(run)
-    if state is not None:
-        load_weights(scorer, run / state.last_weights)
+    trainee = _Scorer(model=_compiled_scorer(model, config), dataset=dataset, config=config)
     try:
-        state = _run_epochs(scorer, dataset, config=config, run=run, state=state)
-        load_weights(scorer, run / state.best_weights)
-        return _finish(model, scorer, dataset, config=config, run=run, state=state)
+        history = _run_epochs(trainee, run)
+        return _finish(model, trainee, history, run=run)
     except tf.errors.OpError as error:
         if dataset.failure is None:
             raise
         raise dataset.failure from error  # the images are gone, which TensorFlow cannot say
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scorer:
+    """A model without its softmax, and the data set that it is trained on."""
+
+    model: keras.Model
+    dataset: Dataset
+    config: TrainConfig
+    framework: Any = keras
+
+    def training_batches(self, epoch: int) -> tf.data.Dataset:
+        return self.dataset.training_batches(
+            image_size=self.config.knobs["image_size"],
+            batch_size=self.config.batch_size,
+            augment=self._augmentation(),
+            seed=self.config.seed,
+            epoch=epoch,
+        )
+
+    def validation_batches(self) -> tf.data.Dataset:
+        return self.batches("validation")
+
+    def batches(self, split: str) -> tf.data.Dataset:
+        """A split's raw pixels and labels, in its order."""
+        config = self.config
+        return self.dataset.batches(
+            split, image_size=config.knobs["image_size"], batch_size=2 * config.batch_size
+        )
+
+    def callbacks(self) -> Sequence[Any]:
+        return ()
+
+    def seed_dropout(self, random: np.random.Generator) -> None:
+        for layer in self.model.layers:
+            if isinstance(layer, keras.layers.Dropout):
+                layer.seed_generator.state.assign(random.integers(2**31, size=2))
+
+    def _augmentation(self) -> augment.Augment:
+        if not self.config.augment:
+            return augment.NONE
+        crop = family_of(str(self.config.family)).min_crop_area
+        spec = self.dataset.spec
+        return augment.suited(
+            augment.preset(crop, image_size=self.config.knobs["image_size"]),
+            mirror_keeps_labels=spec.mirror_keeps_labels,
+            background=spec.background,
+        )
 
 
 def _compiled_scorer(model: keras.Model, config: TrainConfig) -> keras.Model:
@@ -101,13 +141,8 @@ def _compiled_scorer(model: keras.Model, config: TrainConfig) -> keras.Model:
     scorer = keras.Model(model.input, model.get_layer("logits").output, name="scorer")
     set_weight_decay(scorer, config)
     num_classes = scorer.output_shape[-1]
-    scorer.compile(
-        optimizer=_optimizer(config),
-        loss=_loss(config.label_smoothing, num_classes),
-        metrics=[keras.metrics.SparseCategoricalAccuracy(name="top1")],
-        jit_compile=False,
-    )
-    scorer.optimizer.build(scorer.trainable_variables)
+    loss = _loss(config.label_smoothing, num_classes)
+    compile_scores(scorer, keras, optimizer=_optimizer(config), loss=loss)
     return scorer
 
 
@@ -134,53 +169,51 @@ def _loss(label_smoothing: float, num_classes: int) -> Callable[[Any, Any], Any]
     return smoothed_cross_entropy
 
 
-class _EachStep(keras.callbacks.Callback):
-    """Sets the learning rate before each step, counts images after it."""
-
-    def __init__(
-        self, config: TrainConfig, progress: TrainingProgress, *, epoch: int, num_images: int
-    ) -> None:
-        super().__init__()
-        self.config = config
-        self.progress = progress
-        self.epoch = epoch
-        self.steps = math.ceil(num_images / config.batch_size)
-        self.num_images = num_images
-
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ANN401, ARG002
-        rate = learning_rate_at(self.config, self.epoch + (batch + 1) / self.steps)
-        self.model.optimizer.learning_rate = rate
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ANN401, ARG002
-        done = min(self.config.batch_size, self.num_images - batch * self.config.batch_size)
-        self.progress.images_done(done, epoch=self.epoch)
-
-
-def _run_epochs(
-    scorer: keras.Model, dataset: Dataset, *, config: TrainConfig, run: Path, state: TrainState | None
-) -> TrainState:
-    history = state.history if state else ()
-    num_images = dataset.spec.num_train
+def _run_epochs(trainee: _Scorer, run: Path) -> History:
+    config = trainee.config
+    num_images = trainee.dataset.spec.num_train
     writer = tf.summary.create_file_writer(str(run / "tensorboard"))
-    progress = TrainingProgress(epochs=config.epochs, num_images=num_images, first_epoch=len(history))
-    with progress:
-        for epoch in range(len(history), config.epochs):
-            result = _run_epoch(scorer, dataset, config=config, epoch=epoch, progress=progress)
-            history = (*history, result)
-            if not math.isfinite(result.loss):
-                raise PipelineError(
-                    f"the loss became {result.loss} in epoch {epoch + 1}: the training diverged. "
-                    f"Try a smaller --learning-rate than {config.learning_rate:g}. "
-                    f"The epochs before it are kept in {run}."
-                )
-            state = save_state(run, scorer, history)
-            progress.epoch_done(result, is_best=state.best_epoch == result.epoch)
-            _log(writer, result, run)
-    if state is None:
+    rate = LearningRate(
+        highest=config.learning_rate,
+        epochs=config.epochs,
+        steps_per_epoch=-(-num_images // config.batch_size),
+        schedule=config.schedule,
+        warmup_epochs=config.warmup_epochs,
+    )
+    course = Course(
+        learning_rate=rate,
+        batch_size=config.batch_size,
+        num_images=num_images,
+        seed=config.seed,
+        advice="Train anew.",
+    )
+
+    def save(history: History) -> None:
+        write_json(run / STATE, {"history": [dataclasses.asdict(row) for row in history.epochs]})
+        write_history(run, history.epochs)
+        _log(writer, history.epochs[-1], run)
+
+    outcome = run_epochs(trainee, course, _read_history(run), run=run, save=save)
+    if (lost := outcome.diverged) is not None:
         raise PipelineError(
-            f"a training of {config.epochs} epochs has nothing to keep. Give --epochs 1 or more."
+            f"the loss became {lost.loss} in epoch {lost.epoch}: the training diverged. "
+            f"Try a smaller --learning-rate than {config.learning_rate:g}. "
+            f"The epochs before it are kept in {run}."
         )
-    return state
+    return outcome.history
+
+
+def _read_history(run: Path) -> History:
+    """The finished epochs of a run; none before its first one ended."""
+    if not (run / STATE).is_file():
+        return History()
+    try:
+        record = json.loads((run / STATE).read_text())
+        return History(epochs=tuple(EpochResult(**row) for row in record["history"]))
+    except (ValueError, TypeError, KeyError) as error:
+        raise PipelineError(
+            f"{run / STATE} is damaged ({error!r}); it should name the finished epochs. Train anew."
+        ) from error
 
 
 def _log(writer: Any, result: EpochResult, run: Path) -> None:  # noqa: ANN401 - TensorFlow carries no types
@@ -196,86 +229,20 @@ def _log(writer: Any, result: EpochResult, run: Path) -> None:  # noqa: ANN401 -
         ) from error
 
 
-def _run_epoch(
-    scorer: keras.Model, dataset: Dataset, *, config: TrainConfig, epoch: int, progress: TrainingProgress
-) -> EpochResult:
-    started = time.monotonic()
-    _seed_dropout(scorer, seed=config.seed, epoch=epoch)
-    image_size = config.knobs["image_size"]
-    batches = dataset.training_batches(
-        image_size=image_size,
-        batch_size=config.batch_size,
-        augment=_augmentation(config, dataset),
-        seed=config.seed,
-        epoch=epoch,
-    )
-    each_step = _EachStep(config, progress, epoch=epoch, num_images=dataset.spec.num_train)
-    fitted = scorer.fit(
-        batches, initial_epoch=epoch, epochs=epoch + 1, callbacks=[each_step], verbose=0, shuffle=False
-    )
-    trained = time.monotonic()
-    validation = evaluate(scorer, dataset, "validation", config=config)
-    return EpochResult(
-        epoch=epoch + 1,
-        learning_rate=float(scorer.optimizer.learning_rate.numpy()),
-        loss=fitted.history["loss"][-1],
-        train_top1=100 * fitted.history["top1"][-1],
-        validation_loss=validation["loss"],
-        validation_top1=100 * validation["top1"],
-        images_per_second=dataset.spec.num_train / (trained - started),
-        seconds=time.monotonic() - started,
-    )
-
-
-def _seed_dropout(model: keras.Model, *, seed: int, epoch: int) -> None:
-    """Lets what is dropped depend on (seed, epoch) alone: Keras saves no generator's state."""
-    random = np.random.default_rng([abs(seed), epoch])
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Dropout):
-            layer.seed_generator.state.assign(random.integers(2**31, size=2))
-
-
-def _augmentation(config: TrainConfig, dataset: Dataset) -> augment.Augment:
-    if not config.augment:
-        return augment.NONE
-    spec = dataset.spec
-    return augment.suited(
-        augment.preset(family_of(str(config.family)).min_crop_area, image_size=config.knobs["image_size"]),
-        mirror_keeps_labels=spec.mirror_keeps_labels,
-        background=spec.background,
-    )
-
-
-def evaluate(scorer: keras.Model, dataset: Dataset, split: str, *, config: TrainConfig) -> dict[str, float]:
-    """loss and top1 (0 to 1) of the compiled scorer on a split."""
-    batches = dataset.batches(split, image_size=config.knobs["image_size"], batch_size=2 * config.batch_size)
-    with warnings.catch_warnings():
-        # how many batches there are shows at their end, since broken images are left out
-        warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
-        scores: dict[str, float] = scorer.evaluate(batches, verbose=0, return_dict=True)
-    return scores
-
-
-def _finish(
-    model: keras.Model,
-    scorer: keras.Model,
-    dataset: Dataset,
-    *,
-    config: TrainConfig,
-    run: Path,
-    state: TrainState,
-) -> TrainRecord:
-    test = evaluate(scorer, dataset, "test", config=config)
+def _finish(model: keras.Model, trainee: _Scorer, history: History, *, run: Path) -> TrainRecord:
+    config, best = trainee.config, history.best
+    assert best is not None
+    test_top1, _ = evaluate(trainee.model, trainee.batches("test"))
     return finish_run(
         run,
         model,
-        dataset.spec,
+        trainee.dataset.spec,
         model_name=label(str(config.family), config.knobs),
         config=config,
-        train_top1=state.history[-1].train_top1,
-        validation_top1=best_of(state.history).validation_top1,
-        test_top1=100 * test["top1"],
-        best_epoch=state.best_epoch,
-        epochs_run=len(state.history),
-        seconds=sum(row.seconds for row in state.history),
+        train_top1=history.epochs[-1].train_top1,
+        validation_top1=best.validation_top1,
+        test_top1=test_top1,
+        best_epoch=best.epoch,
+        epochs_run=len(history.epochs),
+        seconds=sum(row.seconds for row in history.epochs),
     )

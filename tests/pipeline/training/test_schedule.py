@@ -7,35 +7,32 @@ import pytest
 from models.family import SMALL_MODEL_PARAMETERS
 from models.registry import FAMILIES
 from pipeline.errors import UsageError
-from pipeline.records.training import TrainConfig
-from pipeline.training.schedule import SCHEDULES, learning_rate_at
+from pipeline.training.schedule import SCHEDULES, LearningRate
 
 
-def config(**settings: object) -> TrainConfig:
-    defaults = {"family": "densenet", "knobs": {}, "epochs": 300, "learning_rate": 0.1, "warmup_epochs": 0.0}
-    return TrainConfig(**(defaults | settings))
+def rate(**settings: object) -> LearningRate:
+    defaults = {"epochs": 300, "steps_per_epoch": 1, "highest": 0.1}
+    return LearningRate(**(defaults | settings))
 
 
 @pytest.mark.parametrize(
-    ("epoch", "rate"), [(0, 0.1), (149, 0.1), (150, 0.01), (224, 0.01), (225, 0.001), (299, 0.001)]
+    ("epoch", "expected"), [(0, 0.1), (149, 0.1), (150, 0.01), (224, 0.01), (225, 0.001), (299, 0.001)]
 )
-def test_steps_are_densenets_on_cifar(epoch: float, rate: float):
+def test_steps_are_densenets_on_cifar(epoch: int, expected: float):
     # Huang et al. 2017, section 4.2: 0.1, divided by 10 at 50% and 75% of 300 epochs
-    assert learning_rate_at(config(schedule="steps"), epoch) == pytest.approx(rate)
+    assert rate(schedule="steps").at(epoch) == pytest.approx(expected)
 
 
 def test_linear_is_caffes_poly_of_power_one():
     # base_lr * (1 - iter / max_iter) ** power, SqueezeNet's solver.prototxt
-    rates = [
-        learning_rate_at(config(schedule="linear", learning_rate=0.04), epoch) for epoch in (0, 75, 150, 300)
-    ]
+    rates = [rate(schedule="linear", highest=0.04).at(step) for step in (0, 75, 150, 300)]
     assert rates == pytest.approx([0.04, 0.03, 0.02, 0.0])
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_rate_warms_up_from_near_zero_and_never_rises_again(schedule: str):
-    settings = config(schedule=schedule, warmup_epochs=5.0)
-    rates = [learning_rate_at(settings, epoch / 10) for epoch in range(1, 3001)]
+    warming = rate(schedule=schedule, warmup_epochs=5.0, steps_per_epoch=10)
+    rates = [warming.at(step) for step in range(3000)]
     assert rates[0] < 0.1 / 40
     top = rates.index(max(rates))
     assert 4.0 <= top / 10 <= 5.0
@@ -43,12 +40,25 @@ def test_rate_warms_up_from_near_zero_and_never_rises_again(schedule: str):
 
 
 def test_warm_up_takes_at_most_a_quarter_of_a_short_training():
-    assert learning_rate_at(config(epochs=2, warmup_epochs=5.0, schedule="steps"), 0.5) == pytest.approx(0.1)
+    short = rate(epochs=2, steps_per_epoch=4, warmup_epochs=5.0, schedule="steps")
+    assert [short.at(step) for step in (0, 1, 2)] == pytest.approx([0.05, 0.1, 0.1])
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize(("epochs", "steps_per_epoch"), [(1, 1), (1, 2), (3, 7), (300, 781)])
+@pytest.mark.parametrize("warmup_epochs", [0.0, 1.0])
+def test_every_step_learns_the_first_and_the_last_too(
+    schedule: str, epochs: int, steps_per_epoch: int, warmup_epochs: float
+):
+    made = rate(
+        schedule=schedule, epochs=epochs, steps_per_epoch=steps_per_epoch, warmup_epochs=warmup_epochs
+    )
+    assert min(made.at(step) for step in range(epochs * steps_per_epoch)) > 0
 
 
 def test_unknown_schedule_gets_the_nearest_name():
     with pytest.raises(UsageError, match="Did you mean 'cosine'"):
-        learning_rate_at(config(schedule="cosin"), 1)
+        rate(schedule="cosin")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -137,14 +137,14 @@ def kill_after_first_epoch(run: Path, data: str) -> None:
     program = (
         "import sys, pathlib\n"
         "from pipeline.data.registry import load\n"
-        "from pipeline.training import trainer\n"
+        "from pipeline.training import loop, trainer\n"
         "run = pathlib.Path(sys.argv[1])\n"
-        "evaluate = trainer.evaluate\n"
+        "evaluate = loop.evaluate\n"
         "def slowly(*args, **settings):\n"  # leaves time to be killed before an epoch's state is written
         "    import time\n"
         "    time.sleep(2 if (run / 'state.json').exists() else 0)\n"
         "    return evaluate(*args, **settings)\n"
-        "trainer.evaluate = slowly\n"
+        "loop.evaluate = slowly\n"
         "trainer.train(trainer.read_config(run), load(sys.argv[2]), run)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program, str(run), data], stderr=subprocess.PIPE)

@@ -1,0 +1,159 @@
+"""The epochs of a training or a fine-tuning, for models of Keras 3 and of tf_keras alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from pipeline.training.checkpoint import EpochResult, History, forget_epochs, load_weights, save_epoch
+from pipeline.training.progress import TrainingProgress
+from pipeline.training.schedule import LearningRate
+
+
+class Trainee(Protocol):
+    """A model of class scores that compile_scores() compiled, and the images that it is trained on."""
+
+    @property
+    def model(self) -> Any:  # noqa: ANN401 - neither Keras carries types
+        """Trained in place."""
+
+    @property
+    def framework(self) -> Any:  # noqa: ANN401
+        """The package keras or tf_keras, whichever the model is of."""
+
+    def training_batches(self, epoch: int) -> tf.data.Dataset:
+        """What the model takes, and labels: an epoch (0-based), shuffled by seed and epoch alone."""
+
+    def validation_batches(self) -> tf.data.Dataset:
+        """What the model takes, and labels, in a fixed order."""
+
+    def callbacks(self) -> Sequence[Any]:
+        """New callbacks for an epoch."""
+
+    def seed_dropout(self, random: np.random.Generator) -> None:
+        """Lets what is dropped depend on `random` alone: no generator's state is saved."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """How long a model is trained, and how fast."""
+
+    learning_rate: LearningRate
+    batch_size: int
+    num_images: int
+    """That an epoch shows."""
+    seed: int
+    advice: str
+    """What to do where the weights that a run goes on from are damaged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a training came to."""
+
+    history: History
+    diverged: EpochResult | None = None
+    """The epoch whose loss was not finite; it ended the training and is not in the history."""
+
+
+def run_epochs(
+    trainee: Trainee,
+    course: Course,
+    history: History,
+    *,
+    run: Path,
+    save: Callable[[History], None],
+) -> Outcome:
+    """Trains from after `history` on, and leaves the model with the weights of the best epoch that is kept.
+
+    `save` is called after each epoch, when the run's folder holds its weights, and writes the history. Two
+    trainings of one course give the same weights, also where one was killed and resumed.
+    """
+    variables = [*trainee.model.weights, *trainee.model.optimizer.variables]
+    diverged = None
+    if history.epochs:
+        load_weights(variables, run / history.last_file, advice=course.advice)
+    epochs, done = course.learning_rate.epochs, len(history.epochs)
+    with TrainingProgress(epochs=epochs, num_images=course.num_images, first_epoch=done) as progress:
+        for epoch in range(done, epochs):
+            result = _run_epoch(trainee, course, epoch=epoch, progress=progress)
+            if not math.isfinite(result.loss):
+                diverged = result
+                break
+            history = dataclasses.replace(history, epochs=(*history.epochs, result))
+            is_best = save_epoch(run, variables, history)
+            save(history)
+            forget_epochs(run, but=(history.last_file, history.best_file))
+            progress.epoch_done(result, is_best=is_best)
+    if history.best_file:
+        load_weights(variables, run / history.best_file, advice=course.advice)
+    return Outcome(history=history, diverged=diverged)
+
+
+def compile_scores(model: Any, framework: Any, *, optimizer: Any, loss: Any) -> None:  # noqa: ANN401
+    """Compiles a model of class scores (logits) for training and evaluation, with the metric top1."""
+    metric = framework.metrics.SparseCategoricalAccuracy(name="top1")
+    model.compile(optimizer=optimizer, loss=loss, metrics=[metric], jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
+
+
+def evaluate(model: Any, batches: tf.data.Dataset) -> tuple[float, float]:  # noqa: ANN401
+    """Percent right, and the loss, of a compiled model on batches of what it takes and labels."""
+    with warnings.catch_warnings():
+        # how many batches there are shows at their end, since broken images are left out
+        warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
+        scores = model.evaluate(batches, verbose=0, return_dict=True)
+    return 100 * float(scores["top1"]), float(scores["loss"])
+
+
+def _run_epoch(trainee: Trainee, course: Course, *, epoch: int, progress: TrainingProgress) -> EpochResult:
+    started = time.monotonic()
+    trainee.seed_dropout(np.random.default_rng([abs(course.seed), epoch]))
+    fitted = trainee.model.fit(
+        trainee.training_batches(epoch),
+        initial_epoch=epoch,
+        epochs=epoch + 1,
+        callbacks=[_each_step(trainee, course, epoch, progress), *trainee.callbacks()],
+        verbose=0,
+        shuffle=False,
+    )
+    seconds = time.monotonic() - started
+    loss = float(fitted.history["loss"][-1])
+    top1, validation_loss = math.nan, math.nan
+    if math.isfinite(loss):
+        top1, validation_loss = evaluate(trainee.model, trainee.validation_batches())
+    return EpochResult(
+        epoch=epoch + 1,
+        learning_rate=float(trainee.model.optimizer.learning_rate.numpy()),
+        loss=loss,
+        train_top1=100 * float(fitted.history["top1"][-1]),
+        validation_loss=validation_loss,
+        validation_top1=top1,
+        images_per_second=course.num_images / seconds,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _each_step(trainee: Trainee, course: Course, epoch: int, progress: TrainingProgress) -> Any:  # noqa: ANN401
+    """Sets the learning rate before each step, counts images after it, and stops where the loss is lost."""
+    model, size = trainee.model, course.batch_size
+    first_step = epoch * course.learning_rate.steps_per_epoch
+
+    def begin(batch: int, logs: Any = None) -> None:  # noqa: ANN401, ARG001
+        model.optimizer.learning_rate.assign(course.learning_rate.at(first_step + batch))
+
+    def end(batch: int, logs: Any = None) -> None:  # noqa: ANN401
+        progress.images_done(min(size, course.num_images - batch * size), epoch=epoch)
+        if logs and not math.isfinite(logs["loss"]):
+            model.stop_training = True
+
+    return trainee.framework.callbacks.LambdaCallback(on_train_batch_begin=begin, on_train_batch_end=end)
