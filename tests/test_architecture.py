@@ -41,7 +41,7 @@ ROOMS = {
         ("matrix",),
     ),
     "pipeline": (
-        ("errors", "json_values", "quiet"),
+        ("errors", "json_values", "quiet", "sessions"),
         ("labels", "records"),
         ("runs",),
         ("lineage",),

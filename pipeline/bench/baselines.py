@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,8 @@ from export.errors import BadModelFileError
 from export.precisions import Precision
 from pipeline.bench.host import MeasuredFile
 from pipeline.bench.statistics import Comparison, compare
-from pipeline.records.measurement import Measurement, kind_of_delegate
+from pipeline.records.measurement import Measurement, Setting, kind_of_delegate, setting_of
+from pipeline.sessions import SessionSpread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,14 +34,18 @@ class Against:
     comparison: Comparison
 
 
-def against_baselines(measured: Sequence[MeasuredFile]) -> list[Against | None]:
+Spreads = Mapping[Setting, SessionSpread]
+"""What sessions differ by, for each setting that tells."""
+
+
+def against_baselines(measured: Sequence[MeasuredFile], spreads: Spreads) -> list[Against | None]:
     """Each file beside the valid float32 file of its model, else the valid file named first.
 
     Only files with one kind of delegate and number of threads are compared. None for a baseline itself,
     and for a file that is not valid.
     """
     origins = origins_of([each.measurement for each in measured])
-    return [_against(each, measured, origins) for each in measured]
+    return [_against(each, measured, origins, spreads) for each in measured]
 
 
 def origins_of(measurements: Sequence[Measurement]) -> dict[str, Origin]:
@@ -65,14 +71,44 @@ def same_setting(one: Measurement, other: Measurement) -> bool:
     )
 
 
-def compare_measured(ours: MeasuredFile, other: MeasuredFile) -> Comparison | None:
-    """How many times as long a file takes as the other; None without rounds of both."""
-    shared = min(len(ours.round_medians_ms), len(other.round_medians_ms))
-    return compare(ours.round_medians_ms[:shared], other.round_medians_ms[:shared]) if shared else None
+def compare_measured(ours: MeasuredFile, other: MeasuredFile, spreads: Spreads) -> Comparison | None:
+    """How many times as long a file takes as the other; None without rounds of both.
+
+    Rounds are paired that were taken in turns. Without any, the interval holds what sessions differ by, and
+    there is no verdict where that is not known.
+    """
+    sessions = ours.measurement.round_sessions, other.measurement.round_sessions
+    rounds = zip(ours.round_medians_ms, other.round_medians_ms, *sessions, strict=False)
+    pairs = [(a, b) for a, b, session, other_session in rounds if session and session == other_session]
+    if pairs:
+        return compare([a for a, _ in pairs], [b for _, b in pairs])
+    return _across_sessions(ours.measurement, other.measurement, spreads.get(setting_of(ours.measurement)))
+
+
+def _across_sessions(
+    ours: Measurement, other: Measurement, spread: SessionSpread | None
+) -> Comparison | None:
+    if not ours.median_ms or not other.median_ms:
+        return None
+    ratio = ours.median_ms / other.median_ms
+    if spread is None or ours.noise_ms is None or other.noise_ms is None:
+        return Comparison(ratio=ratio, low=None, high=None, larger_than_noise=None, in_turns=False)
+    noise = ours.noise_ms / ours.median_ms, other.noise_ms / other.median_ms
+    factor = math.exp(math.hypot(spread.log_half_width, *noise))
+    return Comparison(
+        ratio=ratio,
+        low=ratio / factor,
+        high=ratio * factor,
+        larger_than_noise=not ratio / factor <= 1 <= ratio * factor,
+        in_turns=False,
+    )
 
 
 def _against(
-    ours: MeasuredFile, measured: Sequence[MeasuredFile], origins: Mapping[str, Origin]
+    ours: MeasuredFile,
+    measured: Sequence[MeasuredFile],
+    origins: Mapping[str, Origin],
+    spreads: Spreads,
 ) -> Against | None:
     if not ours.measurement.valid:
         return None
@@ -88,7 +124,7 @@ def _against(
         if origin is not None and other == replace(origin, precision=Precision.FLOAT32)
     ]
     baseline = (floats or rivals)[0]
-    comparison = None if baseline is ours else compare_measured(ours, baseline)
+    comparison = None if baseline is ours else compare_measured(ours, baseline, spreads)
     if comparison is None:
         return None
     return Against(baseline=baseline, is_float32=bool(floats), comparison=comparison)

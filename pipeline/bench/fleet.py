@@ -17,6 +17,7 @@ from android_bench.tool.binary import Progress, Tool, cache_folder, choose, fetc
 from pipeline.bench.host import MeasuredFile
 from pipeline.bench.phone import PhoneSeries, local_file, plan_phone, plan_series
 from pipeline.bench.settings import BenchSettings, PhoneSettings
+from pipeline.sessions import new_session
 from pipeline.store.store import Store
 
 
@@ -117,6 +118,7 @@ def measure(
 
     What the store holds of the same artifact, phone, tool and settings is not measured again, unless `again`.
     """
+    session = new_session()
     models = [local_file(file) for file in files]
     results = {
         each.phone: _open_result(
@@ -132,7 +134,7 @@ def measure(
     def take(event: Event) -> None:
         result = results[event.plan.phone]
         if isinstance(event, RoundDone):
-            _take_round(event, result, store)
+            _take_round(event, result, store, session)
         elif isinstance(event, PhoneLost):
             result.lost = event.reason
         listen(event, result)
@@ -196,10 +198,10 @@ def _plan(phone: Phone, result: PhoneResult) -> PhonePlan | None:
     return plan if plan.jobs else None
 
 
-def _take_round(event: RoundDone, result: PhoneResult, store: Store) -> None:
+def _take_round(event: RoundDone, result: PhoneResult, store: Store, session: str) -> None:
     series = next(each for each in result.series if each.key == event.job.key)
     result.celsius = event.celsius
-    kept = series.take(event.round_index, event.outcome, event.celsius)
+    kept = series.take(event.round_index, event.outcome, event.celsius, session=session)
     if kept is not None and not kept.reasons:
         store.add_round(series.key, event.round_index, asdict(kept))
     _finish(series, result, store)

@@ -24,6 +24,7 @@ from pipeline.bench.children import Children
 from pipeline.bench.settings import BenchSettings, share_of_runs
 from pipeline.bench.statistics import noise_ms, percentile, summarize
 from pipeline.records.measurement import XNNPACK, Measurement
+from pipeline.sessions import new_session
 
 Progress = Callable[[int, int, str], None]
 """Told before each file's turn: how many turns are over, how many there are in all, and whose turn it is."""
@@ -83,9 +84,9 @@ def run_rounds(
             _take_turns(series, settings, children, progress or _tell_nobody)
         except KeyboardInterrupt:
             stopped = True
-    machine = machine_name()
+    machine, session = machine_name(), new_session()
     measured = [
-        each.result(settings, version=version, machine=machine)
+        each.result(settings, version=version, machine=machine, session=session)
         for each in series
         if each.began or not stopped
     ]
@@ -160,7 +161,7 @@ class _Series:
             found.append(Reason.FILE_CHANGED.text())
         return tuple(found)
 
-    def result(self, settings: BenchSettings, *, version: str, machine: str) -> MeasuredFile:
+    def result(self, settings: BenchSettings, *, version: str, machine: str, session: str) -> MeasuredFile:
         """What the rounds say together."""
         latency = summarize([ns / 1e6 for ns in self.samples_ns]) if self.samples_ns else None
         first = self.first_round or {}
@@ -191,6 +192,7 @@ class _Series:
             valid=not reasons,
             reasons=reasons,
             measured_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+            round_sessions=(session,) * len(self.round_medians_ms),
         )
         return MeasuredFile(
             measurement=measurement,

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -57,6 +57,8 @@ class PhoneRound:
     reasons: tuple[str, ...]
     part_taken: str | None = None
     """Which part of the graph the delegate took, where it did not take all: '294 of 295 nodes'."""
+    session: str = ""
+    """The call in which it was measured; empty for one that an older version kept."""
 
 
 @dataclass
@@ -115,12 +117,15 @@ class PhoneSeries:
         spoilt = any(each.reasons for each in self.rounds.values())
         return self.failure is not None or spoilt or len(self.rounds) == self.num_rounds
 
-    def take(self, round_index: int, outcome: RunOutcome, celsius: float | None) -> PhoneRound | None:
+    def take(
+        self, round_index: int, outcome: RunOutcome, celsius: float | None, *, session: str
+    ) -> PhoneRound | None:
         """Adds a round; what is to be kept of it, None for a failed one."""
         if outcome.report is None:
             self.failure = outcome.failure
             return None
-        self.rounds[round_index] = _round_of(outcome, self.delegate, celsius)
+        found = _round_of(outcome, self.delegate, celsius)
+        self.rounds[round_index] = replace(found, session=session)
         return self.rounds[round_index]
 
     def resume(self, kept: Mapping[int, Mapping[str, object]]) -> None:
@@ -170,6 +175,7 @@ class PhoneSeries:
             tool_sha256=self.tool.sha256,
             series=self.key,
             round_medians_ms=medians,
+            round_sessions=tuple(each.session for each in found),
         )
         return MeasuredFile(measurement=measurement, round_medians_ms=medians, size_bytes=self.size_bytes)
 

@@ -60,6 +60,8 @@ class Comparison:
     high: float | None
     larger_than_noise: bool | None
     """None after too few rounds to tell."""
+    in_turns: bool = True
+    """Whether the two took turns in one session."""
 
 
 def summarize(samples_ms: Sequence[float]) -> Latency:

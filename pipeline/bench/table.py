@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.bench.baselines import Against, against_baselines
+from pipeline.bench.baselines import Against, Spreads, against_baselines
 from pipeline.bench.host import MeasuredFile
 from pipeline.bench.statistics import Comparison
 from pipeline.records.measurement import Measurement, kind_of_delegate
@@ -54,8 +54,8 @@ REST: tuple[Column, ...] = (
 )
 
 
-def table_rows(measured: Sequence[MeasuredFile]) -> list[TableRow]:
-    """A line for each measured file, compared with its baseline."""
+def table_rows(measured: Sequence[MeasuredFile], spreads: Spreads) -> list[TableRow]:
+    """A line for each measured file, compared with its baseline. `spreads`: Store.session_spreads()."""
     paths = [Path(each.measurement.path) for each in measured]
     names = dict(zip(map(id, measured), short_names(paths), strict=True))
     return [
@@ -66,7 +66,7 @@ def table_rows(measured: Sequence[MeasuredFile]) -> list[TableRow]:
             comparison=found.comparison if found else None,
             against=_baseline_name(found, names) if found else "",
         )
-        for each, found in zip(measured, against_baselines(measured), strict=True)
+        for each, found in zip(measured, against_baselines(measured, spreads), strict=True)
     ]
 
 
@@ -103,6 +103,8 @@ def verdict(comparison: Comparison | None) -> str:
     if comparison is None:
         return MISSING
     ratio = f"{_three_digits(comparison.ratio)}x"
+    if comparison.larger_than_noise is None and not comparison.in_turns:
+        return "another session"
     if comparison.larger_than_noise is None:
         return f"too few rounds ({ratio})"
     low, high = comparison.low, comparison.high

@@ -285,7 +285,7 @@ def _settings_of(kind: type[Settings], options: dict[str, Any]) -> Settings:
 def _show(result: BenchResult, settings: BenchSettings) -> None:
     from pipeline.bench.table import latency_tables, table_rows
 
-    rows = table_rows(result.measured)
+    rows = table_rows(result.measured, {})  # all took turns in one session
     console = stdout_console()
     for table in latency_tables(rows, width=console.width):
         console.print(table)

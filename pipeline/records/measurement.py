@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.records.report_row import ReportedConditions
 
 XNNPACK = "cpu with XNNPACK"
 """The delegate of a run in which XNNPACK took operators on the CPU."""
@@ -62,6 +65,37 @@ class Measurement:
     """Names artifact, phone, tool and settings: what was measured so is not measured again."""
     round_medians_ms: tuple[float, ...] = ()
     """By which it is compared with another file, round by round."""
+    round_sessions: tuple[str, ...] = ()
+    """The session (a call of `pipeline bench`) of each round; only files of one session took turns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a latency hangs on beside the file: figures of two settings are never compared."""
+
+    where: str | None
+    machine: str | None
+    runtime: str | None
+    runtime_version: str | None
+    delegate: str | None
+    """Its kind."""
+    num_threads: int | None
+    cores: str | None
+    extra_flags: tuple[str, ...]
+
+
+def setting_of(measured: Measurement | ReportedConditions) -> Setting:
+    """The setting of a measurement, or of a report's row of it."""
+    return Setting(
+        where=measured.where,
+        machine=measured.machine,
+        runtime=measured.runtime,
+        runtime_version=measured.runtime_version,
+        delegate=kind_of_delegate(measured.delegate) if measured.delegate else None,
+        num_threads=measured.num_threads,
+        cores=measured.cores,
+        extra_flags=measured.extra_flags,
+    )
 
 
 def kind_of_delegate(delegate: str) -> str:
@@ -86,5 +120,6 @@ def part_of(delegate: str) -> str | None:
 
 def measurement_from_record(record: dict[str, Any]) -> Measurement:
     """A Measurement from what asdict() and JSON made of it, by this version or an older one."""
-    lists = {name: tuple(record.get(name, ())) for name in ("reasons", "extra_flags", "round_medians_ms")}
+    names = ("reasons", "extra_flags", "round_medians_ms", "round_sessions")
+    lists = {name: tuple(record.get(name, ())) for name in names}
     return Measurement(**{**record, **lists})

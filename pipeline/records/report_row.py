@@ -81,6 +81,8 @@ class ReportedLatency:
     """None where there is no measurement."""
     reasons: tuple[str, ...]
     """Why it is not valid."""
+    session: str | None
+    """The call of `pipeline bench` in which all of its rounds were measured, where there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,7 +52,8 @@ SELECT
     m.num_threads,
     CASE WHEN m.id IS NOT NULL THEN coalesce(m.cores, 'all') END AS cores,
     m.extra_flags, m.runtime, m.runtime_version, m.delegate, m.machine, m."where", m.measured_utc,
-    m.valid, m.reasons, p.phone_top1, p.agreement AS phone_agreement, p.num_samples AS phone_samples
+    m.valid, m.reasons, m.round_sessions,
+    p.phone_top1, p.agreement AS phone_agreement, p.num_samples AS phone_samples
 FROM newest_artifact AS a
 LEFT JOIN models ON models.sha256 = a.parent_sha256
 LEFT JOIN newest_run AS r ON r.model_sha256 = a.parent_sha256 AND r.place = 1
@@ -128,6 +129,8 @@ FORGET_ROUNDS = "DELETE FROM rounds WHERE series = :series"
 OF_SERIES = """
 SELECT record FROM measurements WHERE series = ? AND valid ORDER BY measured_utc DESC, rowid DESC LIMIT 1
 """
+
+IN_SESSIONS = "SELECT record FROM measurements WHERE valid AND round_sessions IS NOT NULL"
 
 ADD_PHONE_VERIFICATION = """
 INSERT INTO phone_verifications (id, artifact_sha256, record) VALUES (:id, :artifact_sha256, :record)

@@ -135,7 +135,11 @@ _DOWNLOADED = f"""
 ALTER TABLE artifacts ADD COLUMN {_generated("downloaded_bytes INTEGER")};
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _PHONES, _DOWNLOADED)
+_SESSIONS = f"""
+ALTER TABLE measurements ADD COLUMN {_generated("round_sessions TEXT")};
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _PHONES, _DOWNLOADED, _SESSIONS)
 """MIGRATIONS[n] takes a store of version n to version n + 1. Never edited once released: append."""
 
 

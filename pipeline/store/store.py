@@ -6,6 +6,7 @@ import hashlib
 import json
 import sqlite3
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,10 +19,11 @@ from export.files import sha256_of
 from export.verification import Verification, verification_from_record
 from pipeline.errors import PipelineError
 from pipeline.json_values import finite
-from pipeline.records.measurement import Measurement, measurement_from_record
+from pipeline.records.measurement import Measurement, Setting, measurement_from_record, setting_of
 from pipeline.records.phone_verification import PhoneVerification
 from pipeline.records.report_row import COLUMNS, ReportRow, row_of
 from pipeline.records.training import TrainRecord
+from pipeline.sessions import SessionMedian, SessionSpread, session_of, session_spread
 from pipeline.store import queries
 from pipeline.store.pareto import mark_pareto
 from pipeline.store.schema import MIGRATIONS, ForeignFileError, NewerStoreError, check, migrate
@@ -143,6 +145,19 @@ class Store:
         found = self._read(queries.OF_SERIES, (series,))
         return measurement_from_record(json.loads(found[0]["record"])) if found else None
 
+    def session_spreads(self) -> dict[Setting, SessionSpread]:
+        """What sessions differ by, for each setting in which a file was measured in several."""
+        medians: dict[Setting, list[SessionMedian]] = defaultdict(list)
+        for row in self._read(queries.IN_SESSIONS):
+            found = measurement_from_record(json.loads(row["record"]))
+            session = session_of(found.round_sessions)
+            if session is not None and found.median_ms is not None:
+                medians[setting_of(found)].append(
+                    SessionMedian(file=found.artifact_sha256, session=session, median_ms=found.median_ms)
+                )
+        spreads = {setting: session_spread(found) for setting, found in medians.items()}
+        return {setting: spread for setting, spread in spreads.items() if spread is not None}
+
     def rows(self) -> list[ReportRow]:
         """One row per file and setting it was measured with (one for a file not measured), Pareto marked."""
         found = self._read(queries.ROWS)
@@ -214,6 +229,7 @@ class Store:
                 "valid": None if found["valid"] is None else bool(found["valid"]),
                 "reasons": tuple(json.loads(found["reasons"] or "[]")),
                 "extra_flags": tuple(json.loads(found["extra_flags"] or "[]")),
+                "session": session_of(json.loads(found["round_sessions"] or "[]")),
                 "path": None if path is None else str(path),
                 "pareto": False,
             }

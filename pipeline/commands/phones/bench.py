@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from android_bench.matrix import Event
     from android_bench.settings import MatrixSettings
+    from pipeline.bench.baselines import Spreads
     from pipeline.bench.fleet import FleetPhone, PhoneResult
     from pipeline.bench.host import MeasuredFile
     from pipeline.bench.settings import BenchSettings, PhoneSettings
@@ -49,12 +50,13 @@ def bench_on_phones(
     _say_twins(files)
     with open_store(runs_folder()) as store, _live_table(fleet) as listen:
         result = measure(fleet, files, bench, settings, matrix, store=store, again=again, listen=listen)
+        spreads = store.session_spreads()
     measured = [each.measurement for phone in result.phones for each in phone.measured]
     if as_json:
         print_records(measured)
     else:
         for phone in result.phones:
-            _show(phone, bench)
+            _show(phone, bench, spreads)
     for phone in result.phones:
         _say_missing(phone, again=again)
     count = len(measured) - sum(len(phone.from_store) for phone in result.phones)
@@ -136,13 +138,13 @@ def _say_measured(event: Any, result: PhoneResult) -> None:  # noqa: ANN401 - a 
     say(f"{result.info.where}: {event.job.label}: {what} ({done})")
 
 
-def _show(phone: PhoneResult, bench: BenchSettings) -> None:
+def _show(phone: PhoneResult, bench: BenchSettings, spreads: Spreads) -> None:
     from pipeline.bench.table import latency_tables, table_rows
 
     measured = phone.measured
     if not measured:
         return
-    rows = table_rows(measured)
+    rows = table_rows(measured, spreads)
     console = stdout_console()
     click.echo(f"{phone.info.where}: {phone.info.machine}")
     for drawn in latency_tables(rows, width=console.width):
@@ -159,7 +161,8 @@ def _show(phone: PhoneResult, bench: BenchSettings) -> None:
     )
     _show_partly_delegated(rows)
     _show_unsteady(rows)
-    _show_alike(rows, measured)
+    _show_alike(rows, measured, spreads)
+    _show_sessions(rows, spreads)
     if phone.from_store:
         count = len(phone.from_store)
         click.echo(
@@ -168,7 +171,7 @@ def _show(phone: PhoneResult, bench: BenchSettings) -> None:
         )
 
 
-def _show_alike(rows: Sequence[TableRow], measured: Sequence[MeasuredFile]) -> None:
+def _show_alike(rows: Sequence[TableRow], measured: Sequence[MeasuredFile], spreads: Spreads) -> None:
     """The pairs of files with one delegate and number of threads that cannot be told apart."""
     from pipeline.bench.baselines import compare_measured, same_setting
 
@@ -177,7 +180,7 @@ def _show_alike(rows: Sequence[TableRow], measured: Sequence[MeasuredFile]) -> N
     for (one, this), (other, that) in combinations(valid, 2):
         if not same_setting(this.measurement, that.measurement):
             continue
-        found = compare_measured(that, this)
+        found = compare_measured(that, this, spreads)
         if found is None:
             continue
         num_pairs += 1
@@ -189,6 +192,22 @@ def _show_alike(rows: Sequence[TableRow], measured: Sequence[MeasuredFile]) -> N
         click.echo(f"No difference larger than the noise: {'; '.join(alike[:MOST_PAIRS])}{more}.")
     elif told_apart and num_pairs > 1:
         click.echo("Every pair of files differs by more than the noise.")
+
+
+def _show_sessions(rows: Sequence[TableRow], spreads: Spreads) -> None:
+    """The rows that did not take turns with what they are compared with."""
+    from pipeline.records.measurement import setting_of
+
+    for row in rows:
+        if row.comparison is None or row.comparison.in_turns:
+            continue
+        spread = spreads.get(setting_of(row.measurement))
+        found = (
+            "no verdict. To measure them in turns: --again"
+            if row.comparison.larger_than_noise is None or spread is None
+            else f"the interval holds what {spread.num_sessions} sessions of this phone differ by"
+        )
+        click.echo(f"{row.name} and {row.against}, {_setting(row)}: measured in different sessions: {found}.")
 
 
 def _show_partly_delegated(rows: Sequence[TableRow]) -> None:

@@ -28,6 +28,7 @@ MILLISECONDS = {
 def measured(path, milliseconds, *, noise=0.0, **changes):
     """A file whose rounds lie around that time."""
     medians = tuple(milliseconds * math.exp(noise * math.sin(3.7 * number)) for number in range(10))
+    changes.setdefault("round_sessions", ("monday",) * 10)
     found = measurement(
         changes.pop("artifact_sha256", None) or sha256(str(path)),
         **{"path": str(path), "median_ms": milliseconds, "valid": True, "reasons": (), **changes},
@@ -52,12 +53,12 @@ def drawn(rows, width=200):
 
 def test_every_precision_is_compared_with_its_model_s_float32(tmp_path):
     files = [exported(tmp_path, precision, ms) for precision, ms in MILLISECONDS.items()]
-    found = dict(zip(MILLISECONDS, against_baselines(files), strict=True))
+    found = dict(zip(MILLISECONDS, against_baselines(files, {}), strict=True))
     assert found.pop(Precision.FLOAT32) is None
     for precision, each in found.items():
         assert each.is_float32
         assert each.comparison.ratio == pytest.approx(MILLISECONDS[precision] / 10)
-    text = drawn(table_rows(files))
+    text = drawn(table_rows(files, {}))
     assert [line.split()[-1] for line in text.splitlines()[1:3]] == ["against", "float32"]
     assert "0.200x as long" in text
     assert "4.00x as long" in text
@@ -69,7 +70,7 @@ def test_two_models_have_each_its_own_float32(tmp_path):
         for model, factor in (("densenet", 7), ("mobilenet", 1))
         for precision in (Precision.FLOAT32, Precision.INT8)
     ]
-    ratios = [each and each.comparison.ratio for each in against_baselines(files)]
+    ratios = [each and each.comparison.ratio for each in against_baselines(files, {})]
     assert ratios == [None, pytest.approx(0.2), None, pytest.approx(0.2)]
 
 
@@ -80,14 +81,17 @@ def test_numbers_of_threads_and_delegates_are_never_compared(tmp_path):
         for precision in (Precision.FLOAT32, Precision.INT8)
     ]
     files.append(exported(tmp_path, Precision.FLOAT32, 3.0, delegate="gpu"))
-    ratios = [each and each.comparison.ratio for each in against_baselines(files)]
+    ratios = [each and each.comparison.ratio for each in against_baselines(files, {})]
     assert ratios == [None, pytest.approx(0.2), None, pytest.approx(0.2), None]
 
 
 def test_without_a_float32_it_is_the_file_named_first(tmp_path):
     files = [measured(tmp_path / f"{name}.tflite", ms) for name, ms in (("zebra", 4), ("ape", 2), ("bee", 8))]
-    assert [each and each.comparison.ratio for each in against_baselines(files)] == [None, 0.5, 2.0]
-    assert [line.split()[-1] for line in drawn(table_rows(files)).splitlines()[1:3]] == ["against", "zebra"]
+    assert [each and each.comparison.ratio for each in against_baselines(files, {})] == [None, 0.5, 2.0]
+    assert [line.split()[-1] for line in drawn(table_rows(files, {})).splitlines()[1:3]] == [
+        "against",
+        "zebra",
+    ]
 
 
 def test_a_baseline_that_is_not_valid_gives_way(tmp_path):
@@ -96,7 +100,7 @@ def test_a_baseline_that_is_not_valid_gives_way(tmp_path):
         measured(tmp_path / "second.tflite", 2.0),
         measured(tmp_path / "third.tflite", 4.0),
     ]
-    found = against_baselines(files)
+    found = against_baselines(files, {})
     assert found[:2] == [None, None]
     assert found[2].comparison.ratio == 2.0
 
@@ -107,7 +111,7 @@ def test_a_line_says_with_what_it_is_compared_where_that_differs(tmp_path):
         exported(tmp_path, Precision.INT8, 2.0),
         measured(tmp_path / "theirs.tflite", 5.0),
     ]
-    text = drawn(table_rows(files))
+    text = drawn(table_rows(files, {}))
     assert "0.200x as long (its float32)" in text
     assert "0.500x as long (mobilenet_float32)" in text
 
@@ -116,20 +120,20 @@ def test_a_sidecar_of_another_file_says_nothing(tmp_path):
     stale = exported(tmp_path, Precision.FLOAT32, 10.0)
     renewed = measured(stale.measurement.path, 10.0)
     files = [measured(tmp_path / "a.tflite", 5.0), renewed, exported(tmp_path, Precision.INT8, 2.0)]
-    found = against_baselines(files)
+    found = against_baselines(files, {})
     assert [each and each.is_float32 for each in found] == [None, False, False]
 
 
 def test_what_is_no_more_than_noise_has_no_ratio(tmp_path):
     files = [measured(tmp_path / "a.tflite", 5.0), measured(tmp_path / "b.tflite", 5.01, noise=0.02)]
-    text = drawn(table_rows(files))
+    text = drawn(table_rows(files, {}))
     assert "noise" in text
     assert "noise (" not in text
 
 
 def test_an_interval_too_wide_for_a_verdict_is_shown_itself(tmp_path):
     files = [measured(tmp_path / "a.tflite", 5.0), measured(tmp_path / "b.tflite", 8.0, noise=2.0)]
-    (_, found) = against_baselines(files)
+    (_, found) = against_baselines(files, {})
     assert found.comparison.low < 1 < found.comparison.high
-    assert "unsteady: " in drawn(table_rows(files))
-    assert "noise" not in drawn(table_rows(files))
+    assert "unsteady: " in drawn(table_rows(files, {}))
+    assert "noise" not in drawn(table_rows(files, {}))

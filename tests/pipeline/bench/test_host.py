@@ -17,7 +17,7 @@ from pipeline.errors import MissingToolError
 
 def test_ten_times_the_work_is_a_difference_larger_than_the_noise(files, quick):
     result = run_rounds([files["one"], files["ten"]], quick)
-    first, against = against_baselines(result.measured)
+    first, against = against_baselines(result.measured, {})
     assert first is None
     assert against.baseline is result.measured[0]
     comparison = against.comparison
@@ -37,7 +37,7 @@ def test_the_same_file_twice_is_nearly_always_noise(files, tmp_path, quick):
 
     def num_claims() -> int:
         pairs = itertools.pairwise(run_rounds(copies, quick).measured)
-        return sum(compare_measured(this, before).larger_than_noise for before, this in pairs)
+        return sum(compare_measured(this, before, {}).larger_than_noise for before, this in pairs)
 
     # each is wrong once in 20, so three of five are once in a thousand; twice, lest another program's work,
     # which comes and goes with the rounds, decides
@@ -129,7 +129,7 @@ def test_a_child_killed_midway_spoils_its_own_line_alone(files, quick, kill_work
     assert not ten.valid
     assert ten.reasons == ("litert crashed with this file (SIGKILL)",)
     assert 0 < ten.num_rounds < quick.num_rounds
-    assert against_baselines(result.measured) == [None, None]
+    assert against_baselines(result.measured, {}) == [None, None]
 
 
 def test_ctrl_c_keeps_what_was_measured(files, quick, workers):
