@@ -33,9 +33,9 @@ class Delegate:
     """What --delegate calls it; None for one that is read in logs alone."""
     title: str
     flags: Mapping[Tool, Mapping[str, str]] = field(default_factory=dict)
-    """What each tool that has it is called with."""
+    """The flags for each tool that has it."""
     name: str
-    """A pattern that is found in its name in a log, whatever the case."""
+    """A pattern that finds it by its name in a log, in any case of letters."""
     echo: str
     """The words in which the tool repeats its flag, in lower case."""
     off_cpu: bool = True
@@ -151,7 +151,7 @@ Said = dict[str, str | None]
 def find_delegations(texts: Iterable[str]) -> tuple[Delegation, ...]:
     """One Delegation for each kind ('other': for each name), in the order of their first lines.
 
-    A delegate that "will not be executed" took nothing, whatever it replaced before.
+    A delegate that "will not be executed" took nothing, even where it replaced nodes before.
     """
     said: dict[str, list[tuple[str, Said]]] = {}
     for text in texts:

@@ -102,7 +102,7 @@ class PhoneLost:
 
 @dataclass(frozen=True, kw_only=True)
 class _Ended:
-    """A worker is done; with the error that nobody foresaw, if there was one."""
+    """A worker is done; with its unexpected error, if there was one."""
 
     error: BaseException | None = None
 
@@ -112,11 +112,10 @@ Listener = Callable[[Event], None]
 
 
 def run_matrix(plans: Sequence[PhonePlan], settings: MatrixSettings, listen: Listener) -> None:
-    """Runs every phone's jobs; `listen` is told all that happens, in the caller's thread.
+    """Runs every phone's jobs; calls `listen(event)` with all that happens, in the caller's thread.
 
-    KeyboardInterrupt ends what runs on the phones, cleans up there, and goes on to the caller; `listen` is
-    told before what was finished until then. An error that nobody foresaw goes on to the caller too, when
-    the other phones are done.
+    KeyboardInterrupt ends what runs on the phones, cleans up there, hands `listen` what was finished until
+    then, and goes on to the caller. So does an unexpected error, when the other phones are done.
     """
     events: queue.Queue[Event | _Ended] = queue.Queue()
     stop = threading.Event()
@@ -149,7 +148,7 @@ def too_warm(heat: Heat, max_celsius: float) -> str | None:
 
 
 def _listen(events: queue.Queue[Event | _Ended], num_workers: int, listen: Listener) -> BaseException | None:
-    """Hands on events until all workers have ended; the first error that nobody foresaw."""
+    """Hands on events until all workers have ended; the first unexpected error."""
     error: BaseException | None = None
     while num_workers:
         event = events.get()
@@ -160,13 +159,13 @@ def _listen(events: queue.Queue[Event | _Ended], num_workers: int, listen: Liste
         try:
             listen(event)
         except KeyboardInterrupt:
-            events.put(event)  # whatever was begun with it is done again, whole
+            events.put(event)  # what was begun with it is done again, whole
             raise
     return error
 
 
 def _drain(events: queue.Queue[Event | _Ended], listen: Listener) -> None:
-    """Hands on the rounds that were finished and not yet told."""
+    """Hands on the rounds that were finished and not yet handed on."""
     while not events.empty():
         event = events.get()
         if isinstance(event, RoundDone):

@@ -12,8 +12,8 @@ class MatrixSettings:
     max_celsius: float = 38.0
     """A phone warmer than this, or throttling, cools before the next run."""
     cool_secs: float = 120.0
-    """It is waited for so long at most, each time."""
+    """The longest wait for cooling, each time, in seconds."""
     reconnect_secs: float = 60.0
-    """A phone that vanished is waited for so long."""
+    """The longest wait for a phone that vanished, in seconds."""
     keep: bool = False
     """Leaves the files on the phone, so that the next call need not push them."""

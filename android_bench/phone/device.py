@@ -135,7 +135,7 @@ def read_heat(phone: Phone) -> Heat:
 
 
 def split_sections(output: str) -> dict[str, str]:
-    """What stands behind each line '@@name'."""
+    """What follows each line '@@name'."""
     pieces = re.split(r"^@@(\w+)\r?$", output, flags=re.MULTILINE)
     return dict(zip(pieces[1::2], pieces[2::2], strict=True))
 

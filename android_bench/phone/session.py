@@ -157,14 +157,14 @@ class Session:
         return {name: digest for digest, name in found}
 
     def end_tool(self) -> None:
-        """Ends our tool that still runs, whatever it does; another process of its number is let be."""
+        """Ends our tool if it still runs; not another process of its number."""
         self.phone.shell(
             f"read pid < {self.folder}/pid && grep -q {ROOT} /proc/$pid/cmdline && kill -9 $pid",
             limit_secs=min(_END_SECS, answer_secs()),
         )
 
     def close(self) -> None:
-        """Ends what still runs, removes our folder and gives the phone free. A lost phone is let be."""
+        """Ends what still runs, removes our folder and frees the phone. A lost phone is left alone."""
         release = _RELEASE.format(root=ROOT, lock=LOCK, kept=KEPT, mark=self._mark)
         leave = f"exec 2>/dev/null; rm -rf {self.folder}; {release}"
         try:

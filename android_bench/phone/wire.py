@@ -29,7 +29,7 @@ CHUNK_BYTES = 64 * 1024
 _REGULAR_FILE = 0o100000
 
 Progress = Callable[[int, int], None]
-"""Told how many bytes are done, and how many there are."""
+"""Called with the bytes that are done, and with all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ class Wire:
         return self.read(int(self.read(4), 16)).decode(errors="replace")
 
     def read(self, num_bytes: int) -> bytes:
-        """Exactly so many bytes. EOFError when the other side closes before, TimeoutError at the deadline."""
+        """Exactly num_bytes. EOFError when the other side closes before, TimeoutError at the deadline."""
         content = bytearray()
         while len(content) < num_bytes:
             self._wait()
@@ -136,7 +136,7 @@ def send_file(wire: Wire, file: Upload) -> Iterator[int]:
             yield len(chunk)
         wire.send(b"DONE" + struct.pack("<I", int(time.time())))
     except (BrokenPipeError, ConnectionResetError):
-        pass  # why stands in what it said before
+        pass  # what it said before says why
     answer, length = struct.unpack("<4sI", wire.read(8))
     if answer != b"OKAY":
         why = wire.read(length).decode(errors="replace")

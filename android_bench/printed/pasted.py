@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from android_bench.delegates import DELEGATES
 from android_bench.errors import LogError
 from android_bench.printed.lines import (
     BENCHMARKING_FAILED,
@@ -31,17 +32,11 @@ _ORDER: tuple[tuple[int, re.Pattern[str]], ...] = (
 )
 """What a run prints, in its order, once each but for the command, the flags and the blocks."""
 _FLAGS = {
-    "min num runs",
-    "min runs duration (seconds)",
-    "max runs duration (seconds)",
-    "num threads",
-    "min warmup runs",
-    "graph",
-    "use gpu",
-    "use nnapi",
-    "use hexagon",
-    "use xnnpack",
+    *("graph", "num threads", "min num runs", "min warmup runs"),
+    *("min runs duration (seconds)", "max runs duration (seconds)"),
+    *(each.echo for each in DELEGATES),
 }
+"""The flags that a run repeats, in the tool's words for them."""
 _EARLY = re.compile(
     r"Created TensorFlow Lite .*|Replacing \d+ out of .*|(?:Explicitly applied|Though) .* delegate.*"
     r"|.* nodes delegated out of .*|(?:First )?\d+ operations will run on the GPU.*"
@@ -75,6 +70,11 @@ class _Run:
     last: LogLine | None = None
     """The last line of the tool's own."""
 
+    @property
+    def is_of_the_tool(self) -> bool:
+        failed = any(BENCHMARKING_FAILED in line.text for line in self.lines)
+        return self.reached >= _STARTING or self.refused or failed
+
 
 def parse_log(text: str) -> ParsedLog:
     """Every run of benchmark_model in a text; it raises nothing, and a text without one gives neither.
@@ -85,7 +85,7 @@ def parse_log(text: str) -> ParsedLog:
     streams: dict[int | None, list[LogLine]] = {}
     for line in read_lines(text):
         streams.setdefault(line.pid, []).append(line)
-    runs = [run for lines in streams.values() for run in _split(lines) if _is_tool(run)]
+    runs = [run for lines in streams.values() for run in _split(lines) if run.is_of_the_tool]
     runs.sort(key=lambda run: run.lines[0].number)
     outcomes = [_outcome(run) for run in runs]
     return ParsedLog(
@@ -102,11 +102,6 @@ def _outcome(run: _Run) -> BenchmarkReport | Failure:
     except LogError as error:
         last = run.last or run.lines[-1]
         return Failure(line=last.number, reason=str(error))
-
-
-def _is_tool(run: _Run) -> bool:
-    ended = any(BENCHMARKING_FAILED in line.text for line in run.lines)
-    return run.reached >= _STARTING or run.refused or ended
 
 
 def _split(lines: Iterable[LogLine]) -> list[_Run]:
@@ -156,7 +151,8 @@ def _add(line: LogLine, rank: int | None, run: _Run) -> None:
         return  # of something that ran before
     run.lines.append(line)
     if rank is None:
-        run.refused |= run.reached <= _COMMAND and (_is_refusal(line) or line.is_crash)
+        refusal = line.is_crash or ("benchmark" in line.text and line.is_shell_error)
+        run.refused |= refusal and run.reached <= _COMMAND
         return
     run.reached, run.last = max(rank, run.reached), line
     if line.is_stats:
@@ -166,23 +162,15 @@ def _add(line: LogLine, rank: int | None, run: _Run) -> None:
         run.num_anchors += 1
 
 
-def _is_refusal(line: LogLine) -> bool:
-    return "benchmark" in line.text and line.is_shell_error
-
-
 def _divide(late: Sequence[LogLine]) -> tuple[list[LogLine], list[LogLine]]:
     """The lines after a summary: those of its own run, and those that another's stderr printed early.
 
     A run that has a summary failed, if it did, in its runs: an error of before them is another's.
     """
     another = any(line.is_setup_failure for line in late)
-    early = [
-        line
-        for line in late
-        if _EARLY.fullmatch(line.text) or (line.marked_error or line.is_fatal if another else _may_pass(line))
-    ]
+    early = []
+    for line in late:
+        is_error = line.marked_error or line.is_fatal if another else line.marked_error and not line.is_fatal
+        if is_error or _EARLY.fullmatch(line.text):
+            early.append(line)
     return [line for line in late if line not in early], early
-
-
-def _may_pass(line: LogLine) -> bool:
-    return line.marked_error and not line.is_fatal

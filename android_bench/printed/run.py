@@ -53,7 +53,7 @@ _MEMORY = re.compile(
 _PEAK = re.compile(rf"Overall peak memory footprint \(MB\) via periodic monitoring: (?P<value>{NUMBER})")
 _UNCONSUMED = re.compile(r"Unconsumed cmdline flags: (?P<flags>.*)")
 _DUPLICATE = re.compile(r"Duplicate flags: (?P<name>.*)")
-_MISNAMED = re.compile(r"Tensor # (?P<index>\d+) is named (?P<name>.*) but flags call it (?P<told>.*)")
+_MISNAMED = re.compile(r"Tensor # (?P<index>\d+) is named (?P<name>.*) but flags call it (?P<given>.*)")
 _SUMMARIES = (
     re.compile(
         rf"Inference timings in us: Init: (?P<init>{NUMBER}), First inference: (?P<first>{NUMBER}), "
@@ -115,8 +115,6 @@ class BenchmarkReport:
     peak_memory_bytes: int | None
     delegations: tuple[Delegation, ...]
     unconsumed_flags: tuple[str, ...]
-    duplicate_flags: tuple[str, ...]
-    misnamed_inputs: tuple[str, ...]
     reasons: tuple[str, ...]
     """Why the run is not what was asked for, judged from the text alone; empty when it is."""
 
@@ -199,11 +197,6 @@ def report_of(lines: Sequence[LogLine]) -> BenchmarkReport:
     delegations = find_delegations(line.text for line in whole)
     init_memory, overall_memory, peak_memory = _memory(whole, summary)
     flags = [flag for found in _all(_UNCONSUMED, whole) for flag in _split_flags(found["flags"])]
-    duplicates = [found["name"].strip() for found in _all(_DUPLICATE, whole)]
-    misnamed = [
-        Reason.MISNAMED_INPUT.text(index=found["index"], name=found["name"], given=found["told"])
-        for found in _all(_MISNAMED, whole)
-    ]
     return BenchmarkReport(
         tool=summary.tool,
         graph=echo.get("graph") or None,
@@ -222,12 +215,10 @@ def report_of(lines: Sequence[LogLine]) -> BenchmarkReport:
         peak_memory_bytes=peak_memory,
         delegations=delegations,
         unconsumed_flags=tuple(flags),
-        duplicate_flags=tuple(duplicates),
-        misnamed_inputs=tuple(misnamed),
         reasons=(
             *(Reason.UNKNOWN_FLAG.text(flag=flag) for flag in flags),
-            *(Reason.FLAG_TWICE.text(flag=flag) for flag in duplicates),
-            *misnamed,
+            *(Reason.FLAG_TWICE.text(flag=found["name"].strip()) for found in _all(_DUPLICATE, whole)),
+            *(Reason.MISNAMED_INPUT.text(**found.groupdict()) for found in _all(_MISNAMED, whole)),
             *delegation_reasons(delegations, asked),
             *count_reasons(timed, asked_runs, asked_max_secs),
         ),

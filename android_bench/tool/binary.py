@@ -35,7 +35,7 @@ CACHED_NAME = "benchmark_model"
 LEDGER_NAME = "known_builds.json"
 LOCK_NAME = "lock"
 TRIES = 4
-"""A broken download goes on so many times before it is given up; the next call goes on where it stopped."""
+"""How often a broken download goes on before it fails; the next call goes on where it stopped."""
 _TIMEOUT_SECS = 30.0
 _CHUNK_BYTES = 256 * 1024
 _LITTLE_ENDIAN = 1
@@ -43,7 +43,7 @@ _ELF_ABIS = {(2, 0xB7): "arm64-v8a", (1, 0x28): "armeabi-v7a", (2, 0x3E): "x86_6
 """ELF class (1: 32 bits, 2: 64) and e_machine, as Android names them."""
 
 Progress = Callable[[int, int | None], None]
-"""Told how many bytes are here, and how many there are, where the server says so."""
+"""Called with the bytes that are here, and with all of them where the server says how many."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from android_bench.tool.runner import (
 )
 
 CHUNK = 10
-"""So many samples are run in one go; the caller is told after each."""
+"""Samples that run in one shell command; progress(done) is called after each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def run_samples(
     samples: Sequence[bytes],
     progress: Callable[[int], None] | None = None,
 ) -> SampleOutputs:
-    """Runs each sample in a process of its own; the files must be there (Session.put).
+    """Runs each sample in its own process; the files must be there (Session.put).
 
     Each sample is the input tensor as it lies in memory, each output likewise. A tool that takes longer than
     request.patience_secs for CHUNK samples is taken for hung and ended: a failure. ToolError for a tool that

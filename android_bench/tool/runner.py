@@ -40,7 +40,7 @@ _LITERT_FLAGS = frozenset({"result_file_path"})
 """LiteRT v2's tool may list no flags; of those that not every tool has it knows these."""
 _THREAD_SAMPLES = 60
 _FEW_SAMPLES = 3
-"""A run that ended before so many looks at its threads says nothing about them."""
+"""A run that ended before as many looks at its threads says nothing about them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +188,7 @@ def watched(command: str, mark: str, *, meanwhile: str = "") -> str:
 
 
 def split_end(text: str) -> tuple[int | None, str]:
-    """The exit status that stands behind watched()'s mark, None without one, and what follows it."""
+    """The exit status behind watched()'s mark, None without one, and what follows it."""
     found = re.match(r"\s*(\d+)\r?\n?", text)
     return (int(found.group(1)), text[found.end() :]) if found else (None, text)
 
@@ -255,7 +255,7 @@ def _thread_reasons(
         found = f"the tool took note of {told}"
         return [Reason.THREADS_IGNORED.text(asked=request.num_threads, found=found)]
     most, looks = (int(word) for word in (after.get("threads", "").split() or ["0", "0"])[:2])
-    if request.delegate != "cpu" or not request.watch_threads or most >= request.num_threads:
+    if not request.watch_threads or most >= request.num_threads:
         return []
     if looks < _FEW_SAMPLES:
         return [Reason.THREADS_NOT_COUNTED.text(asked=request.num_threads)]

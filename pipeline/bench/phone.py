@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from statistics import median
 
-from android_bench.delegates import LITERT, part_taken
+from android_bench.delegates import LITERT, delegate_named, part_taken
 from android_bench.matrix import Job, PhonePlan
 from android_bench.phone.adb import Phone
 from android_bench.phone.device import DeviceInfo, affinity_mask
@@ -31,12 +31,12 @@ from pipeline.bench.statistics import drift, noise_ms
 from pipeline.records.measurement import XNNPACK, Measurement, in_part
 
 COUNTING_SECS = 0.4
-"""The first round with several threads lasts so long at least: they are counted meanwhile."""
+"""The least length of a first round with several threads, in seconds: they are counted meanwhile."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhoneRound:
-    """What one round gave, as it is kept until the measurement is complete."""
+    """What one round gave, kept until the measurement is complete."""
 
     num_runs: int
     warmup_runs: int
@@ -181,7 +181,8 @@ class PhoneSeries:
 
     def _request(self, round_index: int, mask: int | None) -> RunRequest:
         bench = self.bench
-        watch = round_index == 0 and self.num_threads > 1 and self.delegate == "cpu"
+        on_cpu = not delegate_named(self.delegate).off_cpu
+        watch = round_index == 0 and self.num_threads > 1 and on_cpu
         return RunRequest(
             model=self.model,
             size_bytes=self.size_bytes,
@@ -210,7 +211,7 @@ class PhoneSeries:
         return tuple(dict.fromkeys(reasons))
 
     def _delegate(self, found: Sequence[PhoneRound]) -> str:
-        if self.delegate == "cpu" and any(each.has_xnnpack for each in found):
+        if not delegate_named(self.delegate).off_cpu and any(each.has_xnnpack for each in found):
             return XNNPACK
         parts = dict.fromkeys(each.part_taken for each in found if each.part_taken)
         return in_part(self.delegate, " or ".join(parts)) if parts else self.delegate

@@ -25,7 +25,7 @@ from pipeline.records.phone_verification import PhoneVerification
 Floats = npt.NDArray[np.float32]
 
 SLOWEST = 5.0
-"""A sample may take so many times as long as the first one before its tool is taken for hung."""
+"""A sample that takes longer than this many times the first one means that its tool hangs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +81,8 @@ def answer_there(
 ) -> PhoneVerification:
     """Runs the samples on the phone, as many as fit into budget_secs, and compares. `flags`: runner.prepare.
 
-    One process a sample is slow: the first one is timed and tells how many fit. `progress` is told how many
-    are done and how many there will be. A delegate that fails or takes no node is not valid, with the reason.
+    One process a sample is slow: the first one is timed and shows how many fit. Calls progress(done, total).
+    A delegate that fails or takes no node is not valid, with the reason.
     """
     model = LocalFile(path=samples.path, sha256=samples.contents.sha256)
     session.put([model])
