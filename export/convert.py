@@ -18,6 +18,7 @@ from export import native_output
 from export.artifact import TensorInfo
 from export.errors import ExportError
 from export.graph.keras_file import check_image_classifier
+from export.graph.layer_names import layer_named
 from export.graph.rescaling import (
     RAW,
     Rescaling,
@@ -31,7 +32,7 @@ from export.precisions import IoDtype, Precision
 from export.quantization import calibrate
 from export.quantization.correct_bias import correct_bias
 from export.quantization.equalize import equalize as with_channels_alike
-from export.quantization.float_layers import check_names, layer_named, operators_to_keep, weighted_layer
+from export.quantization.float_layers import check_names, operators_to_keep, weighted_layer
 from export.settings import ExportSettings
 from export.tflite.inspect import inspect_bytes
 from export.tflite.notes import PIXELS, with_note
@@ -134,6 +135,26 @@ def equalized_model(
         *weights, bias = layer.get_weights()
         layer.set_weights([*weights, bias + corrected.shifts[name]])
     return corrected.model
+
+
+def converted_model(
+    model: keras.Model,
+    settings: ExportSettings,
+    *,
+    has_quantizers: bool = False,
+    pixels: npt.NDArray[np.uint8] | None = None,
+) -> keras.Model | None:
+    """The model, on raw pixels, whose layers a file of these settings computes, with rewrites done.
+
+    None for a file with float activations, and for an equalized one where the `pixels` that it was
+    calibrated with are not given. `has_quantizers` is whether the file was made from trained ones.
+    """
+    if not settings.precision.spec.is_calibrated or (settings.equalize and pixels is None):
+        return None
+    if settings.equalize and pixels is not None:
+        model = equalized_model(model, pixels, keep_float=settings.keep_float)
+    whole = without_softmax(model) if settings.logits else model
+    return whole if has_quantizers else rewrite(whole, settings.rewrites).model
 
 
 def _plan(

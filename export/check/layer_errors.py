@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from export.check.runner import Runner
-from export.graph.layer_outputs import LayerOutputs, Step, is_graph, network_nodes, network_steps
+from export.graph.layer_names import FUSED, LayerNames, layer_named
+from export.graph.layer_outputs import LayerOutputs, Step, network_steps
 from export.tflite.inspect import FileContents
 from export.verification import LayerError
 
@@ -37,33 +37,51 @@ class ComparedLayers:
     """Without the final softmax, whose quantization every file has and nobody can choose."""
 
 
+@dataclass(frozen=True)
+class _Place:
+    """A tensor of the file that holds what one layer gives."""
+
+    tensor: int
+    named: str
+    """The layer that the tensor is named after: the last of those in its name."""
+    compared: str
+    """The layer whose output it holds: `named`, or one behind it that is fused into it and leaves no name."""
+
+
 def compare_layers(model: keras.Model, path: Path, contents: FileContents, images: Floats) -> ComparedLayers:
     """The error of each layer that can be found in the file; nothing for a file with float activations.
 
-    `images` (n, height, width, channels) are raw 0-255 pixels. Tensors are matched to layers by the names
-    that the converter gives them: a fused operator carries those of all its layers, of which the last counts.
+    `model` is what the file was converted from (export.convert.converted_model); `images` (n, height, width,
+    channels) are raw 0-255 pixels. Tensors are matched to layers by the names that the converter gives them:
+    a fused operator carries those of several layers, of which the last counts.
     """
     steps = {step.name: step for step in network_steps(model)}
     places = _places(contents, model, steps)
     if not places:
         return ComparedLayers(all=(), of_the_network=())
-    sums = {name: _ChannelSums() for name in places}
-    keras_side, file_side = LayerOutputs(model, places), Runner(path, contents, keeps_activations=True)
+    sums = {place.compared: _ChannelSums() for place in places}
+    keras_side, file_side = LayerOutputs(model, sums), Runner(path, contents, keeps_activations=True)
     for start in range(0, len(images), _AT_ONCE):
         some = images[start : start + _AT_ONCE]
         expected = keras_side(some)
         for index in range(len(some)):
             file_side.outputs(some[index : index + 1])
-            for name, tensor in places.items():
-                sums[name].add(expected[name][index], file_side.activation(tensor))
-    errors = {name: sums[name].relative_error() for name in steps if name in places}
-    every = tuple(
-        LayerError(layer=name, relative_error=error, growth=error - _inherited(name, steps, errors))
-        for name, error in errors.items()
-    )
-    softmaxes = {name for name, tensor in places.items() if _made_by(contents, tensor) == "SOFTMAX"}
+            for place in places:
+                sums[place.compared].add(expected[place.compared][index], file_side.activation(place.tensor))
+    errors = {name: each.relative_error() for name, each in sums.items()}
+    found = {
+        place: LayerError(
+            layer=place.named,
+            relative_error=errors[place.compared],
+            growth=errors[place.compared] - _inherited(place.compared, steps, errors),
+        )
+        for place in places
+    }
     return ComparedLayers(
-        all=every, of_the_network=tuple(each for each in every if each.layer not in softmaxes)
+        all=tuple(found.values()),
+        of_the_network=tuple(
+            error for place, error in found.items() if _made_by(contents, place.tensor) != "SOFTMAX"
+        ),
     )
 
 
@@ -112,23 +130,48 @@ def _inherited(name: str, steps: Mapping[str, Step], errors: Mapping[str, float]
     return largest
 
 
-def _places(contents: FileContents, model: keras.Model, steps: Mapping[str, Step]) -> dict[str, int]:
-    """Layer -> the index of the tensor that holds its output."""
+def _places(contents: FileContents, model: keras.Model, steps: Mapping[str, Step]) -> list[_Place]:
+    """Where the file holds the outputs of layers, in the order of the network."""
     order = list(steps)
-    places: dict[str, int] = {}
+    names = LayerNames(model)
+    named: dict[str, int] = {}
+    seen: set[str] = set()
     last_tensor = network_output(contents)
     for operator in contents.graph:
         tensor = operator.outputs[0]
-        described = contents.tensors[tensor]
-        if described.dtype not in _QUANTIZED_TYPES:
+        layers = names.layers(contents.tensors[tensor].name)
+        if tensor == last_tensor:
+            layers = {*layers, order[-1]}
+        seen |= layers
+        if contents.tensors[tensor].dtype not in _QUANTIZED_TYPES:
             continue
-        names = {name for part in described.name.split(";") if (name := layer_of(part, model, steps))}
-        for name in names:
-            places.pop(name, None)  # what an earlier tensor held was a step towards this one
-        name = order[-1] if tensor == last_tensor else max(names, key=order.index, default=None)
-        if name is not None and steps[name].shape[1:] == described.shape[1:]:
-            places[name] = tensor
-    return places
+        for name in layers:
+            named.pop(name, None)  # what an earlier tensor held was a step towards this one
+        if layers:
+            named[max(layers, key=order.index)] = tensor
+    places = [
+        _Place(tensor=tensor, named=name, compared=_last_fused(name, model, steps, seen))
+        for name, tensor in named.items()
+    ]
+    fitting = [each for each in places if _fits(steps[each.compared], contents.tensors[each.tensor].shape)]
+    return sorted(fitting, key=lambda each: order.index(each.compared))
+
+
+def _fits(step: Step, shape: tuple[int, ...]) -> bool:
+    return step.shape[1:] == shape[1:]
+
+
+def _last_fused(name: str, model: keras.Model, steps: Mapping[str, Step], seen: Collection[str]) -> str:
+    """The last layer that the operator of a layer does too, though no tensor of the file is named after it.
+
+    The converter folds a BatchNormalization and fuses a ReLU into the operator before them, and often keeps
+    that one's name alone.
+    """
+    while True:
+        readers = [step.name for step in steps.values() if name in step.feeds_on]
+        if len(readers) != 1 or readers[0] in seen or not isinstance(layer_named(model, readers[0]), FUSED):
+            return name
+        name = readers[0]
 
 
 def network_output(contents: FileContents) -> int:
@@ -147,28 +190,3 @@ def last_operator(contents: FileContents) -> str:
 
 def _made_by(contents: FileContents, tensor: int) -> str:
     return next(operator.name for operator in contents.graph if tensor in operator.outputs)
-
-
-def layer_of(tensor_name: str, model: keras.Model, steps: Mapping[str, Step]) -> str | None:
-    """The layer that a tensor such as 'mobilenet_1/conv1_1/convolution' belongs to.
-
-    Keras adds _1 to a scope that it enters a second time, here while the graph is traced.
-    """
-    scope, found, prefix = _named_layers(model), None, ""
-    first, *parts = tensor_name.split("/")
-    if re.sub(r"_\d+$", "", first) != model.name:
-        parts = [first, *parts]
-    for part in parts:
-        part = part.removeprefix("quant_")  # of a layer that was trained quantized
-        name = next((each for each in (re.sub(r"_\d+$", "", part), part) if each in scope), None)
-        if name is None:
-            continue
-        found = prefix + name
-        if not is_graph(scope[name]):
-            break  # behind it stand operations, such as 'batchnorm/add_1', whose names layers may have too
-        scope, prefix = _named_layers(scope[name]), f"{found}/"
-    return found if found in steps else None
-
-
-def _named_layers(model: keras.Model) -> dict[str, Any]:
-    return {operation.name: operation for operation, _ in network_nodes(model)}

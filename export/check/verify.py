@@ -80,7 +80,7 @@ def verify(
     dataset_fingerprint: str,
     split: str,
     tensor_names: Sequence[str] = (),
-    compares_layers: bool = True,
+    layers_of: keras.Model | None = None,
     outputs: KerasOutputs | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Verification:
@@ -88,10 +88,10 @@ def verify(
 
     `batches` yields (images (batch, height, width, channels) raw 0-255, integer labels (batch,)); `progress`
     is told how many samples are done. The file runs one image at a time, as on a phone, one interpreter with
-    one thread for each core. For a file with quantized activations the layers are compared too, on the
-    first 32 samples, unless `compares_layers` is off, as for an equalized file, whose activations are scaled;
-    they are found by `tensor_names`, which the file's sidecar has. A file without the model's softmax is
-    compared with the model's class scores. `outputs` keeps the model's outputs for its next file.
+    one thread for each core. The layers of `layers_of`, which is what export.convert.converted_model gave,
+    are compared too, on the first 32 samples; they are found by `tensor_names`, which the file's sidecar has.
+    A file without the model's softmax is compared with the model's class scores. `outputs` keeps the model's
+    outputs for its next file.
 
     Raises BadModelFileError for a damaged file and ExportError for a file of another model, or no samples.
     """
@@ -118,8 +118,8 @@ def verify(
             f"no samples in split '{split}' of {dataset}. Expected at least one batch of images."
         )
     layers = ComparedLayers(all=(), of_the_network=())
-    if compares_layers:
-        layers = compare_layers(model, path, contents, np.concatenate(kept)[:NUM_LAYER_SAMPLES])
+    if layers_of is not None:
+        layers = compare_layers(layers_of, path, contents, np.concatenate(kept)[:NUM_LAYER_SAMPLES])
     return Verification(
         artifact_sha256=contents.sha256,
         path=str(path),

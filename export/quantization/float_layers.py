@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Collection, Iterator, Mapping
 
 import keras
 
-from export.check.layer_errors import CONVERSIONS, layer_of, network_output
+from export.check.layer_errors import CONVERSIONS, network_output
 from export.errors import ExportError
-from export.graph.layer_outputs import Step, network_nodes, network_steps
+from export.graph.layer_names import FUSED, LayerNames, layer_named
+from export.graph.layer_outputs import Step, network_steps
 from export.tflite.inspect import FileContents, Operator
 from spelling import did_you_mean
 
 _MOST_NAMED = 10
-FUSED = (keras.layers.BatchNormalization, keras.layers.ReLU, keras.layers.Activation)
-"""Layers that the operator before them does too, and that may leave no trace in the file."""
 
 
 def check_names(model: keras.Model, names: Collection[str]) -> None:
@@ -86,23 +84,15 @@ def _weighted(model: keras.Model, steps: Mapping[str, Step], name: str) -> str:
     return name
 
 
-def layer_named(model: keras.Model, name: str) -> keras.Operation:
-    """The layer of a name of network_steps(), such as 'outer/inner'."""
-    *outer, inner = name.split("/")
-    graph = functools.reduce(lambda found, part: found.get_layer(part), outer, model)
-    return next(operation for operation, _ in network_nodes(graph) if operation.name == inner)
-
-
 def _layers_done(
     contents: FileContents, model: keras.Model, steps: Mapping[str, Step]
 ) -> Iterator[tuple[int, set[str]]]:
     """Number of an operator, and the layers that it does."""
-    last_tensor = network_output(contents)
+    names, last_tensor = LayerNames(model), network_output(contents)
     for index, operator in enumerate(contents.graph):
         if operator.name in CONVERSIONS:
             continue
-        parts = contents.tensors[operator.outputs[0]].name.split(";")
-        layers = {name for part in parts if (name := layer_of(part, model, steps))}
+        layers = names.layers(contents.tensors[operator.outputs[0]].name)
         if operator.outputs[0] == last_tensor:
             layers.add(_last_layer(operator, model, steps))  # its tensor has the output's name
         yield index, layers

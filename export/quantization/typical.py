@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from export.graph.layer_names import FUSED, layer_named
 from export.graph.layer_outputs import LayerOutputs, network_steps
-from export.quantization.float_layers import FUSED, layer_named
 
 Floats = npt.NDArray[np.float32]
 

@@ -295,11 +295,11 @@ def _layer_of(part: str) -> str:
     """The layer in one tensor's name; empty where it has none."""
     *scopes, _ = part.split("/")
     if len(scopes) > 1:
-        number = _SCOPE_NUMBER.search(scopes[0])
+        is_numbered = bool(_SCOPE_NUMBER.search(scopes[0]))
         scopes = scopes[1:]
-        if number:  # a scope entered again numbers everything inside; steps of a layer carry none
-            numbered = [scope for scope in scopes if scope.endswith(number[0])]
-            return "/".join(_plain(scope.removesuffix(number[0])) for scope in numbered)
+        if is_numbered:  # Keras enters each scope twice, so that TensorFlow numbers it; steps of a layer not
+            numbered = [scope for scope in scopes if _SCOPE_NUMBER.search(scope)]
+            return "/".join(_plain(_SCOPE_NUMBER.sub("", scope)) for scope in numbered)
     return "/".join(_plain(scope) for scope in scopes if scope != "batchnorm")
 
 

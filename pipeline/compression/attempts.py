@@ -153,6 +153,7 @@ def _exported(
 ) -> Candidate:
     """Writes the int8 file with its sidecar into `folder`, and runs the validation split through it."""
     from export.check.verify import verify
+    from export.convert import converted_model
     from export.exporter import SourceModel, export_model
 
     source, model, spec = made.source, made.model, subject.dataset.spec
@@ -177,7 +178,7 @@ def _exported(
         dataset_fingerprint=spec.fingerprint,
         split="validation",
         tensor_names=artifact.tensor_names,
-        compares_layers=not settings.equalize,
+        layers_of=converted_model(model, settings, has_quantizers=made.quantized is not None),
     )
     return Candidate(path=path, artifact=artifact, verification=verification, source=source)
 
@@ -192,11 +193,12 @@ def _worst_first(
     import numpy as np
 
     from export.check.layer_errors import compare_layers
-    from export.convert import equalized_model
+    from export.convert import converted_model
     from export.quantization.float_layers import layers_around
     from export.tflite.inspect import inspect, named
 
-    compared_with = equalized_model(model, pixels) if base.artifact.settings.equalize else model
+    compared_with = converted_model(model, base.artifact.settings, pixels=pixels)
+    assert compared_with is not None  # an int8 file, and its images are given
     contents = named(inspect(base.path), base.artifact.tensor_names)
     compared = compare_layers(compared_with, base.path, contents, pixels[:_NUM_COMPARED].astype(np.float32))
     worst = sorted(compared.of_the_network, key=lambda each: each.growth, reverse=True)

@@ -48,7 +48,7 @@ def _compared(path: Path, model: Path | None, data: str | None) -> ComparedFile 
     import numpy as np
 
     from export.check.layer_errors import compare_layers
-    from export.check.verify import as_exported
+    from export.convert import converted_model
     from pipeline.data.progress import load_shown
 
     dataset = load_shown(str(source.data))
@@ -56,6 +56,9 @@ def _compared(path: Path, model: Path | None, data: str | None) -> ComparedFile 
     size = image_size_of(keras_model, path)
     batches = dataset.batches(SPLIT, image_size=size, batch_size=NUM_SAMPLES, limit=NUM_SAMPLES)
     images = np.concatenate([images for images, _ in batches]).astype(np.float32)
-    compared_with = as_exported(keras_model, contents)
+    compared_with = converted_model(
+        keras_model, artifact.settings, has_quantizers=artifact.calibration is None
+    )
+    assert compared_with is not None  # its activations are quantized, and it is not equalized
     found = compare_layers(compared_with, path, named(contents, artifact.tensor_names), images)
     return ComparedFile(errors=found.all, dataset=dataset.spec.name, split=SPLIT, num_samples=len(images))

@@ -12,6 +12,7 @@ import keras
 from export.artifact import ExportArtifact
 from export.check.verify import KerasOutputs, check_sidecar
 from export.check.verify import verify as verify_file
+from export.convert import converted_model
 from export.verification import Verification
 from pipeline.data.dataset import Dataset
 from pipeline.lineage import KerasSource, image_size_of, load_model_of, source_of_file
@@ -74,7 +75,7 @@ def _verified(
         dataset_fingerprint=dataset.spec.fingerprint,
         split=split,
         tensor_names=artifact.tensor_names,
-        compares_layers=not artifact.settings.equalize,
+        layers_of=converted_model(model, artifact.settings, has_quantizers=artifact.calibration is None),
         outputs=outputs,
         progress=lambda done: progress(Doing(doing, f"{done:,} of {total:,} images", done, total)),
     )

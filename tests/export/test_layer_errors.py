@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from export.check.verify import verify
-from export.convert import convert
+from export.convert import convert, converted_model
 from export.precisions import Precision
 from export.settings import ExportSettings
 
+INT8 = ExportSettings(Precision.INT8)
 SPOILED = ["stem", "left", "right", "late"]
 FACTOR = 1000
 
@@ -62,9 +63,16 @@ def _spoil(model, name):
 def _verified(nets, model, tmp_path, precision=Precision.INT8):
     images = nets.colourful(60, seed=2)
     path = tmp_path / "model.tflite"
-    path.write_bytes(convert(model, ExportSettings(precision), pixels=images))
+    settings = ExportSettings(precision)
+    path.write_bytes(convert(model, settings, pixels=images))
     return verify(
-        model, path, [(images, np.zeros(60, int))], dataset="blocks", dataset_fingerprint="", split="test"
+        model,
+        path,
+        [(images, np.zeros(60, int))],
+        dataset="blocks",
+        dataset_fingerprint="",
+        split="test",
+        layers_of=converted_model(model, settings),
     )
 
 
@@ -97,6 +105,7 @@ def test_every_fused_layer_is_compared_once_at_its_end(net, exported, test_image
         dataset="b",
         dataset_fingerprint="",
         split="t",
+        layers_of=converted_model(net, INT8),
     )
     assert [each.layer for each in found.layers] == [
         "conv1_relu", "dw2_relu", "expand1", "expand3", "fire", "project", "residual", "pre_relu", "pool",
@@ -115,6 +124,7 @@ def test_errors_are_those_of_the_dequantized_activations(net, exported, test_ima
         dataset="b",
         dataset_fingerprint="",
         split="t",
+        layers_of=converted_model(net, INT8),
     )
     interpreter = Interpreter(
         model_path=str(exported("int8")),
@@ -150,6 +160,7 @@ def test_growth_is_the_error_less_that_of_the_worst_layer_that_feeds_it(net, exp
         dataset="b",
         dataset_fingerprint="",
         split="t",
+        layers_of=converted_model(net, INT8),
     )
     errors = {each.layer: each for each in found.layers}
     residual = errors["residual"]

@@ -14,10 +14,10 @@ import pytest
 import export
 from export.check import layer_errors
 from export.check import verify as checking
-from export.convert import convert, equalized_model, int8_plan
+from export.convert import convert, converted_model, equalized_model, int8_plan
 from export.errors import ExportError
 from export.exporter import SourceModel, export_model
-from export.graph import calls, changes, keras_file, layer_outputs, rescaling, rewrite
+from export.graph import calls, changes, keras_file, layer_names, layer_outputs, rescaling, rewrite
 from export.precisions import Precision
 from export.quantization import correct_bias, equalize, float_layers, typical
 from export.quantization.calibrate import CalibrationImages
@@ -84,11 +84,12 @@ USES = {
     "export.check.layer_errors.compare_layers": lambda g: layer_errors.compare_layers(
         g.model, g.path, g.contents, g.images
     ),
-    "export.check.layer_errors.layer_of": lambda g: layer_errors.layer_of(
-        "conv1/convolution", g.model, {each.name: each for each in layer_outputs.network_steps(g.model)}
-    ),
     "export.check.verify.as_exported": lambda g: checking.as_exported(g.model, g.contents),
     "export.check.verify.verify": lambda g: verify(g.model, g.path, g.pixels[:4]),
+    "export.convert.converted_model": lambda g: [
+        converted_model(g.model, ExportSettings(Precision.INT8, logits=True)),
+        converted_model(g.model, ExportSettings(Precision.INT8, equalize=True), pixels=g.pixels),
+    ],
     "export.convert.convert": lambda g: [
         convert(g.model, settings, pixels=g.pixels)
         for settings in (
@@ -133,7 +134,10 @@ USES = {
     "export.quantization.equalize.equalize": lambda g: equalize.equalize(g.model, g.pixels),
     "export.quantization.equalize.equalize_freely": lambda g: equalize.equalize_freely(g.model, g.pixels),
     "export.quantization.float_layers.check_names": lambda g: float_layers.check_names(g.model, [g.layer]),
-    "export.quantization.float_layers.layer_named": lambda g: float_layers.layer_named(g.model, g.layer),
+    "export.graph.layer_names.LayerNames": lambda g: layer_names.LayerNames(g.model).layers(
+        "small_1/conv1_1/convolution"
+    ),
+    "export.graph.layer_names.layer_named": lambda g: layer_names.layer_named(g.model, g.layer),
     "export.quantization.float_layers.layers_around": lambda g: float_layers.layers_around(
         g.named, g.model, g.layer
     ),

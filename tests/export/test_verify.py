@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from export.check.verify import check_sidecar, verify
-from export.convert import convert
+from export.convert import convert, converted_model
 from export.errors import BadModelFileError, ExportError
 from export.graph.rewrite import without_softmax
 from export.precisions import Precision
@@ -46,7 +46,13 @@ def test_figures_are_those_of_a_bare_loop(
 
 @pytest.mark.parametrize("precision", ["float32", "float16", "dynamic"])
 def test_a_float_file_agrees_and_compares_no_layers(net, exported, test_images, labels, precision):
-    found = verify(net, exported(precision), _batches(test_images, labels), **DATA)
+    found = verify(
+        net,
+        exported(precision),
+        _batches(test_images, labels),
+        **DATA,
+        layers_of=converted_model(net, ExportSettings(Precision(precision))),
+    )
     assert found.agreement >= (100 if precision == "float32" else 95)
     assert found.worst_layer is None
     assert found.layers == ()
@@ -57,10 +63,9 @@ def test_a_file_without_softmax_is_compared_with_the_class_scores(
     net, calibration_pixels, test_images, labels, tmp_path, precision
 ):
     path = tmp_path / "scores.tflite"
-    path.write_bytes(
-        convert(net, ExportSettings(Precision(precision), logits=True), pixels=calibration_pixels)
-    )
-    found = verify(net, path, _batches(test_images, labels), **DATA)
+    settings = ExportSettings(Precision(precision), logits=True)
+    path.write_bytes(convert(net, settings, pixels=calibration_pixels))
+    found = verify(net, path, _batches(test_images, labels), **DATA, layers_of=converted_model(net, settings))
     scores = np.asarray(without_softmax(net)(test_images.astype(np.float32), training=False))
     assert found.keras_top1 == pytest.approx(100 * (scores.argmax(1) == labels).mean())
     assert found.max_abs_difference < 0.1 * np.ptp(scores)
@@ -86,8 +91,9 @@ def test_an_equalized_file_is_compared_by_its_labels_alone(
     net, calibration_pixels, test_images, labels, tmp_path
 ):
     path = tmp_path / "equalized.tflite"
-    path.write_bytes(convert(net, ExportSettings(Precision.INT8, equalize=True), pixels=calibration_pixels))
-    found = verify(net, path, _batches(test_images, labels), **DATA, compares_layers=False)
+    settings = ExportSettings(Precision.INT8, equalize=True)
+    path.write_bytes(convert(net, settings, pixels=calibration_pixels))
+    found = verify(net, path, _batches(test_images, labels), **DATA, layers_of=converted_model(net, settings))
     assert (found.layers, found.worst_layer) == ((), None)
     assert found.agreement > 80
 
@@ -106,8 +112,15 @@ def test_float_images_as_a_tf_dataset_gives_them_do_too(net, exported, test_imag
 
 def test_a_rescaling_per_channel_verifies(per_channel_net, calibration_pixels, test_images, labels, tmp_path):
     path = tmp_path / "model.tflite"
-    path.write_bytes(convert(per_channel_net, ExportSettings(Precision.INT8), pixels=calibration_pixels))
-    found = verify(per_channel_net, path, _batches(test_images, labels), **DATA)
+    settings = ExportSettings(Precision.INT8)
+    path.write_bytes(convert(per_channel_net, settings, pixels=calibration_pixels))
+    found = verify(
+        per_channel_net,
+        path,
+        _batches(test_images, labels),
+        **DATA,
+        layers_of=converted_model(per_channel_net, settings),
+    )
     assert found.agreement > 80
     assert found.layers[0].layer == "pixels"
 

@@ -1,0 +1,87 @@
+"""The layers of a Keras model by name, and those that the converter names a file's tensors after."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+
+import keras
+
+from export.graph.calls import CallGraph
+from export.graph.layer_outputs import is_graph, network_nodes, network_steps
+
+QUANTIZED_PREFIX = "quant_"
+"""What TensorFlow Model Optimization puts before the name of a layer that it trains quantized."""
+FUSED = (keras.layers.BatchNormalization, keras.layers.ReLU, keras.layers.Activation)
+"""Layers that the operator before them does too, and that may leave no trace in the file."""
+
+
+def layer_named(model: keras.Model, name: str) -> keras.Operation:
+    """The layer of a name of network_steps(), such as 'outer/inner'."""
+    *outer, inner = name.split("/")
+    graph = functools.reduce(lambda found, part: found.get_layer(part), outer, model)
+    return next(operation for operation, _ in network_nodes(graph) if operation.name == inner)
+
+
+class LayerNames:
+    """Which layers of a model the tensors of a file are named after."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self._steps = {step.name for step in network_steps(model)}
+        parts = [name.split("/") for name in self._steps]
+        self._nested = {"/".join(each[:depth]) for each in parts for depth in range(1, len(each))}
+
+    def layers(self, tensor_name: str) -> set[str]:
+        """The layers in a name such as 'net_1/conv1_relu_1/Relu;net_1/conv1_1/convolution'."""
+        return {name for part in tensor_name.split(";") if (name := self._layer(part))}
+
+    def _layer(self, part: str) -> str | None:
+        first, *scopes = part.split("/")[:-1] or [""]
+        if self._model.name not in (first, _without_number(first)):
+            scopes = [first, *scopes]
+        trained = next((each for each in scopes if each.startswith(QUANTIZED_PREFIX)), None)
+        if trained is not None:
+            found = self._flat.get(trained.removeprefix(QUANTIZED_PREFIX))
+        else:
+            found = self._by_scopes(scopes)
+        return found if found in self._steps else None
+
+    def _by_scopes(self, scopes: Sequence[str]) -> str | None:
+        prefix = ""
+        for scope in (each for each in scopes if _without_number(each) != each):
+            name = prefix + _without_number(scope)
+            if name in self._steps:
+                return name  # behind it come operations, such as 'batchnorm/add_1'
+            if name in self._nested:
+                prefix = f"{name}/"
+        return None
+
+    @functools.cached_property
+    def _flat(self) -> dict[str, str]:
+        """Layers by the names that they have in a model trained quantized, which has no nested models."""
+        flat: dict[str, str] = {}
+        _lay_flat(self._model, "", "", flat)
+        return flat
+
+
+def _without_number(scope: str) -> str:
+    """The layer's name in a scope.
+
+    Keras enters a layer's scope to build it, and again to run it: TensorFlow numbers the second, always.
+    """
+    return re.sub(r"_\d+$", "", scope)
+
+
+def _lay_flat(model: keras.Model, path: str, prefix: str, flat: dict[str, str]) -> None:
+    """Adds the names that layers have in a model that is trained quantized, which has no nested models.
+
+    A nested model's layer keeps its name, unless another has it: then the nested model's stands before it.
+    """
+    for node in CallGraph(model).nodes:
+        layer = node.operation
+        if is_graph(layer):
+            _lay_flat(layer, f"{path}{layer.name}/", f"{prefix}{layer.name}_", flat)
+        elif path + layer.name not in flat.values():
+            flat[layer.name if layer.name not in flat else prefix + layer.name] = path + layer.name
