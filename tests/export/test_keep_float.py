@@ -9,7 +9,7 @@ import pytest
 
 from export.artifact import read_sidecar
 from export.check.verify import verify
-from export.convert import convert, equalized_model
+from export.convert import convert, converted_model, equalized_model
 from export.errors import BadModelFileError, ExportError, FloatOperatorError, SettingsError
 from export.exporter import SourceModel, export_model
 from export.precisions import Precision
@@ -308,6 +308,7 @@ def test_the_other_layers_of_a_partly_float_file_are_still_compared(export, net,
         dataset_fingerprint="0" * 64,
         split="test",
         tensor_names=artifact.tensor_names,
+        layers_of=converted_model(net, artifact.settings),
     )
     compared = {each.layer for each in found.layers}
     assert {"conv1_relu", "expand1", "residual"} <= compared

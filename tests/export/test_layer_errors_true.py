@@ -147,7 +147,7 @@ def test_errors_are_those_between_the_int8_and_the_float_file(trained_like, tmp_
 
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_net_trained_quantized_is_compared_layer_by_layer(trained_like, tmp_path, nested):
-    keras.utils.clear_session()  # from conv2d, which conv2d_7 is not, on
+    keras.utils.clear_session(free_memory=False)  # from conv2d, which conv2d_7 is not, on
     model, images = trained_like(default_net(nested=nested))
     config = CompressConfig(parent="p", parent_sha256="0" * 64, data="d", qat=True)
     prepared = prepared_of(model, config)

@@ -84,6 +84,9 @@ USES = {
     "export.check.layer_errors.compare_layers": lambda g: layer_errors.compare_layers(
         g.model, g.path, g.contents, g.images
     ),
+    "export.check.verify.KerasOutputs": lambda g: checking.KerasOutputs().of(
+        g.model, g.images, len(g.images), is_whole=True
+    ),
     "export.check.verify.as_exported": lambda g: checking.as_exported(g.model, g.contents),
     "export.check.verify.verify": lambda g: verify(g.model, g.path, g.pixels[:4]),
     "export.convert.converted_model": lambda g: [
