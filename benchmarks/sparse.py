@@ -13,6 +13,7 @@ The int8 row sets the pruned int8 file against the same one before pruning.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from export.convert import convert
 from export.errors import ExportError
 from export.precisions import Precision
 from export.settings import ExportSettings
-from export.sparse.verdict import litert_runs_sparse, sparse_verdict
+from export.sparse.verdict import sparse_verdict
 from export.sparse.weights import with_sparse_weights
 from export.tflite.download_size import downloaded_bytes
 from models.build import build
@@ -33,6 +34,10 @@ from pipeline.bench.child import runtime_version
 from pipeline.bench.host import MeasuredFile, machine_name, run_rounds
 from pipeline.bench.settings import BenchSettings
 from pipeline.bench.statistics import compare
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))  # behind the installed packages of the same names
+
+from sparse_kernels import litert_runs_sparse
 
 PATTERNS = ("unstructured", "1x4", "1x16", "2:4")
 """Single weights; blocks of 4 or 16 output channels; two of four neighbouring input channels."""

@@ -149,6 +149,19 @@ def test_records_import_the_standard_library_and_leaves_alone():
             assert not above, f"{module} imports {above}"
 
 
+def test_sparse_weights_are_reached_by_two_functions_alone():
+    entries = {"export.sparse.weights.with_sparse_weights", "export.sparse.verdict.sparse_verdict"}
+    reached = {
+        name
+        for module, path in modules().items()
+        if room(module) != "export.sparse"
+        for node in ast.walk(ast.parse(path.read_text()))
+        for name in imported(node)
+        if name.startswith("export.sparse")
+    }
+    assert reached == entries
+
+
 def test_nothing_below_the_commands_parses_or_prints():
     for module in modules():
         if module.startswith(("pipeline.commands.", "pipeline.cli")):

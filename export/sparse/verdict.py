@@ -13,13 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.interpreter import Interpreter
 
-from export import native_output
 from export.errors import BadModelFileError
-from export.sparse.weights import Graph, read_graph, same_padding, type_names, with_dense_weights
+from export.sparse.graph import Graph, read_graph, same_padding, type_names
 
 _OPERATOR = schema.BuiltinOperator
 _NAMES = {code: name for name, code in vars(_OPERATOR).items() if name[0] != "_"}
@@ -46,8 +43,6 @@ _INSIDE = (
 """What may stand among sparse 1x1 convolutions, beside depthwise ones."""
 _ENDS = (_OPERATOR.MEAN, _OPERATOR.DEPTH_TO_SPACE)
 _X86 = ("x86_64", "amd64", "i386", "i686", "x86")
-_TRIED_IMAGES = 16
-"""So many that sparse kernels do not return the dense ones' bits for all of them by chance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +77,7 @@ class SparseVerdict:
 def sparse_verdict(file: bytes | Path) -> SparseVerdict:
     """Whether the sparse kernels take a .tflite file (its path or its content), and why not.
 
-    It reads the file and the processor's name and runs nothing; `litert_runs_sparse` asks the runtime.
+    It reads the file and the processor's name and runs nothing.
     Raises BadModelFileError for a file that cannot be read or is no whole .tflite.
     """
     content, name = (file, "the file") if isinstance(file, bytes) else (_read(file), str(file))
@@ -99,23 +94,6 @@ def sparse_verdict(file: bytes | Path) -> SparseVerdict:
         reasons=reasons,
         here=processor_runs_sparse(),
     )
-
-
-def litert_runs_sparse(content: bytes, *, seed: int = 0) -> bool | None:
-    """Whether LiteRT on this machine really runs the file's sparse weights on other kernels than dense ones.
-
-    It compares the outputs for a few random images with those of the same file with dense weights: dense
-    kernels are given the same weights either way and return the same bits, sparse ones add up in another
-    order. None where the file gives one output for all images, which tells nothing. Takes a file with one
-    float32 input; one without sparse weights is not run. Raises ExportError as with_dense_weights does.
-    """
-    graph = read_graph(content, name="the file")
-    if all(tensor.sparsity is None for tensor in graph.subgraph.tensors):
-        return False
-    sparse, dense = _outputs(content, seed), _outputs(with_dense_weights(content), seed)
-    if np.ptp(dense, axis=0).max() == 0:
-        return None
-    return not np.array_equal(sparse, dense)
 
 
 def processor_runs_sparse() -> bool | None:
@@ -293,20 +271,6 @@ def _place(graph: Graph, operator: Any) -> str:  # noqa: ANN401
 
 def _form(kernel: tuple[int, ...], strides: tuple[int, int]) -> str:
     return f"{kernel[0]}x{kernel[1]} with stride {strides[0]}"
-
-
-def _outputs(content: bytes, seed: int) -> npt.NDArray[np.float32]:
-    with native_output.captured():
-        interpreter = Interpreter(model_content=content, num_threads=1)
-        interpreter.allocate_tensors()
-    entry, output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    random = np.random.default_rng(seed)
-    found = []
-    for _ in range(_TRIED_IMAGES):
-        interpreter.set_tensor(entry["index"], random.uniform(0, 255, entry["shape"]).astype(entry["dtype"]))
-        interpreter.invoke()
-        found.append(interpreter.get_tensor(output["index"]))
-    return np.concatenate(found)
 
 
 def _read(path: Path) -> bytes:

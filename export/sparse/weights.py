@@ -1,24 +1,21 @@
-"""A float32 .tflite file with the weights of its pruned 1x1 convolutions stored sparsely, and back again.
+"""A float32 .tflite file with the weights of its pruned 1x1 convolutions stored sparsely.
 
 The form that XNNPACK's sparse kernels ask for: TFLite's sparse tensors, each behind a DENSIFY operator
 (tensorflow/lite/delegates/xnnpack/README.md, "Sparse Inference"; Elsen et al. 2019, "Fast Sparse ConvNets",
-arXiv:1911.09723). Whether the kernels then run is in sparse_verdict.py.
+arXiv:1911.09723). Whether the kernels then run is in verdict.py.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-import flatbuffers
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from export.errors import ExportError
-from export.tflite.inspect import inspect_bytes
+from export.sparse.graph import Graph, read_graph, replace_input, same_padding, type_names
 
 MIN_SPARSITY = 2 / 3
 """XNNPACK takes its sparse kernels where more than this share of all 1x1 weights is zero."""
@@ -33,130 +30,6 @@ _VECTORS = (
     (np.uint16, schema.SparseIndexVector.Uint16Vector, schema.Uint16VectorT),
     (np.int32, schema.SparseIndexVector.Int32Vector, schema.Int32VectorT),
 )
-
-
-@dataclass(kw_only=True)
-class Graph:
-    """The main graph of a file, to look things up in and to change."""
-
-    model: Any
-    """schema.ModelT"""
-    subgraph: Any = field(init=False)
-    producers: dict[int, Any] = field(init=False)
-    """The operator that makes a tensor."""
-
-    def __post_init__(self) -> None:
-        """Looks up who makes what."""
-        self.subgraph = self.model.subgraphs[0]
-        self.producers = {
-            int(tensor): operator for operator in self.subgraph.operators for tensor in operator.outputs
-        }
-
-    def kind(self, operator: Any) -> int:  # noqa: ANN401 - generated classes carry no types
-        """The operator's schema.BuiltinOperator."""
-        code = self.model.operatorCodes[operator.opcodeIndex]
-        return int(max(code.builtinCode, code.deprecatedBuiltinCode))
-
-    def shape(self, tensor: int) -> tuple[int, ...]:
-        """The tensor's shape."""
-        shape = self.subgraph.tensors[tensor].shape
-        return () if shape is None else tuple(int(each) for each in shape)
-
-    def constant(self, tensor: int, dtype: npt.DTypeLike) -> npt.NDArray[Any] | None:
-        """What a constant holds, flat; None for an activation."""
-        data = self.model.buffers[self.subgraph.tensors[tensor].buffer].data
-        return None if data is None or len(data) == 0 else np.asarray(data, np.uint8).view(dtype)
-
-    def stored_weights(self, operator: Any) -> int:  # noqa: ANN401
-        """The tensor in which a convolution's weights are stored: behind DENSIFY and DEQUANTIZE."""
-        tensor = int(operator.inputs[1])
-        while tensor in self.producers:
-            if self.kind(self.producers[tensor]) not in (_OPERATOR.DENSIFY, _OPERATOR.DEQUANTIZE):
-                break
-            tensor = int(self.producers[tensor].inputs[0])
-        return tensor
-
-    def pointwise(self) -> list[Any]:
-        """The 1x1 convolutions, in the order in which they run."""
-        return [
-            operator
-            for operator in self.subgraph.operators
-            if self.kind(operator) == _OPERATOR.CONV_2D and self.shape(int(operator.inputs[1]))[1:3] == (1, 1)
-        ]
-
-    def num_zeros(self, tensor: int) -> int:
-        """The zeros of constant float32 weights, sparse or dense; 0 for other types."""
-        described = self.subgraph.tensors[tensor]
-        stored = self.constant(tensor, np.float32) if described.type == schema.TensorType.FLOAT32 else None
-        if stored is None:
-            return 0
-        return math.prod(self.shape(tensor)) - int(np.count_nonzero(stored))
-
-    def add_tensor(self, like: int, *, name: str, shape: Sequence[int]) -> int:
-        """A new activation of the type of another tensor."""
-        tensor = schema.TensorT()
-        tensor.name, tensor.shape, tensor.buffer = name.encode(), list(shape), 0
-        tensor.type = self.subgraph.tensors[like].type
-        self.subgraph.tensors.append(tensor)
-        return len(self.subgraph.tensors) - 1
-
-    def add_constant(self, values: npt.NDArray[np.int32], *, name: str) -> int:
-        """A new int32 constant."""
-        tensor = schema.TensorT()
-        tensor.name, tensor.shape, tensor.type = name.encode(), list(values.shape), schema.TensorType.INT32
-        tensor.buffer = self._add_buffer(values)
-        self.subgraph.tensors.append(tensor)
-        return len(self.subgraph.tensors) - 1
-
-    def set_data(self, tensor: int, values: npt.NDArray[Any]) -> None:
-        """Gives a constant other data; tensors that share its old data keep them."""
-        described = self.subgraph.tensors[tensor]
-        users = [
-            each
-            for subgraph in self.model.subgraphs
-            for each in subgraph.tensors
-            if each.buffer == described.buffer
-        ]
-        if len(users) == 1:
-            self.model.buffers[described.buffer].data = np.frombuffer(values.tobytes(), np.uint8)
-        else:
-            described.buffer = self._add_buffer(values)
-
-    def operator(self, kind: int, inputs: Sequence[int], output: int, options: tuple[int, object]) -> Any:  # noqa: ANN401
-        """A new operator of version 1, which is not in the graph yet."""
-        operator = schema.OperatorT()
-        operator.opcodeIndex = self._code(kind)
-        operator.inputs, operator.outputs = list(inputs), [output]
-        operator.builtinOptionsType, operator.builtinOptions = options
-        return operator
-
-    def packed(self) -> bytes:
-        """The file's content."""
-        builder = flatbuffers.Builder(1 << 20)
-        builder.Finish(self.model.Pack(builder), b"TFL3")
-        return bytes(builder.Output())
-
-    def _add_buffer(self, values: npt.NDArray[Any]) -> int:
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
-        self.model.buffers.append(buffer)
-        return len(self.model.buffers) - 1
-
-    def _code(self, kind: int) -> int:
-        for index, code in enumerate(self.model.operatorCodes):
-            if max(code.builtinCode, code.deprecatedBuiltinCode) == kind and code.version == 1:
-                return index
-        code = schema.OperatorCodeT()
-        code.builtinCode, code.version = kind, 1
-        code.deprecatedBuiltinCode = min(kind, _OPERATOR.PLACEHOLDER_FOR_GREATER_OP_CODES)
-        self.model.operatorCodes.append(code)
-        return len(self.model.operatorCodes) - 1
-
-
-def read_graph(content: bytes, *, name: str) -> Graph:
-    """The main graph of a file's content. Raises BadModelFileError for one that is no whole .tflite."""
-    inspect_bytes(content, name=name)
-    return Graph(model=schema.ModelT.InitFromPackedBuf(content, 0))
 
 
 def with_sparse_weights(
@@ -189,42 +62,11 @@ def with_sparse_weights(
                 densified[weights] = _sparsify(graph, weights)
                 options = (schema.BuiltinOptions.DensifyOptions, schema.DensifyOptionsT())
                 operators.append(graph.operator(_OPERATOR.DENSIFY, [weights], densified[weights], options))
-            _replace_input(operator, 1, densified[weights])
+            replace_input(operator, 1, densified[weights])
         operators.append(operator)
     graph.subgraph.operators = operators
     _raise_min_runtime(graph.model, _DENSIFY_SINCE)
     return graph.packed()
-
-
-def with_dense_weights(content: bytes, *, name: str = "the file") -> bytes:
-    """The file with its sparse float32 weights stored densely, and no DENSIFY before them.
-
-    Undoes with_sparse_weights but for the paddings. Raises ExportError where weights are stored in blocks or
-    in another order than rows, BadModelFileError for no whole .tflite file.
-    """
-    graph = read_graph(content, name=name)
-    stored_of: dict[int, int] = {}
-    operators = []
-    for operator in graph.subgraph.operators:
-        tensor = int(operator.inputs[0]) if graph.kind(operator) == _OPERATOR.DENSIFY else -1
-        if tensor >= 0 and graph.subgraph.tensors[tensor].type == schema.TensorType.FLOAT32:
-            graph.set_data(tensor, _dense(graph, tensor, name))
-            graph.subgraph.tensors[tensor].sparsity = None
-            stored_of[int(operator.outputs[0])] = tensor
-        else:
-            operators.append(operator)
-    for operator in operators:
-        for place, tensor in enumerate(operator.inputs):
-            if int(tensor) in stored_of:
-                _replace_input(operator, place, stored_of[int(tensor)])
-    graph.subgraph.operators = operators
-    return graph.packed()
-
-
-def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """What TensorFlow's SAME pads before and after an axis of `size`."""
-    total = max(0, (math.ceil(size / stride) - 1) * stride + kernel - size)
-    return total // 2, total - total // 2
 
 
 def _sparse_enough(graph: Graph, min_sparsity: float, name: str) -> set[int]:
@@ -254,12 +96,6 @@ def _sparse_enough(graph: Graph, min_sparsity: float, name: str) -> set[int]:
     return chosen
 
 
-def type_names(types: set[int]) -> str:
-    """The names of tensor types, such as 'float16, int8'."""
-    names = {code: name.lower() for name, code in vars(schema.TensorType).items() if name[0] != "_"}
-    return ", ".join(sorted(names[each] for each in types))
-
-
 def _explicit_padding(graph: Graph, operator: Any) -> list[Any]:  # noqa: ANN401
     """The PAD to put before a 3x3 convolution of stride 2, which becomes VALID; none where SAME is uneven."""
     if graph.kind(operator) not in (_OPERATOR.CONV_2D, _OPERATOR.DEPTHWISE_CONV_2D):
@@ -278,15 +114,9 @@ def _explicit_padding(graph: Graph, operator: Any) -> list[Any]:  # noqa: ANN401
     padded = graph.add_tensor(source, name=name, shape=(batch, height + 2, width + 2, channels))
     amounts = graph.add_constant(_ONE_EACH_SIDE, name=f"{name}/amounts")
     options.padding = schema.Padding.VALID
-    _replace_input(operator, 0, padded)
+    replace_input(operator, 0, padded)
     pad_options = (schema.BuiltinOptions.PadOptions, schema.PadOptionsT())
     return [graph.operator(_OPERATOR.PAD, [source, amounts], padded, pad_options)]
-
-
-def _replace_input(operator: Any, place: int, tensor: int) -> None:  # noqa: ANN401
-    inputs = [int(each) for each in operator.inputs]
-    inputs[place] = tensor
-    operator.inputs = inputs
 
 
 def _sparsify(graph: Graph, tensor: int) -> int:
@@ -330,29 +160,6 @@ def _index_vector(values: npt.NDArray[np.int64]) -> tuple[int, Any]:
     vector = vector_class()
     vector.values = values.astype(dtype)
     return kind, vector
-
-
-def _dense(graph: Graph, tensor: int, name: str) -> npt.NDArray[np.float32]:
-    """The dense values of weights that are sparse in their last axis."""
-    described, shape = graph.subgraph.tensors[tensor], graph.shape(tensor)
-    sparsity = described.sparsity
-    if (
-        sparsity is None
-        or list(sparsity.traversalOrder) != list(range(len(shape)))
-        or [each.format for each in sparsity.dimMetadata] != [0] * (len(shape) - 1) + [_SPARSE_DIMENSION]
-    ):
-        raise ExportError(
-            f"{name} stores {(described.name or b'').decode()} sparsely, but not row by row. Expected what "
-            "with_sparse_weights writes; export the model again without sparse weights."
-        )
-    stored = graph.constant(tensor, np.float32)
-    last = sparsity.dimMetadata[-1]
-    ends = np.asarray(last.arraySegments.values, np.int64)
-    rows = np.zeros((math.prod(shape[:-1]), shape[-1]), np.float32)
-    if stored is not None:
-        places = np.repeat(np.arange(len(rows)), np.diff(ends))
-        rows[places, np.asarray(last.arrayIndices.values, np.int64)] = stored
-    return rows
 
 
 def _raise_min_runtime(model: Any, at_least: tuple[int, ...]) -> None:  # noqa: ANN401

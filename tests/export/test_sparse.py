@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
+from sparse_kernels import litert_runs_sparse, with_dense_weights
 
 from export import native_output
 from export.convert import convert
 from export.errors import BadModelFileError, ExportError
 from export.precisions import Precision
 from export.settings import ExportSettings
-from export.sparse.verdict import litert_runs_sparse, processor_runs_sparse, sparse_verdict
-from export.sparse.weights import Graph, same_padding, with_dense_weights, with_sparse_weights
+from export.sparse.graph import Graph, same_padding
+from export.sparse.verdict import processor_runs_sparse, sparse_verdict
+from export.sparse.weights import with_sparse_weights
 from export.tflite.inspect import inspect_bytes
 from models.build import build
 
