@@ -26,9 +26,10 @@ from pipeline.commands.phones.options import (
 )
 from pipeline.errors import UsageError
 from pipeline.runs import runs_folder, tflite_files
+from pipeline.steps.progress import Doing, Event, Progress, silent
 
 if TYPE_CHECKING:
-    from pipeline.bench.host import BenchResult, Progress
+    from pipeline.bench.host import BenchResult
     from pipeline.bench.table import TableRow
 
 DEFAULTS = {
@@ -216,13 +217,14 @@ def _bench_there(
 
 def _bench_here(targets: tuple[str, ...], settings: BenchSettings, *, as_json: bool) -> int:
     files = tflite_files(targets, runs_folder())
-    from pipeline.bench.host import num_cpus, run_rounds
+    from pipeline.bench.host import num_cpus
+    from pipeline.steps.bench import keep, measure
 
     most_threads = max(settings.num_threads)
     if most_threads > num_cpus():
         say(f"{most_threads} threads on {num_cpus()} CPUs wait for one another: expect slower runs.")
     with _progress() as progress:
-        result = run_rounds(files, settings, progress=progress)
+        result = measure(files, settings, progress=progress)
     if not result.measured:
         raise click.Abort
     measurements = [each.measurement for each in result.measured]
@@ -230,7 +232,7 @@ def _bench_here(targets: tuple[str, ...], settings: BenchSettings, *, as_json: b
         print_records(measurements)
     else:
         _show(result, settings)
-    store_result(result)  # after they were shown: a full disk takes away the store alone
+    keep(result, runs=runs_folder())  # after they were shown: a full disk takes away the store alone
     if not as_json:
         things = "1 measurement" if len(measurements) == 1 else f"{len(measurements)} measurements"
         click.echo(f"stored {things} in {runs_folder()}/results.sqlite. Next: pipeline report")
@@ -309,17 +311,19 @@ def _show(result: BenchResult, settings: BenchSettings) -> None:
 def _progress() -> Iterator[Progress]:
     """A bar on stderr, drawn only between two files' turns: drawn during one, it would be measured too."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
     columns = (TextColumn("measuring"), BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    bar = Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False)
+    bar = Bar(*columns, console=Console(stderr=True), transient=True, auto_refresh=False)
     task = bar.add_task("", total=None)
 
-    def show(done: int, total: int, name: str) -> None:
-        bar.update(task, completed=done, total=total, description=name, refresh=True)
+    def show(event: Event) -> None:
+        if isinstance(event, Doing):
+            bar.update(task, completed=event.done, total=event.total, description=event.detail, refresh=True)
 
     if not bar.console.is_terminal:
-        yield lambda done, total, name: None  # noqa: ARG005 - a bar in a log file is noise
+        yield silent
         return
     with bar:
         yield show
@@ -331,12 +335,3 @@ def _threads(*counts: int) -> str:
 
 def _delegates(rows: list[TableRow]) -> str:
     return " / ".join(dict.fromkeys(row.measurement.delegate for row in rows))
-
-
-def store_result(result: BenchResult) -> None:
-    """Adds every measurement to the store."""
-    from pipeline.store.store import open_store
-
-    with open_store(runs_folder()) as store:
-        for each in result.measured:
-            store.add_measurement(each.measurement)

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.commands.output import json_option, print_records, say, stages
+from pipeline.commands.output import json_option, say, show_lines, stages
+from pipeline.commands.report import show_report
+from pipeline.runs import runs_folder
+from pipeline.steps.settings import ReportSettings, TrainSettings
 
 if TYPE_CHECKING:
     from export.verification import Verification
@@ -36,44 +39,38 @@ def command(*, as_json: bool) -> int:
     """
     from export.precisions import Precision
     from export.settings import settings_for
-    from pipeline.bench.host import run_rounds
-    from pipeline.bench.settings import BenchSettings
-    from pipeline.commands.bench import store_result
-    from pipeline.commands.report import rendered, rows_of, write_report
-    from pipeline.commands.train import train_new
     from pipeline.lineage import find_source
-    from pipeline.runs import exported_files, runs_folder
+    from pipeline.steps.bench import bench
     from pipeline.steps.export import export
+    from pipeline.steps.report import report
+    from pipeline.steps.train import train
     from pipeline.steps.verify import verify
 
     started = time.monotonic()
     say(f"1/5  pipeline train {FAMILY} --alpha {ALPHA} --data {DATA} --epochs {EPOCHS}")
-    run, record = train_new(FAMILY, DATA, alpha=ALPHA, epochs=EPOCHS)
+    runs = runs_folder()
+    asked = TrainSettings(knobs={"alpha": ALPHA}, epochs=EPOCHS)
+    record = train(FAMILY, DATA, asked, runs=runs, progress=show_lines)
     say(f"     test top-1 {record.test_top1:.2f}% after {record.seconds:.0f} s")
-    say(f"2/5  pipeline export {run.name} --float32 --int8")
-    source = find_source(str(run), data=None, folder=runs_folder())
-    settings = settings_for([Precision.FLOAT32, Precision.INT8])
+    say(f"2/5  pipeline export {record.run} --float32 --int8")
+    source = find_source(record.run, data=None, folder=runs)
     with stages() as progress:
-        exported = export(source, settings, runs=runs_folder(), progress=progress)
+        exported = export(
+            source, settings_for([Precision.FLOAT32, Precision.INT8]), runs=runs, progress=progress
+        )
     for message in exported.refused:
         say(f"pipeline: {message}")
-    files = exported_files(run)
-    say(f"3/5  pipeline verify {run.name}")
+    say(f"3/5  pipeline verify {record.run}")
     with stages() as progress:
-        verified = verify(files, runs=runs_folder(), progress=progress)
-    say(f"4/5  pipeline bench {run.name}")
-    result = run_rounds(files, BenchSettings())
-    store_result(result)
-    if result.stopped:
+        verified = verify(exported.files, runs=runs, progress=progress)
+    say(f"4/5  pipeline bench {record.run}")
+    if bench(exported.files, runs=runs).stopped:
         raise click.Abort
-    say(f"5/5  pipeline report {run.name} --format html")
-    page = runs_folder() / "report.html"
-    rows = rows_of((run.name,), runs_folder())
-    write_report(rows, "html", page)
-    if as_json:
-        print_records(rows)
-    else:
-        click.echo(rendered(rows, "table", to_terminal=True), nl=False)
+    say(f"5/5  pipeline report {record.run} --format html")
+    page = runs / "report.html"
+    rows = report((record.run,), ReportSettings(out=page), runs=runs, progress=show_lines)
+    show_report(rows, "json" if as_json else "table")
+    if not as_json:
         click.echo(f"The page: {page}")
     say(
         f"done in {time.monotonic() - started:.0f} s. Next, with your own images: "

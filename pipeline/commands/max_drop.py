@@ -2,67 +2,50 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import shlex
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.commands.output import print_records, print_table, say, table, working
-from pipeline.errors import PipelineError, UsageError
+from pipeline.commands.export import what_to_verify
+from pipeline.commands.output import print_records, print_table, say, show_lines, table
+from pipeline.errors import UsageError
 from pipeline.lineage import KERAS_ENDINGS
 from pipeline.runs import runs_folder, setting_of
+from pipeline.steps.settings import MaxDropSettings
 
 if TYPE_CHECKING:
-    from pipeline.compression.attempts import Subject, Train
     from pipeline.compression.ladder import Candidate, Climb, Try
     from pipeline.lineage import KerasSource
     from pipeline.records.compression import CompressConfig
 
 
-def write_int8_within(
-    max_drop: float, source: KerasSource, *, seed: int, train: Train | None, as_json: bool
-) -> int:
-    """Writes the first int8 file that loses at most `max_drop` points, or the best; 1 where none holds."""
-    _refuse_own_quantizers(source, max_drop)
-    subject = _subject(source, seed)
-    with tempfile.TemporaryDirectory(prefix="pipeline-int8-") as scratch:
-        from pipeline.compression.attempts import Attempts, put_in_place, time_files
-        from pipeline.compression.ladder import climb, rungs
+def write_int8_within(source: KerasSource, settings: MaxDropSettings, *, as_json: bool) -> int:
+    """Writes the first int8 file that loses no more than is allowed, or the best; 1 where none holds."""
+    _refuse_own_quantizers(source, settings.max_drop)
+    from pipeline.steps.max_drop import int8_within
 
-        attempts = Attempts(subject=subject, scratch=Path(scratch), train=train)
-        steps = rungs(subject.dataset.spec.num_train, trains=train is not None)
-        name = source.export_folder.parent.name
-        try:
-            found = climb(steps, attempts, time_files, max_drop=max_drop, run=name, tell=say)
-        except KeyboardInterrupt:
-            say("\nno file was taken yet, and those that were tried are gone; the same command tries again.")
-            raise
-        path = put_in_place(found.taken)
-    _store(found, path)
+    written = int8_within(source, settings, runs=runs_folder(), progress=show_lines)
+    found, path = written.climb, written.path
     if as_json:
         print_records(found.tries)
     else:
-        _print(found, subject)
+        _print(found, written.dataset)
     for each in found.tries:
         if each.refused:
             say(f"pipeline: {each.rung} gave no file: {each.refused}")
     taken = next(each for each in found.tries if each.taken)
     say(f"the same for MediaPipe, which wants uint8: pipeline export {_settings(found.taken)}")
     if found.holds:
-        from pipeline.commands.export import what_to_verify
-
         verified = what_to_verify(found.taken.source, path.parent)
         say(f"took {taken.rung}: {taken.words}. Wrote {path}. Next: pipeline verify {verified}")
         return 0
     say(
-        f"pipeline: nothing loses {max_drop:g} points or less; the best, {taken.rung}, loses "
+        f"pipeline: nothing loses {settings.max_drop:g} points or less; the best, {taken.rung}, loses "
         f"{taken.drop_points:.2f} and is kept as {path}. "
-        + _next(found.tries, taken, trains=train is not None)
+        + _next(found.tries, taken, trains=settings.training is not None)
     )
     return 1
 
@@ -110,36 +93,7 @@ def _settings(taken: Candidate) -> str:
     return " ".join(words)
 
 
-def _subject(source: KerasSource, seed: int) -> Subject:
-    from pipeline.data.progress import load_shown
-    from pipeline.lineage import image_size_of, load_model_of
-    from pipeline.steps.dataset import check_classes
-
-    assert source.data is not None  # refused before
-    dataset = load_shown(source.data)
-    with working(f"reading {source.model_path}"):
-        from pipeline.compression.attempts import Subject
-
-        model = load_model_of(source)
-    names = source.class_names or tuple(str(number) for number in range(model.output_shape[-1]))
-    check_classes(source.model_path, names, dataset.spec.class_names)
-    if not dataset.num_examples("validation"):
-        raise PipelineError(
-            f"{dataset.spec.name} has no validation split to judge files on. Expected some images in it."
-        )
-    size = image_size_of(model, source.model_path)
-    return Subject(source=source, model=model, dataset=dataset, image_size=size, seed=seed)
-
-
-def _store(found: Climb, path: Path) -> None:
-    from pipeline.store.store import open_store
-
-    with open_store(runs_folder()) as store:
-        store.add_artifact(found.taken.artifact, path.parent)
-        store.add_verification(dataclasses.replace(found.taken.verification, path=str(path)))
-
-
-def _print(found: Climb, subject: Subject) -> None:
+def _print(found: Climb, dataset: str) -> None:
     numbers = ["lost", "bytes", "downloaded", "ms"]
     rows = table("tried", *numbers, "verdict", numbers=numbers)
     for each in found.tries:
@@ -156,7 +110,7 @@ def _print(found: Climb, subject: Subject) -> None:
         click.echo(f"{each.rung}: {each.words} ({each.seconds:,.0f} s)")
     click.echo(
         f"float: {found.float_top1:.2f}% of {found.taken.verification.num_samples:,} validation images of "
-        f"{subject.dataset.spec.name}; lost in percentage points; ms median, one thread, here"
+        f"{dataset}; lost in percentage points; ms median, one thread, here"
     )
 
 
@@ -170,6 +124,6 @@ def _next(tries: Sequence[Try], taken: Try, *, trains: bool) -> str:
     if not trains:
         return "Next: the same without --no-qat, which trains it quantized."
     if any(each.rung == "qat" and each.refused for each in tries):
-        return "Next: mend what kept it from being trained quantized, or allow more."
+        return "Next: fix what kept it from being trained quantized, or allow more."
     enough = math.ceil(10 * (taken.drop_points or 0.0)) / 10
     return f"Next: more --epochs, another --learning-rate, or a larger --max-drop, such as {enough:g}."

@@ -105,6 +105,14 @@ def stages() -> Iterator[Progress]:
         yield show
 
 
+def show_lines(event: Event) -> None:
+    """What a step takes as `progress`, where a training draws its own bar: a line for what is begun."""
+    if isinstance(event, Note):
+        say(event.text)
+    elif not event.detail:
+        say(f"{event.what} ...")
+
+
 def _say_once(event: Event, said: set[str]) -> None:
     """A line for each thing that is begun: one for each step of it would drown a log."""
     if isinstance(event, Note):

@@ -1,32 +1,10 @@
-"""What the commands that train say of a run that is stopped, and that goes on."""
+"""The options that a resumed run does not take."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-
 import click
 
-from pipeline.commands.output import say
-from pipeline.errors import PipelineError, UsageError
-from pipeline.runs import how_to_resume
-
-
-@contextmanager
-def resumable(run: Path) -> Iterator[None]:
-    """Around a training: one that is interrupted, or has nowhere to write, says how to go on with it."""
-    go_on = how_to_resume(run)  # now, while it can be read
-    try:
-        yield
-    except KeyboardInterrupt:
-        say(f"\nstopped. The finished epochs are kept; go on: {go_on}")
-        raise
-    except OSError as error:
-        raise PipelineError(
-            f"cannot write to {run} ({error.strerror or error}). The finished epochs are kept. "
-            f"Mend that, such as by freeing space, then go on: {go_on}"
-        ) from error
+from pipeline.errors import UsageError
 
 
 def refuse_settings(context: click.Context) -> None:

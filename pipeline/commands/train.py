@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from models.registry import resolve
 from pipeline.commands.knobs import given_knobs, knob_options, recipe_values
 from pipeline.commands.numbers import Finite
-from pipeline.commands.output import json_option, print_records, say
-from pipeline.commands.resume import refuse_settings, resumable
+from pipeline.commands.output import json_option, print_records, say, show_lines
+from pipeline.commands.resume import refuse_settings
 from pipeline.errors import UsageError
 from pipeline.records.training import TrainConfig
 from pipeline.runs import find_unfinished, runs_folder
+from pipeline.steps.settings import TrainSettings
 from pipeline.training.schedule import SCHEDULES
 
 if TYPE_CHECKING:
-    from pipeline.data.dataset import Dataset
     from pipeline.records.training import TrainRecord
 
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
@@ -82,8 +83,8 @@ def command(
         )
     if resume:
         refuse_settings(click.get_current_context())
-    run, config, dataset = _resumed(resume) if resume else _new(str(family), data, options)
-    record = _train(config, dataset, run)
+    runs = runs_folder()
+    record = _resumed(resume, runs) if resume else _trained(str(family), data, options, runs)
     if as_json:
         print_records([record])
         return
@@ -92,88 +93,26 @@ def command(
         f"{record.validation_top1:.2f}% (epoch {record.best_epoch} of {record.epochs_run}), "
         f"{record.parameters:,} parameters, {record.macs / 1e6:,.1f} M MACs, {record.seconds:,.0f} s"
     )
-    say(f"wrote {run}/model.keras. Next: pipeline export {run.name} --float32 --int8")
+    say(f"wrote {runs / record.run}/model.keras. Next: pipeline export {record.run} --float32 --int8")
 
 
-def train_new(family: str, data: str, **options: Any) -> tuple[Path, TrainRecord]:  # noqa: ANN401
-    """Trains a new run with the family's recipe, and gives back its folder and record."""
-    run, config, dataset = _new(family, data, options)
-    return run, _train(config, dataset, run)
-
-
-def _new(family: str, data: str | None, options: dict[str, Any]) -> tuple[Path, TrainConfig, Dataset]:
-    from models.registry import resolve
-
-    resolve(family, given_knobs(family, options))  # a mistyped name is told before anything slow is imported
+def _trained(family: str, data: str | None, options: dict[str, Any], runs: Path) -> TrainRecord:
+    knobs = given_knobs(family, options)
+    resolve(family, knobs)  # a mistyped name is reported before anything slow is imported
     if data is not None and not data.strip():
         raise UsageError("--data is empty: give a data set's name or a folder of class/image files.")
     if data is None:
         say("no --data given: training on digits, 1,797 images of 32x32 that come with scikit-learn.")
         data = str(DEFAULTS["data"])
-    from pipeline.data.progress import load_shown
-    from pipeline.data.registry import DATASETS
+    from pipeline.steps.train import train
 
-    dataset = load_shown(data)
-    _name_left_out(dataset)
-    if data not in DATASETS:
-        data = str(Path(data).expanduser().absolute())  # so that the run is of use from any folder
-    config = _config(family, data, dataset, options)
-    from pipeline.training.trainer import start_run
-
-    return start_run(config, dataset.spec, folder=runs_folder()), config, dataset
+    asked = {field.name for field in dataclasses.fields(TrainSettings)} & set(options)
+    settings = TrainSettings(knobs=knobs, **{name: options[name] for name in asked})
+    return train(family, data, settings, runs=runs, progress=show_lines)
 
 
-def _config(family: str, data: str, dataset: Dataset, options: dict[str, Any]) -> TrainConfig:
-    from models.build import build_without_weights
-    from models.cost import cost
-    from models.registry import family_of, resolve, without_aliases
+def _resumed(name: str, runs: Path) -> TrainRecord:
+    run = find_unfinished(name, runs, compressed=False)
+    from pipeline.steps.train import resume
 
-    knobs = without_aliases(family, given_knobs(family, options))
-    knobs["num_classes"] = len(dataset.spec.class_names)
-    if "image_size" not in knobs and dataset.spec.image_size is not None:
-        knobs["image_size"] = dataset.spec.image_size
-    resolved = resolve(family, knobs)
-    settings = {name: options[name] for name in DEFAULTS if options.get(name) is not None}
-    recipe = family_of(family).recipe
-    for name in ("optimizer", "learning_rate", "batch_size", "schedule", "clip_norm"):
-        settings.setdefault(name, getattr(recipe, name))
-    if "weight_decay" not in settings:
-        parameters = cost(build_without_weights(family, **resolved)).parameters
-        settings["weight_decay"] = recipe.weight_decay_for(parameters)
-    return TrainConfig(**{**settings, "family": family, "knobs": resolved, "data": data})
-
-
-def _resumed(name: str) -> tuple[Path, TrainConfig, Dataset]:
-    run = find_unfinished(name, runs_folder(), compressed=False)
-    from pipeline.data.progress import load_shown
-    from pipeline.training.trainer import check_same_data, read_config
-
-    config = read_config(run)
-    dataset = load_shown(config.data)
-    check_same_data(run, dataset.spec)
-    return run, config, dataset
-
-
-def _train(config: TrainConfig, dataset: Dataset, run: Path) -> TrainRecord:
-    from pipeline.store.store import open_store
-    from pipeline.training.trainer import train
-
-    say(
-        f"{run.name}: {config.epochs} epochs of {dataset.spec.num_train:,} images, {config.optimizer}, "
-        f"learning rate {config.learning_rate:g}, batch {config.batch_size}, "
-        f"weight decay {config.weight_decay:g}"
-    )
-    with resumable(run):
-        record = train(config, dataset, run)
-    with open_store(runs_folder()) as store:
-        store.add_run(record)
-    return record
-
-
-def _name_left_out(dataset: Dataset) -> None:
-    left_out = dataset.spec.left_out
-    if left_out:
-        say(
-            f"{len(left_out)} files were left out, such as {left_out[0].path} ({left_out[0].reason}). "
-            f"All of them: pipeline data {dataset.spec.source}"
-        )
+    return resume(run, runs=runs, progress=show_lines)

@@ -28,11 +28,12 @@ CONV10_KEPT = 0.2
 class CompressConfig:
     """The settings of a compression."""
 
-    parent: str
-    """The run, or the model file, that is compressed."""
-    parent_sha256: str
+    parent: str = ""
+    """The run, or the model file, that is compressed; filled in when it begins, as the next two are."""
+    parent_sha256: str = ""
     """Of its model.keras."""
-    data: str
+    data: str = ""
+    """A data set's name, or a path."""
     prune: float | None = None
     """Share of zeros in each pruned layer, between 0 and 1; None: not pruned, or by `prune_layers` alone."""
     prune_layers: dict[str, float] = field(default_factory=dict)

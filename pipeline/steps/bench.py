@@ -1,0 +1,43 @@
+"""The latency of exported files on this machine, measured in turns and kept in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.bench.host import BenchResult, run_rounds
+from pipeline.bench.settings import BenchSettings
+from pipeline.steps.progress import Doing, Progress, silent
+from pipeline.store.store import open_store
+
+
+def bench(
+    files: Sequence[Path],
+    settings: BenchSettings | None = None,
+    *,
+    runs: Path,
+    progress: Progress = silent,
+) -> BenchResult:
+    """Measures the files and adds every measurement to the store in `runs`."""
+    result = measure(files, settings or BenchSettings(), progress=progress)
+    keep(result, runs=runs)
+    return result
+
+
+def measure(files: Sequence[Path], settings: BenchSettings, *, progress: Progress = silent) -> BenchResult:
+    """Measures the files, and keeps nothing: what was shown before is not lost with a full disk.
+
+    `progress` is called between two files' turns alone: during one, it would be measured too.
+    """
+
+    def turn(done: int, total: int, name: str) -> None:
+        progress(Doing("measuring", name, done, total))
+
+    return run_rounds(files, settings, progress=turn)
+
+
+def keep(result: BenchResult, *, runs: Path) -> None:
+    """Adds every measurement to the store in `runs`."""
+    with open_store(runs) as store:
+        for each in result.measured:
+            store.add_measurement(each.measurement)

@@ -1,0 +1,171 @@
+"""A trained model in, a smaller run out: pruned, clustered, trained quantized."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from export.files import sha256_of
+from models.registry import family_of
+from pipeline.compression.compress import compress as compress_run
+from pipeline.compression.compress import start_run
+from pipeline.compression.finetune import Images
+from pipeline.compression.prepare import Prepared, equalized, prepare, prove
+from pipeline.data import augment
+from pipeline.data.dataset import Dataset
+from pipeline.data.registry import DATASETS
+from pipeline.errors import PipelineError, UsageError
+from pipeline.lineage import KerasSource, find_source, image_size_of, load_model_of
+from pipeline.records.compression import LEARNING_RATES, CompressConfig, check, config_from_json
+from pipeline.records.training import TrainConfig, TrainRecord
+from pipeline.runs import CONFIG, setting_of
+from pipeline.steps.dataset import check_classes, load_dataset
+from pipeline.steps.progress import Doing, Note, Progress, silent
+from pipeline.steps.resumable import resumable
+from pipeline.store.store import open_store
+from pipeline.training.trainer import check_same_data
+
+
+def compress(
+    source: KerasSource, settings: CompressConfig, *, runs: Path, progress: Progress = silent
+) -> TrainRecord:
+    """Compresses the source into a new run in the folder `runs`; the record names it.
+
+    What the settings say of parent and data is filled in.
+    """
+    check(settings)
+    config = compress_config(source, settings, runs=runs)
+    prepared = _prepared(source, config, progress)
+    return _compressed(source, prepared, None, runs, progress)
+
+
+def resume(run: Path, *, runs: Path, progress: Progress = silent) -> TrainRecord:
+    """Goes on with a compression that was stopped, with its own settings."""
+    try:
+        config = config_from_json(setting_of(run, "compression"))
+    except (KeyError, TypeError) as error:
+        raise PipelineError(
+            f"{run / CONFIG} was written by another version ({error}). Compress anew."
+        ) from error
+    source = find_source(config.parent, data=config.data, folder=runs)
+    if source.family is None:
+        source = dataclasses.replace(source, knobs=setting_of(run, "pixels"))
+    return _compressed(source, _prepared(source, config, progress), run, runs, progress)
+
+
+def compress_config(source: KerasSource, settings: CompressConfig, *, runs: Path) -> CompressConfig:
+    """The settings with what is compressed and on which images. UsageError where there are no images."""
+    if source.data is None:
+        raise UsageError(
+            f"{source.model_path} comes without images to train on. Give them: --data NAME or FOLDER."
+        )
+    return dataclasses.replace(
+        settings,
+        parent=_name_of(source, runs),
+        parent_sha256=sha256_of(source.model_path),
+        data=_from_any_folder(source.data),
+    )
+
+
+def _name_of(source: KerasSource, runs: Path) -> str:
+    """What find_source() knows the model by from any folder: its run's name, else a path."""
+    run = source.model_path.absolute().parent
+    if source.export_folder.absolute().parent != run:
+        return str(source.model_path.absolute())
+    return run.name if run.resolve().parent == runs.resolve() else str(run)
+
+
+def _from_any_folder(data: str) -> str:
+    return data if data in DATASETS else str(Path(data).expanduser().absolute())
+
+
+def _prepared(source: KerasSource, config: CompressConfig, progress: Progress) -> Prepared:
+    progress(Doing(f"reading {source.model_path}"))
+    return prepare(load_model_of(source), config)
+
+
+def _compressed(
+    source: KerasSource, prepared: Prepared, run: Path | None, runs: Path, progress: Progress
+) -> TrainRecord:
+    config = prepared.config
+    dataset = load_dataset(config.data, progress)
+    images = _images(source, prepared, dataset)
+    progress(Doing("proving that the copy to be compressed computes the same"))
+    prepared = equalized(prepared, images)
+    prove(prepared, images)
+    name = f"{source.model_name}{_suffix(config)}"
+    if run is None:
+        run = start_run(
+            config,
+            f"{name}-{dataset.spec.name}",
+            folder=runs,
+            fingerprint=dataset.spec.fingerprint,
+            pixels=source.knobs if source.family is None else {},
+        )
+    else:
+        check_same_data(run, dataset.spec)
+        _check_same_parent(source, config)
+    progress(Note(f"{run.name}: from {config.parent}, {dataset.spec.num_train:,} images"))
+    with resumable(run, progress):
+        record = compress_run(
+            prepared,
+            images,
+            run,
+            parent=_train_config(source, config),
+            name=name,
+            tell=lambda text: progress(Note(text)),
+        )
+    with open_store(runs) as store:
+        store.add_run(record)
+    return record
+
+
+def _images(source: KerasSource, prepared: Prepared, dataset: Dataset) -> Images:
+    num_classes = prepared.model.output_shape[-1]
+    names = source.class_names or tuple(str(number) for number in range(num_classes))
+    check_classes(source.model_path, names, dataset.spec.class_names)
+    image_size = image_size_of(prepared.model, source.model_path)
+    chosen = augment.NONE
+    if prepared.config.augment:
+        family = source.family
+        area = family_of(family).min_crop_area if family is not None else augment.FOREIGN_CROP_AREA
+        chosen = augment.suited(
+            augment.preset(area, image_size=image_size),
+            mirror_keeps_labels=dataset.spec.mirror_keeps_labels,
+            background=dataset.spec.background,
+        )
+    return Images(dataset=dataset, image_size=image_size, rescaling=prepared.rescaling, augment=chosen)
+
+
+def _check_same_parent(source: KerasSource, config: CompressConfig) -> None:
+    found = sha256_of(source.model_path)
+    if found != config.parent_sha256:
+        raise PipelineError(
+            f"{source.model_path} has changed since the compression was started (sha256 "
+            f"{config.parent_sha256[:12]}, now {found[:12]}). Put it back, or compress anew."
+        )
+
+
+def _train_config(source: KerasSource, config: CompressConfig) -> TrainConfig:
+    """The settings that the new run's record shows as its training's."""
+    return TrainConfig(
+        family=source.family,
+        knobs=source.knobs if source.family is not None else {},
+        data=config.data,
+        epochs=config.epochs * len(config.steps),
+        batch_size=config.batch_size,
+        optimizer="sgd",
+        learning_rate=config.learning_rate or max(LEARNING_RATES[step] for step in config.steps),
+        momentum=config.momentum,
+        warmup_epochs=0.0,
+        clip_norm=config.clip_norm,
+        augment=config.augment,
+        seed=config.seed,
+    )
+
+
+def _suffix(config: CompressConfig) -> str:
+    """What the model's name says of its compression, such as _pruned67_clustered64_qat."""
+    share = f"{100 * config.prune:g}" if config.prune is not None else ""
+    words = {"prune": f"_pruned{share}", "cluster": f"_clustered{config.cluster}", "qat": "_qat"}
+    return "".join(words[step] for step in config.steps)

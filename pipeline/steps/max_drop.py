@@ -1,0 +1,88 @@
+"""The cheapest way to an int8 file that is accurate enough."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.compression.attempts import Attempts, Subject, put_in_place, time_files
+from pipeline.compression.ladder import Climb, climb, rungs
+from pipeline.errors import PipelineError, UsageError
+from pipeline.lineage import KerasSource, find_source, image_size_of, load_model_of
+from pipeline.steps.compress import compress, compress_config
+from pipeline.steps.dataset import check_classes, load_dataset
+from pipeline.steps.progress import Doing, Note, Progress, silent
+from pipeline.steps.settings import MaxDropSettings
+from pipeline.store.store import open_store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8File:
+    """The file that was written, and all that was tried for it."""
+
+    path: Path
+    climb: Climb
+    dataset: str
+    """The name of the data set that it was judged on."""
+
+
+def int8_within(
+    source: KerasSource, settings: MaxDropSettings, *, runs: Path, progress: Progress = silent
+) -> Int8File:
+    """Writes the first int8 file that loses at most `max_drop` points, or the best, and stores it in `runs`.
+
+    `climb.holds` says which. A run that is trained for it is a run in `runs` too.
+    """
+    subject = _subject(source, settings, progress)
+
+    def train() -> KerasSource:
+        assert settings.training is not None
+        config = compress_config(source, settings.training, runs=runs)
+        record = compress(source, config, runs=runs, progress=progress)
+        return find_source(str(runs / record.run), data=config.data, folder=runs)
+
+    trains = settings.training is not None
+    with tempfile.TemporaryDirectory(prefix="pipeline-int8-") as scratch:
+        try:
+            found = climb(
+                rungs(subject.dataset.spec.num_train, trains=trains),
+                Attempts(subject=subject, scratch=Path(scratch), train=train if trains else None),
+                time_files,
+                max_drop=settings.max_drop,
+                run=source.export_folder.parent.name,
+                tell=lambda text: progress(Note(text)),
+            )
+        except KeyboardInterrupt:
+            lost = "no file was taken yet, and those that were tried are gone"
+            progress(Note(f"\n{lost}; the same command tries again."))
+            raise
+        path = put_in_place(found.taken)
+    with open_store(runs) as store:
+        store.add_artifact(found.taken.artifact, path.parent)
+        store.add_verification(dataclasses.replace(found.taken.verification, path=str(path)))
+    return Int8File(path=path, climb=found, dataset=subject.dataset.spec.name)
+
+
+def _subject(source: KerasSource, settings: MaxDropSettings, progress: Progress) -> Subject:
+    if source.data is None:
+        raise UsageError(
+            f"{source.model_path} comes without images to judge files on. Give them: --data NAME or FOLDER."
+        )
+    dataset = load_dataset(source.data, progress)
+    progress(Doing(f"reading {source.model_path}"))
+    model = load_model_of(source)
+    names = source.class_names or tuple(str(number) for number in range(model.output_shape[-1]))
+    check_classes(source.model_path, names, dataset.spec.class_names)
+    if not dataset.num_examples("validation"):
+        raise PipelineError(
+            f"{dataset.spec.name} has no validation split to judge files on. Expected some images in it."
+        )
+    return Subject(
+        source=source,
+        model=model,
+        dataset=dataset,
+        image_size=image_size_of(model, source.model_path),
+        seed=settings.seed,
+    )

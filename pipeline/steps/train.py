@@ -1,0 +1,95 @@
+"""A family, its knobs and a data set in, a finished run out."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from models.build import build_without_weights
+from models.cost import cost
+from models.registry import family_of, resolve, without_aliases
+from pipeline.data.dataset import Dataset
+from pipeline.data.registry import DATASETS
+from pipeline.data.spec import DatasetSpec
+from pipeline.records.training import TrainConfig, TrainRecord
+from pipeline.steps.dataset import load_dataset
+from pipeline.steps.progress import Note, Progress, silent
+from pipeline.steps.resumable import resumable
+from pipeline.steps.settings import TrainSettings
+from pipeline.store.store import open_store
+from pipeline.training import trainer
+
+FROM_RECIPE = ("optimizer", "learning_rate", "batch_size", "schedule", "clip_norm")
+
+
+def train(
+    family: str,
+    data: str,
+    settings: TrainSettings | None = None,
+    *,
+    runs: Path,
+    progress: Progress = silent,
+) -> TrainRecord:
+    """Trains the family on a data set's name or folder, in a new folder of `runs` that the record names."""
+    dataset = load_dataset(data, progress)
+    _name_left_out(dataset.spec, progress)
+    if data not in DATASETS:
+        data = str(Path(data).expanduser().absolute())  # so that the run is of use from any folder
+    config = train_config(family, data, dataset.spec, settings or TrainSettings())
+    run = trainer.start_run(config, dataset.spec, folder=runs)
+    return _trained(config, dataset, run, runs, progress)
+
+
+def resume(run: Path, *, runs: Path, progress: Progress = silent) -> TrainRecord:
+    """Goes on with a training that was stopped, with its own settings."""
+    config = trainer.read_config(run)
+    dataset = load_dataset(config.data, progress)
+    trainer.check_same_data(run, dataset.spec)
+    return _trained(config, dataset, run, runs, progress)
+
+
+def train_config(family: str, data: str, dataset: DatasetSpec, settings: TrainSettings) -> TrainConfig:
+    """Every setting of the training: what is asked for, else the family's recipe, else the default."""
+    knobs = without_aliases(family, dict(settings.knobs))
+    knobs["num_classes"] = len(dataset.class_names)
+    if "image_size" not in knobs and dataset.image_size is not None:
+        knobs["image_size"] = dataset.image_size
+    resolved = resolve(family, knobs)
+    asked = {
+        field.name: value
+        for field in dataclasses.fields(settings)
+        if field.name != "knobs" and (value := getattr(settings, field.name)) is not None
+    }
+    recipe = family_of(family).recipe
+    for name in FROM_RECIPE:
+        asked.setdefault(name, getattr(recipe, name))
+    if "weight_decay" not in asked:
+        parameters = cost(build_without_weights(family, **resolved)).parameters
+        asked["weight_decay"] = recipe.weight_decay_for(parameters)
+    return TrainConfig(family=family, knobs=resolved, data=data, **asked)
+
+
+def _trained(config: TrainConfig, dataset: Dataset, run: Path, runs: Path, progress: Progress) -> TrainRecord:
+    progress(
+        Note(
+            f"{run.name}: {config.epochs} epochs of {dataset.spec.num_train:,} images, {config.optimizer}, "
+            f"learning rate {config.learning_rate:g}, batch {config.batch_size}, "
+            f"weight decay {config.weight_decay:g}"
+        )
+    )
+    with resumable(run, progress):
+        record = trainer.train(config, dataset, run)
+    with open_store(runs) as store:
+        store.add_run(record)
+    return record
+
+
+def _name_left_out(dataset: DatasetSpec, progress: Progress) -> None:
+    left_out = dataset.left_out
+    if left_out:
+        progress(
+            Note(
+                f"{len(left_out)} files were left out, such as {left_out[0].path} ({left_out[0].reason}). "
+                f"All of them: pipeline data {dataset.source}"
+            )
+        )
