@@ -127,7 +127,7 @@ class ReportRow:
     conditions: ReportedConditions
     answers: ReportedAnswers
     pareto: bool
-    """No comparable file is as small, as fast and as accurate, and better in one of the three."""
+    """No comparable file is as small and, as far as can be told, as fast and as accurate (store.pareto)."""
 
 
 PARTS = {
@@ -147,6 +147,7 @@ COLUMNS = (
     "first_ms", "init_ms", "peak_memory_bytes", "num_runs", "num_threads", "cores", "extra_flags", "runtime",
     "runtime_version", "delegate", "machine", "where", "measured_utc", "valid", "reasons", "phone_top1",
     "phone_agreement", "phone_samples", "sha256", "parent_sha256", "run", "path", "pareto",
+    "session",
 )  # fmt: skip
 """A row's figures in the order of `pipeline report --json` and of its CSV."""
 

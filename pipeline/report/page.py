@@ -16,7 +16,7 @@ import vl_convert
 from pipeline.records.report_row import ReportRow
 from pipeline.report.charts import MOST_LABELS, VIEWS, View, chart_record, chart_spec, family_shapes
 from pipeline.report.columns import ALL, TRACE, Column, condition_columns
-from pipeline.report.conditions import LEGEND, shared_conditions
+from pipeline.report.conditions import BEST, LEGEND, shared_conditions
 from pipeline.report.figures import NOT_MEASURED, utc_text
 from pipeline.report.page_table import table_html
 from pipeline.report.theme import vega_config
@@ -138,9 +138,7 @@ def _lede(rows: Sequence[ReportRow]) -> str:
     if best:
         which = "One is" if len(set(best)) == 1 else f"{len(set(best))} are"
         points = f" at {len(best)} points" if len(best) > len(set(best)) else ""
-        text += (
-            f" {which} ringed and starred{points}: no comparable file is as small, as fast and as accurate."
-        )
+        text += f" {which} ringed and starred{points}: {BEST}."
     return text
 
 

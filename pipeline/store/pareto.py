@@ -1,71 +1,146 @@
-"""Which files no comparable file beats in size, latency and accuracy at once."""
+"""Which files no comparable file beats in size, latency and accuracy at once, as far as that can be told."""
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
-from pipeline.records.measurement import kind_of_delegate
+from pipeline.records.measurement import Setting, setting_of
 from pipeline.records.report_row import ReportRow, answers_wrongly, is_drawn
+from pipeline.sessions import SessionSpread
 
-Point = tuple[float, float, float]
-"""Size in bytes, median in ms, and the negated top-1: the smaller, the better, all three."""
+Thing = TypeVar("Thing")
+
+TWO_SIDED_5_PERCENT = 1.96
+"""Standard errors."""
 
 
-def mark_pareto(rows: Sequence[ReportRow]) -> list[ReportRow]:
-    """The rows, `pareto` set on those that no comparable row dominates.
+def mark_pareto(rows: Sequence[ReportRow], spreads: Mapping[Setting, SessionSpread]) -> list[ReportRow]:
+    """The rows, `pareto` set on those that no comparable row dominates. `spreads`: Store.session_spreads().
 
-    Comparable rows share the data set and its samples, the machine, the runtime and its version, the kind of
-    delegate, the threads, the cores and the tool's flags. A row without a valid latency, a size and an
-    accuracy takes no part, nor one whose phone was seen to answer wrongly.
+    Comparable rows share the data set and its samples, and the setting. A row without a valid latency, a
+    size and an accuracy takes no part, nor one whose phone was seen to answer wrongly.
+
+    A row dominates another that is no smaller, when it is not measurably slower or less accurate, and is
+    smaller, measurably faster or measurably more accurate.
     """
     groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
-    for index, row in enumerate(rows):
-        if is_drawn(row) and row.accuracy.tflite_top1 is not None and not answers_wrongly(row):
-            groups[_conditions(row)].append(index)
+    order = sorted((index for index, row in enumerate(rows) if _competes(row)), key=lambda i: _order(rows[i]))
+    for index in order:
+        groups[_conditions(rows[index])].append(index)
     best: set[int] = set()
     for members in groups.values():
-        kept = undominated([_point(rows[index]) for index in members])
-        best.update(members[position] for position in kept)
+        spread = spreads.get(setting_of(rows[members[0]].conditions))
+        found = undominated(
+            [rows[index] for index in members],
+            lambda one, other: _dominates(one, other, spread),  # noqa: B023
+        )
+        best.update(members[position] for position in found)
     return [replace(row, pareto=index in best) for index, row in enumerate(rows)]
 
 
-def undominated(points: Sequence[Point]) -> list[int]:
-    """The positions of the points that no other point dominates, in order; equal points do not dominate.
+def undominated(things: Sequence[Thing], dominates: Callable[[Thing, Thing], bool]) -> list[int]:
+    """The positions of things of which none dominates another, and one of which dominates each of the rest.
 
-    A point can only be dominated by one that sorts before it, and then also by an undominated one: one
-    pass over the sorted points that compares each with those kept so far.
+    What cannot be told apart makes chains in which the first does not dominate the last. So those that none
+    dominates are taken first, what they dominate falls out, and what is left is looked at again. Never
+    empty: in a circle the first is taken.
     """
+    beats = {
+        (one, other)
+        for one in range(len(things))
+        for other in range(len(things))
+        if one != other and dominates(things[one], things[other])
+    }
     kept: list[int] = []
-    for position in sorted(range(len(points)), key=lambda position: points[position]):
-        if not any(_dominates(points[other], points[position]) for other in kept):
-            kept.append(position)
+    left = list(range(len(things)))
+    while left:
+        best = [each for each in left if not any((other, each) in beats for other in left)] or left[:1]
+        kept += best
+        left = [
+            each for each in left if each not in best and not any((other, each) in beats for other in best)
+        ]
     return sorted(kept)
 
 
-def _dominates(one: Point, other: Point) -> bool:
-    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+def _competes(row: ReportRow) -> bool:
+    return is_drawn(row) and row.accuracy.tflite_top1 is not None and not answers_wrongly(row)
 
 
-def _point(row: ReportRow) -> Point:
-    assert row.file.size_bytes is not None
+def _dominates(one: ReportRow, other: ReportRow, spread: SessionSpread | None) -> bool:
+    assert one.file.size_bytes is not None
+    assert other.file.size_bytes is not None
+    if one.file.size_bytes > other.file.size_bytes or not _as_fast(one, other, spread):
+        return False
+    less_accurate = _more_accurate(other, one)
+    better = (
+        one.file.size_bytes < other.file.size_bytes
+        or _faster(one, other, spread)
+        or _more_accurate(one, other)
+    )
+    return better and not less_accurate
+
+
+def _as_fast(one: ReportRow, other: ReportRow, spread: SessionSpread | None) -> bool:
+    """Whether a row is not measurably slower; where nothing tells the noise, the medians decide."""
+    if _log_noise(one, other, spread) is None:
+        return _median(one) <= _median(other)
+    return not _faster(other, one, spread)
+
+
+def _faster(one: ReportRow, other: ReportRow, spread: SessionSpread | None) -> bool:
+    noise = _log_noise(one, other, spread)
+    return noise is not None and math.log(_median(other) / _median(one)) > noise
+
+
+def _log_noise(one: ReportRow, other: ReportRow, spread: SessionSpread | None) -> float | None:
+    """Half the 95% interval of the logarithm of the medians' ratio; None where it is not known.
+
+    Of rows that did not take turns in one session it holds what sessions differ by.
+    """
+    latencies = one.latency, other.latency
+    if any(each.noise_ms is None for each in latencies):
+        return None
+    noise = [each.noise_ms / each.median_ms for each in latencies if each.noise_ms and each.median_ms]
+    if one.latency.session is not None and one.latency.session == other.latency.session:
+        return math.hypot(*noise)
+    return None if spread is None else math.hypot(spread.log_half_width, *noise)
+
+
+def _more_accurate(one: ReportRow, other: ReportRow) -> bool:
+    """Whether more images are right than chance explains, by McNemar's test with continuity correction.
+
+    Images on which one row is right and the other wrong are not stored. There are at most as many as those
+    on which either disagrees with the Keras model, where both come from one; else two independent samples
+    stand for them.
+    """
+    ours, others = one.accuracy, other.accuracy
+    assert ours.tflite_top1 is not None
+    assert others.tflite_top1 is not None
+    images = ours.num_samples or 0
+    shares = [each.tflite_top1 / 100 for each in (ours, others) if each.tflite_top1 is not None]
+    variance = images * sum(share * (1 - share) for share in shares)
+    if one.file.parent_sha256 is not None and one.file.parent_sha256 == other.file.parent_sha256:
+        agreements = [each.agreement for each in (ours, others) if each.agreement is not None]
+        if len(agreements) == 2:
+            variance = min(variance, images * sum(1 - agreement / 100 for agreement in agreements))
+    more = images * (ours.tflite_top1 - others.tflite_top1) / 100
+    return more - 1 > TWO_SIDED_5_PERCENT * math.sqrt(variance)
+
+
+def _median(row: ReportRow) -> float:
     assert row.latency.median_ms is not None
-    assert row.accuracy.tflite_top1 is not None
-    return row.file.size_bytes, row.latency.median_ms, -row.accuracy.tflite_top1
+    return row.latency.median_ms
+
+
+def _order(row: ReportRow) -> tuple[float, float, float, str]:
+    """By size, latency and accuracy, so that the order in which rows are given does not matter."""
+    return row.file.size_bytes or 0, _median(row), -(row.accuracy.tflite_top1 or 0), row.file.sha256
 
 
 def _conditions(row: ReportRow) -> tuple[object, ...]:
-    return (
-        row.accuracy.dataset_fingerprint,
-        row.accuracy.split,
-        row.accuracy.num_samples,
-        row.conditions.where,
-        row.conditions.machine,
-        row.conditions.runtime,
-        row.conditions.runtime_version,
-        kind_of_delegate(row.conditions.delegate) if row.conditions.delegate else None,
-        row.conditions.num_threads,
-        row.conditions.cores,
-        row.conditions.extra_flags,
-    )
+    accuracy = row.accuracy
+    return accuracy.dataset_fingerprint, accuracy.split, accuracy.num_samples, setting_of(row.conditions)

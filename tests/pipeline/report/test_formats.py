@@ -67,6 +67,7 @@ NAMES = [
     "run",
     "path",
     "pareto",
+    "session",
 ]
 """What other programs read: these names in this order."""
 

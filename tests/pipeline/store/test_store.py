@@ -88,6 +88,7 @@ def test_a_row_joins_run_file_verification_and_measurement_by_hash(tmp_path):
             "run": run.run,
             "path": str(tmp_path / run.run / "export" / artifact.path),
             "pareto": True,
+            "session": None,
         }
     )
 
