@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from export.errors import BadModelFileError, ExportError
-from export.files import write_bytes
 from export.precisions import Precision
 from export.settings import ExportSettings, settings_from_record
 
@@ -109,11 +108,6 @@ class ExportArtifact:
 def sidecar_path(tflite: Path) -> Path:
     """Where the sidecar of an exported file stands: model.tflite -> model.json."""
     return tflite.with_suffix(".json")
-
-
-def write_sidecar(tflite: Path, artifact: ExportArtifact) -> None:
-    """Writes the sidecar beside the file, whole or not at all."""
-    write_bytes(sidecar_path(tflite), sidecar_content(artifact))
 
 
 def sidecar_content(artifact: ExportArtifact) -> bytes:

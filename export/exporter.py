@@ -63,13 +63,11 @@ def export_model(
     *,
     images: CalibrationImages | None = None,
     progress: Progress | None = None,
-    created_utc: str | None = None,
 ) -> ExportArtifact:
     """Writes `target` (.tflite) and its sidecar, and returns what the sidecar says.
 
-    `images` calibrate int8 and int16x8; `progress` is called with (done, all) of them; `created_utc` is
-    now unless given. A file that cannot be finished, or is refused, is not there afterwards; an earlier one
-    stays.
+    `images` calibrate int8 and int16x8; `progress` is called with (done, all) of them. A file that
+    cannot be finished, or is refused, is not there afterwards; an earlier one stays.
 
     Raises BadModelFileError, FloatOperatorError for an integer file with a float operator left, ExportError.
     """
@@ -126,7 +124,7 @@ def export_model(
             data=source.data,
             dataset_class_names=tuple(source.dataset_class_names) if source.dataset_class_names else None,
             versions=package_versions(),
-            created_utc=created_utc or datetime.now(UTC).isoformat(timespec="seconds"),
+            created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
     return _write(content, target, artifact)

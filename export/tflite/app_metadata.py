@@ -36,16 +36,6 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The oldest time that a zip can tell: two exports of one model stay equal."""
 
 
-def with_app_metadata(content: bytes, *, model_name: str, class_names: Sequence[str]) -> bytes:
-    """The .tflite file with metadata and labels file; the graph and its answers are as they were.
-
-    Earlier metadata and an earlier archive are replaced. `class_names` stand in the order of the outputs.
-    Raises ExportError for a name that no labels file can hold, and for another number of names than of
-    outputs.
-    """
-    return with_labels_file(with_metadata_entry(content, model_name=model_name), class_names)
-
-
 def with_metadata_entry(content: bytes, *, model_name: str) -> bytes:
     """The .tflite file with the TFLITE_METADATA entry alone; an archive behind it is dropped.
 
@@ -71,8 +61,9 @@ def with_metadata_entry(content: bytes, *, model_name: str) -> bytes:
 def with_labels_file(content: bytes, class_names: Sequence[str]) -> bytes:
     """The .tflite file with a zip archive behind it that holds labels.txt, one name a line.
 
-    The archive is the last thing that is added: rewriting the model would lose it. ExportError as in
-    with_app_metadata().
+    The archive is the last thing that is added: rewriting the model would lose it. `class_names` are in the
+    order of the outputs. Raises ExportError for a name that no labels file can hold, and for another number
+    of names than of outputs.
     """
     labels = labels_text(class_names)
     num_outputs = inspect_bytes(content, name="the exported file").outputs[0].shape[-1]

@@ -1,4 +1,7 @@
-"""The store of a runs folder that cannot be written: a copy in memory, so that a report still reads."""
+"""The store with all that its runs folder holds: a lost one grows back from train.json and sidecars.
+
+Where the folder cannot be written it is a copy in memory, so that a report still reads.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.store.folder import add_missing
+from export.artifact import read_sidecar
+from export.errors import ExportError
+from export.files import sha256_of
+from pipeline.errors import PipelineError
+from pipeline.records.training import read_record
+from pipeline.runs import RECORD, exported_files, finished_runs
 from pipeline.store.schema import migrate
 from pipeline.store.store import FILE_NAME, Store, check_undamaged, named_errors, open_store
 
@@ -26,6 +34,41 @@ def complete_store(runs_folder: Path) -> Iterator[tuple[Store, list[str]]]:
         store = open_copy(runs_folder)
     with store:
         yield store, warnings + add_missing(store, runs_folder)
+
+
+def add_missing(store: Store, runs_folder: Path) -> list[str]:
+    """Adds the folder's runs and exported files that the store lacks; returns what could not be read.
+
+    Verifications and measurements stand in the store alone and do not come back.
+    """
+    known_runs, known_files = store.runs(), store.artifacts()
+    warnings = []
+    for run in finished_runs(runs_folder):
+        try:
+            record = read_record(run / RECORD)
+            if known_runs.get(record.run) != record.model_sha256:
+                store.add_run(record)
+        except PipelineError as error:
+            warnings.append(str(error))
+        for file in exported_files(run):
+            try:
+                problem = _add_file(store, file, known_files)
+            except ExportError as error:
+                problem = str(error)
+            warnings.extend([problem] if problem else [])
+    return warnings
+
+
+def _add_file(store: Store, file: Path, known: dict[tuple[str, str], Path]) -> str | None:
+    """Adds an exported file unless it is known at its place; what is wrong with it, if anything."""
+    artifact = read_sidecar(file)
+    place = known.get((artifact.sha256, artifact.parent_sha256))
+    if place is not None and place.exists():
+        return None
+    if sha256_of(file) != artifact.sha256:
+        return f"{file} is not the file that its sidecar describes and was left out. Export it again."
+    store.add_artifact(artifact, file.parent)
+    return None
 
 
 def is_writable(runs_folder: Path) -> bool:

@@ -16,7 +16,6 @@ from export.tflite.app_metadata import (
     LABELS_FILE,
     labels_text,
     normalization,
-    with_app_metadata,
     with_labels_file,
     with_metadata_entry,
 )
@@ -34,8 +33,8 @@ FILES = [
 ]
 
 
-def described(content, names=NAMES):
-    return with_app_metadata(content, model_name="small", class_names=names)
+def described(content, names=NAMES, model_name="small"):
+    return with_labels_file(with_metadata_entry(content, model_name=model_name), names)
 
 
 def fed(images, precision, io_dtype):
@@ -101,7 +100,7 @@ def test_the_entry_is_a_metadata_flatbuffer_and_the_notes_stay(exported):
 
 def test_describing_anew_replaces_what_was_there(exported):
     content = exported("int8").read_bytes()
-    earlier = with_app_metadata(content, model_name="other", class_names=["v", "w", "x", "y", "z"])
+    earlier = described(content, ["v", "w", "x", "y", "z"], model_name="other")
     anew = described(earlier)
     assert [name for name, _ in entries(anew)].count(ENTRY) == 1
     with zipfile.ZipFile(io.BytesIO(anew)) as archive:

@@ -13,8 +13,8 @@ from export.artifact import (
     Precision,
     TensorInfo,
     read_sidecar,
+    sidecar_content,
     sidecar_path,
-    write_sidecar,
 )
 from export.errors import BadModelFileError
 from export.files import replacing, write_bytes
@@ -53,7 +53,7 @@ ARTIFACT = ExportArtifact(
 
 
 def test_a_sidecar_comes_back_as_it_went(tmp_path):
-    write_sidecar(tmp_path / "m.tflite", ARTIFACT)
+    sidecar_path(tmp_path / "m.tflite").write_bytes(sidecar_content(ARTIFACT))
     assert read_sidecar(tmp_path / "m.tflite") == ARTIFACT
 
 

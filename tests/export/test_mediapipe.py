@@ -20,7 +20,7 @@ from export.exporter import SourceModel, export_model
 from export.precisions import Precision
 from export.quantization.calibrate import CalibrationImages
 from export.settings import ExportSettings
-from export.tflite.app_metadata import with_app_metadata
+from export.tflite.app_metadata import with_labels_file, with_metadata_entry
 
 REQUIREMENTS = (
     "mediapipe==1.2.3",
@@ -166,7 +166,7 @@ def files(nets, tmp_path_factory):
     for precision, io_dtype in [*TAKEN, ("int8", "int8")]:
         path = folder / f"{precision}_{io_dtype}.tflite"
         content = nets._converted(precision, io_dtype)
-        path.write_bytes(with_app_metadata(content, model_name="small", class_names=NAMES))
+        path.write_bytes(with_labels_file(with_metadata_entry(content, model_name="small"), NAMES))
         written[precision, io_dtype] = path
     return written
 

@@ -9,7 +9,7 @@ import pytest
 from report_records import export_artifact, measurement, sha256
 from rich.console import Console
 
-from export.artifact import write_sidecar
+from export.artifact import sidecar_content, sidecar_path
 from export.precisions import Precision
 from pipeline.bench.baselines import against_baselines
 from pipeline.bench.host import MeasuredFile
@@ -40,7 +40,7 @@ def exported(folder, precision, milliseconds, *, model="mobilenet", **changes):
     """A file with its sidecar, and how long it takes."""
     artifact = export_artifact(sha256(model), precision, model_name=model)
     path = folder / artifact.path
-    write_sidecar(path, artifact)
+    sidecar_path(path).write_bytes(sidecar_content(artifact))
     return measured(path, milliseconds, artifact_sha256=artifact.sha256, **changes)
 
 

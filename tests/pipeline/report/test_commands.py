@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from report_records import export_artifact, fill_zoo, measurement, train_record, verification
 
-from export.artifact import ExportArtifact, write_sidecar
+from export.artifact import ExportArtifact, sidecar_content, sidecar_path
 from export.files import sha256_of, write_json
 from export.precisions import Precision
 from models.registry import resolve
@@ -51,7 +51,7 @@ def finished(folder: Path, name: str, *precisions: Precision) -> tuple[TrainReco
             sha256=sha256_of(file),
             size_bytes=file.stat().st_size,
         )
-        write_sidecar(file, artifact)
+        sidecar_path(file).write_bytes(sidecar_content(artifact))
         artifacts.append(artifact)
     write_json(run / "train.json", record_as_json(record))
     return record, artifacts

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from report_records import export_artifact, measurement, sha256, train_record, verification
 
-from export.artifact import write_sidecar
+from export.artifact import sidecar_content, sidecar_path
 from export.files import sha256_of, write_json
 from pipeline.errors import PipelineError
 from pipeline.records.training import record_as_json
@@ -34,7 +34,7 @@ def folder(tmp_path) -> Iterator[Path]:
     file.write_bytes(b"a file")
     run = train_record("first")
     artifact = export_artifact(run.model_sha256, path=file.name, sha256=sha256_of(file), size_bytes=6)
-    write_sidecar(file, artifact)
+    sidecar_path(file).write_bytes(sidecar_content(artifact))
     write_json(runs / "first/train.json", record_as_json(run))
     with open_store(runs) as store:
         store.add_verification(verification(artifact.sha256))
