@@ -155,6 +155,7 @@ def _exported(
     from export.check.verify import verify
     from export.convert import converted_model
     from export.exporter import SourceModel, export_model
+    from pipeline.data.registry import from_any_folder
 
     source, model, spec = made.source, made.model, subject.dataset.spec
     path = folder / f"{source.model_name}_{settings.precision}.tflite"
@@ -167,7 +168,7 @@ def _exported(
         knobs=source.knobs,
         class_names=source.class_names or spec.class_names,
         dataset=spec.name,
-        data=source.data,
+        data=from_any_folder(source.data) if source.data else None,
     )
     artifact = export_model(described, path, settings, images=images)
     verification = verify(

@@ -302,6 +302,17 @@ def test_a_tensor_that_two_layers_read_is_left_in_float_with_them(
     assert contents.inputs[0].dtype == contents.outputs[0].dtype == "int8"
 
 
+def test_what_was_tried_is_made_again_from_its_sidecar(
+    attempts_of: Callable[..., Attempts], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = attempts_of("forked")
+    calibrated = attempts(ladder.CALIBRATION, [])
+    kept = attempts(ladder.KEPT[0], [calibrated])
+    monkeypatch.chdir(tmp_path)  # the data set was given by its name in another folder
+    assert run(["export", "--like", str(sidecar_path(kept.path)), "--out", str(tmp_path / "again")]) == 0
+    assert (tmp_path / "again" / kept.path.name).read_bytes() == kept.path.read_bytes()
+
+
 # the command
 
 
