@@ -16,6 +16,8 @@ Thing = TypeVar("Thing")
 
 TWO_SIDED_5_PERCENT = 1.96
 """Standard errors."""
+UNSTEADY = 0.25
+"""Noise of a larger share of the latency tells nothing."""
 
 
 def mark_pareto(rows: Sequence[ReportRow], spreads: Mapping[Setting, SessionSpread]) -> list[ReportRow]:
@@ -85,7 +87,7 @@ def _dominates(one: ReportRow, other: ReportRow, spread: SessionSpread | None) -
 
 
 def _as_fast(one: ReportRow, other: ReportRow, spread: SessionSpread | None) -> bool:
-    """Whether a row is not measurably slower; where nothing tells the noise, the medians decide."""
+    """Whether a row is not measurably slower; where the noise is unknown or wide, the medians decide."""
     if _log_noise(one, other, spread) is None:
         return _median(one) <= _median(other)
     return not _faster(other, one, spread)
@@ -97,17 +99,17 @@ def _faster(one: ReportRow, other: ReportRow, spread: SessionSpread | None) -> b
 
 
 def _log_noise(one: ReportRow, other: ReportRow, spread: SessionSpread | None) -> float | None:
-    """Half the 95% interval of the logarithm of the medians' ratio; None where it is not known.
+    """Half the 95% interval of the logarithm of the medians' ratio; None where it is not known or too wide.
 
     Of rows that did not take turns in one session it holds what sessions differ by.
     """
     latencies = one.latency, other.latency
-    if any(each.noise_ms is None for each in latencies):
+    in_turns = one.latency.session is not None and one.latency.session == other.latency.session
+    if any(each.noise_ms is None for each in latencies) or not (in_turns or spread):
         return None
     noise = [each.noise_ms / each.median_ms for each in latencies if each.noise_ms and each.median_ms]
-    if one.latency.session is not None and one.latency.session == other.latency.session:
-        return math.hypot(*noise)
-    return None if spread is None else math.hypot(spread.log_half_width, *noise)
+    whole = math.hypot(*noise, 0.0 if in_turns or spread is None else spread.log_half_width)
+    return whole if whole <= UNSTEADY else None
 
 
 def _more_accurate(one: ReportRow, other: ReportRow) -> bool:

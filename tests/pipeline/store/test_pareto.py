@@ -150,6 +150,11 @@ def test_a_difference_within_the_noise_keeps_one_and_beyond_it_both(row):
     assert starred(small, in_session(row, sha256="b", size_bytes=2000)) == [True, True]
 
 
+def test_a_figure_that_is_mostly_noise_beats_none_by_it(row):
+    unsteady = in_session(row, sha256="a", size_bytes=990, median_ms=2.0, noise_ms=1.9)
+    assert starred(unsteady, in_session(row, sha256="b")) == [True, True]
+
+
 def test_of_two_sessions_the_noise_holds_what_they_differ_by(row):
     small = in_session(row, sha256="a", median_ms=1.05)
     large = in_session(row, sha256="b", size_bytes=2000, session="tuesday")
