@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
 
+from keras_graph.nodes import Tensor
+from keras_graph.walk import calls_by_branch, functional
 from models.errors import ModelError
 
 
@@ -29,9 +31,9 @@ class Graph:
     def __init__(self, model: keras.Model) -> None:
         self.calls: list[Call] = []
         self.shapes: list[tuple[int, ...]] = []
-        functional = _functional(model)
-        self.inputs = [self._number(tensor, model.name) for tensor in functional.inputs]
-        self.outputs = self._walk(functional, self.inputs, prefix="")
+        graph = _functional(model)
+        self.inputs = [self._number(tensor, model.name) for tensor in graph.inputs]
+        self.outputs = self._walk(graph, self.inputs, prefix="")
 
     def values(self, number: int) -> int:
         """How many numbers the tensor holds, for one image."""
@@ -48,7 +50,7 @@ class Graph:
     def _walk(self, model: keras.Model, inputs: Sequence[int], *, prefix: str) -> list[int]:
         """Appends the model's calls and returns the numbers of its outputs."""
         numbers = dict(zip(map(id, model.inputs), inputs, strict=True))
-        for node in _nodes_in_order(model.inputs, model.outputs):
+        for node in calls_by_branch(model):
             layer = node.operation
             read = tuple(numbers[id(tensor)] for tensor in node.input_tensors)
             name = prefix + layer.name
@@ -61,11 +63,11 @@ class Graph:
             numbers.update(zip(map(id, node.outputs), written, strict=True))
         return [numbers[id(tensor)] for tensor in model.outputs]
 
-    def _number(self, tensor: keras.KerasTensor, name: str) -> int:
-        shape = tuple(tensor.shape[1:])
-        if None in shape:
+    def _number(self, tensor: Tensor, name: str) -> int:
+        shape = tuple(size for size in tensor.shape[1:] if size is not None)
+        if len(shape) < len(tensor.shape) - 1:
             raise ModelError(
-                f"{name} has an open size, {shape}. Build the model for one image size, "
+                f"{name} has an open size, {tuple(tensor.shape[1:])}. Build the model for one image size, "
                 "such as (224, 224, 3)."
             )
         self.shapes.append(shape)
@@ -74,32 +76,10 @@ class Graph:
 
 def _functional(model: keras.Model) -> keras.Model:
     """The model itself, or the functional one that a Sequential keeps."""
-    functional = getattr(model, "_functional", None) or model
-    if not hasattr(functional, "operations"):
+    graph: keras.Model = functional(model)
+    if not hasattr(graph, "operations"):
         raise ModelError(
             f"{model.name} is a {type(model).__name__} without a graph of layers. "
             "Give a functional or a built sequential model."
         )
-    return functional
-
-
-def _nodes_in_order(
-    inputs: Iterable[keras.KerasTensor], outputs: Iterable[keras.KerasTensor]
-) -> Iterator[keras.Node]:
-    """Every node between inputs and outputs, each after those it reads. A stack, as nets are deep."""
-    done = {id(tensor) for tensor in inputs}
-    stack = [*reversed(list(outputs))]
-    while stack:
-        tensor = stack[-1]
-        if id(tensor) in done:
-            stack.pop()
-            continue
-        operation, node_index, _ = tensor._keras_history
-        node = operation._inbound_nodes[node_index]
-        waiting = [source for source in node.input_tensors if id(source) not in done]
-        if waiting:
-            stack.extend(reversed(waiting))
-            continue
-        done.update(map(id, node.outputs))
-        stack.pop()
-        yield node
+    return graph

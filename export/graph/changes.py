@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from export.graph.calls import is_graph, structure
 from export.graph.column_pairs import ColumnPairs
+from keras_graph.walk import is_graph, structure
 
 Floats = npt.NDArray[np.float64]
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import keras
 
-from export.graph.calls import CallGraph
-from export.graph.layer_outputs import is_graph, network_nodes, network_steps
+from export.graph.layer_outputs import network_steps
+from keras_graph.walk import calls, calls_once, is_graph
 
 QUANTIZED_PREFIX = "quant_"
 """What TensorFlow Model Optimization puts before the name of a layer that it trains quantized."""
@@ -21,7 +21,7 @@ def layer_named(model: keras.Model, name: str) -> keras.Operation:
     """The layer of a name of network_steps(), such as 'outer/inner'."""
     *outer, inner = name.split("/")
     graph = functools.reduce(lambda found, part: found.get_layer(part), outer, model)
-    return next(operation for operation, _ in network_nodes(graph) if operation.name == inner)
+    return next(node.operation for node in calls_once(graph) if node.operation.name == inner)
 
 
 class LayerNames:
@@ -79,7 +79,7 @@ def _lay_flat(model: keras.Model, path: str, prefix: str, flat: dict[str, str]) 
 
     A nested model's layer keeps its name, unless another has it: then the nested model's stands before it.
     """
-    for node in CallGraph(model).nodes:
+    for node in calls(model):
         layer = node.operation
         if is_graph(layer):
             _lay_flat(layer, f"{path}{layer.name}/", f"{prefix}{layer.name}_", flat)

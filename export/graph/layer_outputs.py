@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
+
+from keras_graph.walk import calls_once, is_graph
 
 Floats = npt.NDArray[np.float32]
 
@@ -31,8 +31,8 @@ class LayerOutputs:
 
     def __init__(self, model: keras.Model, wanted: Collection[str], prefix: str = "") -> None:
         """`wanted` are names of network_steps(); `prefix` stands before the names of a nested model."""
-        named = [(prefix + operation.name, operation, node) for operation, node in network_nodes(model)]
-        outputs = {name: node.output_tensors[0] for name, _, node in named if name in wanted}
+        named = [(prefix + node.operation.name, node.operation, node) for node in calls_once(model)]
+        outputs = {name: node.outputs[0] for name, _, node in named if name in wanted}
         nested = [(f"{name}/", operation, node) for name, operation, node in named if is_graph(operation)]
         nested = [each for each in nested if any(name.startswith(each[0]) for name in wanted)]
         outputs |= {start: node.input_tensors[0] for start, _, node in nested}
@@ -60,7 +60,8 @@ def network_steps(model: keras.Model, prefix: str = "") -> Iterator[Step]:
     What a layer feeds on leaves out layers that are called several times.
     """
     sources: dict[int, tuple[str, ...]] = {}
-    for operation, node in network_nodes(model):
+    for node in calls_once(model):
+        operation = node.operation
         feeds_on = tuple(name for tensor in node.input_tensors for name in sources.get(id(tensor), ()))
         name = prefix + operation.name
         if is_graph(operation):
@@ -68,24 +69,6 @@ def network_steps(model: keras.Model, prefix: str = "") -> Iterator[Step]:
                 name = step.name
                 yield Step(name=name, shape=step.shape, feeds_on=step.feeds_on or feeds_on)
         else:
-            yield Step(name=name, shape=tuple(node.output_tensors[0].shape), feeds_on=feeds_on)
-        for tensor in node.output_tensors:
+            yield Step(name=name, shape=tuple(node.outputs[0].shape), feeds_on=feeds_on)
+        for tensor in node.outputs:
             sources[id(tensor)] = (name,)
-
-
-def network_nodes(model: keras.Model) -> list[tuple[Any, Any]]:
-    """(layer, its call) for each layer that the model's graph calls once, in topological order."""
-    graph = model._functional if isinstance(model, keras.Sequential) else model
-    nodes = [
-        (node.operation, node)
-        for depth in sorted(graph._nodes_by_depth, reverse=True)
-        for node in graph._nodes_by_depth[depth]
-        if not node.is_input and node.operation is not None
-    ]
-    calls = Counter(id(operation) for operation, _ in nodes)
-    return [(operation, node) for operation, node in nodes if calls[id(operation)] == 1]
-
-
-def is_graph(operation: Any) -> bool:  # noqa: ANN401 - Keras carries no types
-    """Whether a layer is a model of layers itself."""
-    return isinstance(operation, keras.Model) and bool(getattr(operation, "inputs", None))

@@ -14,6 +14,7 @@ from export.artifact import ZERO_PIXEL, TensorInfo
 from export.errors import ExportError
 from export.graph.calls import CallGraph
 from export.graph.changes import Changes, Depthwise
+from keras_graph.nodes import Node, Tensor
 
 Floats = npt.NDArray[np.float64]
 
@@ -143,7 +144,7 @@ def _beginning(model: keras.Model) -> _Beginning:
         if step is None:
             break
         scale, offset = scale * step[0], offset * step[0] + step[1]
-        tensor = node.output_tensors[0]
+        tensor = node.outputs[0]
         found.append(node.operation)
     if not found:
         return _Beginning(rescaling=RAW, operations=())
@@ -151,7 +152,7 @@ def _beginning(model: keras.Model) -> _Beginning:
     return _Beginning(rescaling=rescaling, operations=tuple(found))
 
 
-def _only_reader(graph: CallGraph, tensor: keras.KerasTensor) -> Any:  # noqa: ANN401 - Keras carries no types
+def _only_reader(graph: CallGraph, tensor: Tensor) -> Any:  # noqa: ANN401 - Keras carries no types
     """The call that alone reads a tensor, of an operation that is called nowhere else; else None."""
     readers = [node for node in graph.nodes if any(each is tensor for each in node.input_tensors)]
     if len(readers) != 1 or not graph.is_called_once(readers[0].operation):
@@ -159,7 +160,7 @@ def _only_reader(graph: CallGraph, tensor: keras.KerasTensor) -> Any:  # noqa: A
     return readers[0]
 
 
-def _rescaling(node: Any, tensor: keras.KerasTensor, channels: int) -> tuple[Floats, Floats] | None:  # noqa: ANN401
+def _rescaling(node: Node, tensor: Tensor, channels: int) -> tuple[Floats, Floats] | None:
     """Scale and offset, one of each a channel, of a call that rescales; None for another."""
     layer = node.operation
     if isinstance(layer, keras.layers.Rescaling):
@@ -178,8 +179,8 @@ def _rescaling(node: Any, tensor: keras.KerasTensor, channels: int) -> tuple[Flo
 
 def _arithmetic(
     operation: keras.Operation,
-    node: Any,  # noqa: ANN401 - Keras carries no types
-    tensor: keras.KerasTensor,
+    node: Node,
+    tensor: Tensor,
 ) -> tuple[Floats, Floats] | None:
     """Scale and offset of `tensor / number` and the like, as preprocess_input of keras.applications does."""
     arguments = node.arguments.args

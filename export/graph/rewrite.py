@@ -15,10 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from export.errors import ExportError
-from export.graph.calls import CallGraph, is_graph, structure
+from export.graph.calls import CallGraph
 from export.graph.changes import Affine, Changes, Depthwise
 from export.graph.column_pairs import column_pairs
 from export.rewrites import Rewrite
+from keras_graph.nodes import Node
+from keras_graph.walk import is_graph, last_call, num_channels, structure
 
 TOLERANCE = 1e-3
 """Of the largest class score. Float32 rounded in another order gave up to 3e-5 (MobileNetV2, 53 layers); a
@@ -189,7 +191,7 @@ class _Planner:
                     self._changes.removed.add(id(layer))
                     self._changes.done.append(f"{prefix}{layer.name} ({type(layer).__name__}) left out")
 
-    def _norm(self, graph: CallGraph, node: Any, prefix: str) -> None:  # noqa: ANN401 - Keras carries no types
+    def _norm(self, graph: CallGraph, node: Node, prefix: str) -> None:
         norm, affine, changes = node.operation, _affine(node.operation), self._changes
         layer = graph.weighted_before(node)
         if layer is not None and Rewrite.FOLD_BATCH_NORM in self._wanted:
@@ -207,22 +209,24 @@ class _Planner:
             changes.depthwise[id(norm)] = Depthwise(kernel=kernel, bias=affine.shift)
             changes.done.append(f"{prefix}{norm.name} written as a 1x1 depthwise convolution")
 
-    def _pool(self, graph: CallGraph, node: Any, prefix: str) -> None:  # noqa: ANN401
-        pool, changes = node.operation, self._changes
+    def _pool(self, graph: CallGraph, node: Node, prefix: str) -> None:
+        pool: keras.Layer = node.operation
+        changes = self._changes
         if pool.data_format != "channels_last":
             return
         conv = graph.weighted_before(node)
-        moves = Rewrite.POOL_FIRST in self._wanted and _is_pointwise(conv) and np.prod(pool.strides) > 1
-        if moves:
+        if Rewrite.POOL_FIRST not in self._wanted or not _is_pointwise(conv) or np.prod(pool.strides) == 1:
+            conv = None
+        if conv is not None:
             changes.moved_behind[id(pool)] = id(conv)
             changes.done.append(f"{prefix}{pool.name} before {prefix}{conv.name}")
         if Rewrite.DEPTHWISE_POOL in self._wanted and _is_small_window(pool):
-            channels = (conv.input if moves else node.input_tensors[0]).shape[-1]
-            kernel = np.full((*pool.pool_size, channels, 1), 1 / np.prod(pool.pool_size))
+            read = node.input_tensors[0] if conv is None else conv.input
+            kernel = np.full((*pool.pool_size, num_channels(read), 1), 1 / np.prod(pool.pool_size))
             changes.depthwise[id(pool)] = Depthwise(kernel=kernel, strides=tuple(pool.strides))
             changes.done.append(f"{prefix}{pool.name} written as a depthwise convolution")
 
-    def _pairs(self, graph: CallGraph, node: Any, prefix: str) -> None:  # noqa: ANN401
+    def _pairs(self, graph: CallGraph, node: Node, prefix: str) -> None:
         conv, before = node.operation, graph.writer(node)
         if not graph.is_plainly_weighted(conv):
             return
@@ -253,9 +257,9 @@ def _plan_depthwise_before(changes: Changes, model: keras.Model) -> None:
             changes.ones_before[id(layer)] = layer.name + DEPTHWISE_SUFFIX
 
 
-def _is_image_norm(graph: CallGraph, node: Any) -> bool:  # noqa: ANN401
+def _is_image_norm(graph: CallGraph, node: Node) -> bool:
     """Whether a call is a BatchNormalization over the last axis, in inference, and its layer's only one."""
-    norm = node.operation
+    norm: keras.Layer = node.operation
     return (
         type(norm) is keras.layers.BatchNormalization
         and norm.axis in (-1, len(node.input_tensors[0].shape) - 1)
@@ -287,7 +291,7 @@ def _is_zero_padding(graph: CallGraph, layer: keras.Operation) -> bool:
     )
 
 
-def _is_image(graph: CallGraph, writer: Any) -> bool:  # noqa: ANN401
+def _is_image(graph: CallGraph, writer: Node | None) -> bool:
     """Whether what a call writes is the model's input, or that rescaled."""
     while writer is not None and isinstance(writer.operation, _RESCALING):
         writer = graph.writer(writer)
@@ -306,15 +310,10 @@ def _affine(norm: keras.layers.BatchNormalization) -> Affine:
     return Affine(factor=factor, shift=shift)
 
 
-def _last_operation(model: keras.Model) -> keras.Operation:
-    operation: keras.Operation = model.outputs[0]._keras_history.operation
-    return operation
-
-
 def _innermost_last(model: keras.Model) -> keras.Operation:
-    last = _last_operation(model)
+    last: keras.Operation = last_call(model).operation
     while is_graph(last):
-        last = _last_operation(last)
+        last = last_call(last).operation
     return last
 
 
@@ -330,8 +329,7 @@ def _is_softmax(operation: keras.Operation) -> bool:
 
 def _scores(model: keras.Model) -> keras.Model | None:
     """The model up to its class scores; None where it does not end in a softmax."""
-    last = model.outputs[0]._keras_history
+    last = last_call(model)
     if _is_softmax(last.operation):  # with the model's own layers: a copy takes its time
-        node = last.operation._inbound_nodes[last.node_index]
-        return keras.Model(structure(model, "inputs"), node.input_tensors[0])
+        return keras.Model(structure(model, "inputs"), last.input_tensors[0])
     return without_softmax(model) if ends_in_softmax(model) else None

@@ -14,13 +14,15 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from export.graph.calls import CallGraph, graphs_within, is_graph
+from export.graph.calls import CallGraph, graphs_within
 from export.graph.changes import Affine, Changes
 from export.graph.layer_outputs import LayerOutputs
 from export.graph.rewrite import rewrite
 from export.quantization.calibrate import check_pixels
 from export.quantization.equalize import WEIGHT_STEPS, has_kernel
 from export.rewrites import Rewrite
+from keras_graph.nodes import Node
+from keras_graph.walk import is_graph
 
 Floats = npt.NDArray[np.float64]
 
@@ -108,7 +110,7 @@ def _sources(model: keras.Model) -> Iterator[tuple[str, str]]:
                 yield prefix + layer.name, prefix + writer.operation.name
 
 
-def _gives_its_name(graph: CallGraph, writer: Any) -> bool:  # noqa: ANN401 - Keras carries no types
+def _gives_its_name(graph: CallGraph, writer: Node) -> bool:
     """Whether LayerOutputs can tell what a call gives by its layer's name."""
     layer = writer.operation
     return graph.is_called_once(layer) and not is_graph(layer) and len(writer.outputs) == 1

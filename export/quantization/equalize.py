@@ -10,9 +10,8 @@ many layers: DenseNet's blocks, which TFLite gives one scale each, and SqueezeNe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -24,6 +23,8 @@ from export.graph.layer_outputs import LayerOutputs
 from export.graph.rewrite import rewrite
 from export.quantization.calibrate import check_pixels
 from export.rewrites import Rewrite
+from keras_graph.nodes import Node, Tensor
+from keras_graph.walk import num_channels
 
 Floats = npt.NDArray[np.float64]
 Channels = npt.NDArray[np.int64]
@@ -235,7 +236,7 @@ class _Graph:
             f"by up to {factor.max():.3g}"
         )
 
-    def _visit(self, node: Any) -> None:  # noqa: ANN401 - Keras carries no types
+    def _visit(self, node: Node) -> None:
         layer = node.operation
         read = [self._channels.get(id(tensor)) for tensor in node.input_tensors]
         known = [each for each in read if each is not None]
@@ -252,19 +253,19 @@ class _Graph:
                 return
         self._fix(node.input_tensors)
 
-    def _visit_weighted(self, node: Any) -> None:  # noqa: ANN401
+    def _visit_weighted(self, node: Node) -> None:
         layer, (tensor,) = node.operation, node.input_tensors
         name, channels = self._prefix + layer.name, self._channels.get(id(tensor))
         folds = isinstance(layer, keras.layers.BatchNormalization) and self._calls.weighted_before(node)
         if folds or not _reads_channels(layer):
             self._fix([tensor])  # where it folds, the convolution's own output is nowhere in the file
-        elif channels is not None:
-            read = self._prefix + self._calls.writer(node).operation.name
+        elif channels is not None and (writer := self._calls.writer(node)) is not None:
+            read = self._prefix + writer.operation.name
             self.readers.append(_Reader(layer=layer, name=name, channels=channels, read=read))
         clip = _clip(layer)
         if clip is None or not _can_be_scaled(layer):
             return
-        first, number = len(self._range), node.outputs[0].shape[-1]
+        first, number = len(self._range), num_channels(node.outputs[0])
         written = np.arange(first, first + number)
         self._channels[id(node.outputs[0])] = written
         self._clip = np.append(self._clip, np.full(number, clip))
@@ -272,14 +273,15 @@ class _Graph:
         self._range = np.append(self._range, np.full(number, first))
         self.writers.append(_Writer(layer=layer, name=name, channels=written, activation=name))
 
-    def _is_weighted(self, node: Any) -> bool:  # noqa: ANN401
-        layer, (tensor,) = node.operation, node.input_tensors
+    def _is_weighted(self, node: Node) -> bool:
+        layer: keras.Layer = node.operation
+        (tensor,) = node.input_tensors
         if type(layer) is keras.layers.BatchNormalization:
             # of other shapes it becomes no convolution, but a product with a constant of one scale
             return len(tensor.shape) == _IMAGES and layer.axis in (-1, _IMAGES - 1)
         return self._calls.is_plainly_weighted(layer) and has_kernel(layer)
 
-    def _passes(self, node: Any) -> bool:  # noqa: ANN401
+    def _passes(self, node: Node) -> bool:
         """Whether a factor passes through this call; notes what it clips and whether it is fused."""
         layer, (tensor,) = node.operation, node.input_tensors
         if type(layer) in _PASSED:
@@ -291,16 +293,16 @@ class _Graph:
         self._clip[channels] = np.minimum(self._clip[channels], clip)
         writer = self._calls.writer(node)
         for each in self.writers:
-            if writer.operation is each.layer and self._calls.is_only_reader(node):
+            if writer is not None and writer.operation is each.layer and self._calls.is_only_reader(node):
                 each.activation = self._prefix + layer.name
         return True
 
-    def _join(self, node: Any, parts: list[Channels]) -> None:  # noqa: ANN401
+    def _join(self, node: Node, parts: list[Channels]) -> None:
         joined = np.concatenate(parts)
         self._channels[id(node.outputs[0])] = joined
         self._range[np.isin(self._range, self._range[joined])] = self._range[joined[0]]
 
-    def _fix(self, tensors: list[keras.KerasTensor]) -> None:
+    def _fix(self, tensors: Sequence[Tensor]) -> None:
         for tensor in tensors:
             self._fixed[self._channels.get(id(tensor), np.empty(0, np.int64))] = True
 
@@ -342,7 +344,7 @@ def _reads_channels(layer: keras.Layer) -> bool:
     return getattr(layer, "groups", 1) == 1
 
 
-def _is_plain_concatenation(layer: keras.Operation, node: Any) -> bool:  # noqa: ANN401
+def _is_plain_concatenation(layer: keras.Operation, node: Node) -> bool:
     if type(layer) is not keras.layers.Concatenate:
         return False
     return layer.axis in (-1, len(node.outputs[0].shape) - 1)

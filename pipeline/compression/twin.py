@@ -12,6 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 import tf_keras
 
+from keras_graph.walk import calls, functional, is_graph
 from pipeline.errors import PipelineError
 
 Floats = npt.NDArray[np.float32]
@@ -76,7 +77,7 @@ def make_twin(model: keras.Model) -> Twin:
     Raises PipelineError that names every layer without a twin.
     """
     builder = _Builder()
-    graph = _graph(model)
+    graph = functional(model)
     builder.refuse_strangers(graph)
     inputs = [
         tf_keras.Input(tuple(each.shape[1:]), dtype=each.dtype, name=_plain(each.name))
@@ -132,14 +133,14 @@ class _Builder:
     def outputs(self, graph: Any, inputs: list[Any], *, prefix: str) -> list[Any]:  # noqa: ANN401
         """The twin's output tensors of a graph that is fed with `inputs`."""
         tensors = {id(theirs): ours for theirs, ours in zip(graph.inputs, inputs, strict=True)}
-        for node in _nodes(graph):
+        for node in calls(graph):
             operation = node.operation
             fed = [tensors[id(tensor)] for tensor in node.input_tensors]
-            if _is_model(operation):
-                made = self.outputs(_graph(operation), fed, prefix=f"{prefix}{operation.name}_")
+            if is_graph(operation):
+                made = self.outputs(functional(operation), fed, prefix=f"{prefix}{operation.name}_")
             else:
                 made = [self._layer(operation, prefix)(fed[0] if len(fed) == 1 else fed)]
-            tensors |= {id(theirs): ours for theirs, ours in zip(node.output_tensors, made, strict=True)}
+            tensors |= {id(theirs): ours for theirs, ours in zip(node.outputs, made, strict=True)}
         return [tensors[id(tensor)] for tensor in graph.outputs]
 
     def _layer(self, layer: keras.Layer, prefix: str) -> tf_keras.layers.Layer:
@@ -162,11 +163,11 @@ def _twin_layer(layer: keras.Layer, name: str) -> tf_keras.layers.Layer:
 
 def _strangers(graph: Any, prefix: str) -> list[str]:  # noqa: ANN401
     found = []
-    for node in _nodes(graph):
+    for node in calls(graph):
         operation = node.operation
         name = f"{prefix}{operation.name}"
-        if _is_model(operation):
-            found += _strangers(_graph(operation), f"{name}/")
+        if is_graph(operation):
+            found += _strangers(functional(operation), f"{name}/")
         elif not isinstance(operation, keras.Layer):
             found.append(f"'{name}' is a bare {type(operation).__name__}, not a layer")
         elif type(operation).__name__ not in _SETTINGS:
@@ -199,24 +200,6 @@ def _strange_activation(layer: keras.Layer) -> str:
     if np.allclose(theirs(tf.constant(values)), known(values), atol=TOLERANCE):
         return ""
     return f"the activation {name}, which tf_keras computes otherwise"
-
-
-def _nodes(graph: Any) -> list[Any]:  # noqa: ANN401
-    """The calls of a functional graph in topological order, without its inputs."""
-    return [
-        node
-        for depth in sorted(graph._nodes_by_depth, reverse=True)
-        for node in graph._nodes_by_depth[depth]
-        if not node.is_input and node.operation is not None
-    ]
-
-
-def _graph(model: Any) -> Any:  # noqa: ANN401
-    return model._functional if isinstance(model, keras.Sequential) else model
-
-
-def _is_model(operation: Any) -> bool:  # noqa: ANN401
-    return isinstance(operation, keras.Model)
 
 
 def _plain(name: str) -> str:

@@ -14,7 +14,7 @@ import pytest
 from export.precisions import Precision
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("android_bench", "export", "models", "pipeline")
+PACKAGES = ("android_bench", "export", "keras_graph", "models", "pipeline")
 NAMED = {
     "pipeline/bench/baselines.py",  # what others are compared with is float32
     "pipeline/commands/demo.py",  # shows these two

@@ -109,7 +109,6 @@ USES = {
     ),
     "export.graph.calls.CallGraph": lambda g: calls.CallGraph(g.model),
     "export.graph.calls.graphs_within": lambda g: list(calls.graphs_within(g.model)),
-    "export.graph.calls.structure": lambda g: calls.structure(g.model, "outputs"),
     "export.graph.changes.Changes": lambda g: changes.Changes().carried_out(g.model),
     "export.graph.keras_file.check_image_classifier": lambda g: keras_file.check_image_classifier(
         g.model, "it"
@@ -117,7 +116,6 @@ USES = {
     "export.graph.layer_outputs.LayerOutputs": lambda g: layer_outputs.LayerOutputs(
         g.model, [each.name for each in layer_outputs.network_steps(g.model)]
     )(g.images),
-    "export.graph.layer_outputs.network_nodes": lambda g: layer_outputs.network_nodes(g.model),
     "export.graph.layer_outputs.network_steps": lambda g: list(layer_outputs.network_steps(g.model)),
     "export.graph.rescaling.add_rescaling": lambda g: rescaling.add_rescaling(g.model, 1 / 255, 0.0),
     "export.graph.rescaling.in_one_operator": lambda g: rescaling.in_one_operator(g.model),
