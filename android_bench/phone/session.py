@@ -34,18 +34,20 @@ while [ $tries -lt 20 ]; do
     exit
   }}
   held=$(readlink {lock}) || {{ sleep 0.05; continue; }}
-  IFS=: read -r pid mark folder owner <<END
-$held
-END
+  pid=${{held%%:*}} rest=${{held#*:}}
+  mark=${{rest%%:*}} rest=${{rest#*:}}
+  folder=${{rest%%:*}} owner=${{rest#*:}}
   if grep -q "$mark" /proc/$pid/cmdline 2>/dev/null; then
     echo "held by $owner"
     exit
   fi
   if mkdir {root}/claim-$mark 2>/dev/null; then
-    [ "$(readlink {lock})" = "$held" ] && rm {lock} && [ "$folder" != {folder} ] && {{
-      read -r pid < $folder/pid && grep -q {root} /proc/$pid/cmdline && kill -9 $pid
-      rm -rf "$folder"
-    }} 2>/dev/null
+    [ "$(readlink {lock})" = "$held" ] && rm {lock} && case "$folder" in
+      {folder}) ;;
+      {root}/run-*)
+        read -r pid < "$folder/pid" && grep -q {root} /proc/$pid/cmdline && kill -9 $pid
+        rm -rf "$folder"
+    esac 2>/dev/null
     rmdir {root}/claim-$mark
   else
     why="a pipeline that is gone ($owner) left {lock}: adb shell rm -r {root}"
