@@ -19,7 +19,7 @@ class ExplainedLayer:
     layer: Layer
     ms: float | None
     time_share: float | None
-    """0 to 1, of all operators together."""
+    """0 to 1, of the whole file's time; of the operators' sum where they, run alone, take longer than it."""
     outside_xnnpack: bool | None
     """It runs in TFLite's own kernels; None where that is unknown."""
     relative_error: float | None
@@ -108,7 +108,7 @@ def _explained(layer: Layer, timed: TimedFile | None, error: LayerError | None) 
     return ExplainedLayer(
         layer=layer,
         ms=ms,
-        time_share=None if ms is None or timed is None or not timed.sum_ms else ms / timed.sum_ms,
+        time_share=None if ms is None or timed is None else ms / max(timed.whole_ms, timed.sum_ms),
         outside_xnnpack=None if outside is None or ms is None else layer.index in outside,
         relative_error=error.relative_error if error else None,
         error_growth=error.growth if error else None,

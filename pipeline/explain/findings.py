@@ -13,6 +13,8 @@ from pipeline.explain.join import JoinedFiles, JoinedLayer, groups
 MOST = 6
 WORTH_MS_SHARE = 0.05
 """Operators that take less of the time are not worth a sentence."""
+ENOUGH_COVERAGE = 0.5
+"""Where the operators that could be timed take less of the file's time, nothing is said of where it goes."""
 WORTH_BYTES_SHARE = 0.25
 WORTH_OVERHEAD_SHARE = 0.1
 WORTH_ZEROS_SHARE = 0.3
@@ -64,7 +66,7 @@ def most_important(found: Sequence[Finding]) -> list[Finding]:
 
 def _outside_xnnpack(file: ExplainedFile) -> Iterator[Finding]:
     left = [each for each in file.running if each.outside_xnnpack]
-    share = _time_share(left)
+    share = _time_share(file, left)
     if share is None or share < WORTH_MS_SHARE:
         return
     int16 = any(each.layer.dtype == "int16" for each in left)
@@ -92,7 +94,7 @@ def _float_left(file: ExplainedFile) -> Iterator[Finding]:
     kinds = [each for each in left if each.layer.index not in between]
     if not kinds:
         return
-    share = _time_share(left)
+    share = _time_share(file, left)
     yield Finding(
         kind="float_left",
         file=file.path,
@@ -116,7 +118,7 @@ def _dynamic_range(file: ExplainedFile) -> Iterator[Finding]:
     ]
     if not mixed:
         return
-    share = _time_share(mixed)
+    share = _time_share(file, mixed)
     yield Finding(
         kind="dynamic_range",
         file=file.path,
@@ -130,7 +132,7 @@ def _dynamic_range(file: ExplainedFile) -> Iterator[Finding]:
 
 def _inner_conversions(file: ExplainedFile) -> Iterator[Finding]:
     between = file.inner_conversions
-    share = _time_share(between)
+    share = _time_share(file, between)
     if share is None or share < WORTH_MS_SHARE:
         return
     yield Finding(
@@ -148,7 +150,7 @@ def _unfolded_normalization(file: ExplainedFile) -> Iterator[Finding]:
     if not pairs:
         return
     both = [each for pair in pairs for each in pair]
-    share = _time_share(both)
+    share = _time_share(file, both)
     yield Finding(
         kind="unfolded_normalization",
         file=file.path,
@@ -279,18 +281,18 @@ def _slower(this: ExplainedFile, other: ExplainedFile, joined: JoinedFiles) -> I
     verdict = compare(other.timed.round_medians_ms[:rounds], this.timed.round_medians_ms[:rounds])
     if not verdict.larger_than_noise:
         return
-    costs = [(each, _extra_ms(each)) for each in joined.layers]
     slower = verdict.ratio > 1
+    costs = [(each, _extra_ms(each)) for each in joined.layers]
     telling = sorted(costs, key=lambda pair: -pair[1] if slower else pair[1])[:3]
     telling = [(each, ms) for each, ms in telling if (ms > 0 if slower else ms < 0)]
+    named = ", ".join(f"{_label(each)} ({ms:+.3g} ms)" for each, ms in telling)
+    layers = f" The layers that differ most: {named}." if _is_covered(this) and _is_covered(other) else ""
     yield Finding(
         kind="slower" if slower else "faster",
         file=None,
         weight=1.0,
         text=f"B takes {verdict.ratio:.2f}x as long as A ({other.timed.whole_ms:.3g} against "
-        f"{this.timed.whole_ms:.3g} ms). The layers that differ most: "
-        + ", ".join(f"{_label(each)} ({ms:+.3g} ms)" for each, ms in telling)
-        + ".",
+        f"{this.timed.whole_ms:.3g} ms).{layers}",
     )
 
 
@@ -325,9 +327,13 @@ def _border_conversions(file: ExplainedFile) -> list[ExplainedLayer]:
     return [each for each in conversions if each.layer.index not in inner]
 
 
-def _time_share(layers: Sequence[ExplainedLayer]) -> float | None:
+def _time_share(file: ExplainedFile, layers: Sequence[ExplainedLayer]) -> float | None:
     shares = [each.time_share for each in layers if each.time_share is not None]
-    return sum(shares) if shares else None
+    return sum(shares) if shares and _is_covered(file) else None
+
+
+def _is_covered(file: ExplainedFile) -> bool:
+    return file.timed is not None and file.timed.coverage >= ENOUGH_COVERAGE
 
 
 def _ms(layers: Sequence[ExplainedLayer]) -> str:

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 
 from pipeline.explain.explanation import ExplainedFile, NotCompared
-from pipeline.explain.findings import Finding
+from pipeline.explain.findings import ENOUGH_COVERAGE, Finding
 from pipeline.explain.join import JoinedFiles
 from pipeline.explain.timing import NotTimed
 
@@ -81,10 +81,15 @@ def _timing(file: ExplainedFile) -> str:
     noise = f" ± {timed.noise_ms:.2g}" if timed.noise_ms is not None else ""
     threads = f"{timed.num_threads} thread{'s' * (timed.num_threads != 1)}"
     failed = f" {len(timed.failed)} operators could not be run alone." if timed.failed else ""
+    little = (
+        f" Operators timed: {timed.coverage:.0%} of the whole, too little to say where the time goes."
+        if timed.coverage < ENOUGH_COVERAGE
+        else ""
+    )
     return _wrapped(
         f"Time: {timed.whole_ms:.3g}{noise} ms; its operators, each run alone, {timed.sum_ms:.3g} ms in sum "
         f"({timed.sum_ms / timed.whole_ms:.0%}). {timed.machine}; LiteRT {timed.runtime_version} with "
-        f"XNNPACK, {threads}, medians of {timed.num_rounds} rounds.{failed}"
+        f"XNNPACK, {threads}, medians of {timed.num_rounds} rounds.{failed}{little}"
     )
 
 

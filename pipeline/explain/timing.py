@@ -62,7 +62,7 @@ class TimedFile:
     operators_ms: dict[int, float]
     """Operator's index -> its median, run alone. Those that a runtime does on loading are not in."""
     sum_ms: float
-    """Of all operators; beside whole_ms it says how well they explain the whole."""
+    """Of all operators that could be timed; beside whole_ms it says how well they explain the whole."""
     outside_xnnpack: tuple[int, ...] | None
     """Operators that XNNPACK left to TFLite's own kernels in the whole file; None where that is unknown."""
     failed: dict[int, str]
@@ -74,6 +74,11 @@ class TimedFile:
     num_threads: int
     num_rounds: int
     measured_utc: str
+
+    @property
+    def coverage(self) -> float:
+        """Which share of the whole file's time the operators that could be timed take, 1 at most."""
+        return min(1.0, self.sum_ms / self.whole_ms)
 
 
 @dataclass(frozen=True, kw_only=True)

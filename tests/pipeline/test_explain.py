@@ -26,10 +26,11 @@ from export.tflite.pack import pack
 from models.build import build
 from pipeline.cli import run
 from pipeline.explain.accuracy import compare_with_keras
-from pipeline.explain.explanation import ExplainedFile, NotCompared
-from pipeline.explain.findings import MOST, find, most_important
+from pipeline.explain.explanation import ExplainedFile, NotCompared, explained_layers
+from pipeline.explain.findings import MOST, find, find_between, most_important
 from pipeline.explain.join import join
 from pipeline.explain.reading import Wanted, explain_files
+from pipeline.explain.text import about_files
 from pipeline.explain.timing import NotTimed, TimedFile, TimingSettings
 
 # the bare converter says so of every Keras model
@@ -132,7 +133,8 @@ def test_every_operator_is_timed_and_the_sum_is_of_the_whole_files_size(timed: l
         assert not file.timing.failed
         assert file.timing.sum_ms == pytest.approx(sum(each.ms or 0 for each in file.running))
         assert 0.1 < file.timing.sum_ms / file.timing.whole_ms < 10  # a busy machine may do much, not this
-        assert sum(each.time_share or 0 for each in file.running) == pytest.approx(1)
+        shares = sum(each.time_share or 0 for each in file.running)
+        assert shares == pytest.approx(file.timing.sum_ms / max(file.timing.sum_ms, file.timing.whole_ms))
         assert file.timing.num_rounds == QUICK.num_rounds
 
 
@@ -147,6 +149,50 @@ def test_operators_that_no_delegate_may_take_are_told_from_those_of_xnnpack(
     file = only(written(tmp_path, "int16x8", content), TIMED)
     assert all(each.outside_xnnpack for each in file.running if each.layer.macs)
     assert "int16x8 has no fast kernels" in text_of(file, "outside_xnnpack")
+
+
+def part_timed(file: ExplainedFile, *, share: float) -> ExplainedFile:
+    """The file as it is explained where its timed operators took that share of the whole file's time."""
+    assert isinstance(file.timing, TimedFile)
+    timing = replace(file.timing, whole_ms=file.timing.sum_ms / share)
+    layers = explained_layers(tuple(each.layer for each in file.layers), timing, file.comparison)
+    return replace(file, timing=timing, layers=layers)
+
+
+def test_a_share_of_the_time_is_of_the_whole_file_s(tmp_path: Path, pixels: np.ndarray):
+    """An int16x8 convolution takes nearly all of its operators' time."""
+    net = layers(keras.layers.Conv2D(4, 3, activation="relu", name="conv"))
+    content = convert(net, ExportSettings(Precision.INT16X8), pixels=pixels[:, :8, :8])
+    file = only(written(tmp_path, "int16x8", content), TIMED)
+    whole, most, little = (part_timed(file, share=share) for share in (1.0, 0.6, 0.02))
+    for each, share in ((whole, 1.0), (most, 0.6), (little, 0.02)):
+        assert sum(layer.time_share or 0 for layer in each.running) == pytest.approx(share)
+    told = [float(text_of(each, "outside_xnnpack").partition("%")[0]) for each in (whole, most)]
+    assert told[1] == pytest.approx(0.6 * told[0], abs=1)
+    assert "outside_xnnpack" not in kinds(little)  # it rests on 2% of the time
+    assert "of the time" not in " ".join(finding.text for finding in find(little))
+    (about,) = [line for line in about_files([little]) if "Time:" in line]
+    assert "Operators timed: 2% of the whole" in " ".join(about.split())
+    (about,) = [line for line in about_files([most]) if "Time:" in line]
+    assert "Operators timed" not in about
+    twice = part_timed(file, share=2.0)  # run alone they may take longer than together
+    assert sum(layer.time_share or 0 for layer in twice.running) == pytest.approx(1)
+
+
+def test_layers_that_differ_most_are_named_only_where_the_operators_explain_the_time(
+    timed: list[ExplainedFile],
+):
+    float32, int8 = (part_timed(file, share=0.9) for file in timed)
+    assert isinstance(float32.timing, TimedFile)
+    assert isinstance(int8.timing, TimedFile)
+    slow = replace(int8, timing=replace(int8.timing, round_medians_ms=(30.0,) * 8))
+    fast = replace(float32, timing=replace(float32.timing, round_medians_ms=(3.0,) * 8))
+    (told,) = [each for each in find_between(fast, slow, join(fast, slow)) if each.kind == "slower"]
+    assert "The layers that differ most" in told.text
+    little = replace(slow, timing=replace(int8.timing, round_medians_ms=(30.0,) * 8, whole_ms=1e6))
+    (told,) = [each for each in find_between(fast, little, join(fast, little)) if each.kind == "slower"]
+    assert told.text.startswith("B takes 10.00x as long as A")
+    assert "differ most" not in told.text
 
 
 def test_float16_weights_are_unpacked_on_loading_and_cost_no_time(tmp_path: Path):
