@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -57,6 +58,15 @@ def functional(model: keras.Model) -> Any:  # noqa: ANN401 - Keras carries no ty
 def is_graph(operation: Operation) -> bool:
     """Whether an operation is a model of layers itself."""
     return isinstance(operation, keras.Model) and bool(getattr(operation, "inputs", None))
+
+
+def named_layers(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:
+    """The layers and their names, 'outer/inner' in nested models; a nested model itself is not among them."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from named_layers(layer, f"{prefix}{layer.name}/")
+        else:
+            yield prefix + layer.name, layer
 
 
 def structure(model: keras.Model, which: str) -> Any:  # noqa: ANN401

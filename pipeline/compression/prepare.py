@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -15,6 +14,7 @@ from export.graph.rescaling import Rescaling
 from export.graph.rewrite import largest_difference, with_depthwise_before_norms, without_softmax
 from export.quantization.calibrate import check_varied
 from export.quantization.equalize import equalize_freely
+from keras_graph.walk import named_layers
 from pipeline.compression import quantize, shrink
 from pipeline.compression.finetune import Images
 from pipeline.compression.twin import Twin, check_equal, make_twin
@@ -112,20 +112,11 @@ def prove(prepared: Prepared, images: Images) -> None:
 
 def take_back(prepared: Prepared) -> None:
     """Puts the weights of the graph that the twin is the twin of into the model."""
-    kept = dict(_layers(prepared.model))
-    for path, trained in _layers(prepared.graph):
+    kept = dict(named_layers(prepared.model))
+    for path, trained in named_layers(prepared.graph):
         # a Sequential does not list its input; a layer of another type does the rescaling, not trained
         if trained.weights and type(kept[path]) is type(trained):
             kept[path].set_weights(trained.get_weights())
-
-
-def _layers(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:
-    """The layers by name, 'outer/inner' in nested models."""
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _layers(layer, f"{prefix}{layer.name}/")
-        else:
-            yield prefix + layer.name, layer
 
 
 def training_pixels(prepared: Prepared, images: Images, *, num_samples: int) -> npt.NDArray[np.uint8]:

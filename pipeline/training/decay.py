@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import keras
 
+from keras_graph.walk import named_layers
 from pipeline.records.training import TrainConfig
 
 _DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
@@ -22,21 +21,12 @@ def set_weight_decay(model: keras.Model, config: TrainConfig) -> list[str]:
         return []
     penalty = keras.regularizers.L2(config.weight_decay / 2)
     decayed = []
-    for layer in _layers_of(model):
+    for _, layer in named_layers(model):
         for variable in layer.trainable_weights:
             if _is_decayed(layer, variable, config):
                 variable.regularizer = penalty
                 decayed.append(variable.path)
     return decayed
-
-
-def _layers_of(model: keras.Model) -> Iterator[keras.Layer]:
-    """The layers, those of nested models in their place."""
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _layers_of(layer)
-        else:
-            yield layer
 
 
 def _is_decayed(layer: keras.Layer, variable: keras.Variable, config: TrainConfig) -> bool:

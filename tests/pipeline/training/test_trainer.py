@@ -91,6 +91,14 @@ def test_history_has_a_row_an_epoch_with_the_best_one_in_the_record(first: Train
     assert first.record.validation_top1 == pytest.approx(best, rel=1e-5)
 
 
+def test_weights_of_an_epoch_are_kept_by_their_layers_names(first: Trained):
+    with np.load(first.run / "last-0003.npz") as arrays:
+        held = {name: arrays[name] for name in arrays.files}
+    model = keras.saving.load_model(first.run / "model.keras")
+    assert {variable.path for variable in model.weights} < set(held)
+    assert all(held[variable.path].shape == tuple(variable.shape) for variable in model.weights)
+
+
 def test_tensorboard_reads_the_logs(first: Trained):
     # TensorBoard's own reader
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
