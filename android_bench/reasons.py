@@ -90,6 +90,13 @@ class Reason(StrEnum):
         "the tool stopped before it had made the runs, and before `--max-secs` were over",
         "another build",
     )
+    BELOW_RESOLUTION = (
+        "below-resolution",
+        "an inference took 0 microseconds: below the clock's resolution",
+        "the model is faster than the clock can tell, or the clock is coarse",
+        "another build or runtime; measure a net that holds it several times",
+        "both",
+    )
     TEXT_AND_FILE_DIFFER = (
         "text-and-file-differ",
         "the text says {name} {told}, the result file {filed}",

@@ -221,6 +221,7 @@ def report_of(lines: Sequence[LogLine]) -> BenchmarkReport:
             *(Reason.MISNAMED_INPUT.text(**found.groupdict()) for found in _all(_MISNAMED, whole)),
             *delegation_reasons(delegations, asked),
             *count_reasons(timed, asked_runs, asked_max_secs),
+            *_resolution_reasons(timed),
         ),
     )
 
@@ -232,6 +233,11 @@ def count_reasons(timed: Stats, asked_runs: int | None, max_secs: float | None) 
     if max_secs and timed.count * (timed.avg_ms or 0.0) / 1000 >= FILLED * max_secs:
         return []
     return [Reason.FEWER_RUNS.text(made=timed.count, asked=asked_runs)]
+
+
+def _resolution_reasons(timed: Stats) -> list[str]:
+    middle_ms = timed.avg_ms if timed.median_ms is None else timed.median_ms
+    return [Reason.BELOW_RESOLUTION.text()] if middle_ms == 0 else []
 
 
 def is_summary(text: str) -> bool:

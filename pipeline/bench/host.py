@@ -157,6 +157,8 @@ class _Series:
         done = len(self.round_medians_ms)
         if done < settings.rounds and sum(self.samples_ns) / 1e9 < settings.max_secs:
             found.append(Reason.STOPPED.text(done=done, asked=settings.rounds))
+        if 0 in self.round_medians_ms:
+            found.append(Reason.BELOW_RESOLUTION.text())
         if not self.file.is_file() or sha256_of(self.file) != self.sha256:
             found.append(Reason.FILE_CHANGED.text())
         return tuple(found)

@@ -405,6 +405,21 @@ def test_fewer_runs_that_filled_the_longest_time_are_as_many_as_were_asked_for()
 
 
 @pytest.mark.parametrize(
+    "figures",
+    [
+        "curr=0(all same)",
+        "curr=0(all same) p5=0 median=0 p95=0",
+        "first=0 curr=0 min=0 max=9 avg=0.4 std=1 p5=0 median=0 p95=4",
+    ],
+)
+def test_a_run_of_0_microseconds_is_below_the_clocks_resolution(figures):
+    average = "0.4" if "avg" in figures else "0"
+    text = GOOD.replace(GOOD.splitlines()[15].partition("count=25 ")[2], figures)
+    text = text.replace("Inference (avg): 7105.25", f"Inference (avg): {average}")
+    assert parse_run(text).reasons == ("an inference took 0 microseconds: below the clock's resolution",)
+
+
+@pytest.mark.parametrize(
     "line",
     [
         "INFO: Use gpu: [0]",

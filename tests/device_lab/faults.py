@@ -41,6 +41,8 @@ class Faults:
     """Stops after so many timed runs."""
     proto_differs: bool = False
     """The protocol buffer's mean is twice the text's."""
+    coarse_clock: bool = False
+    """The clock stands still during an inference."""
     slow: float = 1.0
     """An inference takes that many times as long."""
     unconsumed: str = ""

@@ -175,6 +175,20 @@ def test_an_operator_too_new_for_tflite_runtime_is_a_line_with_its_reason(files,
     assert new.peak_memory_bytes is None
 
 
+def test_a_run_of_0_microseconds_is_not_valid(files, quick, monkeypatch, tmp_path):
+    """On a clock that moves once in ten seconds, as in every child from its start."""
+    clock = (
+        "import time\nfine = time.perf_counter_ns\ntime.perf_counter_ns = lambda: fine() // 10**10 * 10**10"
+    )
+    (tmp_path / "sitecustomize.py").write_text(clock)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    settings = dataclasses.replace(quick, num_runs=8, num_rounds=2, min_secs=0, warmup_min_secs=0)
+    measured = run_rounds([files["one"], files["ten"]], settings).measured
+    for each in measured:
+        assert each.measurement.reasons == ("an inference took 0 microseconds: below the clock's resolution",)
+    assert against_baselines(measured, {}) == [None, None]
+
+
 def test_progress_counts_every_turn_once(files, quick):
     turns = []
     settings = dataclasses.replace(quick, num_runs=6, min_secs=0)

@@ -43,6 +43,7 @@ FAULTS = {
     "half a line, killed": ({"half_line_killed": True}, "killed|137"),
     "fewer runs": ({"fewer_runs": 3}, "the run count fell short: 3 of 5"),
     "text and proto differ": ({"proto_differs": True}, "result file|proto|differ"),
+    "a clock that stands still": ({"coarse_clock": True}, "0 microseconds: below the clock's resolution"),
     "an unconsumed flag": ({"unconsumed": "num_runs"}, "num_runs"),
 }
 
