@@ -42,7 +42,7 @@ ROOMS = {
         ("matrix",),
     ),
     "pipeline": (
-        ("errors", "json_values", "quiet", "sessions"),
+        ("errors", "json_values", "progress", "quiet", "sessions"),
         ("labels", "records"),
         ("runs",),
         ("lineage",),

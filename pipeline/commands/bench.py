@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -12,7 +10,7 @@ import click
 from android_bench.settings import MatrixSettings
 from pipeline.bench.settings import RUNTIMES, BenchSettings, PhoneSettings
 from pipeline.commands.numbers import Finite
-from pipeline.commands.output import json_option, print_records, say, stdout_console
+from pipeline.commands.output import json_option, print_records, say, stages, stdout_console
 from pipeline.commands.phones.options import (
     DEVICE_TROUBLE,
     Decorator,
@@ -26,7 +24,6 @@ from pipeline.commands.phones.options import (
 )
 from pipeline.errors import UsageError
 from pipeline.runs import runs_folder, tflite_files
-from pipeline.steps.progress import Doing, Event, Progress, silent
 
 if TYPE_CHECKING:
     from pipeline.bench.host import BenchResult
@@ -223,7 +220,7 @@ def _bench_here(targets: tuple[str, ...], settings: BenchSettings, *, as_json: b
     most_threads = max(settings.num_threads)
     if most_threads > num_cpus():
         say(f"{most_threads} threads on {num_cpus()} CPUs wait for one another: expect slower runs.")
-    with _progress() as progress:
+    with stages() as progress:
         result = measure(files, settings, progress=progress)
     if not result.measured:
         raise click.Abort
@@ -305,28 +302,6 @@ def _show(result: BenchResult, settings: BenchSettings) -> None:
         click.echo(
             "To tell smaller differences from noise: --num-rounds 30 --min-secs 5, on a machine at rest."
         )
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """A bar on stderr, drawn only between two files' turns: drawn during one, it would be measured too."""
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (TextColumn("measuring"), BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    bar = Bar(*columns, console=Console(stderr=True), transient=True, auto_refresh=False)
-    task = bar.add_task("", total=None)
-
-    def show(event: Event) -> None:
-        if isinstance(event, Doing):
-            bar.update(task, completed=event.done, total=event.total, description=event.detail, refresh=True)
-
-    if not bar.console.is_terminal:
-        yield silent
-        return
-    with bar:
-        yield show
 
 
 def _threads(*counts: int) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.commands.numbers import Finite
-from pipeline.commands.output import json_option, print_records, print_table, say, show_lines, table
+from pipeline.commands.output import json_option, print_records, print_table, say, stages, table
 from pipeline.commands.resume import refuse_settings
 from pipeline.errors import UsageError
 from pipeline.records.compression import (
@@ -128,7 +128,8 @@ def command(
         source, settings = _asked(target, options)
         from pipeline.steps.compress import compress
 
-        record = compress(source, settings, runs=runs, progress=show_lines)
+        with stages() as progress:
+            record = compress(source, settings, runs=runs, progress=progress)
     if as_json:
         print_records([record])
         return 0
@@ -163,7 +164,8 @@ def _resumed(name: str, runs: Path) -> TrainRecord:
     run = find_unfinished(name, runs, compressed=True)
     from pipeline.steps.compress import resume
 
-    return resume(run, runs=runs, progress=show_lines)
+    with stages() as progress:
+        return resume(run, runs=runs, progress=progress)
 
 
 def _asked(target: str | None, options: dict[str, Any]) -> tuple[KerasSource, CompressConfig]:

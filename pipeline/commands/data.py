@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from models.registry import family_of
-from pipeline.commands.output import json_option, print_records, print_table, say, table
+from pipeline.commands.output import json_option, print_records, print_table, say, stages, table
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -71,11 +71,10 @@ def command(
         raise UsageError("--family says how --sheet's images are augmented: give --sheet FILE too.")
     if family:
         family_of(family)  # a mistyped name is named before anything is read
-    from pipeline.data.progress import shown
-    from pipeline.data.registry import load
+    from pipeline.steps.dataset import load_dataset
 
-    with shown() as progress:
-        dataset = load(name, progress=progress)
+    with stages() as progress:
+        dataset = load_dataset(name, progress)
     if as_json:
         print_records([dataset.spec])
     else:

@@ -50,7 +50,8 @@ def command(*, as_json: bool) -> int:
     say(f"1/5  pipeline train {FAMILY} --alpha {ALPHA} --data {DATA} --epochs {EPOCHS}")
     runs = runs_folder()
     asked = TrainSettings(knobs={"alpha": ALPHA}, epochs=EPOCHS)
-    record = train(FAMILY, DATA, asked, runs=runs, progress=show_lines)
+    with stages() as progress:
+        record = train(FAMILY, DATA, asked, runs=runs, progress=progress)
     say(f"     test top-1 {record.test_top1:.2f}% after {record.seconds:.0f} s")
     say(f"2/5  pipeline export {record.run} --float32 --int8")
     source = find_source(record.run, data=None, folder=runs)
@@ -64,7 +65,9 @@ def command(*, as_json: bool) -> int:
     with stages() as progress:
         verified = verify(exported.files, runs=runs, progress=progress)
     say(f"4/5  pipeline bench {record.run}")
-    if bench(exported.files, runs=runs).stopped:
+    with stages() as progress:
+        result = bench(exported.files, runs=runs, progress=progress)
+    if result.stopped:
         raise click.Abort
     say(f"5/5  pipeline report {record.run} --format html")
     page = runs / "report.html"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.commands.export import what_to_verify
-from pipeline.commands.output import print_records, print_table, say, show_lines, table
+from pipeline.commands.output import print_records, print_table, say, stages, table
 from pipeline.errors import UsageError
 from pipeline.lineage import KERAS_ENDINGS
 from pipeline.runs import runs_folder, setting_of
@@ -27,7 +27,8 @@ def write_int8_within(source: KerasSource, settings: MaxDropSettings, *, as_json
     _refuse_own_quantizers(source, settings.max_drop)
     from pipeline.steps.max_drop import int8_within
 
-    written = int8_within(source, settings, runs=runs_folder(), progress=show_lines)
+    with stages() as progress:
+        written = int8_within(source, settings, runs=runs_folder(), progress=progress)
     found, path = written.climb, written.path
     if as_json:
         print_records(found.tries)

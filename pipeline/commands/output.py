@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -11,17 +12,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.json_values import finite
-from pipeline.steps.progress import Event, Note
+from pipeline.progress import Event, Note
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
     from rich.console import Console
     from rich.table import Table
 
-    from pipeline.steps.progress import Progress
+    from pipeline.progress import Progress
 
 PIPED_WIDTH = 200
 """Columns of a table that goes into a file or a pipe: none is cut to a terminal's 80."""
+
+
+REDRAW_SECS = 0.1
 
 
 def print_records(records: Sequence[DataclassInstance]) -> None:
@@ -84,41 +88,53 @@ def working(what: str) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def stages() -> Iterator[Progress]:
-    """What a step takes as `progress`: says on stderr what is done, at a terminal also how far it is."""
+    """What a step takes as `progress`: at a terminal a bar on stderr, else a line for what is begun.
+
+    It is drawn only while it is called: drawn by a thread of its own, it would slow what a step measures.
+    """
     from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        said: set[str] = set()
-        yield lambda event: _say_once(event, said)
+        yield show_lines
         return
-    from rich.markup import escape
+    what = TextColumn("{task.description}", markup=False)
+    detail = TextColumn("{task.fields[detail]}", markup=False)
+    columns = (what, BarColumn(bar_width=30), detail, TimeRemainingColumn(compact=True))
+    bar = Bar(*columns, console=console, transient=True, auto_refresh=False)
+    task = bar.add_task("", visible=False, total=None, detail="")
+    shown, drawn = "", 0.0
 
-    with console.status("") as status:
+    def show(event: Event) -> None:
+        nonlocal shown, drawn
+        if isinstance(event, Note):
+            console.print(event.text, highlight=False, markup=False, soft_wrap=True)
+            return
+        is_new, total = event.what != shown, event.total or None
+        if is_new:  # its time left is counted from here
+            bar.reset(task, completed=event.done, total=total, visible=True)
+        is_due = is_new or time.monotonic() - drawn > REDRAW_SECS
+        shown, drawn = event.what, time.monotonic() if is_due else drawn
+        bar.update(
+            task,
+            description=event.what,
+            detail=event.detail,
+            completed=event.done,
+            total=total,
+            refresh=is_due,
+        )
 
-        def show(event: Event) -> None:
-            if isinstance(event, Note):
-                console.print(event.text, highlight=False, markup=False, soft_wrap=True)
-            else:
-                status.update(escape(": ".join(filter(None, (event.what, event.detail)))))
-
+    with bar:
         yield show
 
 
 def show_lines(event: Event) -> None:
-    """What a step takes as `progress`, where a training draws its own bar: a line for what is begun."""
+    """What a step takes as `progress` where there is no terminal: one bar in a log would drown it."""
     if isinstance(event, Note):
         say(event.text)
     elif not event.detail:
-        say(f"{event.what} ...")
-
-
-def _say_once(event: Event, said: set[str]) -> None:
-    """A line for each thing that is begun: one for each step of it would drown a log."""
-    if isinstance(event, Note):
-        say(event.text)
-    elif event.what not in said:
-        said.add(event.what)
         say(f"{event.what} ...")
 
 

@@ -11,7 +11,7 @@ import click
 from models.registry import resolve
 from pipeline.commands.knobs import given_knobs, knob_options, recipe_values
 from pipeline.commands.numbers import Finite
-from pipeline.commands.output import json_option, print_records, say, show_lines
+from pipeline.commands.output import json_option, print_records, say, stages
 from pipeline.commands.resume import refuse_settings
 from pipeline.errors import UsageError
 from pipeline.records.training import TrainConfig
@@ -108,11 +108,13 @@ def _trained(family: str, data: str | None, options: dict[str, Any], runs: Path)
 
     asked = {field.name for field in dataclasses.fields(TrainSettings)} & set(options)
     settings = TrainSettings(knobs=knobs, **{name: options[name] for name in asked})
-    return train(family, data, settings, runs=runs, progress=show_lines)
+    with stages() as progress:
+        return train(family, data, settings, runs=runs, progress=progress)
 
 
 def _resumed(name: str, runs: Path) -> TrainRecord:
     run = find_unfinished(name, runs, compressed=False)
     from pipeline.steps.train import resume
 
-    return resume(run, runs=runs, progress=show_lines)
+    with stages() as progress:
+        return resume(run, runs=runs, progress=progress)

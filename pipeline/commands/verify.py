@@ -17,16 +17,15 @@ from pipeline.commands.phones.options import (
     server_option,
     tool_option,
 )
+from pipeline.errors import UsageError
 from pipeline.records.phone_verification import MIN_AGREEMENT
 from pipeline.runs import runs_folder, tflite_files
-from pipeline.steps.settings import VerifySettings
+from pipeline.steps.settings import PhoneVerifySettings, VerifySettings
 
 if TYPE_CHECKING:
     from export.verification import Verification
 
 PHONE_OPTIONS = ("serials", "delegates", "binaries", "servers", "budget_secs", "min_agreement")
-BUDGET_SECS = 60.0
-"""On a phone, where each sample is a process: as many samples as fit into it."""
 
 
 @click.command(name="verify", short_help="Run exported files over the test split beside the Keras model.")
@@ -60,7 +59,7 @@ BUDGET_SECS = 60.0
 @click.option(
     "--budget-secs",
     type=click.FloatRange(min=0, min_open=True),
-    default=BUDGET_SECS,
+    default=PhoneVerifySettings().budget_secs,
     show_default=True,
     metavar="SECS",
     help="On a phone: as many samples as fit into so many seconds, for each file and delegate.",
@@ -102,9 +101,7 @@ def command(
     """
     files = tflite_files(targets, runs_folder())
     if on_phones:
-        from pipeline.commands.phones.verify import verify_on_phones
-
-        return verify_on_phones(files, max_drop=max_drop, as_json=as_json, **options)
+        return _on_phones(files, max_drop, options, as_json=as_json)
     refuse_without_adb(context, PHONE_OPTIONS)
     from pipeline.steps.verify import verify
 
@@ -125,6 +122,27 @@ def command(
     if not as_json and not failed:
         say(f"stored in {runs_folder()}/results.sqlite. Next: {' '.join(['pipeline bench', *targets])}")
     return 1 if failed else 0
+
+
+def _on_phones(
+    files: Sequence[Path], max_drop: float | None, options: dict[str, Any], *, as_json: bool
+) -> int:
+    from pipeline.commands.phones.verify import Gate, Phones, show_answers
+
+    if options["model"] is not None:
+        raise UsageError(
+            "--model is for the host: on a phone the file is compared with itself. Leave it out."
+        )
+    settings = PhoneVerifySettings(
+        delegates=options["delegates"],
+        data=options["data"],
+        split=options["split"],
+        num_samples=options["limit"] or PhoneVerifySettings().num_samples,
+        budget_secs=options["budget_secs"],
+    )
+    phones = Phones(**{name: options[name] for name in ("serials", "servers", "binaries")})
+    gate = Gate(min_agreement=options["min_agreement"], max_drop=max_drop)
+    return show_answers(files, phones, settings, gate, as_json=as_json)
 
 
 def _print(verified: Sequence[Verification]) -> None:

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from pipeline.compression.prepare import Prepared, prepared_of, take_back, train
 from pipeline.compression.preserve import KeepStructure
 from pipeline.compression.twin import take_weights
 from pipeline.errors import PipelineError
+from pipeline.progress import Note, Progress, silent
 from pipeline.records.compression import (
     CompressConfig,
     CompressionRecord,
@@ -47,8 +47,6 @@ QUANTIZED = "quantized.npz"
 _WEIGHTS = "weights-{step}.npz"
 _NUM_OBSERVED = 512
 """Training images that a clustered model's ranges are read from where it is not trained quantized."""
-
-Tell = Callable[[str], None]
 
 
 def start_run(
@@ -76,12 +74,12 @@ def compress(
     *,
     parent: TrainConfig,
     name: str,
-    tell: Tell,
+    progress: Progress = silent,
 ) -> TrainRecord:
     """Takes all steps, or goes on where the run was killed, and gives back the new run's record.
 
-    `parent` are the settings of the training before; `name` is what a table calls the model; `tell` is told
-    what happens, in a line each. `images` are those that prove() was called with.
+    `parent` are the settings of the training before; `name` is what a table calls the model. `images` are
+    those that prove() was called with.
     """
     config = prepared.config
     tf_keras.utils.set_random_seed(config.seed)
@@ -98,7 +96,7 @@ def compress(
         for step in config.steps[: len(state.done)]:
             load_weights(plain.weights, run / _WEIGHTS.format(step=step), advice=ADVICE)
         for step in config.steps[len(state.done) :]:
-            state = _take_step(step, prepared, images, run, state, tell)
+            state = _take_step(step, prepared, images, run, state, progress)
         if config.is_quantized and not config.qat:
             _write_observed(prepared, images, run)
         return _finish(prepared, images, run, state, parent=parent, name=name)
@@ -155,10 +153,12 @@ class _State:
         )
 
 
-def _take_step(step: str, prepared: Prepared, images: Images, run: Path, state: _State, tell: Tell) -> _State:
+def _take_step(
+    step: str, prepared: Prepared, images: Images, run: Path, state: _State, progress: Progress
+) -> _State:
     """Fine-tunes with the step's wrappers, puts the weights back into the twin, and writes them down."""
     config, plain = prepared.config, prepared.twin.model
-    tell(f"{_in_words(step, config)}: {config.epochs} epochs")
+    progress(Note(f"{_in_words(step, config)}: {config.epochs} epochs"))
     started = time.monotonic()
     with native_output.captured():
         tuning = _tuning(step, prepared, images)
@@ -169,9 +169,9 @@ def _take_step(step: str, prepared: Prepared, images: Images, run: Path, state: 
         dataclasses.replace(state, epochs=history.epochs).write(run)
         write_history(run, history.epochs)
 
-    history, note = fine_tune(tuning, images, config, run=run, epochs=state.epochs, save=save)
+    history, note = fine_tune(tuning, images, run=run, epochs=state.epochs, save=save, progress=progress)
     if note:
-        tell(f"pipeline: {note}")
+        progress(Note(f"pipeline: {note}"))
     with native_output.captured():
         _unwrap(step, tuning.model, plain)
     kept = history.best
@@ -185,7 +185,8 @@ def _take_step(step: str, prepared: Prepared, images: Images, run: Path, state: 
         seconds=max(sum(row.seconds for row in history.epochs), time.monotonic() - started),
         note=note,
     )
-    tell(f"{_in_words(step, config)}: validation {kept.validation_top1:.2f}%, before all {state.before:.2f}%")
+    reached_top1 = f"validation {kept.validation_top1:.2f}%, before all {state.before:.2f}%"
+    progress(Note(f"{_in_words(step, config)}: {reached_top1}"))
     if step == "qat":
         quantize.freeze_norms(tuning.model, frozen=False)  # as load_quantized() builds it
         write_bytes(run / QUANTIZED, weights_content(tuning.model.weights))
@@ -203,12 +204,13 @@ def _tuning(step: str, prepared: Prepared, images: Images) -> FineTuning:
         ramp = max(1, steps_an_epoch * config.epochs // 2)
         return FineTuning(
             step=step,
+            config=config,
             model=shrink.prune(plain, config, end_step=ramp),
             new_callbacks=lambda: [tfmot.sparsity.keras.UpdatePruningStep()],
             first_kept=-(-ramp // steps_an_epoch),
         )
     if step == "cluster":
-        return FineTuning(step=step, model=shrink.cluster(plain, config), new_callbacks=list)
+        return FineTuning(step=step, config=config, model=shrink.cluster(plain, config), new_callbacks=list)
     model = quantize.quantize(plain, config, input_range=prepared.input_range)
     quantize.freeze_norms(model, frozen=config.freeze_norms)
     clustered = shrink.clustered_layers(plain, config) if config.cluster is not None else ()
@@ -216,7 +218,9 @@ def _tuning(step: str, prepared: Prepared, images: Images) -> FineTuning:
     # from the plain twin: a resumed model's kernels are filled later, and lie on the same clusters
     kernels = quantize.kernel_variables(model, [*{*clustered, *pruned}])
     kept = [(variable, name in clustered) for name, variable in kernels.items()]
-    return FineTuning(step=step, model=model, new_callbacks=lambda: [KeepStructure(kept)] if kept else [])
+    return FineTuning(
+        step=step, config=config, model=model, new_callbacks=lambda: [KeepStructure(kept)] if kept else []
+    )
 
 
 def _unwrap(step: str, trained: tf_keras.Model, plain: tf_keras.Model) -> None:

@@ -14,6 +14,7 @@ import tf_keras
 from export.graph.rescaling import Rescaling
 from pipeline.data.augment import Augment
 from pipeline.errors import PipelineError
+from pipeline.progress import Progress
 from pipeline.records.compression import LEARNING_RATES, CompressConfig
 from pipeline.training.checkpoint import EpochResult, History
 from pipeline.training.loop import Course, compile_scores, evaluate, run_epochs
@@ -71,6 +72,7 @@ class FineTuning:
     """One step's model with its wrappers, and how it is trained."""
 
     step: str
+    config: CompressConfig
     model: tf_keras.Model
     new_callbacks: Callable[[], list[tf_keras.callbacks.Callback]]
     first_kept: int = 1
@@ -80,11 +82,11 @@ class FineTuning:
 def fine_tune(
     tuning: FineTuning,
     images: Images,
-    config: CompressConfig,
     *,
     run: Path,
     epochs: tuple[EpochResult, ...],
     save: Callable[[History], None],
+    progress: Progress,
 ) -> tuple[History, str]:
     """Trains the model in place, from after `epochs` on, and leaves it with the weights of the best epoch.
 
@@ -92,6 +94,7 @@ def fine_tune(
     note where the training diverged: it is stopped then, and the best epoch kept. Raises PipelineError where
     it diverged before there was any.
     """
+    config = tuning.config
     num_images = images.num_images(config)
     rate = LearningRate(
         highest=_rate(config, tuning.step),
@@ -108,7 +111,7 @@ def fine_tune(
     compile_twin(tuning.model, config, rate=rate.highest)
     trainee = _Twin(tuning=tuning, images=images, config=config)
     history = History(epochs=epochs, first_kept=tuning.first_kept)
-    outcome = run_epochs(trainee, course, history, run=run, save=save)
+    outcome = run_epochs(trainee, course, history, run=run, save=save, progress=progress)
     note = ""
     if outcome.diverged is not None:
         note = _diverged(tuning, outcome.history, rate.highest, outcome.diverged.epoch)

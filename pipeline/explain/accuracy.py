@@ -7,6 +7,7 @@ from pathlib import Path
 from export.artifact import check_described, sidecar_path
 from export.errors import ExportError
 from export.tflite.inspect import inspect, named
+from pipeline.data.registry import load
 from pipeline.errors import PipelineError
 from pipeline.explain.explanation import ComparedFile, NotCompared
 from pipeline.lineage import image_size_of, load_model_of, source_of_file
@@ -49,9 +50,8 @@ def _compared(path: Path, model: Path | None, data: str | None) -> ComparedFile 
 
     from export.check.layer_errors import compare_layers
     from export.convert import converted_model
-    from pipeline.data.progress import load_shown
 
-    dataset = load_shown(str(source.data))
+    dataset = load(str(source.data))
     keras_model = load_model_of(source)
     size = image_size_of(keras_model, path)
     batches = dataset.batches(SPLIT, image_size=size, batch_size=NUM_SAMPLES, limit=NUM_SAMPLES)

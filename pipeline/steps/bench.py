@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.bench.host import BenchResult, run_rounds
 from pipeline.bench.settings import BenchSettings
-from pipeline.steps.progress import Doing, Progress, silent
+from pipeline.progress import Doing, Progress, silent
 from pipeline.store.store import open_store
 
 

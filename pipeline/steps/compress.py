@@ -16,11 +16,11 @@ from pipeline.data.dataset import Dataset
 from pipeline.data.registry import DATASETS
 from pipeline.errors import PipelineError, UsageError
 from pipeline.lineage import KerasSource, find_source, image_size_of, load_model_of
+from pipeline.progress import Doing, Note, Progress, silent
 from pipeline.records.compression import LEARNING_RATES, CompressConfig, check, config_from_json
 from pipeline.records.training import TrainConfig, TrainRecord
 from pipeline.runs import CONFIG, setting_of
 from pipeline.steps.dataset import check_classes, load_dataset
-from pipeline.steps.progress import Doing, Note, Progress, silent
 from pipeline.steps.resumable import resumable
 from pipeline.store.store import open_store
 from pipeline.training.trainer import check_same_data
@@ -113,7 +113,7 @@ def _compressed(
             run,
             parent=_train_config(source, config),
             name=name,
-            tell=lambda text: progress(Note(text)),
+            progress=progress,
         )
     with open_store(runs) as store:
         store.add_run(record)

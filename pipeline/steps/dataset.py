@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.data.registry import load
 from pipeline.errors import PipelineError
-from pipeline.steps.progress import Doing, Progress
+from pipeline.progress import Doing, Progress
 
 if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset
@@ -21,10 +21,15 @@ PATIENCE_SECS = 2.0
 def load_dataset(name_or_path: str, progress: Progress) -> Dataset:
     """The data set, as pipeline.data.registry.load gives it."""
     begun = time.monotonic()
+    reported: set[str] = set()
 
     def scanned(what: str, done: int, total: int) -> None:
-        if time.monotonic() - begun > PATIENCE_SECS:
-            progress(Doing(what, f"{done:,} of {total:,} so far", done, total))
+        if what not in reported:
+            if time.monotonic() - begun < PATIENCE_SECS:
+                return
+            reported.add(what)
+            progress(Doing(what))
+        progress(Doing(what, f"{done:,} of {total:,}", done, total))
 
     return load(name_or_path, progress=scanned)
 

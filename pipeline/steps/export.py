@@ -13,8 +13,8 @@ from export.errors import ExportError
 from export.settings import ExportSettings
 from pipeline.errors import UsageError
 from pipeline.labels import read_labels
+from pipeline.progress import Doing, Progress, silent
 from pipeline.steps.dataset import load_dataset
-from pipeline.steps.progress import Doing, Progress, silent
 
 if TYPE_CHECKING:
     import keras

@@ -13,9 +13,9 @@ from export.errors import BadModelFileError
 from export.files import sha256_of
 from pipeline.errors import PipelineError, UsageError
 from pipeline.lineage import find_source
+from pipeline.progress import Progress, silent
 from pipeline.runs import MODEL, finished_runs
 from pipeline.steps.export import Exported, Ready, prepare, write
-from pipeline.steps.progress import Progress, silent
 
 if TYPE_CHECKING:
     from export.artifact import Calibration

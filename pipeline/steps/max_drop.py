@@ -11,9 +11,9 @@ from pipeline.compression.attempts import Attempts, Subject, put_in_place, time_
 from pipeline.compression.ladder import Climb, climb, rungs
 from pipeline.errors import PipelineError, UsageError
 from pipeline.lineage import KerasSource, find_source, image_size_of, load_model_of
+from pipeline.progress import Doing, Note, Progress, silent
 from pipeline.steps.compress import compress, compress_config
 from pipeline.steps.dataset import check_classes, load_dataset
-from pipeline.steps.progress import Doing, Note, Progress, silent
 from pipeline.steps.settings import MaxDropSettings
 from pipeline.store.store import open_store
 

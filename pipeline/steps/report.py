@@ -7,12 +7,12 @@ from pathlib import Path
 
 from export.files import write_bytes
 from pipeline.errors import PipelineError, unknown_name
+from pipeline.progress import Note, Progress, silent
 from pipeline.records.report_row import ReportRow
 from pipeline.report import records
 from pipeline.report.table import terminal_table
 from pipeline.report.terminal import PIPED_WIDTH
 from pipeline.runs import find_run, finished_runs
-from pipeline.steps.progress import Note, Progress, silent
 from pipeline.steps.settings import ReportSettings
 from pipeline.store.snapshot import complete_store
 

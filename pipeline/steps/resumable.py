@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import PipelineError
+from pipeline.progress import Note, Progress
 from pipeline.runs import how_to_resume
-from pipeline.steps.progress import Note, Progress
 
 
 @contextmanager

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import unknown_name
+from pipeline.errors import UsageError, unknown_name
 from pipeline.records.compression import CompressConfig
 
 
@@ -44,6 +45,26 @@ class VerifySettings:
     """The first so many images alone."""
     model: Path | None = None
     """The Keras model, where it is not beside the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhoneVerifySettings:
+    """On which images files answer on phones, and for how long."""
+
+    delegates: tuple[str, ...] = ("cpu",)
+    data: str | None = None
+    """A data set's name or a folder; that of the training where none is given."""
+    split: str = "test"
+    num_samples: int = 1000
+    """At most; each is a process of the tool."""
+    budget_secs: float = 60.0
+    """As many samples as fit into it, for each file and delegate."""
+    seed: int = 0
+    """Which samples."""
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.budget_secs):
+            raise UsageError(f"--budget-secs is {self.budget_secs}. Give a number of seconds, such as 60.")
 
 
 @dataclass(frozen=True, kw_only=True)

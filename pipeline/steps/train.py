@@ -11,9 +11,9 @@ from models.registry import family_of, resolve, without_aliases
 from pipeline.data.dataset import Dataset
 from pipeline.data.registry import DATASETS
 from pipeline.data.spec import DatasetSpec
+from pipeline.progress import Note, Progress, silent
 from pipeline.records.training import TrainConfig, TrainRecord
 from pipeline.steps.dataset import load_dataset
-from pipeline.steps.progress import Note, Progress, silent
 from pipeline.steps.resumable import resumable
 from pipeline.steps.settings import TrainSettings
 from pipeline.store.store import open_store
@@ -78,7 +78,7 @@ def _trained(config: TrainConfig, dataset: Dataset, run: Path, runs: Path, progr
         )
     )
     with resumable(run, progress):
-        record = trainer.train(config, dataset, run)
+        record = trainer.train(config, dataset, run, progress=progress)
     with open_store(runs) as store:
         store.add_run(record)
     return record

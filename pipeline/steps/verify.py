@@ -16,8 +16,8 @@ from export.convert import converted_model
 from export.verification import Verification
 from pipeline.data.dataset import Dataset
 from pipeline.lineage import KerasSource, image_size_of, load_model_of, source_of_file
+from pipeline.progress import Doing, Progress, silent
 from pipeline.steps.dataset import check_classes, load_dataset
-from pipeline.steps.progress import Doing, Progress, silent
 from pipeline.steps.settings import VerifySettings
 from pipeline.store.store import open_store
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from pipeline.progress import Progress
 from pipeline.training.checkpoint import EpochResult, History, forget_epochs, load_weights, save_epoch
 from pipeline.training.progress import TrainingProgress
 from pipeline.training.schedule import LearningRate
@@ -72,6 +73,7 @@ def run_epochs(
     *,
     run: Path,
     save: Callable[[History], None],
+    progress: Progress,
 ) -> Outcome:
     """Trains from after `history` on, and leaves the model with the weights of the best epoch that is kept.
 
@@ -83,17 +85,17 @@ def run_epochs(
     if history.epochs:
         load_weights(variables, run / history.last_file, advice=course.advice)
     epochs, done = course.learning_rate.epochs, len(history.epochs)
-    with TrainingProgress(epochs=epochs, num_images=course.num_images, first_epoch=done) as progress:
-        for epoch in range(done, epochs):
-            result = _run_epoch(trainee, course, epoch=epoch, progress=progress)
-            if not math.isfinite(result.loss):
-                diverged = result
-                break
-            history = dataclasses.replace(history, epochs=(*history.epochs, result))
-            is_best = save_epoch(run, variables, history)
-            save(history)
-            forget_epochs(run, but=(history.last_file, history.best_file))
-            progress.epoch_done(result, is_best=is_best)
+    reported = TrainingProgress(progress, epochs=epochs, num_images=course.num_images, first_epoch=done)
+    for epoch in range(done, epochs):
+        result = _run_epoch(trainee, course, epoch=epoch, progress=reported)
+        if not math.isfinite(result.loss):
+            diverged = result
+            break
+        history = dataclasses.replace(history, epochs=(*history.epochs, result))
+        is_best = save_epoch(run, variables, history)
+        save(history)
+        forget_epochs(run, but=(history.last_file, history.best_file))
+        reported.epoch_done(result, is_best=is_best)
     if history.best_file:
         load_weights(variables, run / history.best_file, advice=course.advice)
     return Outcome(history=history, diverged=diverged)

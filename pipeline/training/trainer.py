@@ -18,6 +18,7 @@ from models.build import build
 from models.registry import family_of, label
 from pipeline.data import augment
 from pipeline.errors import PipelineError
+from pipeline.progress import Progress, silent
 from pipeline.records.training import TrainConfig, TrainRecord
 from pipeline.runs import CONFIG, new_folder, setting_of
 from pipeline.training.checkpoint import STATE, EpochResult, History, write_history
@@ -63,7 +64,7 @@ def check_same_data(run: Path, dataset: DatasetSpec) -> None:
         )
 
 
-def train(config: TrainConfig, dataset: Dataset, run: Path) -> TrainRecord:
+def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: Progress = silent) -> TrainRecord:
     """Trains, or goes on training, the run in folder `run` and gives back its record.
 
     The images come as raw 0-255 RGB; the model normalises them itself. The weights kept are those of the
@@ -80,7 +81,7 @@ def train(config: TrainConfig, dataset: Dataset, run: Path) -> TrainRecord:
     model = build(str(config.family), **config.knobs)
     trainee = _Scorer(model=_compiled_scorer(model, config), dataset=dataset, config=config)
     try:
-        history = _run_epochs(trainee, run)
+        history = _run_epochs(trainee, run, progress)
         return _finish(model, trainee, history, run=run)
     except tf.errors.OpError as error:
         if dataset.failure is None:
@@ -169,7 +170,7 @@ def _loss(label_smoothing: float, num_classes: int) -> Callable[[Any, Any], Any]
     return smoothed_cross_entropy
 
 
-def _run_epochs(trainee: _Scorer, run: Path) -> History:
+def _run_epochs(trainee: _Scorer, run: Path, progress: Progress) -> History:
     config = trainee.config
     num_images = trainee.dataset.spec.num_train
     writer = tf.summary.create_file_writer(str(run / "tensorboard"))
@@ -193,7 +194,7 @@ def _run_epochs(trainee: _Scorer, run: Path) -> History:
         write_history(run, history.epochs)
         _log(writer, history.epochs[-1], run)
 
-    outcome = run_epochs(trainee, course, _read_history(run), run=run, save=save)
+    outcome = run_epochs(trainee, course, _read_history(run), run=run, save=save, progress=progress)
     if (lost := outcome.diverged) is not None:
         raise PipelineError(
             f"the loss became {lost.loss} in epoch {lost.epoch}: the training diverged. "

@@ -2,138 +2,86 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.commands.output import print_records, print_table, say, table, working
+from pipeline.commands.output import print_records, print_table, say, stages, table
 from pipeline.commands.phones.options import DEVICE_TROUBLE, find_fleet
-from pipeline.errors import PipelineError, UsageError
 from pipeline.runs import runs_folder
+from pipeline.steps.settings import PhoneVerifySettings
 
 if TYPE_CHECKING:
-    from pipeline.bench.fleet import FleetPhone
-    from pipeline.bench.phone_answers import Samples
     from pipeline.records.phone_verification import PhoneVerification
 
-MOST_SAMPLES = 1000
-SEED = 0
+
+@dataclass(frozen=True, kw_only=True)
+class Phones:
+    """Which phones, through which adb servers, with which tools."""
+
+    serials: tuple[str, ...]
+    servers: tuple[str, ...]
+    binaries: tuple[Path, ...]
 
 
-def verify_on_phones(
-    files: Sequence[Path],
-    *,
-    serials: tuple[str, ...],
-    servers: tuple[str, ...],
-    binaries: tuple[Path, ...],
-    delegates: tuple[str, ...],
-    data: str | None,
-    split: str,
-    limit: int | None,
-    model: Path | None,
-    budget_secs: float,
-    min_agreement: float,
-    max_drop: float | None,
-    as_json: bool,
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """What a phone's answers must reach."""
+
+    min_agreement: float
+    """Percent of samples on which it gives the host's label."""
+    max_drop: float | None
+    """Percentage points of top-1 against the host."""
+
+
+def show_answers(
+    files: Sequence[Path], phones: Phones, settings: PhoneVerifySettings, gate: Gate, *, as_json: bool
 ) -> int:
-    """Verifies the files on each phone with each delegate; each result is in the store before the next.
+    """Verifies the files on each phone with each delegate, and shows what was found.
 
     1 when a phone and the host disagree, a delegate took no node, or the top-1 dropped too far; 4 when a
     phone was lost.
     """
-    from android_bench.errors import DeviceError, ToolError
+    fleet, num_lost = find_fleet(phones.serials, phones.servers, phones.binaries)
+    from pipeline.steps.phones import verify_on_phones
 
-    if model is not None:
-        raise UsageError("--model is for the host: on a phone the file is held against itself. Leave it out.")
-    if not math.isfinite(budget_secs):
-        raise UsageError(f"--budget-secs is {budget_secs}. Give a number of seconds, such as 60.")
-    fleet, num_lost = find_fleet(serials, servers, binaries)
-    samples = [_samples(path, data, split, limit or MOST_SAMPLES) for path in files]
-    found: list[PhoneVerification] = []
-    problems: list[Exception] = []
-    for member in fleet:
-        try:
-            for verified in _verify_on(member, samples, delegates, budget_secs=budget_secs):
-                found.append(verified)
-        except (DeviceError, ToolError, PipelineError) as error:
-            problems.append(error)
-            say(f"pipeline: gave up {member.info.where}: {error}")
-    if problems and not found:
-        raise problems[0]
+    with stages() as progress:
+        answered = verify_on_phones(files, fleet, settings, runs=runs_folder(), progress=progress)
+    found = answered.verifications
     if as_json:
         print_records(found)
     elif found:
-        _print(found, most_samples=max(len(each.labels) for each in samples))
-    wrong = [text for each in found if (text := _problem(each, min_agreement, max_drop))]
+        _print(found, most_samples=answered.most_samples)
+    wrong = [text for each in found if (text := _problem(each, gate))]
     for text in wrong:
         say(f"pipeline: {text}")
     if wrong:
         return 1
     if found and not as_json:
         say(f"stored in {runs_folder()}/results.sqlite. Next: pipeline bench --adb")
-    return DEVICE_TROUBLE if num_lost or problems else 0
+    return DEVICE_TROUBLE if num_lost or answered.problems else 0
 
 
-def _samples(path: Path, data: str | None, split: str, num_samples: int) -> Samples:
-    from pipeline.data.progress import load_shown
-    from pipeline.lineage import artifact_of, data_of_file
-    from pipeline.steps.dataset import check_classes
-
-    artifact = artifact_of(path)
-    dataset = load_shown(data_of_file(path, data))
-    check_classes(path, artifact.dataset_class_names or artifact.class_names, dataset.spec.class_names)
-    with working(f"running {path.name} here"):
-        from pipeline.bench.phone_answers import answer_here
-
-        return answer_here(path, artifact, dataset, split=split, num_samples=num_samples, seed=SEED)
-
-
-def _verify_on(
-    member: FleetPhone, samples: Sequence[Samples], delegates: Sequence[str], *, budget_secs: float
-) -> Iterator[PhoneVerification]:
-    """Each result as it comes, in the store. DeviceError when the phone goes away."""
-    from android_bench.phone.session import Session
-    from android_bench.tool.runner import prepare
-    from pipeline.bench.phone_answers import answer_there
-    from pipeline.store.store import open_store
-
-    with Session(member.phone) as session:
-        flags = prepare(session, member.tool)
-        for each in samples:
-            for delegate in delegates:
-                with working(f"running {each.path.name} with {delegate} on {member.info.where}") as update:
-                    verified = answer_there(
-                        session,
-                        member,
-                        flags,
-                        each,
-                        delegate=delegate,
-                        budget_secs=budget_secs,
-                        progress=lambda done, total: update(f"{done:,} of {total:,} images"),
-                    )
-                with open_store(runs_folder()) as store:
-                    store.add_phone_verification(verified)
-                yield verified
-
-
-def _problem(found: PhoneVerification, min_agreement: float, max_drop: float | None) -> str | None:
+def _problem(found: PhoneVerification, gate: Gate) -> str | None:
     who = f"{Path(found.path).name} with {found.delegate} on {found.where}"
     if not found.valid:
         return f"{who} is not valid: {'; '.join(found.reasons)}."
     assert found.agreement is not None
     assert found.phone_top1 is not None
     assert found.host_top1 is not None
-    if found.agreement < min_agreement:
+    if found.agreement < gate.min_agreement:
         return (
             f"{who} gives the host's label on {found.agreement:.1f}% of {found.num_samples} samples, "
-            f"less than --min-agreement {min_agreement:g}. However fast it is, it is wrong: do not ship it."
+            f"less than --min-agreement {gate.min_agreement:g}. However fast it is, it is wrong: do not "
+            "ship it."
         )
     drop = found.host_top1 - found.phone_top1
-    if max_drop is not None and drop > max_drop:
-        return f"{who} loses {drop:.2f} points of top-1 against the host, more than --max-drop {max_drop:g}."
+    if gate.max_drop is not None and drop > gate.max_drop:
+        allowed = f"more than --max-drop {gate.max_drop:g}"
+        return f"{who} loses {drop:.2f} points of top-1 against the host, {allowed}."
     return None
 
 
@@ -153,9 +101,8 @@ def _print(found: Sequence[PhoneVerification], *, most_samples: int) -> None:
             f"{each.secs_per_sample:.2f}",
         )
     print_table(rows)
-    one = found[0]
     click.echo(
-        f"{one.split} images of {one.dataset}, the classes in turn; as many as --budget-secs allows, since "
+        f"{_images(found)}, the classes in turn; as many as --budget-secs allows, since "
         "each is a process of its own. The host is the same file in LiteRT; a GPU that computes in float16 "
         "differs a little."
     )
@@ -163,6 +110,16 @@ def _print(found: Sequence[PhoneVerification], *, most_samples: int) -> None:
     if 0 < few < 100:
         more = ": raise --budget-secs for more" if few < most_samples else ""
         click.echo(f"With {few} samples one of them is {100 / few:.1f} points{more}.")
+
+
+def _images(found: Sequence[PhoneVerification]) -> str:
+    """Which images the files ran on, named file by file where these are not the same for all."""
+    names: dict[str, dict[str, None]] = {}
+    for each in found:
+        names.setdefault(f"{each.split} images of {each.dataset}", {})[Path(each.path).name] = None
+    if len(names) == 1:
+        return next(iter(names))
+    return "; ".join(f"{', '.join(files)}: {images}" for images, files in names.items())
 
 
 def _percent(value: float | None) -> str:

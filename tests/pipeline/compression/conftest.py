@@ -116,7 +116,7 @@ def take_steps(tiny: Dataset) -> Callable[[Prepared, Images, Path], TrainRecord]
 
     def take(prepared: Prepared, images: Images, run: Path) -> TrainRecord:
         parent = TrainConfig(family=None, knobs={}, data=prepared.config.data)
-        return compress(prepared, images, run, parent=parent, name="small", tell=lambda _: None)
+        return compress(prepared, images, run, parent=parent, name="small")
 
     return take
 

@@ -1,0 +1,103 @@
+"""What exported files answer on phones, beside what they answer here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from android_bench.errors import DeviceError, ToolError
+from android_bench.phone.session import Session
+from android_bench.tool.runner import prepare
+from pipeline.bench.fleet import FleetPhone
+from pipeline.bench.phone_answers import Samples, answer_here, answer_there
+from pipeline.errors import PipelineError
+from pipeline.lineage import artifact_of, data_of_file
+from pipeline.progress import Doing, Note, Progress, silent
+from pipeline.records.phone_verification import PhoneVerification
+from pipeline.steps.dataset import check_classes, load_dataset
+from pipeline.steps.settings import PhoneVerifySettings
+from pipeline.store.store import open_store
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhonesVerified:
+    """What was found, and what kept a phone from the rest."""
+
+    verifications: tuple[PhoneVerification, ...]
+    problems: tuple[Exception, ...]
+    most_samples: int
+    """That any file could have been run on."""
+
+
+def verify_on_phones(
+    files: Sequence[Path],
+    fleet: Sequence[FleetPhone],
+    settings: PhoneVerifySettings,
+    *,
+    runs: Path,
+    progress: Progress = silent,
+) -> PhonesVerified:
+    """Verifies the files on each phone with each delegate; each result is in the store before the next.
+
+    A phone that fails is given up, with a note; the error is raised where no phone gave any result.
+    """
+    samples = [_answered_here(path, settings, progress) for path in files]
+    found: list[PhoneVerification] = []
+    problems: list[Exception] = []
+    for member in fleet:
+        try:
+            for verified in _answered_there(member, samples, settings, progress):
+                with open_store(runs) as store:
+                    store.add_phone_verification(verified)
+                found.append(verified)
+        except (DeviceError, ToolError, PipelineError) as error:
+            problems.append(error)
+            progress(Note(f"pipeline: gave up {member.info.where}: {error}"))
+    if problems and not found:
+        raise problems[0]
+    return PhonesVerified(
+        verifications=tuple(found),
+        problems=tuple(problems),
+        most_samples=max((len(each.labels) for each in samples), default=0),
+    )
+
+
+def _answered_here(path: Path, settings: PhoneVerifySettings, progress: Progress) -> Samples:
+    artifact = artifact_of(path)
+    dataset = load_dataset(data_of_file(path, settings.data), progress)
+    check_classes(path, artifact.dataset_class_names or artifact.class_names, dataset.spec.class_names)
+    progress(Doing(f"running {path.name} here"))
+    return answer_here(
+        path,
+        artifact,
+        dataset,
+        split=settings.split,
+        num_samples=settings.num_samples,
+        seed=settings.seed,
+    )
+
+
+def _answered_there(
+    member: FleetPhone, samples: Sequence[Samples], settings: PhoneVerifySettings, progress: Progress
+) -> Iterator[PhoneVerification]:
+    """Each result as it comes. DeviceError when the phone goes away."""
+    with Session(member.phone) as session:
+        flags = prepare(session, member.tool)
+        for each in samples:
+            for delegate in settings.delegates:
+                doing = f"running {each.path.name} with {delegate} on {member.info.where}"
+                progress(Doing(doing))
+
+                def count(done: int, total: int, doing: str = doing) -> None:
+                    progress(Doing(doing, f"{done:,} of {total:,} images", done, total))
+
+                yield answer_there(
+                    session,
+                    member,
+                    flags,
+                    each,
+                    delegate=delegate,
+                    budget_secs=settings.budget_secs,
+                    progress=count,
+                )
