@@ -71,33 +71,48 @@ class KerasOutputs:
         return self._known[key]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Labelled images, and where they are from."""
+
+    batches: Iterable[Batch]
+    """(images (batch, height, width, channels) raw 0-255, integer labels (batch,))."""
+    dataset: str
+    dataset_fingerprint: str
+    split: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedLayers:
+    """What the layers of a file are compared with, and how they are found."""
+
+    model: keras.Model | None
+    """What export.convert.converted_model gave; None compares none."""
+    tensor_names: Sequence[str] = ()
+    """Those that the file's sidecar has; those in the file unless given."""
+
+
 def verify(
     model: keras.Model,
     path: Path,
-    batches: Iterable[Batch],
+    samples: Samples,
     *,
-    dataset: str,
-    dataset_fingerprint: str,
-    split: str,
-    tensor_names: Sequence[str] = (),
-    layers_of: keras.Model | None = None,
+    layers: NamedLayers | None = None,
     outputs: KerasOutputs | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Verification:
     """Runs `path` in LiteRT beside the model it was exported from.
 
-    `batches` yields (images (batch, height, width, channels) raw 0-255, integer labels (batch,)); `progress`
-    is told how many samples are done. The file runs one image at a time, as on a phone, one interpreter with
-    one thread for each core. The layers of `layers_of`, which is what export.convert.converted_model gave,
-    are compared too, on the first 32 samples; they are found by `tensor_names`, which the file's sidecar has.
-    A file without the model's softmax is compared with the model's class scores. `outputs` keeps the model's
-    outputs for its next file.
+    `progress` is called with the number of samples that are done. The file runs one image at a time, as on a
+    phone, one interpreter with one thread for each core. Layers are compared on the first 32 samples. A file
+    without the model's softmax is compared with the model's class scores. `outputs` keeps the model's outputs
+    for its next file.
 
     Raises BadModelFileError for a damaged file and ExportError for a file of another model, or no samples.
     """
     start = time.perf_counter()
     path = Path(path)
-    contents = named(inspect(path), tensor_names)
+    contents = inspect(path)
     _check_pair(model, contents, path)
     whole, model = model, as_exported(model, contents)
     loads, error = litert_loads(path)
@@ -107,7 +122,7 @@ def verify(
     kept: list[Floats] = []
     known = KerasOutputs() if outputs is None else outputs
     by_keras = functools.partial(known.of, model, is_whole=model is whole)
-    for images, labels, expected, found in _outputs(model, by_keras, path, contents, batches):
+    for images, labels, expected, found in _outputs(model, by_keras, path, contents, samples.batches):
         tally.add(expected, found, labels)
         if sum(len(each) for each in kept) < NUM_LAYER_SAMPLES:
             kept.append(images[:NUM_LAYER_SAMPLES])
@@ -115,30 +130,42 @@ def verify(
             progress(tally.samples)
     if not tally.samples:
         raise ExportError(
-            f"no samples in split '{split}' of {dataset}. Expected at least one batch of images."
+            f"no samples in split '{samples.split}' of {samples.dataset}. "
+            "Expected at least one batch of images."
         )
-    layers = ComparedLayers(all=(), of_the_network=())
-    if layers_of is not None:
-        layers = compare_layers(layers_of, path, contents, np.concatenate(kept)[:NUM_LAYER_SAMPLES])
+    compared = ComparedLayers(all=(), of_the_network=())
+    if layers is not None and layers.model is not None:
+        images = np.concatenate(kept)[:NUM_LAYER_SAMPLES]
+        compared = compare_layers(layers.model, path, named(contents, layers.tensor_names), images)
+    return _verification(path, contents, samples, tally, compared, time.perf_counter() - start)
+
+
+def _verification(
+    path: Path,
+    contents: FileContents,
+    samples: Samples,
+    tally: _Tally,
+    layers: ComparedLayers,
+    seconds: float,
+) -> Verification:
+    worst = max(layers.of_the_network, key=lambda each: each.growth, default=None)
     return Verification(
         artifact_sha256=contents.sha256,
         path=str(path),
-        dataset=dataset,
-        dataset_fingerprint=dataset_fingerprint,
-        split=split,
+        dataset=samples.dataset,
+        dataset_fingerprint=samples.dataset_fingerprint,
+        split=samples.split,
         num_samples=tally.samples,
         keras_top1=100 * tally.keras_right / tally.samples,
         tflite_top1=100 * tally.tflite_right / tally.samples,
         drop_points=100 * (tally.keras_right - tally.tflite_right) / tally.samples,
         agreement=100 * tally.agreeing / tally.samples,
         max_abs_difference=tally.max_abs_difference,
-        worst_layer=max(layers.of_the_network, key=lambda each: each.growth).layer
-        if layers.of_the_network
-        else None,
+        worst_layer=worst.layer if worst else None,
         layers=layers.all,
         runtime="litert",
         runtime_version=importlib.metadata.version("ai-edge-litert"),
-        seconds=time.perf_counter() - start,
+        seconds=seconds,
         verified_utc=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

@@ -152,7 +152,7 @@ def _exported(
     images: CalibrationImages | None = None,
 ) -> Candidate:
     """Writes the int8 file with its sidecar into `folder`, and runs the validation split through it."""
-    from export.check.verify import verify
+    from export.check.verify import NamedLayers, Samples, verify
     from export.convert import converted_model
     from export.exporter import SourceModel, export_model
     from pipeline.data.registry import from_any_folder
@@ -171,16 +171,15 @@ def _exported(
         data=from_any_folder(source.data) if source.data else None,
     )
     artifact = export_model(described, path, settings, images=images)
-    verification = verify(
-        model,
-        path,
-        subject.dataset.batches("validation", image_size=subject.image_size, batch_size=BATCH_SIZE),
+    samples = Samples(
+        batches=subject.dataset.batches("validation", image_size=subject.image_size, batch_size=BATCH_SIZE),
         dataset=spec.name,
         dataset_fingerprint=spec.fingerprint,
         split="validation",
-        tensor_names=artifact.tensor_names,
-        layers_of=converted_model(model, settings, has_quantizers=made.quantized is not None),
     )
+    converted = converted_model(model, settings, has_quantizers=made.quantized is not None)
+    layers = NamedLayers(model=converted, tensor_names=artifact.tensor_names)
+    verification = verify(model, path, samples, layers=layers)
     return Candidate(path=path, artifact=artifact, verification=verification, source=source)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 
 from export.artifact import ExportArtifact
-from export.check.verify import KerasOutputs, check_sidecar
+from export.check.verify import KerasOutputs, NamedLayers, Samples, check_sidecar
 from export.check.verify import verify as verify_file
 from export.convert import converted_model
 from export.verification import Verification
@@ -65,17 +65,19 @@ def _verified(
     doing, split = f"verifying {path.name}", settings.split
     progress(Doing(doing))
     total = min(dataset.num_examples(split), settings.limit or dataset.num_examples(split))
+    size, spec = image_size_of(model, path), dataset.spec
+    samples = Samples(
+        batches=dataset.batches(split, image_size=size, batch_size=BATCH_SIZE, limit=settings.limit),
+        dataset=spec.name,
+        dataset_fingerprint=spec.fingerprint,
+        split=split,
+    )
+    converted = converted_model(model, artifact.settings, has_quantizers=artifact.calibration is None)
     return verify_file(
         model,
         path,
-        dataset.batches(
-            split, image_size=image_size_of(model, path), batch_size=BATCH_SIZE, limit=settings.limit
-        ),
-        dataset=dataset.spec.name,
-        dataset_fingerprint=dataset.spec.fingerprint,
-        split=split,
-        tensor_names=artifact.tensor_names,
-        layers_of=converted_model(model, artifact.settings, has_quantizers=artifact.calibration is None),
+        samples,
+        layers=NamedLayers(model=converted, tensor_names=artifact.tensor_names),
         outputs=outputs,
         progress=lambda done: progress(Doing(doing, f"{done:,} of {total:,} images", done, total)),
     )

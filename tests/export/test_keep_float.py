@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from export.artifact import read_sidecar
-from export.check.verify import verify
+from export.check.verify import NamedLayers, Samples, verify
 from export.convert import convert, converted_model, equalized_model
 from export.errors import BadModelFileError, ExportError, FloatOperatorError, SettingsError
 from export.exporter import SourceModel, export_model
@@ -303,12 +303,13 @@ def test_the_other_layers_of_a_partly_float_file_are_still_compared(export, net,
     found = verify(
         net,
         tmp_path / "small.tflite",
-        [(test_images, np.zeros(len(test_images), np.int64))],
-        dataset="blocks",
-        dataset_fingerprint="0" * 64,
-        split="test",
-        tensor_names=artifact.tensor_names,
-        layers_of=converted_model(net, artifact.settings),
+        Samples(
+            batches=[(test_images, np.zeros(len(test_images), np.int64))],
+            dataset="blocks",
+            dataset_fingerprint="0" * 64,
+            split="test",
+        ),
+        layers=NamedLayers(tensor_names=artifact.tensor_names, model=converted_model(net, artifact.settings)),
     )
     compared = {each.layer for each in found.layers}
     assert {"conv1_relu", "expand1", "residual"} <= compared

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from export.check.verify import verify
+from export.check.verify import NamedLayers, Samples, verify
 from export.convert import convert, converted_model
 from export.precisions import Precision
 from export.settings import ExportSettings
@@ -68,11 +68,10 @@ def _verified(nets, model, tmp_path, precision=Precision.INT8):
     return verify(
         model,
         path,
-        [(images, np.zeros(60, int))],
-        dataset="blocks",
-        dataset_fingerprint="",
-        split="test",
-        layers_of=converted_model(model, settings),
+        Samples(
+            batches=[(images, np.zeros(60, int))], dataset="blocks", dataset_fingerprint="", split="test"
+        ),
+        layers=NamedLayers(model=converted_model(model, settings)),
     )
 
 
@@ -101,11 +100,8 @@ def test_every_fused_layer_is_compared_once_at_its_end(net, exported, test_image
     found = verify(
         net,
         exported("int8"),
-        [(test_images, np.zeros(60, int))],
-        dataset="b",
-        dataset_fingerprint="",
-        split="t",
-        layers_of=converted_model(net, INT8),
+        Samples(batches=[(test_images, np.zeros(60, int))], dataset="b", dataset_fingerprint="", split="t"),
+        layers=NamedLayers(model=converted_model(net, INT8)),
     )
     assert [each.layer for each in found.layers] == [
         "conv1_relu", "dw2_relu", "expand1", "expand3", "fire", "project", "residual", "pre_relu", "pool",
@@ -120,11 +116,10 @@ def test_errors_are_those_of_the_dequantized_activations(net, exported, test_ima
     found = verify(
         net,
         exported("int8"),
-        [(test_images[:32], np.zeros(32, int))],
-        dataset="b",
-        dataset_fingerprint="",
-        split="t",
-        layers_of=converted_model(net, INT8),
+        Samples(
+            batches=[(test_images[:32], np.zeros(32, int))], dataset="b", dataset_fingerprint="", split="t"
+        ),
+        layers=NamedLayers(model=converted_model(net, INT8)),
     )
     interpreter = Interpreter(
         model_path=str(exported("int8")),
@@ -156,11 +151,8 @@ def test_growth_is_the_error_less_that_of_the_worst_layer_that_feeds_it(net, exp
     found = verify(
         net,
         exported("int8"),
-        [(test_images, np.zeros(60, int))],
-        dataset="b",
-        dataset_fingerprint="",
-        split="t",
-        layers_of=converted_model(net, INT8),
+        Samples(batches=[(test_images, np.zeros(60, int))], dataset="b", dataset_fingerprint="", split="t"),
+        layers=NamedLayers(model=converted_model(net, INT8)),
     )
     errors = {each.layer: each for each in found.layers}
     residual = errors["residual"]

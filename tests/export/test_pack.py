@@ -12,8 +12,8 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from export.check.verify import verify
-from export.convert import convert
+from export.check.verify import NamedLayers, Samples, verify
+from export.convert import convert, converted_model
 from export.errors import BadModelFileError, ExportError
 from export.precisions import Precision
 from export.settings import ExportSettings
@@ -257,17 +257,15 @@ def test_loops_and_branches_give_what_they_gave(tmp_path):
 def test_layers_are_found_by_the_names_of_the_sidecar(net, int8, test_images, tmp_path):
     labels = np.arange(len(test_images)) % 5
     packed = pack(int8)
+    converted = converted_model(net, ExportSettings(Precision.INT8))
     found = {}
     for name, content, names in (("before", int8, ()), ("after", packed.content, packed.tensor_names)):
         (tmp_path / name).write_bytes(content)
         found[name] = verify(
             net,
             tmp_path / name,
-            [(test_images, labels)],
-            dataset="blocks",
-            dataset_fingerprint="",
-            split="test",
-            tensor_names=names,
+            Samples(batches=[(test_images, labels)], dataset="blocks", dataset_fingerprint="", split="test"),
+            layers=NamedLayers(model=converted, tensor_names=names),
         )
     assert len(found["before"].layers) > 5
     assert found["after"].layers == found["before"].layers

@@ -51,10 +51,12 @@ def verify(model, path, images, **options):
     return checking.verify(
         model,
         path,
-        [(images.astype(np.float32), np.zeros(len(images), np.int64))],
-        dataset="blocks",
-        dataset_fingerprint="0" * 64,
-        split="test",
+        checking.Samples(
+            batches=[(images.astype(np.float32), np.zeros(len(images), np.int64))],
+            dataset="blocks",
+            dataset_fingerprint="0" * 64,
+            split="test",
+        ),
         **options,
     )
 

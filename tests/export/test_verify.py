@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from export.check.verify import check_sidecar, verify
+from export.check.verify import NamedLayers, Samples, check_sidecar, verify
 from export.convert import convert, converted_model
 from export.errors import BadModelFileError, ExportError
 from export.graph.rewrite import without_softmax
@@ -29,7 +29,7 @@ def test_figures_are_those_of_a_bare_loop(
     nets, net, exported, test_images, labels, precision, io_dtype, zero
 ):
     path = exported(precision, io_dtype)
-    found = verify(net, path, _batches(test_images, labels), **DATA)
+    found = verify(net, path, Samples(batches=_batches(test_images, labels), **DATA))
     stored, _, gives = nets.litert(path, (test_images.astype(np.int16) - zero).astype(io_dtype))
     scale, zero_point = gives["quantization"]
     theirs = scale * (stored.astype(np.float64) - zero_point)
@@ -49,9 +49,8 @@ def test_a_float_file_agrees_and_compares_no_layers(net, exported, test_images, 
     found = verify(
         net,
         exported(precision),
-        _batches(test_images, labels),
-        **DATA,
-        layers_of=converted_model(net, ExportSettings(Precision(precision))),
+        Samples(batches=_batches(test_images, labels), **DATA),
+        layers=NamedLayers(model=converted_model(net, ExportSettings(Precision(precision)))),
     )
     assert found.agreement >= (100 if precision == "float32" else 95)
     assert found.worst_layer is None
@@ -65,7 +64,12 @@ def test_a_file_without_softmax_is_compared_with_the_class_scores(
     path = tmp_path / "scores.tflite"
     settings = ExportSettings(Precision(precision), logits=True)
     path.write_bytes(convert(net, settings, pixels=calibration_pixels))
-    found = verify(net, path, _batches(test_images, labels), **DATA, layers_of=converted_model(net, settings))
+    found = verify(
+        net,
+        path,
+        Samples(batches=_batches(test_images, labels), **DATA),
+        layers=NamedLayers(model=converted_model(net, settings)),
+    )
     scores = np.asarray(without_softmax(net)(test_images.astype(np.float32), training=False))
     assert found.keras_top1 == pytest.approx(100 * (scores.argmax(1) == labels).mean())
     assert found.max_abs_difference < 0.1 * np.ptp(scores)
@@ -83,7 +87,7 @@ def test_a_softmax_in_float_before_uint8_is_still_one(net, calibration_pixels, t
             net, ExportSettings(Precision.INT8, io_dtype="uint8", keep_float=names), pixels=calibration_pixels
         )
     )
-    found = verify(net, path, _batches(test_images, labels), **DATA)
+    found = verify(net, path, Samples(batches=_batches(test_images, labels), **DATA))
     assert found.max_abs_difference < 0.3
 
 
@@ -93,7 +97,12 @@ def test_an_equalized_file_is_compared_by_its_labels_alone(
     path = tmp_path / "equalized.tflite"
     settings = ExportSettings(Precision.INT8, equalize=True)
     path.write_bytes(convert(net, settings, pixels=calibration_pixels))
-    found = verify(net, path, _batches(test_images, labels), **DATA, layers_of=converted_model(net, settings))
+    found = verify(
+        net,
+        path,
+        Samples(batches=_batches(test_images, labels), **DATA),
+        layers=NamedLayers(model=converted_model(net, settings)),
+    )
     assert (found.layers, found.worst_layer) == ((), None)
     assert found.agreement > 80
 
@@ -104,8 +113,8 @@ def test_float_images_as_a_tf_dataset_gives_them_do_too(net, exported, test_imag
     batches = tf.data.Dataset.from_tensor_slices(
         (test_images.astype(np.float32), labels.astype(np.int32))
     ).batch(16)
-    as_floats = verify(net, exported("int8"), batches, **DATA)
-    as_bytes = verify(net, exported("int8"), _batches(test_images, labels), **DATA)
+    as_floats = verify(net, exported("int8"), Samples(batches=batches, **DATA))
+    as_bytes = verify(net, exported("int8"), Samples(batches=_batches(test_images, labels), **DATA))
     assert as_floats.agreement == as_bytes.agreement
     assert as_floats.layers == as_bytes.layers
 
@@ -117,9 +126,8 @@ def test_a_rescaling_per_channel_verifies(per_channel_net, calibration_pixels, t
     found = verify(
         per_channel_net,
         path,
-        _batches(test_images, labels),
-        **DATA,
-        layers_of=converted_model(per_channel_net, settings),
+        Samples(batches=_batches(test_images, labels), **DATA),
+        layers=NamedLayers(model=converted_model(per_channel_net, settings)),
     )
     assert found.agreement > 80
     assert found.layers[0].layer == "pixels"
@@ -127,14 +135,16 @@ def test_a_rescaling_per_channel_verifies(per_channel_net, calibration_pixels, t
 
 def test_progress_counts_samples(net, exported, test_images, labels):
     seen = []
-    verify(net, exported("int8"), _batches(test_images, labels), **DATA, progress=seen.append)
+    verify(
+        net, exported("int8"), Samples(batches=_batches(test_images, labels), **DATA), progress=seen.append
+    )
     assert seen == [25, 50, 60]
 
 
 def test_a_file_of_another_model_is_refused(nets, exported, test_images, labels):
     other = nets.small_net(num_classes=3)
     with pytest.raises(ExportError, match=r"gives \(5,\), but the Keras model .*\(3,\)"):
-        verify(other, exported("int8"), _batches(test_images, labels), **DATA)
+        verify(other, exported("int8"), Samples(batches=_batches(test_images, labels), **DATA))
 
 
 def test_a_file_that_does_not_take_raw_pixels_is_refused(
@@ -149,14 +159,14 @@ def test_a_file_that_does_not_take_raw_pixels_is_refused(
         )
     )
     with pytest.raises(ExportError, match="does not take raw pixels"):
-        verify(net, path, _batches(test_images, labels), **DATA)
+        verify(net, path, Samples(batches=_batches(test_images, labels), **DATA))
 
 
 def test_a_truncated_file_is_refused(net, exported, test_images, labels):
     path = exported("int8")
     path.write_bytes(path.read_bytes()[:4000])
     with pytest.raises(BadModelFileError, match="truncated"):
-        verify(net, path, _batches(test_images, labels), **DATA)
+        verify(net, path, Samples(batches=_batches(test_images, labels), **DATA))
 
 
 def test_images_of_another_size_labels_out_of_range_and_no_samples_are_refused(
@@ -164,15 +174,15 @@ def test_images_of_another_size_labels_out_of_range_and_no_samples_are_refused(
 ):
     path = exported("int8")
     with pytest.raises(ExportError, match="resize the images"):
-        verify(net, path, [(test_images[:, :16], labels)], **DATA)
+        verify(net, path, Samples(batches=[(test_images[:, :16], labels)], **DATA))
     with pytest.raises(ExportError, match="labels from 0 to 9"):
-        verify(net, path, [(test_images[:2], [0, 9])], **DATA)
+        verify(net, path, Samples(batches=[(test_images[:2], [0, 9])], **DATA))
     with pytest.raises(ExportError, match="no samples in split 'test' of blocks"):
-        verify(net, path, [], **DATA)
+        verify(net, path, Samples(batches=[], **DATA))
 
 
 def test_nothing_is_printed(net, exported, test_images, labels, capfd):
-    verify(net, exported("int8"), _batches(test_images, labels), **DATA)
+    verify(net, exported("int8"), Samples(batches=_batches(test_images, labels), **DATA))
     assert capfd.readouterr() == ("", "")
 
 
@@ -189,6 +199,8 @@ def test_a_nested_model_is_verified(nets, calibration_pixels, test_images, label
     inner = nets.small_net(None)
     model = keras.Model(image, inner(keras.layers.Rescaling(1 / 128, -1.0)(image)))
     path = tmp_path / "model.tflite"
-    path.write_bytes(convert(model, ExportSettings(Precision.INT8), pixels=calibration_pixels))
-    found = verify(model, path, _batches(test_images, labels), **DATA)
+    settings = ExportSettings(Precision.INT8)
+    path.write_bytes(convert(model, settings, pixels=calibration_pixels))
+    layers = NamedLayers(model=converted_model(model, settings))
+    found = verify(model, path, Samples(batches=_batches(test_images, labels), **DATA), layers=layers)
     assert "small/conv1_relu" in {each.layer for each in found.layers}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from export.check.load_check import litert_loads, tflite_runtime_loads
-from export.check.verify import verify
+from export.check.verify import Samples, verify
 from export.convert import convert
 from export.precisions import Precision
 from export.settings import ExportSettings
@@ -80,7 +80,11 @@ def test_float32_in_litert_is_keras_to_rounding(model: keras.Model, pixels: np.n
     path = tmp_path / "float32.tflite"
     path.write_bytes(convert(model, ExportSettings(Precision.FLOAT32)))
     labels = np.zeros(len(pixels), np.int64)
-    found = verify(model, path, [(pixels, labels)], dataset="noise", dataset_fingerprint="", split="test")
+    found = verify(
+        model,
+        path,
+        Samples(batches=[(pixels, labels)], dataset="noise", dataset_fingerprint="", split="test"),
+    )
     assert found.agreement == 100
     assert found.max_abs_difference < 1e-4  # float32 rounding through some 40 layers
 
