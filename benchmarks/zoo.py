@@ -47,6 +47,10 @@ ZOO: tuple[tuple[str, dict[str, Any], Callable[..., keras.Model] | None], ...] =
     ("densenet", {"variant": "121"}, keras.applications.DenseNet121),
 )
 PRECISIONS = (Precision.FLOAT32, Precision.INT8)
+STOCK_KERNELS = {
+    Precision.INT8: tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
+    Precision.INT16X8: tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+}
 NUM_CALIBRATION = 8
 
 
@@ -142,14 +146,18 @@ def with_random_weights(model: keras.Model, random: np.random.Generator) -> kera
 
 
 def stock_conversion(model: keras.Model, precision: Precision, pixels: np.ndarray) -> bytes:
-    """What TensorFlow's guide to post-training integer quantization does, on pixels scaled to -1..1."""
+    """What TensorFlow's guides to quantization after training do, on pixels scaled to -1..1."""
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    if precision is Precision.INT8:
+    if precision is not Precision.FLOAT32:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision is Precision.FLOAT16:
+        converter.target_spec.supported_types = [tf.float16]
+    if precision in STOCK_KERNELS:
         converter.representative_dataset = lambda: (
             [image[np.newaxis].astype(np.float32) / 127.5 - 1] for image in pixels
         )
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.target_spec.supported_ops = [STOCK_KERNELS[precision]]
+    if precision is Precision.INT8:
         converter.inference_input_type = converter.inference_output_type = tf.int8
     with native_output.captured():
         return bytes(converter.convert())

@@ -1,0 +1,353 @@
+"""What each rewrite of the graph brings: files with and without it, whole nets beside the stock converter.
+
+    python benchmarks/rewrites.py shapes        each rewrite alone, over small nets in many shapes
+    python benchmarks/rewrites.py nets          whole nets: ours beside stock, and without each rewrite
+    python benchmarks/rewrites.py table         what the folder holds, as Markdown tables, the worst first
+
+A ratio is the file with the rewrite by the file without it, or ours by stock's: below 1 the rewrite helps. It
+is of paired rounds, with its verdict, in each of which every file is loaded anew. LiteRT, one thread, whose CPU
+time is counted: what else runs on the machine adds none. Weights are random, and so are the statistics of
+every BatchNormalization. Stock is TFLiteConverter called as TensorFlow's guides say. Files and results
+(results.jsonl, a line each) are kept in --folder: a run that was killed goes on with what is missing. Begin a
+new folder when the rewrites change. `--repeats 3` measures everything three times, at three different times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+
+import keras
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from rewrite_cases import NETS, Case, shapes
+from zoo import stock_conversion
+
+from export.convert import convert
+from export.graph.rewrite import rewrite
+from export.precisions import Precision
+from export.rewrites import Rewrite
+from export.settings import ExportSettings
+from pipeline.bench.child import runtime_version
+from pipeline.bench.host import machine_name
+from pipeline.bench.statistics import compare
+
+NUM_CALIBRATION = 4
+MIN_SAMPLES = 5
+"""In each round."""
+STOCK = "stock"
+CLEAR = 0.02
+"""Ratios this near to 1 are alike in the tables' counts, noise or not: a file loaded elsewhere in memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One file beside another."""
+
+    kind: str
+    """shapes or nets."""
+    case: str
+    precision: str
+    against: str
+    """stock, or the rewrite that the other file is without."""
+    repeat: int
+    nothing_to_do: bool
+    """The rewrite changes nothing there: not measured."""
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    larger_than_noise: bool | None = None
+    ms: float | None = None
+    other_ms: float | None = None
+    num_rounds: int = 0
+    conditions: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str, str, int]:
+        """What tells it from others."""
+        return self.kind, self.case, self.precision, self.against, self.repeat
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparing:
+    """What is to be measured of one case in one precision."""
+
+    kind: str
+    case: Case
+    precision: Precision
+    against: tuple[str, ...]
+
+
+class Results:
+    """The lines of results.jsonl."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "results.jsonl"
+        lines = self._file.read_text().splitlines() if self._file.exists() else []
+        self.all = [Result(**json.loads(line)) for line in lines]
+
+    def missing(self, comparing: Comparing, repeat: int) -> tuple[str, ...]:
+        """What of that is not there yet."""
+        known = {each.key for each in self.all}
+        whole = comparing.kind, comparing.case.name, str(comparing.precision)
+        return tuple(each for each in comparing.against if (*whole, each, repeat) not in known)
+
+    def add(self, result: Result) -> None:
+        """Writes it, at once."""
+        self.all.append(result)
+        with self._file.open("a") as file:
+            file.write(json.dumps(asdict(result)) + "\n")
+
+
+class Files:
+    """The files of one case, each converted once and kept."""
+
+    def __init__(self, folder: Path, case: Case) -> None:
+        self._folder = folder
+        self._case = case
+
+    def get(self, precision: Precision, kind: str, rewrites: Sequence[Rewrite] | None) -> Path:
+        """The file with these rewrites; with None the stock converter's. `kind` is part of its name."""
+        slug = "".join(letter if letter.isalnum() else "-" for letter in self._case.name)
+        file = self._folder / f"{slug}_{precision}_{kind}.tflite"
+        if not file.exists():
+            print(f"  converting {file.stem}", file=sys.stderr)
+            content = self._content(precision, rewrites)
+            file.with_suffix(".partial").write_bytes(content)
+            file.with_suffix(".partial").rename(file)
+        return file
+
+    def done(self, rewrites: Sequence[Rewrite]) -> tuple[str, ...]:
+        """What these rewrites find to do."""
+        return rewrite(self._net, rewrites).done
+
+    @cached_property
+    def _net(self) -> keras.Model:
+        return with_random_statistics(self._case.make(), np.random.default_rng(0))
+
+    def _content(self, precision: Precision, rewrites: Sequence[Rewrite] | None) -> bytes:
+        shape = tuple(self._net.inputs[0].shape[1:])
+        pixels = np.random.default_rng(1).integers(0, 256, (NUM_CALIBRATION, *shape), np.uint8)
+        if rewrites is None:
+            return stock_conversion(self._net, precision, pixels)
+        return convert(self._net, ExportSettings(precision, rewrites=tuple(rewrites)), pixels=pixels)
+
+
+def with_random_statistics(model: keras.Model, random: np.random.Generator) -> keras.Model:
+    """The model with BatchNormalizations as after a training, and biases that differ."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            drawn = {
+                "gamma": random.uniform(0.5, 1.5, layer.moving_mean.shape),
+                "beta": random.normal(0, 0.2, layer.moving_mean.shape),
+                "moving_mean": random.normal(0, 0.2, layer.moving_mean.shape),
+                "moving_variance": random.uniform(0.5, 1.5, layer.moving_mean.shape),
+            }
+            layer.set_weights([drawn[variable.name] for variable in layer.weights])
+        elif getattr(layer, "use_bias", False) and len(layer.get_weights()) > 1:
+            *weights, bias = layer.get_weights()
+            layer.set_weights([*weights, bias + random.normal(0, 0.05, bias.shape)])
+    return model
+
+
+def main() -> None:
+    """Measures what is missing, or prints the tables."""
+    arguments = _parser().parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    results = Results(arguments.folder)
+    if arguments.what != "table":
+        wanted = list(_shapes(arguments) if arguments.what == "shapes" else _nets(arguments))
+        for repeat in range(arguments.repeats):
+            for place, comparing in enumerate(wanted, start=1):
+                name = f"{comparing.case.name} {comparing.precision}"
+                print(f"{repeat + 1}.{place}/{len(wanted)} {name}", file=sys.stderr)
+                measure(comparing, results, repeat=repeat, arguments=arguments)
+    print_tables(results.all)
+
+
+def _shapes(arguments: argparse.Namespace) -> Iterator[Comparing]:
+    for each in arguments.rewrites:
+        for precision in arguments.precisions:
+            if arguments.anywhere or each in precision.spec.rewrites:
+                for case in shapes(each):
+                    yield Comparing(kind="shapes", case=case, precision=precision, against=(each,))
+
+
+def _nets(arguments: argparse.Namespace) -> Iterator[Comparing]:
+    for name in arguments.nets:
+        for precision in arguments.precisions:
+            alone = [each for each in arguments.rewrites if each in precision.spec.rewrites]
+            against = (STOCK, *([] if arguments.stock_only else alone))
+            yield Comparing(kind="nets", case=NETS[name], precision=precision, against=against)
+
+
+def measure(comparing: Comparing, results: Results, *, repeat: int, arguments: argparse.Namespace) -> None:
+    """Measures the file in turns with all that it is compared with, and keeps what was found."""
+    missing = results.missing(comparing, repeat)
+    if not missing:
+        return
+    file, others = _files(comparing, missing, arguments.folder)
+    measured = [file, *others.values()]
+    found = dict(zip(measured, take_turns(measured, arguments), strict=True)) if others else {}
+    what = {
+        "kind": comparing.kind,
+        "case": comparing.case.name,
+        "precision": str(comparing.precision),
+        "repeat": repeat,
+    }
+    for against in missing:
+        if against not in others:
+            results.add(Result(**what, against=against, nothing_to_do=True))
+            continue
+        ours, other = found[file], found[others[against]]
+        verdict = compare(ours, other)
+        results.add(
+            Result(
+                **what,
+                against=against,
+                nothing_to_do=False,
+                **asdict(verdict),
+                ms=median(ours),
+                other_ms=median(other),
+                num_rounds=arguments.rounds,
+                conditions=f"{machine_name()}; litert {runtime_version('litert')}, one thread, CPU time, "
+                f"{datetime.now(UTC).isoformat(timespec='seconds')}",
+            )
+        )
+
+
+def take_turns(files: Sequence[Path], arguments: argparse.Namespace) -> list[list[float]]:
+    """Of each file the milliseconds of CPU time that a run takes, a median for each round."""
+    medians: dict[Path, list[float]] = {file: [] for file in files}
+    for number in range(arguments.rounds):
+        for file in files if number % 2 == 0 else reversed(files):
+            medians[file].append(_one_round(file, arguments.min_secs / arguments.rounds))
+    return list(medians.values())
+
+
+def _one_round(file: Path, secs: float) -> float:
+    interpreter = Interpreter(model_path=str(file), num_threads=1)
+    interpreter.allocate_tensors()
+    interpreter.invoke()
+    runs = max(1, int(secs / MIN_SAMPLES / _cpu_secs(interpreter, 2)))
+    return 1e3 * median(_cpu_secs(interpreter, runs) for _ in range(MIN_SAMPLES))
+
+
+def _cpu_secs(interpreter: Interpreter, runs: int) -> float:
+    """Of one run, on average of so many: a single one is too short for the clock."""
+    begin = time.thread_time_ns()
+    for _ in range(runs):
+        interpreter.invoke()
+    return (time.thread_time_ns() - begin) / 1e9 / runs
+
+
+def _files(comparing: Comparing, against: Sequence[str], folder: Path) -> tuple[Path, dict[str, Path]]:
+    """The file with its rewrites, and what it is compared with, where that is another."""
+    files = Files(folder, comparing.case)
+    precision = comparing.precision
+    if comparing.kind == "shapes":
+        (name,) = against
+        alone = [Rewrite(name)]
+        if not files.done(alone):
+            return folder, {}
+        with_it = files.get(precision, f"with-{name}", alone)
+        return with_it, {name: files.get(precision, "without", [])}
+    own = precision.spec.rewrites
+    others = {}
+    for each in against:
+        left = [one for one in own if one != each]
+        if each == STOCK:
+            others[each] = files.get(precision, STOCK, None)
+        elif files.done(left) != files.done(own):
+            others[each] = files.get(precision, f"without-{each}", left)
+    return files.get(precision, "ours", own), others
+
+
+def print_tables(results: Sequence[Result]) -> None:
+    """The nets beside stock, then each rewrite's gains and losses."""
+    measured = [each for each in results if each.ratio is not None]
+    if not measured:
+        print("Nothing is measured yet.")
+        return
+    nets = [each for each in measured if each.kind == "nets"]
+    _print_nets([each for each in nets if each.against == STOCK])
+    for title, kind in (
+        ("whole nets, with the rewrite by without it", "nets"),
+        ("shapes, the same", "shapes"),
+    ):
+        _print_rewrites(title, [each for each in measured if each.kind == kind and each.against != STOCK])
+    print(f"\n{measured[-1].conditions}; {measured[-1].num_rounds} interleaved rounds, random weights.")
+
+
+def _print_nets(results: Sequence[Result]) -> None:
+    precisions = [each for each in Precision if any(result.precision == each for result in results)]
+    print(f"| ours by stock | {' | '.join(precisions)} |")
+    print(f"| --- |{' --- |' * len(precisions)}")
+    cells = _grouped(results, lambda each: (each.case, each.precision))
+    for case in dict.fromkeys(each.case for each in results):
+        print(f"| {case} | {' | '.join(_cell(cells.get((case, each), [])) for each in precisions)} |")
+
+
+def _print_rewrites(title: str, results: Sequence[Result]) -> None:
+    print(f"\n| {title} | precision | helps | alike | costs | best | worst |")
+    print("| --- | --- | ---: | ---: | ---: | --- | --- |")
+    for (name, precision), found in _grouped(results, lambda each: (each.against, each.precision)).items():
+        ratios = _grouped(found, lambda each: (each.case,))
+        middle = {case[0]: _middle(each) for case, each in ratios.items()}
+        helps = sum(ratio < 1 - CLEAR for ratio in middle.values())
+        costs = sum(ratio > 1 + CLEAR for ratio in middle.values())
+        best, worst = (choose(middle, key=lambda case: middle[case]) for choose in (min, max))
+        print(
+            f"| {name} | {precision} | {helps} | {len(middle) - helps - costs} | {costs} "
+            f"| {middle[best]:.2f} ({best}) | {middle[worst]:.2f} ({worst}) |"
+        )
+
+
+def _grouped(
+    results: Sequence[Result], key: Callable[[Result], tuple[str, ...]]
+) -> dict[tuple[str, ...], list[Result]]:
+    groups = defaultdict(list)
+    for each in results:
+        groups[key(each)].append(each)
+    return groups
+
+
+def _middle(results: Sequence[Result]) -> float:
+    return float(np.median([each.ratio for each in results if each.ratio is not None]))
+
+
+def _cell(results: Sequence[Result]) -> str:
+    """The ratio of each repeat, with its verdict."""
+    return ", ".join(f"{each.ratio:.2f}{'' if each.larger_than_noise else ' (noise)'}" for each in results)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["shapes", "nets", "table"])
+    parser.add_argument("--nets", nargs="+", choices=NETS, default=list(NETS))
+    parser.add_argument("--precisions", nargs="+", type=Precision, default=list(Precision))
+    parser.add_argument("--rewrites", nargs="+", type=Rewrite, default=list(Rewrite))
+    parser.add_argument("--stock-only", action="store_true", help="nets: do not leave rewrites out in turn")
+    parser.add_argument(
+        "--anywhere", action="store_true", help="shapes: also in precisions that a rewrite is not done in"
+    )
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--min-secs", type=float, default=1.0, help="of each file, over all rounds")
+    parser.add_argument("--folder", type=Path, default=Path("rewrites"), help="of files and results")
+    return parser
+
+
+if __name__ == "__main__":
+    main()
