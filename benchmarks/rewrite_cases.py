@@ -62,7 +62,7 @@ def _folds() -> Iterator[Case]:
 
 
 def _norms() -> Iterator[Case]:
-    for channels, size, relu in product(CHANNELS, (4, 14, 56), (True, False)):
+    for channels, size, relu in product((16, 32, 64, 256, 1024), (4, 14, 56), (True, False)):
         if size * size * channels > 1 << 20:
             continue
 
@@ -112,6 +112,18 @@ def _pools() -> Iterator[Case]:
         yield _net(name, size, size, body)
 
 
+def _relus() -> Iterator[Case]:
+    for channels, size, kind in product(CHANNELS, (4, 14, 56), ("relu", "relu6")):
+        if size * size * channels > 1 << 20:
+            continue
+
+        def body(x: Any, channels: int = channels, kind: str = kind) -> Any:  # noqa: ANN401
+            x = layers.Conv2D(channels, 1)(x)
+            return layers.Add()([x, layers.DepthwiseConv2D(1)(layers.Activation(kind)(x))])
+
+        yield _net(f"{kind}, {size}x{size}x{channels}", size, size, body)
+
+
 def _pairs() -> Iterator[Case]:
     for kernel, filters, size in product((5, 7, 11), (8, 16, 32, 64, 96), (32, 96, 224)):
 
@@ -127,6 +139,7 @@ _SHAPES: dict[Rewrite, Callable[[], Iterator[Case]]] = {
     Rewrite.DROP_IDENTITY: _identities,
     Rewrite.POOL_FIRST: _pools_first,
     Rewrite.DEPTHWISE_POOL: _pools,
+    Rewrite.DEPTHWISE_RELU: _relus,
     Rewrite.PAIR_COLUMNS: _pairs,
 }
 

@@ -1,12 +1,12 @@
 """What each rewrite of the graph brings: files with and without it, whole nets beside the stock converter.
 
-    python benchmarks/rewrites.py shapes        each rewrite alone, over small nets in many shapes
-    python benchmarks/rewrites.py nets          whole nets: ours beside stock, and without each rewrite
+    python benchmarks/rewrites.py shapes        small nets in many shapes, with and without one rewrite
+    python benchmarks/rewrites.py nets          whole nets beside stock, and with and without each rewrite
     python benchmarks/rewrites.py table         what the folder holds, as Markdown tables, the worst first
 
 A ratio is the file with the rewrite by the file without it, or ours by stock's: below 1 the rewrite helps. It
-is of paired rounds, with its verdict, in each of which every file is loaded anew. LiteRT, one thread, whose CPU
-time is counted: what else runs on the machine adds none. Weights are random, and so are the statistics of
+is of paired rounds, in each of which every file is loaded anew, with its verdict. LiteRT, one thread, whose
+CPU time is counted: what else runs on the machine adds none. Weights are random, and so are the statistics of
 every BatchNormalization. Stock is TFLiteConverter called as TensorFlow's guides say. Files and results
 (results.jsonl, a line each) are kept in --folder: a run that was killed goes on with what is missing. Begin a
 new folder when the rewrites change. `--repeats 3` measures everything three times, at three different times.
@@ -35,7 +35,7 @@ from zoo import stock_conversion
 from export.convert import convert
 from export.graph.rewrite import rewrite
 from export.precisions import Precision
-from export.rewrites import Rewrite
+from export.rewrites import Rewrite, RewriteBounds
 from export.settings import ExportSettings
 from pipeline.bench.child import runtime_version
 from pipeline.bench.host import machine_name
@@ -61,7 +61,7 @@ class Result:
     """stock, or the rewrite that the other file is without."""
     repeat: int
     nothing_to_do: bool
-    """The rewrite changes nothing there: not measured."""
+    """The rewrite changes nothing there, or stock makes no file: not measured."""
     ratio: float | None = None
     low: float | None = None
     high: float | None = None
@@ -111,8 +111,9 @@ class Results:
 class Files:
     """The files of one case, each converted once and kept."""
 
-    def __init__(self, folder: Path, case: Case) -> None:
+    def __init__(self, folder: Path, case: Case, *, anywhere: bool) -> None:
         self._folder = folder
+        self._anywhere = anywhere
         self._case = case
 
     def get(self, precision: Precision, kind: str, rewrites: Sequence[Rewrite] | None) -> Path:
@@ -126,9 +127,20 @@ class Files:
             file.with_suffix(".partial").rename(file)
         return file
 
-    def done(self, rewrites: Sequence[Rewrite]) -> tuple[str, ...]:
+    def stock(self, precision: Precision) -> Path | None:
+        """The stock converter's file; None where it makes none."""
+        try:
+            return self.get(precision, STOCK, None)
+        except RuntimeError as error:  # as for int16x8, of what has no such kernel
+            print(f"  refused: {error}", file=sys.stderr)
+            return None
+
+    def done(self, precision: Precision, rewrites: Sequence[Rewrite]) -> tuple[str, ...]:
         """What these rewrites find to do."""
-        return rewrite(self._net, rewrites).done
+        return rewrite(self._net, rewrites, bounds=self._bounds(precision)).done
+
+    def _bounds(self, precision: Precision) -> RewriteBounds:
+        return RewriteBounds() if self._anywhere else precision.spec.bounds
 
     @cached_property
     def _net(self) -> keras.Model:
@@ -139,7 +151,8 @@ class Files:
         pixels = np.random.default_rng(1).integers(0, 256, (NUM_CALIBRATION, *shape), np.uint8)
         if rewrites is None:
             return stock_conversion(self._net, precision, pixels)
-        return convert(self._net, ExportSettings(precision, rewrites=tuple(rewrites)), pixels=pixels)
+        rewritten = rewrite(self._net, rewrites, bounds=self._bounds(precision)).model
+        return convert(rewritten, ExportSettings(precision, rewrites=()), pixels=pixels)
 
 
 def with_random_statistics(model: keras.Model, random: np.random.Generator) -> keras.Model:
@@ -195,7 +208,8 @@ def measure(comparing: Comparing, results: Results, *, repeat: int, arguments: a
     missing = results.missing(comparing, repeat)
     if not missing:
         return
-    file, others = _files(comparing, missing, arguments.folder)
+    files = Files(arguments.folder, comparing.case, anywhere=arguments.anywhere)
+    file, others = _files(comparing, missing, files)
     measured = [file, *others.values()]
     found = dict(zip(measured, take_turns(measured, arguments), strict=True)) if others else {}
     what = {
@@ -250,26 +264,21 @@ def _cpu_secs(interpreter: Interpreter, runs: int) -> float:
     return (time.thread_time_ns() - begin) / 1e9 / runs
 
 
-def _files(comparing: Comparing, against: Sequence[str], folder: Path) -> tuple[Path, dict[str, Path]]:
-    """The file with its rewrites, and what it is compared with, where that is another."""
-    files = Files(folder, comparing.case)
+def _files(comparing: Comparing, against: Sequence[str], files: Files) -> tuple[Path, dict[str, Path]]:
+    """The file with all its rewrites, and what it is compared with, where that is another."""
     precision = comparing.precision
-    if comparing.kind == "shapes":
-        (name,) = against
-        alone = [Rewrite(name)]
-        if not files.done(alone):
-            return folder, {}
-        with_it = files.get(precision, f"with-{name}", alone)
-        return with_it, {name: files.get(precision, "without", [])}
-    own = precision.spec.rewrites
-    others = {}
+    others: dict[str, Path] = {}
+    own = dict.fromkeys(precision.spec.rewrites)
+    own |= {Rewrite(each): None for each in against if each != STOCK}  # with --anywhere
     for each in against:
         left = [one for one in own if one != each]
         if each == STOCK:
-            others[each] = files.get(precision, STOCK, None)
-        elif files.done(left) != files.done(own):
+            stock = files.stock(precision)
+            if stock is not None:
+                others[each] = stock
+        elif files.done(precision, left) != files.done(precision, list(own)):
             others[each] = files.get(precision, f"without-{each}", left)
-    return files.get(precision, "ours", own), others
+    return (files.get(precision, "ours", list(own)) if others else Path()), others
 
 
 def print_tables(results: Sequence[Result]) -> None:
@@ -340,7 +349,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rewrites", nargs="+", type=Rewrite, default=list(Rewrite))
     parser.add_argument("--stock-only", action="store_true", help="nets: do not leave rewrites out in turn")
     parser.add_argument(
-        "--anywhere", action="store_true", help="shapes: also in precisions that a rewrite is not done in"
+        "--anywhere", action="store_true", help="also outside the bounds, and in precisions that leave it out"
     )
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=1)

@@ -168,7 +168,7 @@ def _plan(
     if trained is not None:
         graph = _with_softmax(trained) if ends_in_softmax(whole) else trained
         return Plan(graph=graph, rescaling=_by_the_input(model))
-    rewritten = rewrite(whole, settings.rewrites)
+    rewritten = rewrite(whole, settings.rewrites, bounds=settings.precision.spec.bounds)
     if rewritten.done:
         check_equal(whole, rewritten.model, _images_like(model, pixels))
         whole = rewritten.model

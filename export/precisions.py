@@ -9,12 +9,21 @@ import enum
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from export.rewrites import Rewrite
+from export.rewrites import Rewrite, RewriteBounds
 
 IoDtype = Literal["float32", "int8", "uint8"]
 """How input and output are stored."""
 
 _IN_FLOAT = (Rewrite.FOLD_BATCH_NORM, Rewrite.DEPTHWISE_BATCH_NORM, Rewrite.DROP_IDENTITY, Rewrite.POOL_FIRST)
+MAX_PLAIN_NORM_CHANNELS = 32
+"""In float, without a ReLU behind: MUL and ADD are as fast as a depthwise convolution from 64 channels on."""
+MAX_FLOAT_WEIGHTS = 1023
+"""Of one operator: of more the converter makes int8 in a dynamic file, and a depthwise convolution with such
+weights has no fast kernel."""
+MAX_POOL_GROWTH = 1
+"""In int8, where an average pooling stays one: it has no fast kernel, while a 1x1 convolution has."""
+_NO_BOUNDS = RewriteBounds()
+_FLOAT_BOUNDS = RewriteBounds(max_plain_norm_channels=MAX_PLAIN_NORM_CHANNELS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +48,8 @@ class PrecisionSpec:
     """The fields of ExportSettings, besides those that every precision takes, that it takes."""
     rewrites: tuple[Rewrite, ...] = _IN_FLOAT
     """Those that make its files faster, and none slower."""
+    bounds: RewriteBounds = _NO_BOUNDS
+    """How far they do."""
     is_optimized: bool = True
     """Whether the converter optimizes, which is what it calls quantizing."""
     weight_types: tuple[str, ...] = ()
@@ -62,14 +73,28 @@ class Precision(enum.StrEnum):
             aliases=("fp32",),
             is_default=True,
             options=frozenset({"sparse"}),
+            bounds=_FLOAT_BOUNDS,
             is_optimized=False,
         ),
     )
     FLOAT16 = (
         "float16",
-        PrecisionSpec(help="Weights in half the bytes.", aliases=("fp16",), weight_types=("float16",)),
+        PrecisionSpec(
+            help="Weights in half the bytes.",
+            aliases=("fp16",),
+            bounds=_FLOAT_BOUNDS,
+            weight_types=("float16",),
+        ),
     )
-    DYNAMIC = ("dynamic", PrecisionSpec(help="int8 weights, activations quantized while it runs."))
+    DYNAMIC = (
+        "dynamic",
+        PrecisionSpec(
+            help="int8 weights, activations quantized while it runs.",
+            bounds=RewriteBounds(
+                max_norm_channels=MAX_FLOAT_WEIGHTS, max_plain_norm_channels=MAX_PLAIN_NORM_CHANNELS
+            ),
+        ),
+    )
     INT8 = (
         "int8",
         PrecisionSpec(
@@ -81,6 +106,7 @@ class Precision(enum.StrEnum):
             io_dtypes=("int8", "uint8"),
             options=frozenset({"equalize", "keep_float", "typical"}),
             rewrites=tuple(Rewrite),
+            bounds=RewriteBounds(max_pool_growth=MAX_POOL_GROWTH),
             op_sets=("TFLITE_BUILTINS_INT8", "TFLITE_BUILTINS"),
             # what becomes TFLite's EXP; TensorFlow 2.21
             crashes_on=("Exp", "Softplus", "Selu"),

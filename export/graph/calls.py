@@ -38,9 +38,17 @@ class CallGraph:
         """The call that writes what this call of one input reads; None for the model's input."""
         return self._writer.get(self._from(node.input_tensors[0]))
 
+    def readers(self, node: Node) -> list[Node | None]:
+        """The calls that read what this call reads, itself among them; None for the model's output."""
+        return self.readers_of(node.input_tensors[0])
+
+    def readers_of(self, tensor: Tensor) -> list[Node | None]:
+        """The calls that read a tensor; None for the model's output."""
+        return self._readers[self._from(tensor)]
+
     def is_only_reader(self, node: Node) -> bool:
         """Whether nothing else, not the model's output either, reads what this call reads."""
-        return self._readers[self._from(node.input_tensors[0])] == [node]
+        return self.readers(node) == [node]
 
     def remove(self, node: Node) -> None:
         """Lets the readers of a call of one input and one output read its input."""

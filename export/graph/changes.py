@@ -35,6 +35,7 @@ class Depthwise:
     """(h, w, channels, 1)."""
     bias: Floats | None = None
     strides: tuple[int, int] = (1, 1)
+    activation: str | None = None
     trainable: bool = True
 
     def layer(self, name: str) -> keras.layers.DepthwiseConv2D:
@@ -42,7 +43,12 @@ class Depthwise:
         size = self.kernel.shape[:2]
         use_bias = self.bias is not None
         return keras.layers.DepthwiseConv2D(
-            size, strides=self.strides, use_bias=use_bias, trainable=self.trainable, name=name
+            size,
+            strides=self.strides,
+            use_bias=use_bias,
+            activation=self.activation,
+            trainable=self.trainable,
+            name=name,
         )
 
     @property

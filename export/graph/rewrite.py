@@ -18,7 +18,7 @@ from export.errors import ExportError
 from export.graph.calls import CallGraph
 from export.graph.changes import Affine, Changes, Depthwise
 from export.graph.column_pairs import column_pairs
-from export.rewrites import Rewrite
+from export.rewrites import Rewrite, RewriteBounds
 from keras_graph.nodes import Node
 from keras_graph.walk import is_graph, last_call, num_channels, structure
 
@@ -36,6 +36,8 @@ XNNPACK has an int8 depthwise kernel for (docs/compression.md)."""
 _BATCH_IMAGES = 32
 _TINY = 1e-30
 _RESCALING = (keras.layers.Rescaling, keras.layers.Normalization)
+_WITHOUT_ACTIVATION = (keras.layers.Concatenate, keras.layers.ZeroPadding2D, keras.layers.Cropping2D)
+"""What TFLite has no activation in."""
 _IDENTITIES = (
     keras.layers.Dropout,
     keras.layers.SpatialDropout1D,
@@ -57,7 +59,12 @@ class Rewritten:
     """By layer name, in words; empty where there was nothing to do."""
 
 
-def rewrite(model: keras.Model, wanted: Collection[Rewrite] = tuple(Rewrite)) -> Rewritten:
+def rewrite(
+    model: keras.Model,
+    wanted: Collection[Rewrite] = tuple(Rewrite),
+    *,
+    bounds: RewriteBounds = RewriteBounds(),  # noqa: B008 - frozen
+) -> Rewritten:
     """The model with the wanted rewrites done; its weights are its own, names of layers stay.
 
     A BatchNormalization is folded where it alone reads a convolution (Conv2D, Conv2DTranspose,
@@ -65,7 +72,7 @@ def rewrite(model: keras.Model, wanted: Collection[Rewrite] = tuple(Rewrite)) ->
     runs in training mode, at several places or channels first stays as it is.
     """
     changes = Changes()
-    _Planner(changes, frozenset(wanted)).plan(model, prefix="")
+    _Planner(changes, frozenset(wanted), bounds).plan(model, prefix="")
     return Rewritten(model=changes.carried_out(model), done=tuple(changes.done))
 
 
@@ -156,8 +163,9 @@ def largest_difference(model: keras.Model, rewritten: keras.Model, pixels: npt.N
 class _Planner:
     """Finds in a model, and in those nested in it, where a rewrite can be done."""
 
-    def __init__(self, changes: Changes, wanted: frozenset[Rewrite]) -> None:
+    def __init__(self, changes: Changes, wanted: frozenset[Rewrite], bounds: RewriteBounds) -> None:
         self._changes = changes
+        self._bounds = bounds
         self._wanted = wanted
         self._planned: set[int] = set()
 
@@ -181,6 +189,8 @@ class _Planner:
                 self._pool(graph, node, prefix)
             elif type(layer) is keras.layers.Conv2D and Rewrite.PAIR_COLUMNS in self._wanted:
                 self._pairs(graph, node, prefix)
+            elif _relu(layer) is not None and Rewrite.DEPTHWISE_RELU in self._wanted:
+                self._lone_relu(graph, node, prefix)
 
     def _drop_identities(self, graph: CallGraph, prefix: str) -> None:
         for node in graph.nodes:
@@ -204,27 +214,50 @@ class _Planner:
             layer is None
             and Rewrite.DEPTHWISE_BATCH_NORM in self._wanted
             and len(node.input_tensors[0].shape) == 4
+            and len(affine.factor) <= self._most_norm_channels(graph, node)
         ):
             kernel = affine.factor.reshape(1, 1, -1, 1)
             changes.depthwise[id(norm)] = Depthwise(kernel=kernel, bias=affine.shift)
             changes.done.append(f"{prefix}{norm.name} written as a 1x1 depthwise convolution")
+
+    def _most_norm_channels(self, graph: CallGraph, node: Node) -> float:
+        kinds = _relus(graph.readers_of(node.outputs[0]))
+        takes_relu = len(kinds) == 1 and None not in kinds
+        plain = math.inf if takes_relu else self._bounds.max_plain_norm_channels
+        return min(plain, self._bounds.max_norm_channels)
 
     def _pool(self, graph: CallGraph, node: Node, prefix: str) -> None:
         pool: keras.Layer = node.operation
         changes = self._changes
         if pool.data_format != "channels_last":
             return
+        depthwise = Rewrite.DEPTHWISE_POOL in self._wanted and _is_small_window(pool)
         conv = graph.weighted_before(node)
         if Rewrite.POOL_FIRST not in self._wanted or not _is_pointwise(conv) or np.prod(pool.strides) == 1:
             conv = None
+        if conv is not None and not depthwise:
+            growth = num_channels(conv.input) / conv.filters
+            conv = conv if growth <= self._bounds.max_pool_growth else None
         if conv is not None:
             changes.moved_behind[id(pool)] = id(conv)
             changes.done.append(f"{prefix}{pool.name} before {prefix}{conv.name}")
-        if Rewrite.DEPTHWISE_POOL in self._wanted and _is_small_window(pool):
+        if depthwise:
             read = node.input_tensors[0] if conv is None else conv.input
             kernel = np.full((*pool.pool_size, num_channels(read), 1), 1 / np.prod(pool.pool_size))
             changes.depthwise[id(pool)] = Depthwise(kernel=kernel, strides=tuple(pool.strides))
             changes.done.append(f"{prefix}{pool.name} written as a depthwise convolution")
+
+    def _lone_relu(self, graph: CallGraph, node: Node, prefix: str) -> None:
+        layer: keras.Layer = node.operation
+        output, writer = node.outputs[0], graph.writer(node)
+        if len(output.shape) != 4 or not (graph.is_called_once(layer) and graph.runs_plainly(layer)):
+            return
+        is_taken_in = len(_relus(graph.readers(node))) == 1  # equal calls become one
+        if writer is None or (is_taken_in and type(writer.operation) not in _WITHOUT_ACTIVATION):
+            return
+        ones = np.ones((1, 1, num_channels(output), 1))
+        self._changes.depthwise[id(layer)] = Depthwise(kernel=ones, activation=_relu(layer))
+        self._changes.done.append(f"{prefix}{layer.name} written as a 1x1 depthwise convolution's activation")
 
     def _pairs(self, graph: CallGraph, node: Node, prefix: str) -> None:
         conv, before = node.operation, graph.writer(node)
@@ -255,6 +288,21 @@ def _plan_depthwise_before(changes: Changes, model: keras.Model) -> None:
             and graph.weighted_before(node) is None
         ):
             changes.ones_before[id(layer)] = layer.name + DEPTHWISE_SUFFIX
+
+
+def _relu(layer: keras.Operation) -> str | None:
+    """'relu' or 'relu6', where a layer is just that."""
+    if type(layer) is keras.layers.ReLU and not layer.negative_slope and not layer.threshold:
+        return {None: "relu", 6.0: "relu6"}.get(layer.max_value)
+    if type(layer) is keras.layers.Activation:
+        kinds = {keras.activations.relu: "relu", keras.activations.relu6: "relu6"}
+        return next((name for function, name in kinds.items() if layer.activation is function), None)
+    return None
+
+
+def _relus(readers: Collection[Node | None]) -> set[str | None]:
+    """The kinds of ReLU among the readers; None for any other, and for the model's output."""
+    return {None if each is None else _relu(each.operation) for each in readers}
 
 
 def _is_image_norm(graph: CallGraph, node: Node) -> bool:

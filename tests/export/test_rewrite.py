@@ -203,7 +203,7 @@ def test_a_lone_norm_becomes_a_depthwise_convolution_of_its_name(nets, place):
     model = around(nets, *middle, layers.ReLU(name="relu"))
     images = nets.colourful(4, seed=0, size=16) / 255
     assert rewrite(model, [Rewrite.FOLD_BATCH_NORM]).done == ()
-    found = rewrite(model)
+    found = rewrite(model, [each for each in Rewrite if each is not Rewrite.DEPTHWISE_RELU])
     assert found.done == ("norm written as a 1x1 depthwise convolution",)
     assert isinstance(found.model.get_layer("norm"), layers.DepthwiseConv2D)
     assert_same(model, found.model, images)
@@ -256,6 +256,8 @@ def test_each_rewrite_can_be_left_out(nets, left_out):
         layers.Dropout(0.1, name="drop"),
         layers.Conv2D(6, 1, name="transition"),
         layers.AveragePooling2D(2, name="average"),
+        layers.ZeroPadding2D(1, name="pad"),
+        layers.ReLU(name="lone_relu"),
     )
     words = {
         Rewrite.FOLD_BATCH_NORM: "folds folded into stem",
@@ -263,6 +265,7 @@ def test_each_rewrite_can_be_left_out(nets, left_out):
         Rewrite.DROP_IDENTITY: "drop (Dropout) left out",
         Rewrite.POOL_FIRST: "average before transition",
         Rewrite.DEPTHWISE_POOL: "average written as a depthwise convolution",
+        Rewrite.DEPTHWISE_RELU: "lone_relu written as a 1x1 depthwise convolution's activation",
         Rewrite.PAIR_COLUMNS: "stem on pairs of columns",
     }
     found = rewrite(model, [each for each in Rewrite if each is not left_out])
@@ -337,6 +340,119 @@ def test_an_int8_pooling_becomes_depthwise_where_xnnpack_has_a_kernel(nets, wind
     content = convert(model, ExportSettings(Precision.INT8), pixels=nets.colourful(8, seed=2, size=16))
     found = operators(content)
     assert {name for name in found if name in ("AVERAGE_POOL_2D", "DEPTHWISE_CONV_2D")} == {becomes}
+
+
+def with_two_readers(kind):
+    """A value that a ReLU reads, and something else too."""
+
+    def read(x):
+        x = layers.Conv2D(4, 3, name="conv")(x)
+        return layers.Concatenate(name="both")([x, layers.Activation(kind, name="lone")(x)])
+
+    return read
+
+
+def norm_of(channels, *, relu):
+    """A BatchNormalization that nothing before it takes in."""
+    ends = [layers.ReLU(name="relu")] if relu else []
+    return [layers.Conv2D(channels, 1), layers.MaxPooling2D(2), layers.BatchNormalization(name="norm"), *ends]
+
+
+@pytest.mark.parametrize(
+    ("precision", "channels", "relu", "is_written"),
+    [
+        ("float32", 32, False, True),
+        ("float32", 64, False, False),
+        ("float32", 1024, True, True),
+        ("float16", 64, False, False),
+        ("float16", 1024, True, True),
+        ("dynamic", 64, False, False),
+        ("dynamic", 1023, True, True),
+        ("dynamic", 1024, True, False),
+        ("int8", 1024, False, True),
+        ("int8", 1024, True, True),
+        ("int16x8", 1024, False, True),
+    ],
+)
+def test_a_lone_norm_becomes_depthwise_where_that_was_measured_to_help(
+    nets, precision, channels, relu, is_written
+):
+    model = around(nets, *norm_of(channels, relu=relu))
+    settings = ExportSettings(Precision(precision))
+    found = operators(convert(model, settings, pixels=nets.colourful(4, seed=2, size=16)))
+    assert ("DEPTHWISE_CONV_2D" in found) == is_written
+    assert ("MUL" in found) == (not is_written)
+
+
+@pytest.mark.parametrize(
+    ("precision", "filters", "window", "moves"),
+    [
+        ("float32", 4, 2, True),
+        ("float32", 4, 7, True),
+        ("int8", 4, 2, True),  # as a depthwise convolution
+        ("int8", 4, 7, False),
+        ("int8", 8, 7, True),
+    ],
+)
+def test_a_pooling_goes_first_where_that_was_measured_to_help(nets, precision, filters, window, moves):
+    before = [layers.Conv2D(8, 3, activation="relu"), layers.Conv2D(filters, 1, name="transition")]
+    model = around(nets, *before, layers.AveragePooling2D(window, name="average"))
+    spec = Precision(precision).spec
+    assert ("average before transition" in rewrite(model, spec.rewrites, bounds=spec.bounds).done) == moves
+
+
+LONE_RELUS = {
+    "another reads it too": with_two_readers("relu"),
+    "another reads it too, ReLU6": with_two_readers("relu6"),
+    "behind a concatenation": lambda x: layers.ReLU(name="lone")(
+        layers.Concatenate()([layers.Conv2D(4, 3, name="a")(x), layers.Conv2D(4, 3, name="b")(x)])
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LONE_RELUS)
+def test_a_relu_that_nothing_takes_in_is_no_operator_of_an_int8_file(nets, kind):
+    model = around(nets, LONE_RELUS[kind])
+    images = nets.colourful(8, seed=2, size=16)
+    assert_same(model, rewrite(model).model, images)
+    files = {
+        wanted: operators(convert(model, ExportSettings(Precision.INT8, rewrites=wanted), pixels=images))
+        for wanted in ((), Precision.INT8.spec.rewrites)
+    }
+    (stock, ours) = files.values()
+    assert {"RELU", "RELU6"} & set(stock)
+    assert not {"RELU", "RELU6"} & set(ours)
+    assert ours["DEPTHWISE_CONV_2D"] == 1
+    assert ours.total() == stock.total()
+
+
+def residual(x):
+    left = layers.Conv2D(4, 3, name="a")(x)
+    return layers.ReLU(name="sum_relu")(layers.Add(name="sum")([left, layers.Conv2D(4, 3, name="b")(x)]))
+
+
+def read_twice(x):
+    x = layers.Conv2D(4, 3, name="conv")(x)
+    left = layers.Conv2D(4, 1, name="left")(layers.Activation("relu", name="one")(x))
+    return layers.Add(name="sum")([left, layers.Conv2D(4, 1, name="right")(layers.ReLU(name="two")(x))])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda x: layers.ReLU(name="relu")(layers.Conv2D(4, 3, name="conv")(x)),
+        lambda x: layers.ReLU(name="relu")(layers.MaxPooling2D(2, name="pool")(x)),
+        lambda x: layers.ReLU(2.0, name="relu2")(layers.Concatenate(name="same")([x, x])),
+        lambda x: layers.ReLU(negative_slope=0.1, name="leaky")(layers.Concatenate(name="same")([x, x])),
+        residual,
+        read_twice,
+    ],
+)
+def test_a_relu_that_something_takes_in_stays(nets, body):
+    model = around(nets, body)
+    assert rewrite(model, [Rewrite.DEPTHWISE_RELU]).done == ()
+    content = convert(model, ExportSettings(Precision.INT8), pixels=nets.colourful(8, seed=2, size=16))
+    assert not {"DEPTHWISE_CONV_2D"} & set(operators(content))
 
 
 STEMS = {
