@@ -47,6 +47,8 @@ class Verification:
     runtime_version: str
     seconds: float
     verified_utc: str
+    classes_matched: str = ""
+    """How the data set's classes were found among the outputs, in words."""
 
 
 def verification_from_record(record: dict[str, Any]) -> Verification:

@@ -43,7 +43,7 @@ ROOMS = {
     ),
     "pipeline": (
         ("errors", "json_values", "progress", "quiet", "sessions"),
-        ("labels", "records"),
+        ("class_names", "labels", "records"),
         ("runs",),
         ("lineage",),
         ("data", "store"),

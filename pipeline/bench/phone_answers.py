@@ -18,6 +18,7 @@ from export.check.runner import Runner, real_values, stored_input
 from export.tflite.inspect import FileContents, inspect
 from pipeline.bench.fleet import FleetPhone
 from pipeline.bench.settings import BenchSettings
+from pipeline.class_names import MatchedClasses
 from pipeline.data.dataset import Dataset
 from pipeline.errors import PipelineError
 from pipeline.records.phone_verification import PhoneVerification
@@ -38,12 +39,22 @@ class Samples:
     split: str
     images: Floats
     labels: npt.NDArray[np.int64]
+    """Numbers of outputs."""
+    classes_matched: str
+    """In words."""
     here: Floats
     """(n, classes), dequantized."""
 
 
 def answer_here(
-    path: Path, artifact: ExportArtifact, dataset: Dataset, *, split: str, num_samples: int, seed: int
+    path: Path,
+    artifact: ExportArtifact,
+    dataset: Dataset,
+    matched: MatchedClasses,
+    *,
+    split: str,
+    num_samples: int,
+    seed: int,
 ) -> Samples:
     """Runs a file in LiteRT here on samples of a split, the classes in turn.
 
@@ -64,7 +75,8 @@ def answer_here(
         dataset=dataset,
         split=split,
         images=images,
-        labels=labels.astype(np.int64),
+        labels=matched.labels(labels),
+        classes_matched=matched.words,
         here=Runner(path, contents).outputs(images),
     )
 
@@ -143,6 +155,7 @@ def _compared(
         valid=not reasons,
         reasons=tuple(dict.fromkeys(reasons)),
         verified_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+        classes_matched=samples.classes_matched,
     )
 
 

@@ -164,6 +164,8 @@ def _print(verified: Sequence[Verification]) -> None:
         f"{_images(verified)}; {one.runtime} {one.runtime_version}; "
         "drop in percentage points, max diff the largest of any output"
     )
+    for words, files in _by_classes(verified).items():
+        click.echo(words if len(files) == len(verified) else f"{', '.join(files)}: {words}")
 
 
 def _images(verified: Sequence[Verification]) -> str:
@@ -175,6 +177,14 @@ def _images(verified: Sequence[Verification]) -> str:
     if len(names) == 1:
         return next(iter(names))
     return "; ".join(f"{', '.join(files)}: {images}" for images, files in names.items())
+
+
+def _by_classes(verified: Sequence[Verification]) -> dict[str, list[str]]:
+    """How the classes were matched -> the files for which it was so."""
+    files: dict[str, list[str]] = {}
+    for name, found in zip(_names(verified), verified, strict=True):
+        files.setdefault(found.classes_matched, []).append(name)
+    return files
 
 
 def _names(verified: Sequence[Verification]) -> list[str]:

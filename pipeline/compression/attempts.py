@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from export.quantization.calibrate import CalibrationImages
+    from pipeline.class_names import MatchedClasses
     from pipeline.data.dataset import Dataset
     from pipeline.lineage import KerasSource
 
@@ -41,6 +42,8 @@ class Subject:
     model: keras.Model
     dataset: Dataset
     image_size: int
+    matched: MatchedClasses
+    """The data set's classes among the model's outputs."""
     seed: int
 
 
@@ -172,7 +175,9 @@ def _exported(
     )
     artifact = export_model(described, path, settings, images=images)
     samples = Samples(
-        batches=subject.dataset.batches("validation", image_size=subject.image_size, batch_size=BATCH_SIZE),
+        batches=subject.matched.batches(
+            subject.dataset.batches("validation", image_size=subject.image_size, batch_size=BATCH_SIZE)
+        ),
         dataset=spec.name,
         dataset_fingerprint=spec.fingerprint,
         split="validation",
@@ -180,6 +185,7 @@ def _exported(
     converted = converted_model(model, settings, has_quantizers=made.quantized is not None)
     layers = NamedLayers(model=converted, tensor_names=artifact.tensor_names)
     verification = verify(model, path, samples, layers=layers)
+    verification = dataclasses.replace(verification, classes_matched=subject.matched.words)
     return Candidate(path=path, artifact=artifact, verification=verification, source=source)
 
 

@@ -39,3 +39,5 @@ class PhoneVerification:
     reasons: tuple[str, ...]
     """Why it is not valid, such as a delegate that took no node; empty when it is."""
     verified_utc: str
+    classes_matched: str = ""
+    """How the data set's classes were found among the outputs, in words."""

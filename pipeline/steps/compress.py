@@ -7,6 +7,7 @@ from pathlib import Path
 
 from export.files import sha256_of
 from models.registry import family_of
+from pipeline.class_names import check_same_classes
 from pipeline.compression.compress import compress as compress_run
 from pipeline.compression.compress import start_run
 from pipeline.compression.finetune import Images
@@ -20,7 +21,7 @@ from pipeline.progress import Doing, Note, Progress, silent
 from pipeline.records.compression import LEARNING_RATES, CompressConfig, check, config_from_json
 from pipeline.records.training import TrainConfig, TrainRecord
 from pipeline.runs import CONFIG, setting_of
-from pipeline.steps.dataset import check_classes, load_dataset
+from pipeline.steps.dataset import load_dataset
 from pipeline.steps.resumable import resumable
 from pipeline.store.store import open_store
 from pipeline.training.trainer import check_same_data
@@ -123,7 +124,7 @@ def _compressed(
 def _images(source: KerasSource, prepared: Prepared, dataset: Dataset) -> Images:
     num_classes = prepared.model.output_shape[-1]
     names = source.class_names or tuple(str(number) for number in range(num_classes))
-    check_classes(source.model_path, names, dataset.spec.class_names)
+    check_same_classes(names, dataset.spec.class_names, name=source.model_path.name)
     image_size = image_size_of(prepared.model, source.model_path)
     chosen = augment.NONE
     if prepared.config.augment:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.data.registry import load
-from pipeline.errors import PipelineError
 from pipeline.progress import Doing, Progress
 
 if TYPE_CHECKING:
@@ -32,21 +29,3 @@ def load_dataset(name_or_path: str, progress: Progress) -> Dataset:
         progress(Doing(what, f"{done:,} of {total:,}", done, total))
 
     return load(name_or_path, progress=scanned)
-
-
-def check_classes(path: Path, of_file: Sequence[str], of_data: Sequence[str]) -> None:
-    """Refuses a data set of other classes: its labels would mean something else."""
-    if tuple(of_file) == tuple(of_data):
-        return
-    unnamed = tuple(of_file) == tuple(str(number) for number in range(len(of_data)))
-    if unnamed:  # exported without a data set: only the count is known
-        return
-    raise PipelineError(
-        f"{path.name} tells apart {_few(of_file)}, the data set has {_few(of_data)}. "
-        "Give the data set that the model was trained on: --data NAME or FOLDER."
-    )
-
-
-def _few(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:4])
-    return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown

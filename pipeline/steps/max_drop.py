@@ -7,13 +7,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.class_names import check_same_classes, match_classes
 from pipeline.compression.attempts import Attempts, Subject, put_in_place, time_files
 from pipeline.compression.ladder import Climb, climb, rungs
 from pipeline.errors import PipelineError, UsageError
 from pipeline.lineage import KerasSource, find_source, image_size_of, load_model_of
 from pipeline.progress import Doing, Note, Progress, silent
 from pipeline.steps.compress import compress, compress_config
-from pipeline.steps.dataset import check_classes, load_dataset
+from pipeline.steps.dataset import load_dataset
 from pipeline.steps.settings import MaxDropSettings
 from pipeline.store.store import open_store
 
@@ -74,7 +75,10 @@ def _subject(source: KerasSource, settings: MaxDropSettings, progress: Progress)
     progress(Doing(f"reading {source.model_path}"))
     model = load_model_of(source)
     names = source.class_names or tuple(str(number) for number in range(model.output_shape[-1]))
-    check_classes(source.model_path, names, dataset.spec.class_names)
+    of_data, name = dataset.spec.class_names, source.model_path.name
+    matched = match_classes(names, of_data, name=name)
+    if settings.training is not None:
+        check_same_classes(names, of_data, name=name)
     if not dataset.num_examples("validation"):
         raise PipelineError(
             f"{dataset.spec.name} has no validation split to judge files on. Expected some images in it."
@@ -84,5 +88,6 @@ def _subject(source: KerasSource, settings: MaxDropSettings, progress: Progress)
         model=model,
         dataset=dataset,
         image_size=image_size_of(model, source.model_path),
+        matched=matched,
         seed=settings.seed,
     )

@@ -11,11 +11,12 @@ from android_bench.phone.session import Session
 from android_bench.tool.runner import prepare
 from pipeline.bench.fleet import FleetPhone
 from pipeline.bench.phone_answers import Samples, answer_here, answer_there
+from pipeline.class_names import match_file
 from pipeline.errors import PipelineError
 from pipeline.lineage import artifact_of, data_of_file
 from pipeline.progress import Doing, Note, Progress, silent
 from pipeline.records.phone_verification import PhoneVerification
-from pipeline.steps.dataset import check_classes, load_dataset
+from pipeline.steps.dataset import load_dataset
 from pipeline.steps.settings import PhoneVerifySettings
 from pipeline.store.store import open_store
 
@@ -66,12 +67,13 @@ def verify_on_phones(
 def _answered_here(path: Path, settings: PhoneVerifySettings, progress: Progress) -> Samples:
     artifact = artifact_of(path)
     dataset = load_dataset(data_of_file(path, settings.data), progress)
-    check_classes(path, artifact.dataset_class_names or artifact.class_names, dataset.spec.class_names)
+    matched = match_file(artifact, dataset.spec.class_names)
     progress(Doing(f"running {path.name} here"))
     return answer_here(
         path,
         artifact,
         dataset,
+        matched,
         split=settings.split,
         num_samples=settings.num_samples,
         seed=settings.seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -14,10 +15,11 @@ from export.check.verify import KerasOutputs, NamedLayers, Samples, check_sideca
 from export.check.verify import verify as verify_file
 from export.convert import converted_model
 from export.verification import Verification
+from pipeline.class_names import match_file
 from pipeline.data.dataset import Dataset
 from pipeline.lineage import KerasSource, image_size_of, load_model_of, source_of_file
 from pipeline.progress import Doing, Progress, silent
-from pipeline.steps.dataset import check_classes, load_dataset
+from pipeline.steps.dataset import load_dataset
 from pipeline.steps.settings import VerifySettings
 from pipeline.store.store import open_store
 
@@ -44,7 +46,6 @@ def verify(
     for path, (source, artifact) in sources.items():
         check_sidecar(path, artifact)
         dataset = datasets[str(source.data)]
-        check_classes(path, artifact.dataset_class_names or artifact.class_names, dataset.spec.class_names)
         model, outputs = models.take(source)
         found.append(_verified(path, artifact, model, outputs, dataset, settings, progress))
         with open_store(runs) as store:
@@ -65,15 +66,18 @@ def _verified(
     doing, split = f"verifying {path.name}", settings.split
     progress(Doing(doing))
     total = min(dataset.num_examples(split), settings.limit or dataset.num_examples(split))
+    matched = match_file(artifact, dataset.spec.class_names)
     size, spec = image_size_of(model, path), dataset.spec
     samples = Samples(
-        batches=dataset.batches(split, image_size=size, batch_size=BATCH_SIZE, limit=settings.limit),
+        batches=matched.batches(
+            dataset.batches(split, image_size=size, batch_size=BATCH_SIZE, limit=settings.limit)
+        ),
         dataset=spec.name,
         dataset_fingerprint=spec.fingerprint,
         split=split,
     )
     converted = converted_model(model, artifact.settings, has_quantizers=artifact.calibration is None)
-    return verify_file(
+    found = verify_file(
         model,
         path,
         samples,
@@ -81,6 +85,7 @@ def _verified(
         outputs=outputs,
         progress=lambda done: progress(Doing(doing, f"{done:,} of {total:,} images", done, total)),
     )
+    return dataclasses.replace(found, classes_matched=matched.words)
 
 
 class _Models:

@@ -106,6 +106,8 @@ def _print(found: Sequence[PhoneVerification], *, most_samples: int) -> None:
         "each is a process of its own. The host is the same file in LiteRT; a GPU that computes in float16 "
         "differs a little."
     )
+    for words in dict.fromkeys(each.classes_matched for each in found):
+        click.echo(words)
     few = min((each.num_samples for each in found if each.valid), default=0)
     if 0 < few < 100:
         more = ": raise --budget-secs for more" if few < most_samples else ""

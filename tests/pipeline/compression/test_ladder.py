@@ -26,6 +26,7 @@ from export.files import sha256_of
 from export.precisions import Precision
 from export.settings import ExportSettings
 from export.tflite.inspect import inspect
+from pipeline.class_names import match_classes
 from pipeline.cli import run
 from pipeline.compression import ladder
 from pipeline.compression.attempts import Attempts, Subject
@@ -223,7 +224,16 @@ def attempts_of(folder: Path, tmp_path: Path) -> Callable[..., Attempts]:
     def make(name: str, data: str = "colours.npz") -> Attempts:
         source = find_source(f"{name}.keras", data=data, folder=folder / "runs")
         model = load_model_of(source)
-        subject = Subject(source=source, model=model, dataset=load(data), image_size=16, seed=0)
+        dataset = load(data)
+        names = dataset.spec.class_names
+        subject = Subject(
+            source=source,
+            model=model,
+            dataset=dataset,
+            image_size=16,
+            matched=match_classes(names, names, name="model"),
+            seed=0,
+        )
         return Attempts(subject=subject, scratch=tmp_path, train=None)
 
     return make

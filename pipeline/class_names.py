@@ -1,0 +1,135 @@
+"""Which output of a model is which class of a data set: by name, or by number where a model has no names."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from export.artifact import ExportArtifact
+from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+BACKGROUND = "background"
+"""The first of 1001 outputs of a model that was trained on ImageNet's 1000 classes and one for the rest."""
+_WHAT_TO_DO = (
+    "Give the data set that the model was trained on: --data NAME or FOLDER; or export the model again with "
+    "--labels FILE, which names each output as the data set names its class."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchedClasses:
+    """Where the classes of a data set are among a model's outputs."""
+
+    outputs: tuple[int, ...]
+    """A data set's label -> the number of the output."""
+    words: str
+    """How many were matched and how, such as '10 of 10 classes of the data set matched by name'."""
+
+    def labels(self, labels: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Labels of the data set as numbers of outputs."""
+        numbers: npt.NDArray[np.int64] = np.asarray(self.outputs, np.int64)[np.asarray(labels)]
+        return numbers
+
+    def batches(self, batches: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, npt.NDArray[np.int64]]]:
+        """(images, labels) with the labels as numbers of outputs."""
+        for images, labels in batches:
+            yield images, self.labels(labels)
+
+
+def match_classes(of_model: Sequence[str], of_data: Sequence[str], *, name: str) -> MatchedClasses:
+    """The output of each class of a data set; PipelineError where one cannot be found. `name` is the model's.
+
+    Names are equal as written, or else but for case, blanks, hyphens and underscores. A data set may have
+    fewer classes than the model. A model whose names are 0, 1, 2 ... has none: only their number can agree.
+    """
+    if is_unnamed(of_model) and tuple(of_model) != tuple(of_data):
+        if len(of_model) != len(of_data):
+            raise PipelineError(
+                f"{name} has {len(of_model)} outputs without class names, the data set has {len(of_data)} "
+                f"classes: nothing tells which is which. {_WHAT_TO_DO}"
+            )
+        return MatchedClasses(outputs=tuple(range(len(of_data))), words="classes matched by number")
+    if tuple(of_model) == tuple(of_data):
+        found: list[int | None] = list(range(len(of_data)))
+    else:
+        exact, plain = _only(of_model), _only([_plain(each) for each in of_model])
+        found = [exact.get(each, plain.get(_plain(each))) for each in of_data]
+    outputs = [each for each in found if each is not None]
+    missing = [each for each, output in zip(of_data, found, strict=True) if output is None]
+    if missing or len(set(outputs)) < len(outputs):
+        shared = [of_data[label] for label, output in enumerate(found) if output in _twice(outputs)]
+        reason = f"no output is {_few(missing)}" if missing else f"one output is each of {_few(shared)}"
+        raise PipelineError(
+            f"{name} tells apart {_few(of_model)}, the data set has {_few(of_data)}: {len(outputs)} of "
+            f"{len(of_data)} classes matched by name, {reason}. {_WHAT_TO_DO}"
+        )
+    words = f"{len(outputs)} of {len(of_data)} classes of the data set matched by name"
+    return MatchedClasses(outputs=tuple(outputs), words=words + _others(of_model, outputs))
+
+
+def match_file(artifact: ExportArtifact, of_data: Sequence[str]) -> MatchedClasses:
+    """The same for an exported file, which may hold an app's names (--labels) and the data set's own.
+
+    For a run of ours the data set's own are known to be right. For a model from elsewhere they were only
+    given by who exported it, and the names in the labels file say which output is which.
+    """
+    both = [artifact.dataset_class_names, artifact.class_names]
+    num_outputs = len(artifact.class_names)
+    names = [each for each in both if each is not None and len(each) == num_outputs]
+    *others, last = names if artifact.family is not None else reversed(names)
+    for each in others:
+        try:
+            return match_classes(each, of_data, name=artifact.path)
+        except PipelineError:
+            continue
+    return match_classes(last, of_data, name=artifact.path)
+
+
+def check_same_classes(of_model: Sequence[str], of_data: Sequence[str], *, name: str) -> None:
+    """PipelineError unless a model's outputs are the classes of a data set in its order, to train on it."""
+    if tuple(of_model) == tuple(of_data) or (is_unnamed(of_model) and len(of_model) == len(of_data)):
+        return
+    raise PipelineError(
+        f"{name} tells apart {_few(of_model)}, the data set has {_few(of_data)}. "
+        "Give the data set that the model was trained on: --data NAME or FOLDER."
+    )
+
+
+def is_unnamed(names: Sequence[str]) -> bool:
+    """Whether these are numbers, as in a file that was exported without a data set and labels."""
+    return tuple(names) == tuple(map(str, range(len(names))))
+
+
+def _only(names: Sequence[str]) -> dict[str, int]:
+    """Name -> its place; without names that stand at two."""
+    times = Counter(names)
+    return {name: place for place, name in enumerate(names) if times[name] == 1}
+
+
+def _twice(outputs: Sequence[int]) -> set[int]:
+    return {output for output, number in Counter(outputs).items() if number > 1}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", name.strip()).casefold()
+
+
+def _others(of_model: Sequence[str], outputs: Sequence[int]) -> str:
+    """What is said of the outputs that are no class of the data set."""
+    left = len(of_model) - len(outputs)
+    if left == 1 and 0 not in outputs and BACKGROUND in _plain(of_model[0]):
+        return f"; output 0 is '{of_model[0]}'"
+    return f"; the model has {left} more" if left else ""
+
+
+def _few(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:4])
+    return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown
