@@ -1,5 +1,5 @@
 # make demo   the main job, end to end, on a data set that needs no download
-# make test   the default test suite
+# make test   the default test suite, a file at a time on every core
 # make lint   ruff and mypy
 # make lock   pin the dependencies anew, without any index address
 
@@ -13,7 +13,7 @@ demo: $(READY)
 	$(VENV)/bin/pipeline demo
 
 test: $(READY)
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

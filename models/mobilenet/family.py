@@ -124,7 +124,7 @@ FAMILY = Family(
     min_crop_area=0.5,  # section 3.2 limits how small crops are, without a figure; half is ours
     grid=combinations(alpha=(0.25, 0.5, 0.75, 1.0), image_size=(128, 160, 192, 224)),
     small={"alpha": 0.25},
-    tiny={"alpha": 0.25, "image_size": 32},
+    tiny={"alpha": 0.25, "shallow": True, "image_size": 32},
     published=_published(),
     checkpoints={
         "mobilenet_1.0_224": Checkpoint(
