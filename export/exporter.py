@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import platform
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -84,50 +85,76 @@ def export_model(
         trained=source.trained,
         progress=progress,
     )
-    if settings.sparse:
-        content = with_sparse_weights(content, name=target.name)
-    float_layers: tuple[str, ...] = ()
-    if settings.precision.spec.is_integer:  # before the names go that say where
-        float_layers = _float_layers(inspect_bytes(content, name=target.name), source, model, settings)
-    packed = pack(with_metadata_entry(content, model_name=source.model_name), keep_names=settings.keep_names)
-    # last: what rewrites the model drops the archive behind it
-    content = with_labels_file(packed.content, source.class_names)
-    contents = inspect_bytes(content, name=target.name)
+    file = _finished(content, source, model, settings, name=target.name)
     is_calibrated = settings.precision.is_calibrated(has_quantizers=source.trained is not None)
+    calibration = images.record if images and is_calibrated else None
 
     def artifact(partial: Path) -> ExportArtifact:
-        runtime_loads, runtime_error = _try_runtimes(partial, source.model_name)
-        return ExportArtifact(
-            path=target.name,
-            sha256=contents.sha256,
-            size_bytes=contents.size_bytes,
-            downloaded_bytes=downloaded_bytes(content),
-            settings=settings,
-            parent_sha256=sha256_of(source.path),
-            parent_path=str(source.path.absolute()),
-            model_name=source.model_name,
-            family=source.family,
-            knobs=dict(source.knobs),
-            input=contents.inputs[0],
-            output=contents.outputs[0],
-            pixels=contents.pixels,
-            class_names=tuple(source.class_names),
-            operators=contents.operators,
-            float_operators=contents.float_operators,
-            float_layers=float_layers,
-            min_runtime_version=contents.min_runtime_version,
-            tensor_names=packed.tensor_names,
-            tflite_runtime_loads=runtime_loads,
-            tflite_runtime_error=runtime_error,
-            calibration=images.record if images and is_calibrated else None,
-            dataset=source.dataset,
-            data=source.data,
-            dataset_class_names=tuple(source.dataset_class_names) if source.dataset_class_names else None,
-            versions=package_versions(),
-            created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+        loads, error = _try_runtimes(partial, source.model_name)
+        return dataclasses.replace(
+            _artifact(file, source, settings, name=target.name),
+            calibration=calibration,
+            tflite_runtime_loads=loads,
+            tflite_runtime_error=error,
         )
 
-    return _write(content, target, artifact)
+    return _write(file.content, target, artifact)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    content: bytes
+    tensor_names: tuple[str, ...]
+    """As the converter named them."""
+    float_layers: tuple[str, ...]
+
+
+def _finished(
+    content: bytes, source: SourceModel, model: keras.Model, settings: ExportSettings, *, name: str
+) -> _File:
+    """What the converter gave, with sparse weights where asked for, packed, described and with its labels."""
+    if settings.sparse:
+        content = with_sparse_weights(content, name=name)
+    float_layers: tuple[str, ...] = ()
+    if settings.precision.spec.is_integer:  # before the names go that say where
+        float_layers = _float_layers(inspect_bytes(content, name=name), source, model, settings)
+    packed = pack(with_metadata_entry(content, model_name=source.model_name), keep_names=settings.keep_names)
+    # last: what rewrites the model drops the archive behind it
+    labelled = with_labels_file(packed.content, source.class_names)
+    return _File(content=labelled, tensor_names=packed.tensor_names, float_layers=float_layers)
+
+
+def _artifact(file: _File, source: SourceModel, settings: ExportSettings, *, name: str) -> ExportArtifact:
+    """What the file and its source say; not how it was calibrated and where it loads."""
+    contents = inspect_bytes(file.content, name=name)
+    names = source.dataset_class_names
+    return ExportArtifact(
+        path=name,
+        sha256=contents.sha256,
+        size_bytes=contents.size_bytes,
+        downloaded_bytes=downloaded_bytes(file.content),
+        settings=settings,
+        parent_sha256=sha256_of(source.path),
+        parent_path=str(source.path.absolute()),
+        model_name=source.model_name,
+        family=source.family,
+        knobs=dict(source.knobs),
+        input=contents.inputs[0],
+        output=contents.outputs[0],
+        pixels=contents.pixels,
+        class_names=tuple(source.class_names),
+        operators=contents.operators,
+        float_operators=contents.float_operators,
+        float_layers=file.float_layers,
+        tensor_names=file.tensor_names,
+        min_runtime_version=contents.min_runtime_version,
+        tflite_runtime_loads=None,
+        dataset=source.dataset,
+        data=source.data,
+        dataset_class_names=tuple(names) if names else None,
+        versions=package_versions(),
+        created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
 
 
 def refuse_float_operators(contents: FileContents, name: str, *, kept: Collection[Operator] = ()) -> None:
