@@ -11,6 +11,8 @@ from android_bench.reasons import Reason
 NUMBER = r"\d{1,18}(?:\.\d{1,18})?(?:e[+-]?\d{1,2})?"
 """A number as C++ streams print it, such as 747733, 14290.9 or 2.20029e+06; neither negative nor nan."""
 BENCHMARKING_FAILED = "Benchmarking failed"
+LITERT_BLOCK = "========== BENCHMARK RESULTS =========="
+"""The first line of LiteRT v2's results."""
 LONGEST_QUOTE = 160
 
 _LINE_END = re.compile(r"\r*\n")
@@ -120,6 +122,12 @@ class LogLine:
     def is_stats(self) -> bool:
         """Meant to be a block's figures, cut or whole; the profiler's `Timings` are not."""
         return self.text.startswith("count=")
+
+    @property
+    def is_summary(self) -> bool:
+        """Is, or begins, the end of a run; it may be cut."""
+        ends = ("Inference timings in us:", "Average inference timings in us:", LITERT_BLOCK)
+        return self.text.startswith(ends)
 
     @property
     def quoted(self) -> str:

@@ -10,13 +10,14 @@ from android_bench.delegates import DELEGATES
 from android_bench.errors import LogError
 from android_bench.printed.lines import (
     BENCHMARKING_FAILED,
+    LITERT_BLOCK,
     Failure,
     LogLine,
     find_failure,
     parse_stats,
     read_lines,
 )
-from android_bench.printed.run import ANCHOR, ECHO, LITERT_BLOCK, BenchmarkReport, is_summary, report_of
+from android_bench.printed.run import ANCHOR, ECHO, BenchmarkReport, report_of
 
 _COMMAND, _STARTING, _ECHO, _BLOCKS, _SUMMARY, _REST = 0, 1, 3, 7, 8, 9
 _ORDER: tuple[tuple[int, re.Pattern[str]], ...] = (
@@ -127,7 +128,7 @@ def _split(lines: Iterable[LogLine]) -> list[_Run]:
 
 def _rank(line: LogLine) -> int | None:
     """How far a run is that prints this line; None for a line that may stand anywhere."""
-    if is_summary(line.text):
+    if line.is_summary:
         return _SUMMARY
     if line.is_stats:
         return _BLOCKS

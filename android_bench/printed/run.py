@@ -18,6 +18,7 @@ from android_bench.delegates import (
 )
 from android_bench.errors import LogError
 from android_bench.printed.lines import (
+    LITERT_BLOCK,
     NUMBER,
     LogLine,
     Stats,
@@ -33,8 +34,6 @@ from android_bench.reasons import Reason
 Asked = Mapping[str, str | None]
 """The runs and seconds that a block was asked for, as printed."""
 MIB = 1024 * 1024
-LITERT_BLOCK = "========== BENCHMARK RESULTS =========="
-"""The first line of LiteRT v2's results."""
 ANCHOR = re.compile(
     rf"Running benchmark for at least (?P<runs>\d{{1,18}}) iterations and at least (?P<min>-?{NUMBER}) "
     rf"seconds(?: but terminate if exceeding (?P<max>{NUMBER}) seconds)?\.?"
@@ -240,11 +239,6 @@ def _resolution_reasons(timed: Stats) -> list[str]:
     return [Reason.BELOW_RESOLUTION.text()] if middle_ms == 0 else []
 
 
-def is_summary(text: str) -> bool:
-    """Whether a line is, or begins, the end of a run; it may be cut."""
-    return text.startswith(("Inference timings in us:", "Average inference timings in us:", LITERT_BLOCK))
-
-
 def _all(form: re.Pattern[str], lines: Sequence[LogLine]) -> Iterator[re.Match[str]]:
     return (found for line in lines if (found := form.fullmatch(line.text)) is not None)
 
@@ -357,7 +351,7 @@ def _warmup(block: _Block, summary: _Summary) -> Stats | None:
 def _why_cut(lines: Sequence[LogLine]) -> str:
     if not lines:
         return Reason.PRINTED_NOTHING.text()
-    if any(is_summary(line.text) for line in lines):
+    if any(line.is_summary for line in lines):
         return Reason.CUT.text(where=" in its summary")
     if cause := first_error(lines):
         return Reason.CUT.text(where=f": no summary after the error '{cause.quoted}'")
