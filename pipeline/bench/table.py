@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
 from pipeline.bench.baselines import Against, Spreads, against_baselines
 from pipeline.bench.host import MeasuredFile
 from pipeline.bench.statistics import Comparison
@@ -75,7 +80,6 @@ def latency_tables(rows: Sequence[TableRow], *, width: int) -> list[Table]:
 
     Delegate and threads have a column where the lines differ in them, a warm start where one was measured.
     """
-    from rich.console import Console
 
     settings = DELEGATE if len({kind_of_delegate(row.measurement.delegate) for row in rows}) > 1 else ()
     settings += THREADS if len({row.measurement.num_threads for row in rows}) > 1 else ()
@@ -152,9 +156,6 @@ def _three_digits(value: float | None) -> str:
 
 
 def _table(rows: Sequence[TableRow], columns: Sequence[Column]) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("file", overflow="fold", min_width=12)

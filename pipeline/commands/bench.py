@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from android_bench.phone.device import check_cores
 from android_bench.settings import MatrixSettings
+from android_bench.tool.runner import OURS
 from pipeline.bench.settings import RUNTIMES, BenchSettings, PhoneSettings
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, say, stages, stdout_console
@@ -15,6 +17,7 @@ from pipeline.commands.phones.options import (
     DEVICE_TROUBLE,
     Decorator,
     delegate_option,
+    find_fleet,
     given,
     option_name,
     refuse_without_adb,
@@ -66,7 +69,6 @@ def _count(name: str, *, least: int, text: str) -> Decorator:
 
 
 def _cores(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    from android_bench.phone.device import check_cores
 
     try:
         return check_cores(value)
@@ -192,7 +194,6 @@ def _bench_there(
     as_json: bool,
 ) -> int:
     from pipeline.commands.phones.bench import bench_on_phones
-    from pipeline.commands.phones.options import find_fleet
     from pipeline.commands.phones.profile import profile_on_phone
     from pipeline.commands.phones.sustain import sustain_on_phone
 
@@ -245,7 +246,6 @@ def _split_flags(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ..
 
 
 def _check_flags(flags: tuple[str, ...]) -> None:
-    from android_bench.tool.runner import OURS
 
     for flag in flags:
         name, equals, _ = flag.removeprefix("--").partition("=")

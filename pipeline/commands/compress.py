@@ -12,6 +12,7 @@ from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, print_table, say, stages, table
 from pipeline.commands.resume import refuse_settings
 from pipeline.errors import UsageError
+from pipeline.lineage import find_source, with_pixels
 from pipeline.records.compression import (
     LEARNING_RATES,
     PAPER_PRESET,
@@ -170,7 +171,6 @@ def _resumed(name: str, runs: Path) -> TrainRecord:
 
 def _asked(target: str | None, options: dict[str, Any]) -> tuple[KerasSource, CompressConfig]:
     """What is compressed, and how."""
-    from pipeline.lineage import find_source, with_pixels
 
     given = {name: options[name] for name in DEFAULTS if options.get(name) is not None}
     settings = CompressConfig(

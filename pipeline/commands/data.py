@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from export.files import replacing
 from models.registry import family_of
 from pipeline.commands.output import json_option, print_records, print_table, say, stages, table
+from pipeline.data.registry import DATASETS
 from pipeline.errors import UsageError
+from pipeline.steps.dataset import load_dataset
 
 if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset
@@ -71,7 +74,6 @@ def command(
         raise UsageError("--family says how --sheet's images are augmented: give --sheet FILE too.")
     if family:
         family_of(family)  # a mistyped name is named before anything is read
-    from pipeline.steps.dataset import load_dataset
 
     with stages() as progress:
         dataset = load_dataset(name, progress)
@@ -86,7 +88,6 @@ def command(
 
 
 def _list_known(*, as_json: bool) -> None:
-    from pipeline.data.registry import DATASETS
 
     known = [KnownName(name=name, help=row.help) for name, row in DATASETS.items()]
     if as_json:
@@ -140,7 +141,6 @@ def _check_sheet(sheet: Path) -> None:
 
 
 def _draw(dataset: Dataset, sheet: Path, family: str | None, image_size: int) -> None:
-    from export.files import replacing
     from pipeline.data import augment
     from pipeline.data.sheet import draw
 

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from export.precisions import Precision
+from export.settings import settings_for
 from pipeline.commands.output import json_option, say, show_lines, stages
 from pipeline.commands.report import show_report
+from pipeline.lineage import find_source
 from pipeline.runs import runs_folder
 from pipeline.steps.settings import ReportSettings, TrainSettings
 
@@ -38,9 +41,6 @@ def command(*, as_json: bool) -> int:
     \b
     pipeline demo
     """
-    from export.precisions import Precision
-    from export.settings import settings_for
-    from pipeline.lineage import find_source
     from pipeline.steps.bench import bench
     from pipeline.steps.export import export
     from pipeline.steps.report import report

@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from android_bench.errors import DeviceError, NoPhoneError
+from android_bench.matrix import too_warm
+from android_bench.phone.adb import Phone
+from android_bench.phone.device import identify
+from android_bench.phone.pool import list_phones
+from android_bench.phone.wire import advice
 from android_bench.settings import MatrixSettings
 from pipeline.commands.output import json_option, print_records, print_table, say, table
 from pipeline.commands.phones.options import adb_servers, server_option
@@ -54,7 +60,6 @@ def command(*, servers: tuple[str, ...], as_json: bool) -> int:
     pipeline devices
     pipeline devices --adb-server lab-pc:5037 --adb-server 127.0.0.1:5037
     """
-    from android_bench.phone.pool import list_phones
 
     listed, problems = list_phones(adb_servers(servers))
     for problem in problems:
@@ -67,8 +72,6 @@ def command(*, servers: tuple[str, ...], as_json: bool) -> int:
         _print(seen)
     ready = [phone for phone in seen if phone.ready]
     if not ready:
-        from android_bench.errors import NoPhoneError
-
         if not seen:
             raise NoPhoneError(
                 "no phone is connected. Plug one in, switch on 'USB debugging' in its developer options, and "
@@ -83,10 +86,6 @@ def command(*, servers: tuple[str, ...], as_json: bool) -> int:
 
 
 def _look_at(listed: ListedPhone) -> SeenPhone:
-    from android_bench.errors import DeviceError
-    from android_bench.phone.adb import Phone
-    from android_bench.phone.device import identify
-    from android_bench.phone.wire import advice
 
     if listed.state != "device":
         return SeenPhone(
@@ -109,7 +108,6 @@ def _look_at(listed: ListedPhone) -> SeenPhone:
 
 
 def _described(listed: ListedPhone, info: DeviceInfo) -> SeenPhone:
-    from android_bench.matrix import too_warm
 
     heat = info.heat
     warm = heat.throttled or too_warm(heat, MatrixSettings.max_celsius)

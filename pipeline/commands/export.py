@@ -12,10 +12,12 @@ import click
 from export.artifact import ExportArtifact
 from export.precisions import Precision
 from export.settings import ExportSettings, settings_for
+from pipeline.android_kit.kit import check_folder, write_kit
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, print_table, say, stages, table
 from pipeline.commands.phones.options import given, option_name
 from pipeline.errors import UsageError
+from pipeline.lineage import find_source, with_pixels
 from pipeline.runs import runs_folder
 
 if TYPE_CHECKING:
@@ -118,7 +120,6 @@ def command(context: click.Context, /, *, as_json: bool, **options: Any) -> int:
     pipeline export --int8 --labels names.txt --android-kit app-kit
     pipeline export --like runs/mobilenet_alpha0.5_160-photos-1/export/mobilenet_alpha0.5_160_int8.json
     """
-    from pipeline.android_kit.kit import check_folder
 
     kit: Path | None = options["android_kit"]
     if kit is not None:
@@ -145,12 +146,12 @@ def command(context: click.Context, /, *, as_json: bool, **options: Any) -> int:
 
 
 def _exported(target: str | None, *, data: str | None, out: Path | None, **options: Any) -> Exported:  # noqa: ANN401
-    from pipeline.lineage import find_source, with_pixels
-    from pipeline.steps.export import export
 
     settings = _settings(options, for_kit=options["android_kit"] is not None)
     source = find_source(target, data=data, folder=runs_folder())
     source = with_pixels(source, scale=options["scale"], offset=options["offset"])
+    from pipeline.steps.export import export
+
     with stages() as progress:
         return export(
             source, settings, runs=runs_folder(), out=out, labels=options["labels"], progress=progress
@@ -158,13 +159,14 @@ def _exported(target: str | None, *, data: str | None, out: Path | None, **optio
 
 
 def _exported_like(context: click.Context) -> Exported:
-    from pipeline.steps.export_like import MadeAgain, export_like
 
     asked = context.params
     fixed = [name for name in asked if name not in _BESIDE_LIKE and given(context, name)]
     if fixed:
         names = ", ".join(option_name(context, name) for name in fixed)
         raise UsageError(f"{names}: the sidecar of --like says that already. Leave it out, or --like.")
+    from pipeline.steps.export_like import MadeAgain, export_like
+
     again = MadeAgain(sidecar=asked["like"], model=asked["target"], data=asked["data"], out=asked["out"])
     with stages() as progress:
         return export_like(again, runs=runs_folder(), progress=progress)
@@ -193,7 +195,6 @@ def _say_what_sparse_brings(artifacts: Sequence[ExportArtifact], folder: Path) -
 
 def _write_kit(kit: Path, artifacts: Sequence[ExportArtifact], folder: Path) -> None:
     """Writes the Android kit of the integer file, or else of the smallest, and says of which."""
-    from pipeline.android_kit.kit import write_kit
 
     integer = [artifact for artifact in artifacts if artifact.precision.spec.is_integer]
     artifact = min(integer or artifacts, key=lambda each: each.size_bytes)

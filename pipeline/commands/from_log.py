@@ -9,6 +9,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
 import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from android_bench.delegates import Delegation
 from android_bench.printed.lines import Failure
@@ -175,7 +179,6 @@ def _show(records: Sequence[LogRecord]) -> None:
 
 def _tables(records: Sequence[LogRecord], names: Sequence[str], *, width: int) -> list[Table]:
     """One table, or two with the same lines where one would be wider than `width` characters."""
-    from rich.console import Console
 
     whole = _table(records, names, _WHAT + _LATENCY + _REST)
     if Console(width=1000).measure(whole).maximum <= width:
@@ -184,9 +187,6 @@ def _tables(records: Sequence[LogRecord], names: Sequence[str], *, width: int) -
 
 
 def _table(records: Sequence[LogRecord], names: Sequence[str], columns: Sequence[Column]) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("run", overflow="fold", min_width=12)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import click
+from click.core import ParameterSource
 
 from pipeline.errors import UsageError
 
 
 def refuse_settings(context: click.Context) -> None:
     """A resumed run has its own settings: one that is given beside --resume would be passed over."""
-    from click.core import ParameterSource
 
     given = [
         parameter.opts[-1]

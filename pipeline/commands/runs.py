@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from export.files import write_bytes
 from pipeline.commands.output import json_option, print_records, say
 from pipeline.errors import PipelineError, UsageError, unknown_name
+from pipeline.report.run_list import run_summaries
 from pipeline.runs import newest_run, runs_folder
+from pipeline.store.snapshot import complete_store
 
 if TYPE_CHECKING:
     from pipeline.report.run_list import RunSummary
@@ -34,7 +37,6 @@ def command(run: str | None, curve: Path | None, as_json: bool) -> None:
     pipeline runs mobilenet_alpha0.5_160-photos-1
     pipeline runs mobilenet_alpha0.5_160-photos-1 --curve curve.png
     """
-    from pipeline.report.run_list import run_summaries
 
     folder = runs_folder()
     if curve is not None:
@@ -58,13 +60,12 @@ def command(run: str | None, curve: Path | None, as_json: bool) -> None:
 
 def _draw(target: Path, name: str | None, folder: Path) -> None:
     """Writes the curve of the run, or of the newest one, that may still be unfinished."""
-    from export.files import write_bytes
-    from pipeline.report.curve import curve_picture
-    from pipeline.report.run_list import run_summaries
 
     kind = target.suffix.lstrip(".").lower()
     if kind not in ("png", "svg"):
         raise UsageError(f"--curve {target} should end in .png or .svg.")
+    from pipeline.report.curve import curve_picture
+
     run = newest_run(folder) if name is None else folder / _chosen(name, run_summaries(folder)).run
     write_bytes(target, curve_picture(run, kind=kind))
     say(f"wrote {target}")
@@ -89,7 +90,6 @@ def _show_all(summaries: list[RunSummary]) -> None:
 def _show_one(summary: RunSummary, folder: Path) -> None:
     from pipeline.report.run_table import run_tree
     from pipeline.report.terminal import PIPED_WIDTH, terminal_width
-    from pipeline.store.snapshot import complete_store
 
     if summary.state != "finished":
         state = f"the run {summary.run} is " if summary.state == "unfinished" else ""

@@ -6,31 +6,40 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
 
 from export.artifact import sidecar_path
+from export.check.layer_errors import compare_layers
+from export.check.verify import NamedLayers, Samples, verify
+from export.convert import converted_model
+from export.exporter import SourceModel, export_model
 from export.files import replacing
 from export.precisions import Precision
+from export.quantization.calibrate import CalibrationImages
+from export.quantization.float_layers import layers_around
+from export.quantization.typical import typical_images
 from export.settings import ExportSettings
+from export.tflite.inspect import inspect, named
+from pipeline.bench.host import run_rounds
+from pipeline.bench.settings import BenchSettings
+from pipeline.class_names import MatchedClasses
+from pipeline.compression.compress import load_quantized
 from pipeline.compression.ladder import FEW_IMAGES, Candidate, Rung
+from pipeline.data.dataset import Dataset
+from pipeline.data.registry import from_any_folder
 from pipeline.errors import PipelineError
-
-if TYPE_CHECKING:
-    import keras
-    import numpy as np
-    import numpy.typing as npt
-
-    from export.quantization.calibrate import CalibrationImages
-    from pipeline.class_names import MatchedClasses
-    from pipeline.data.dataset import Dataset
-    from pipeline.lineage import KerasSource
+from pipeline.lineage import KerasSource, load_model_of
 
 INT8 = Precision.INT8
 BATCH_SIZE = 64
 _NUM_COMPARED = 32
 """Training images on which the layers are compared, to choose those that stay in float."""
 
-Train = Callable[[], "KerasSource"]
+Train = Callable[[], KerasSource]
 """Trains the model quantized, and gives back the new run."""
 
 
@@ -86,8 +95,6 @@ class Attempts:
 
     def calibration(self, num_samples: int, *, typical: bool) -> CalibrationImages:
         """Training images that ranges are read from, and which they are."""
-        from export.quantization.calibrate import CalibrationImages
-        from export.quantization.typical import typical_images
 
         subject = self.subject
         if (num_samples, typical) not in self.calibrations:
@@ -126,8 +133,6 @@ def put_in_place(taken: Candidate) -> Path:
 
 
 def _trained_candidate(source: KerasSource, subject: Subject, folder: Path) -> Candidate:
-    from pipeline.compression.compress import load_quantized
-    from pipeline.lineage import load_model_of
 
     assert source.compression is not None
     model = load_model_of(source)
@@ -155,11 +160,6 @@ def _exported(
     images: CalibrationImages | None = None,
 ) -> Candidate:
     """Writes the int8 file with its sidecar into `folder`, and runs the validation split through it."""
-    from export.check.verify import NamedLayers, Samples, verify
-    from export.convert import converted_model
-    from export.exporter import SourceModel, export_model
-    from pipeline.data.registry import from_any_folder
-
     source, model, spec = made.source, made.model, subject.dataset.spec
     path = folder / f"{source.model_name}_{settings.precision}.tflite"
     described = SourceModel(
@@ -196,12 +196,6 @@ def _worst_first(
 
     A layer alone would not do: its float output is quantized for the next one, with the same range as before.
     """
-    import numpy as np
-
-    from export.check.layer_errors import compare_layers
-    from export.convert import converted_model
-    from export.quantization.float_layers import layers_around
-    from export.tflite.inspect import inspect, named
 
     compared_with = converted_model(model, base.artifact.settings, pixels=pixels)
     assert compared_with is not None  # an int8 file, and its images are given
@@ -220,8 +214,6 @@ def _loss_and_images(candidate: Candidate) -> tuple[float, int]:
 
 def time_files(paths: Sequence[Path]) -> Mapping[str, float | None]:
     """The median ms of each file by its sha256, on this machine with one thread, all in turns."""
-    from pipeline.bench.host import run_rounds
-    from pipeline.bench.settings import BenchSettings
 
     settings = BenchSettings(num_runs=30, min_secs=0.3, max_secs=10.0, warmup_min_secs=0.2, num_rounds=6)
     result = run_rounds(paths, settings)

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
 from pipeline.explain.explanation import ExplainedFile, ExplainedLayer
 from pipeline.explain.join import JoinedLayer, LayerGroup
 
@@ -96,9 +100,6 @@ def _joined_key(sort: str) -> Callable[[JoinedLayer], float]:
 
 
 def _empty(words: Sequence[str], numbers: Sequence[str]) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
 
     class PlainTable(Table):
         """Shows what it is given as it is: a name in brackets is no markup."""

@@ -6,6 +6,9 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import altair
+import vl_convert
+
 from pipeline.errors import PipelineError
 from pipeline.runs import how_to_resume
 
@@ -23,8 +26,6 @@ def curve_picture(run: Path, *, kind: str) -> bytes:
 
     The training's figures are those of augmented images while the weights still changed.
     """
-    import altair
-    import vl_convert
 
     rows = list(csv.DictReader(_history(run).splitlines()))
     panels = [_panel(rows, title, dict(zip(SERIES, columns, strict=True))) for title, *columns in MEASURES]
@@ -46,7 +47,6 @@ def _history(run: Path) -> str:
 
 
 def _panel(rows: list[dict[str, str]], title: str, columns: dict[str, str]) -> Any:  # noqa: ANN401 - Altair's own
-    import altair
 
     points = [
         {"epoch": int(row["epoch"]), "value": float(row[column]), "of": series}

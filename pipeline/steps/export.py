@@ -6,24 +6,24 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import keras
 
 from export.artifact import ExportArtifact
 from export.errors import ExportError
+from export.exporter import SourceModel, export_model
+from export.quantization.calibrate import CalibrationImages
+from export.quantization.typical import typical_images
 from export.settings import ExportSettings
+from pipeline.data.dataset import Dataset
+from pipeline.data.registry import from_any_folder
 from pipeline.errors import UsageError
 from pipeline.labels import read_labels
+from pipeline.lineage import KerasSource, image_size_of, load_model_of
 from pipeline.progress import Doing, Progress, silent
 from pipeline.steps.dataset import load_dataset
-
-if TYPE_CHECKING:
-    import keras
-
-    from export.exporter import SourceModel
-    from export.quantization.calibrate import CalibrationImages
-    from pipeline.data.dataset import Dataset
-    from pipeline.lineage import KerasSource
-
+from pipeline.store.store import open_store
 
 _Choice = tuple[int, int, bool]
 """What decides which images calibrate: how many, the seed, whether typical ones alone."""
@@ -84,9 +84,6 @@ def prepare(
 ) -> Ready:
     """The model of the source, and the images that its ranges are read from."""
     progress(Doing(f"reading {source.model_path}"))
-    from export.exporter import SourceModel
-    from pipeline.data.registry import from_any_folder
-    from pipeline.lineage import load_model_of
 
     model = load_model_of(source)
     num_classes = model.output_shape[-1]
@@ -159,7 +156,7 @@ def _trained_quantizers(
     if not any(each.precision.spec.takes_quantizers for each in settings):
         return None
     progress(Doing("reading the trained quantizers"))
-    from pipeline.compression.compress import load_quantized
+    from pipeline.compression.compress import load_quantized  # with tf_keras, which few runs need
 
     return load_quantized(model, source.compression, source.model_path.parent)
 
@@ -190,9 +187,6 @@ def _calibration_images(
     calibrated: Sequence[ExportSettings],
     progress: Progress,
 ) -> dict[_Choice, CalibrationImages]:
-    from export.quantization.calibrate import CalibrationImages
-    from export.quantization.typical import typical_images
-    from pipeline.lineage import image_size_of
 
     found: dict[_Choice, CalibrationImages] = {}
     for number, seed, typical in dict.fromkeys(map(_choice, calibrated)):
@@ -223,7 +217,6 @@ def _write(
     folder: Path,
     progress: Progress,
 ) -> tuple[list[ExportArtifact], list[str]]:
-    from export.exporter import export_model
 
     artifacts, refused = [], []
     for each in settings:
@@ -244,7 +237,6 @@ def _write(
 
 
 def _store(artifacts: Sequence[ExportArtifact], folder: Path, runs: Path) -> None:
-    from pipeline.store.store import open_store
 
     with open_store(runs) as store:
         for artifact in artifacts:

@@ -9,21 +9,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.console import Console
+from rich.live import Live
 
-from pipeline.commands.output import print_records, say, stdout_console
+from android_bench.delegates import delegate_named
+from android_bench.matrix import Event, PhoneLost, RoundDone, Status
+from export.files import sha256_of
+from pipeline.bench.baselines import Spreads, compare_measured, same_setting
+from pipeline.bench.fleet import FleetPhone, PhoneResult, measure
+from pipeline.bench.table import TableRow, latency_tables, milliseconds, table_rows
+from pipeline.commands.output import print_records, say, stdout_console, table
 from pipeline.commands.phones.options import DEVICE_TROUBLE
+from pipeline.records.measurement import part_of, setting_of
 from pipeline.runs import runs_folder
+from pipeline.store.store import open_store
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from android_bench.matrix import Event
     from android_bench.settings import MatrixSettings
-    from pipeline.bench.baselines import Spreads
-    from pipeline.bench.fleet import FleetPhone, PhoneResult
     from pipeline.bench.host import MeasuredFile
     from pipeline.bench.settings import BenchSettings, PhoneSettings
-    from pipeline.bench.table import TableRow
 
 MOST_PAIRS = 6
 UNSTEADY = 0.25
@@ -44,8 +50,6 @@ def bench_on_phones(
 
     1 when a measurement is not valid, 4 when a phone was lost before all was measured.
     """
-    from pipeline.bench.fleet import measure
-    from pipeline.store.store import open_store
 
     _say_twins(files)
     with open_store(runs_folder()) as store, _live_table(fleet) as listen:
@@ -74,7 +78,6 @@ def bench_on_phones(
 
 def _say_twins(files: Sequence[Path]) -> None:
     """Names the files that hold the same as one before them: they are measured once."""
-    from export.files import sha256_of
 
     first: dict[str, Path] = {}
     for file in files:
@@ -86,10 +89,6 @@ def _say_twins(files: Sequence[Path]) -> None:
 @contextmanager
 def _live_table(fleet: Sequence[FleetPhone]) -> Iterator[Callable[[Event, PhoneResult], None]]:
     """A line a phone on stderr, renewed as it goes; where stderr is no terminal, a line a measurement."""
-    from rich.console import Console
-    from rich.live import Live
-
-    from android_bench.matrix import PhoneLost, RoundDone, Status
 
     console = Console(stderr=True)
     states = {each.phone: "starting" for each in fleet}
@@ -118,7 +117,6 @@ def _live_table(fleet: Sequence[FleetPhone]) -> Iterator[Callable[[Event, PhoneR
 def _progress_table(
     fleet: Sequence[FleetPhone], states: dict[Any, str], results: dict[Any, PhoneResult]
 ) -> Table:
-    from pipeline.commands.output import table
 
     rows = table("phone", "°C", "measured", "now", numbers=["°C", "measured"])
     for each in fleet:
@@ -130,7 +128,6 @@ def _progress_table(
 
 
 def _say_measured(event: Any, result: PhoneResult) -> None:  # noqa: ANN401 - a RoundDone
-    from pipeline.bench.table import milliseconds
 
     measurement = result.complete[event.job.key].measurement
     done = f"{len(result.complete)} of {len(result.series)}"
@@ -139,7 +136,6 @@ def _say_measured(event: Any, result: PhoneResult) -> None:  # noqa: ANN401 - a 
 
 
 def _show(phone: PhoneResult, bench: BenchSettings, spreads: Spreads) -> None:
-    from pipeline.bench.table import latency_tables, table_rows
 
     measured = phone.measured
     if not measured:
@@ -173,7 +169,6 @@ def _show(phone: PhoneResult, bench: BenchSettings, spreads: Spreads) -> None:
 
 def _show_alike(rows: Sequence[TableRow], measured: Sequence[MeasuredFile], spreads: Spreads) -> None:
     """The pairs of files with one delegate and number of threads that cannot be told apart."""
-    from pipeline.bench.baselines import compare_measured, same_setting
 
     valid = [pair for pair in zip(rows, measured, strict=True) if pair[0].measurement.valid]
     alike, told_apart, num_pairs = [], True, 0
@@ -196,7 +191,6 @@ def _show_alike(rows: Sequence[TableRow], measured: Sequence[MeasuredFile], spre
 
 def _show_sessions(rows: Sequence[TableRow], spreads: Spreads) -> None:
     """The rows that did not take turns with what they are compared with."""
-    from pipeline.records.measurement import setting_of
 
     for row in rows:
         if row.comparison is None or row.comparison.in_turns:
@@ -212,8 +206,6 @@ def _show_sessions(rows: Sequence[TableRow], spreads: Spreads) -> None:
 
 def _show_partly_delegated(rows: Sequence[TableRow]) -> None:
     """The rows whose delegate left a part of the graph to the CPU."""
-    from android_bench.delegates import delegate_named
-    from pipeline.records.measurement import part_of
 
     for row in rows:
         word, count = row.measurement.delegate.split()[0], row.measurement.num_threads

@@ -9,9 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from android_bench.delegates import WORDS
+from android_bench.phone.adb import default_server, parse_server
+from android_bench.phone.pool import ALL, list_phones, select
+from android_bench.phone.wire import advice
+from android_bench.tool.binary import read_tool
 from pipeline.commands.output import say
+from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from android_bench.phone.adb import AdbServer, ListedPhone
@@ -40,7 +46,6 @@ def several_words(known: Sequence[str], kind: str) -> Callable[..., tuple[str, .
 
 
 def _servers(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
-    from android_bench.phone.adb import parse_server
 
     for text in value:
         try:
@@ -89,7 +94,6 @@ delegate_option: Decorator = click.option(
 
 def refuse_without_adb(context: click.Context, names: Sequence[str], flags: Sequence[str] = ()) -> None:
     """UsageError where options for phones, or flags for their tool, were given without --adb."""
-    from pipeline.errors import UsageError
 
     found = [option_name(context, name) for name in names if given(context, name)]
     if found or flags:
@@ -98,7 +102,6 @@ def refuse_without_adb(context: click.Context, names: Sequence[str], flags: Sequ
 
 def given(context: click.Context, name: str) -> bool:
     """Whether an option or argument stands on the command line."""
-    from click.core import ParameterSource
 
     if name == "targets":
         return bool(context.params[name])
@@ -113,8 +116,6 @@ def option_name(context: click.Context, name: str) -> str:
 
 def adb_servers(servers: Sequence[str]) -> list[AdbServer]:
     """The servers that --adb-server names; without any, the one that adb itself would use."""
-    from android_bench.phone.adb import default_server, parse_server
-    from pipeline.errors import UsageError
 
     try:
         return [parse_server(text) for text in dict.fromkeys(servers)] or [default_server()]
@@ -124,8 +125,6 @@ def adb_servers(servers: Sequence[str]) -> list[AdbServer]:
 
 def named_phones(serials: Sequence[str], servers: Sequence[str]) -> list[ListedPhone]:
     """The phones that -s and --adb-server mean, or ANDROID_SERIAL, or the only one there is."""
-    from android_bench.phone.pool import ALL, list_phones, select
-    from android_bench.phone.wire import advice
 
     listed, problems = list_phones(adb_servers(servers))
     for problem in problems:
@@ -142,7 +141,6 @@ def find_fleet(
     serials: Sequence[str], servers: Sequence[str], binaries: Sequence[Path]
 ) -> tuple[list[FleetPhone], int]:
     """The phones that are meant, ready to measure, each with its binary; and how many could not take part."""
-    from android_bench.tool.binary import read_tool
     from pipeline.bench.fleet import gather
 
     tools = [read_tool(path) for path in binaries]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.bench.phone import local_file, plan_series
+from pipeline.bench.phone_profile import profile_files
 from pipeline.commands.output import print_records, print_table, table, working
 from pipeline.errors import UsageError
 
@@ -32,8 +34,6 @@ def profile_on_phone(
     as_json: bool,
 ) -> int:
     """Profiles the files on one phone and shows why one is slower; 1 when a run is not valid."""
-    from pipeline.bench.phone import local_file, plan_series
-    from pipeline.bench.phone_profile import profile_files
 
     if len(fleet) != 1:
         raise UsageError(

@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
+from rich.console import Console
 
 from android_bench.errors import DeviceError
+from export.files import write_bytes
+from pipeline.bench.phone import local_file, plan_series
+from pipeline.bench.sustained import FOLDER, append_point, first_and_last, summarize_points, sustain
 from pipeline.commands.output import print_records, print_table, say, table
 from pipeline.errors import PipelineError, UsageError
+from pipeline.report.sustained import sustained_picture
 from pipeline.runs import runs_folder
 
 if TYPE_CHECKING:
@@ -42,8 +47,6 @@ def sustain_on_phone(
 
     Each point is written to the CSV as it comes, so that nothing that ends the run early loses it.
     """
-    from pipeline.bench.phone import local_file, plan_series
-    from pipeline.bench.sustained import append_point, summarize_points, sustain
 
     member = _only(fleet, "phone")
     models = [local_file(file) for file in files]
@@ -75,7 +78,6 @@ def sustain_on_phone(
 
 
 def _csv_path(series: PhoneSeries, member: FleetPhone) -> Path:
-    from pipeline.bench.sustained import FOLDER
 
     stem = f"{series.file.stem}_{member.info.serial_hash}_{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     return runs_folder() / FOLDER / f"{stem}.csv"
@@ -83,8 +85,6 @@ def _csv_path(series: PhoneSeries, member: FleetPhone) -> Path:
 
 def _draw(found: Sustained, path: Path, title: str) -> None:
     """The picture beside the CSV, whole or not at all."""
-    from export.files import write_bytes
-    from pipeline.report.sustained import sustained_picture
 
     picture = sustained_picture(found.points, title=title, subtitle=_verdict(found))
     write_bytes(path.with_suffix(".png"), picture)
@@ -98,7 +98,6 @@ def _only(things: Sequence[Thing], what: str) -> Thing:
 
 
 def _verdict(found: Sustained) -> str:
-    from pipeline.bench.sustained import first_and_last
 
     first_ms, last_ms = first_and_last(found.points)
     moved = f"from {first_ms:.3g} to {last_ms:.3g} ms"
@@ -135,7 +134,6 @@ def _bars(values: Sequence[float]) -> str:
 @contextmanager
 def _progress(minutes: float) -> Iterator[Callable[[SustainedPoint], None]]:
     """Where it stands, on stderr: one line that is renewed, or a line a point where stderr is no terminal."""
-    from rich.console import Console
 
     console = Console(stderr=True)
     with console.status(f"running for {minutes:g} minutes") as status:

@@ -12,6 +12,7 @@ import click
 from pipeline.commands.output import print_records, print_table, say, stages, table
 from pipeline.commands.phones.options import DEVICE_TROUBLE, find_fleet
 from pipeline.runs import runs_folder
+from pipeline.steps.phones import verify_on_phones
 from pipeline.steps.settings import PhoneVerifySettings
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ def show_answers(
     phone was lost.
     """
     fleet, num_lost = find_fleet(phones.serials, phones.servers, phones.binaries)
-    from pipeline.steps.phones import verify_on_phones
 
     with stages() as progress:
         answered = verify_on_phones(files, fleet, settings, runs=runs_folder(), progress=progress)
