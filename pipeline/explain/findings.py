@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ WORTH_BYTES_SHARE = 0.25
 WORTH_OVERHEAD_SHARE = 0.1
 WORTH_ZEROS_SHARE = 0.3
 WORTH_GROWTH = 0.1
+MAX_DEPTHWISE_PLACES = 25
+"""Of a depthwise kernel: XNNPACK has none for more."""
+_WITHOUT_INT8_KERNEL = ("RELU", "RELU6", "AVERAGE_POOL_2D")
 _SUMS = ("ADD", "SUB")
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
 
@@ -39,6 +43,7 @@ def find(file: ExplainedFile) -> list[Finding]:
     """What stands out in one file, the most important first."""
     found = [
         *_outside_xnnpack(file),
+        *_slow_in_int8(file),
         *_float_left(file),
         *_dynamic_range(file),
         *_inner_conversions(file),
@@ -82,6 +87,34 @@ def _outside_xnnpack(file: ExplainedFile) -> Iterator[Finding]:
             else "Replace these layers by ones that XNNPACK takes, or export in another precision."
         ),
     )
+
+
+def _slow_in_int8(file: ExplainedFile) -> Iterator[Finding]:
+    """Operators that make an int8 file slower than its float one."""
+    int8 = [each for each in file.running if each.layer.dtype == "int8"]
+    lone = [each for each in int8 if each.layer.operator in _WITHOUT_INT8_KERNEL and each.outside_xnnpack]
+    wide = [each for each in int8 if _depthwise_places(each) > MAX_DEPTHWISE_PLACES]
+    share = _time_share(file, [*lone, *wide])
+    if share is None or share < WORTH_MS_SHARE:
+        return
+    parts = [_kinds(lone)] if lone else []
+    if wide:
+        parts.append(f"depthwise kernels of more than {MAX_DEPTHWISE_PLACES} places (5x5) x {len(wide)}")
+    yield Finding(
+        kind="slow_in_int8",
+        file=file.path,
+        weight=share,
+        text=f"{share:.0%} of the time ({_ms([*lone, *wide])}) is in operators that XNNPACK has no int8 "
+        f"kernel for, so that the float file may be faster: {'; '.join(parts)}."
+        + (" `pipeline export` writes what it can of these as small depthwise convolutions." if lone else "")
+        + (" Take depthwise kernels of up to 5x5." if wide else ""),
+    )
+
+
+def _depthwise_places(each: ExplainedLayer) -> float:
+    """How many places the kernel of a depthwise convolution has; 0 for other operators."""
+    layer = each.layer
+    return layer.macs / math.prod(layer.output_shape) if layer.operator == "DEPTHWISE_CONV_2D" else 0
 
 
 def _float_left(file: ExplainedFile) -> Iterator[Finding]:

@@ -400,6 +400,33 @@ def test_weights_with_one_scale_for_all_channels_are_found(tmp_path: Path, pixel
     assert "scale_a_tensor" not in kinds(only(written(tmp_path, "fine", per_channel)))
 
 
+def test_what_int8_has_no_kernel_for_is_said_with_its_share_of_the_time(tmp_path: Path, pixels: np.ndarray):
+    """As in NASNetMobile: a ReLU beside another reader, depthwise kernels of 7x7, an average pooling."""
+
+    def cell(x: Any) -> Any:
+        left = keras.layers.ReLU(name="relu")(x)
+        left = keras.layers.DepthwiseConv2D(7, padding="same", name="seven")(left)
+        right = keras.layers.AveragePooling2D(3, strides=1, padding="same", name="average")(x)
+        return keras.layers.Add(name="sum")([left, right])
+
+    wide = layers(keras.layers.Conv2D(64, 3, name="conv"), cell, size=32)
+    small = layers(keras.layers.Conv2D(64, 3, activation="relu"), keras.layers.DepthwiseConv2D(5), size=32)
+    stock, slow, fast = (
+        written(tmp_path, name, convert(net, ExportSettings(Precision.INT8, rewrites=wanted), pixels=pixels))
+        for name, net, wanted in (
+            ("stock", wide, ()),
+            ("slow", wide, Precision.INT8.spec.rewrites),
+            ("fast", small, Precision.INT8.spec.rewrites),
+        )
+    )
+    said = text_of(only(stock, TIMED), "slow_in_int8")
+    assert "RELU" in said
+    assert "AVERAGE_POOL_2D" in said
+    assert "depthwise kernels of more than 25 places (5x5) x 1" in said
+    assert "RELU" not in text_of(only(slow, TIMED), "slow_in_int8")
+    assert "slow_in_int8" not in kinds(only(fast, TIMED))
+
+
 def test_operators_that_only_convert_are_counted_inside_the_graph_alone(tmp_path: Path, pixels: np.ndarray):
     net = layers(keras.layers.Conv2D(8, 3, activation="relu", name="conv"))
     content = convert(net, ExportSettings(Precision.INT16X8), pixels=pixels[:, :8, :8])
