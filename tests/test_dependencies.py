@@ -14,7 +14,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 INSTALLED = PROJECT["tool"]["setuptools"]
 PACKAGES = [name.removesuffix("*") for name in INSTALLED["packages"]["find"]["include"]]
 MODULES = INSTALLED["py-modules"]
-IN_TESTS = {path.stem for path in (ROOT / "tests").iterdir()} | {"zoo"}  # benchmarks/zoo.py
+IN_TESTS = {path.stem for folder in ("tests", "benchmarks") for path in (ROOT / folder).iterdir()}
 
 DISTRIBUTIONS = {
     "PIL": "pillow",
