@@ -175,6 +175,12 @@ class Reason(StrEnum):
         "`verify --adb` reads the output tensors from a file, and there was none",
         "free some space on the phone; another build",
     )
+    NOT_FINITE = (
+        "not-finite",
+        "NaN or infinite values on {number} of {total} samples",
+        "the net overflows in the precision that the delegate computes in, or its weights are broken",
+        "another delegate or precision; `pipeline verify` tells whether the host's are numbers",
+    )
     PRINTED_NOTHING = (
         "printed-nothing",
         "the tool printed nothing",

@@ -38,8 +38,8 @@ class Verification:
     """keras_top1 less tflite_top1, percentage points."""
     agreement: float
     """Percent of samples on which both give the same label."""
-    max_abs_difference: float
-    """The largest difference of any output value, after dequantization."""
+    max_abs_difference: float | None
+    """The largest difference of any output value, after dequantization, where both are numbers; else None."""
     worst_layer: str | None
     """int8 and int16x8: the layer where the error grows most."""
     layers: tuple[LayerError, ...]
@@ -47,6 +47,10 @@ class Verification:
     runtime_version: str
     seconds: float
     verified_utc: str
+    num_keras_not_finite: int = 0
+    """Samples for which the Keras model gives a NaN or an infinity: neither right nor in agreement."""
+    num_tflite_not_finite: int = 0
+    """The same of the file."""
     classes_matched: str = ""
     """How the data set's classes were found among the outputs, in words."""
 

@@ -66,3 +66,9 @@ def real_values(stored: npt.NDArray[Any], scale: float, zero_point: int) -> Floa
     if not scale:
         return stored.astype(np.float32)
     return (np.float32(scale) * (stored.astype(np.float32) - zero_point)).astype(np.float32)
+
+
+def is_finite(outputs: Floats) -> npt.NDArray[np.bool_]:
+    """(n, classes) -> (n,): whether an output has neither a NaN nor an infinity."""
+    finite: npt.NDArray[np.bool_] = np.isfinite(outputs).all(axis=1)
+    return finite

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from export.artifact import ZERO_PIXEL, ExportArtifact, check_described
 from export.check.layer_errors import ComparedLayers, compare_layers, last_operator
 from export.check.load_check import litert_loads
-from export.check.runner import Runner
+from export.check.runner import Runner, is_finite
 from export.errors import BadModelFileError, ExportError
 from export.graph.rescaling import RAW, input_error_levels, rescaling_of
 from export.graph.rewrite import ends_in_softmax, without_softmax
@@ -42,16 +42,28 @@ class _Tally:
     keras_right: int = 0
     tflite_right: int = 0
     agreeing: int = 0
-    max_abs_difference: float = 0.0
+    keras_not_finite: int = 0
+    tflite_not_finite: int = 0
+    max_abs_difference: float | None = None
 
     def add(self, expected: Floats, found: Floats, labels: npt.NDArray[np.int64]) -> None:
-        """Takes both outputs (batch, classes) and the labels (batch,)."""
+        """Takes both outputs (batch, classes) and the labels (batch,).
+
+        An output with a NaN or an infinity names no class: it is wrong, agrees with nothing, and is not
+        compared.
+        """
         by_keras, by_tflite = expected.argmax(axis=1), found.argmax(axis=1)
+        keras_finite, tflite_finite = is_finite(expected), is_finite(found)
+        both = keras_finite & tflite_finite
         self.samples += len(labels)
-        self.keras_right += int((by_keras == labels).sum())
-        self.tflite_right += int((by_tflite == labels).sum())
-        self.agreeing += int((by_keras == by_tflite).sum())
-        self.max_abs_difference = max(self.max_abs_difference, float(np.abs(expected - found).max()))
+        self.keras_right += int((keras_finite & (by_keras == labels)).sum())
+        self.tflite_right += int((tflite_finite & (by_tflite == labels)).sum())
+        self.agreeing += int((both & (by_keras == by_tflite)).sum())
+        self.keras_not_finite += int((~keras_finite).sum())
+        self.tflite_not_finite += int((~tflite_finite).sum())
+        if both.any():
+            largest = float(np.abs(expected[both] - found[both]).max())
+            self.max_abs_difference = max(self.max_abs_difference or 0.0, largest)
 
 
 class KerasOutputs:
@@ -161,6 +173,8 @@ def _verification(
         drop_points=100 * (tally.keras_right - tally.tflite_right) / tally.samples,
         agreement=100 * tally.agreeing / tally.samples,
         max_abs_difference=tally.max_abs_difference,
+        num_keras_not_finite=tally.keras_not_finite,
+        num_tflite_not_finite=tally.tflite_not_finite,
         worst_layer=worst.layer if worst else None,
         layers=layers.all,
         runtime="litert",

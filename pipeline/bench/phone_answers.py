@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from android_bench.phone.session import LocalFile, Session
+from android_bench.reasons import Reason
 from android_bench.tool.outputs import CHUNK, InputTensor, SampleOutputs, run_samples
 from android_bench.tool.runner import RunRequest, ToolFlags
 from export.artifact import ExportArtifact, TensorInfo, check_described
-from export.check.runner import Runner, real_values, stored_input
+from export.check.runner import Runner, is_finite, real_values, stored_input
 from export.tflite.inspect import FileContents, inspect
 from pipeline.bench.fleet import FleetPhone
 from pipeline.bench.settings import BenchSettings
@@ -136,6 +137,10 @@ def _compared(
     ]
     here, labels = samples.here[:count], samples.labels[:count]
     answers = there.argmax(axis=1)
+    there_finite, here_finite = is_finite(there), is_finite(here)
+    both = there_finite & here_finite
+    if not there_finite.all():
+        reasons.append(Reason.NOT_FINITE.text(number=int((~there_finite).sum()), total=count))
     return PhoneVerification(
         artifact_sha256=samples.contents.sha256,
         path=str(samples.path),
@@ -147,10 +152,10 @@ def _compared(
         dataset_fingerprint=samples.dataset.spec.fingerprint,
         split=samples.split,
         num_samples=count,
-        phone_top1=_percent(answers == labels),
-        host_top1=_percent(here.argmax(axis=1) == labels),
-        agreement=_percent(answers == here.argmax(axis=1)),
-        max_abs_difference=float(np.abs(there - here).max()) if count else None,
+        phone_top1=_percent(there_finite & (answers == labels)),
+        host_top1=_percent(here_finite & (here.argmax(axis=1) == labels)),
+        agreement=_percent(both & (answers == here.argmax(axis=1))),
+        max_abs_difference=float(np.abs(there - here)[both].max()) if both.any() else None,
         secs_per_sample=sum(part.secs for part in parts) / max(count, 1),
         valid=not reasons,
         reasons=tuple(dict.fromkeys(reasons)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,9 +119,12 @@ def command(
             f"more than --max-drop {max_drop:g}. "
             + (f"Its error grows most at {found.worst_layer}." if found.worst_layer else "")
         )
-    if not as_json and not failed:
+    broken = list(_not_finite(verified))
+    for text in broken:
+        say(f"pipeline: {text}")
+    if not as_json and not failed and not broken:
         say(f"stored in {runs_folder()}/results.sqlite. Next: {' '.join(['pipeline bench', *targets])}")
-    return 1 if failed else 0
+    return 1 if failed or broken else 0
 
 
 def _on_phones(
@@ -155,7 +158,7 @@ def _print(verified: Sequence[Verification]) -> None:
             f"{found.tflite_top1:.2f}%",
             f"{found.drop_points:+.2f}",
             f"{found.agreement:.2f}%",
-            f"{found.max_abs_difference:.3g}",
+            _difference(found),
             found.worst_layer or "-",
         )
     print_table(rows)
@@ -166,6 +169,23 @@ def _print(verified: Sequence[Verification]) -> None:
     )
     for words, files in _by_classes(verified).items():
         click.echo(words if len(files) == len(verified) else f"{', '.join(files)}: {words}")
+
+
+def _difference(found: Verification) -> str:
+    if found.max_abs_difference is None or found.num_keras_not_finite or found.num_tflite_not_finite:
+        return "not finite"
+    return f"{found.max_abs_difference:.3g}"
+
+
+def _not_finite(verified: Sequence[Verification]) -> Iterator[str]:
+    """What is said of files, and of their models, that give no numbers."""
+    for name, found in zip(_names(verified), verified, strict=True):
+        if found.num_keras_not_finite or found.num_tflite_not_finite:
+            yield (
+                f"{name} gives NaN or infinite values on {found.num_tflite_not_finite:,} of "
+                f"{found.num_samples:,} images, its Keras model on {found.num_keras_not_finite:,}: these "
+                "count as wrong. Train the model again, or choose another precision if the file alone does."
+            )
 
 
 def _images(verified: Sequence[Verification]) -> str:
