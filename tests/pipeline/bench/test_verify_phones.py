@@ -10,6 +10,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import fields
 
+import keras
 import numpy as np
 import pytest
 
@@ -160,6 +161,22 @@ def test_a_colon_in_a_tensor_s_name_reaches_the_tool_as_it_is(verify, exported, 
     names = {interpreter_of(path).get_input_details()[0]["name"] for path in exported.values()}
     assert told == {f"--input_layer={name}" for name in names}
     assert all(name.startswith("serving_default_") and name.endswith(":0") for name in names)
+
+
+def test_outputs_that_are_no_numbers_are_not_valid_and_agree_with_nothing(verify, dataset, runs, tmp_path):
+    """The root of less than 0, for every image."""
+    image = keras.Input((*np.load(dataset)["x_test"].shape[1:3], 3))
+    x = keras.ops.sqrt(keras.layers.GlobalAveragePooling2D()(image) - 300.0)
+    keras.Model(image, keras.layers.Softmax()(keras.layers.Dense(3)(x))).save(tmp_path / "root.keras")
+    assert run(["export", str(tmp_path / "root.keras"), "--float32", "--data", str(dataset)]) == 0
+    (path,) = runs.glob("*/export/*.tflite")
+    status, out, err = verify(path, "--data", dataset, "--json")
+    record = json.loads(out[out.index("[") :])[0]
+    assert (status, record["valid"]) == (1, False)
+    assert record["reasons"] == [f"NaN or infinite values on {NUM_IMAGES} of {NUM_IMAGES} samples"]
+    assert (record["agreement"], record["phone_top1"], record["host_top1"]) == (0, 0, 0)
+    assert record["max_abs_difference"] is None
+    assert "NaN or infinite values" in err
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
