@@ -37,10 +37,11 @@ from models.build import build
 from models.checkpoints import CHECKPOINTS, load_checkpoint
 from models.registry import label
 from pipeline.bench.child import runtime_version
-from pipeline.bench.host import MeasuredFile, machine_name, run_rounds
+from pipeline.bench.host import MeasuredFile, machine_name
 from pipeline.bench.settings import BenchSettings
 from pipeline.lineage import find_source
 from pipeline.runs import runs_folder
+from pipeline.steps.bench import measure
 from pipeline.steps.export import export
 from pipeline.steps.settings import VerifySettings
 from pipeline.steps.verify import verify
@@ -86,7 +87,7 @@ def files(arguments: argparse.Namespace) -> None:
             pairs += [_densenet(each, arguments, folder) for each in (Precision.INT8, Precision.FLOAT32)]
         paths = [path for pair in pairs for path in (pair.ours, pair.stock)]
         settings = BenchSettings(num_rounds=arguments.num_rounds, min_secs=arguments.min_secs)
-        measured = dict(zip(paths, run_rounds(paths, settings).measured, strict=True))
+        measured = dict(zip(paths, measure(paths, settings).measured, strict=True))
     print("| file | stock bytes | our bytes | with labels | stock ms | our ms | ratio |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | --- |")
     for pair in pairs:

@@ -31,9 +31,10 @@ from export.sparse.weights import with_sparse_weights
 from export.tflite.download_size import downloaded_bytes
 from models.build import build
 from pipeline.bench.child import runtime_version
-from pipeline.bench.host import MeasuredFile, machine_name, run_rounds
+from pipeline.bench.host import MeasuredFile, machine_name
 from pipeline.bench.settings import BenchSettings
 from pipeline.bench.statistics import compare
+from pipeline.steps.bench import measure
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))  # behind the installed packages of the same names
 
@@ -78,9 +79,7 @@ def main() -> None:
             if arguments.int8:
                 rows.append(int8_row(alpha, arguments.image_size, folder))
         files = list(dict.fromkeys(file for row in rows for file in (row.base, row.file)))
-        result = run_rounds(
-            files, BenchSettings(num_rounds=arguments.num_rounds, min_secs=arguments.min_secs)
-        )
+        result = measure(files, BenchSettings(num_rounds=arguments.num_rounds, min_secs=arguments.min_secs))
         print_table(rows, dict(zip(files, result.measured, strict=True)))
 
 

@@ -33,9 +33,10 @@ from models.build import build
 from models.cost import cost
 from models.registry import FAMILIES, label
 from pipeline.bench.child import runtime_version
-from pipeline.bench.host import MeasuredFile, machine_name, run_rounds
+from pipeline.bench.host import MeasuredFile, machine_name
 from pipeline.bench.settings import BenchSettings
 from pipeline.bench.statistics import compare
+from pipeline.steps.bench import measure
 
 ZOO: tuple[tuple[str, dict[str, Any], Callable[..., keras.Model] | None], ...] = (
     ("mobilenet", {"alpha": 0.25}, keras.applications.MobileNet),
@@ -80,9 +81,7 @@ def main() -> None:
             for row in make(family, knobs, peer, folder)
         ]
         files = [file for row in rows for file in (row.file, row.peer) if file is not None]
-        result = run_rounds(
-            files, BenchSettings(num_rounds=arguments.num_rounds, min_secs=arguments.min_secs)
-        )
+        result = measure(files, BenchSettings(num_rounds=arguments.num_rounds, min_secs=arguments.min_secs))
         measured = dict(zip(files, result.measured, strict=True))
         print_table(rows, measured)
 
