@@ -174,3 +174,17 @@ def test_nothing_below_the_commands_parses_or_prints():
         is_program = "__main__" in modules()[module].read_text()  # run as a child, which answers on stdout
         assert "click" not in imports(module), f"{module} imports click"
         assert is_program or "print" not in called, f"{module} prints"
+
+
+def test_steps_take_the_runs_folder_and_ask_for_none():
+    steps = [module for module in modules() if module.startswith("pipeline.steps.")]
+    assert steps
+    for module in steps:
+        names = {
+            alias.name
+            for node in ast.walk(ast.parse(modules()[module].read_text()))
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        assert "runs_folder" not in names, f"{module} asks for the folder that the command line uses"
+        assert not {"rich", "click"} & set(imports(module)), f"{module} draws"

@@ -46,8 +46,7 @@ def verify(
     for path, (source, artifact) in sources.items():
         check_sidecar(path, artifact)
         dataset = datasets[str(source.data)]
-        model, outputs = models.take(source)
-        found.append(_verified(path, artifact, model, outputs, dataset, settings, progress))
+        found.append(_verified(path, artifact, models.take(source), dataset, settings, progress))
         with open_store(runs) as store:
             store.add_artifact(artifact, path.parent)
             store.add_verification(found[-1])
@@ -57,13 +56,13 @@ def verify(
 def _verified(
     path: Path,
     artifact: ExportArtifact,
-    model: keras.Model,
-    outputs: KerasOutputs,
+    loaded: _Loaded,
     dataset: Dataset,
     settings: VerifySettings,
     progress: Progress,
 ) -> Verification:
-    doing, split = f"verifying {path.name}", settings.split
+    model, split = loaded.model, settings.split
+    doing = f"verifying {path.name}"
     progress(Doing(doing))
     total = min(dataset.num_examples(split), settings.limit or dataset.num_examples(split))
     matched = match_file(artifact, dataset.spec.class_names)
@@ -82,10 +81,18 @@ def _verified(
         path,
         samples,
         layers=NamedLayers(model=converted, tensor_names=artifact.tensor_names),
-        outputs=outputs,
+        outputs=loaded.outputs,
         progress=lambda done: progress(Doing(doing, f"{done:,} of {total:,} images", done, total)),
     )
     return dataclasses.replace(found, classes_matched=matched.words)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loaded:
+    """A Keras model, and its outputs on the images that it has seen."""
+
+    model: keras.Model
+    outputs: KerasOutputs
 
 
 class _Models:
@@ -93,15 +100,15 @@ class _Models:
 
     def __init__(self, sources: Sequence[KerasSource], progress: Progress) -> None:
         self._left = Counter(map(_identity, sources))
-        self._loaded: dict[str, tuple[keras.Model, KerasOutputs]] = {}
+        self._loaded: dict[str, _Loaded] = {}
         self._progress = progress
 
-    def take(self, source: KerasSource) -> tuple[keras.Model, KerasOutputs]:
-        """The model for one of its files, and its outputs so far."""
+    def take(self, source: KerasSource) -> _Loaded:
+        """The model for one of its files."""
         key = _identity(source)
         if key not in self._loaded:
             self._progress(Doing(f"reading {source.model_path}"))
-            self._loaded[key] = load_model_of(source), KerasOutputs()
+            self._loaded[key] = _Loaded(load_model_of(source), KerasOutputs())
         self._left[key] -= 1
         return self._loaded[key] if self._left[key] else self._loaded.pop(key)
 
