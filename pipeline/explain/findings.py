@@ -92,10 +92,17 @@ def _outside_xnnpack(file: ExplainedFile) -> Iterator[Finding]:
 def _slow_in_int8(file: ExplainedFile) -> Iterator[Finding]:
     """Operators that make an int8 file slower than its float one."""
     int8 = [each for each in file.running if each.layer.dtype == "int8"]
-    lone = [each for each in int8 if each.layer.operator in _WITHOUT_INT8_KERNEL and each.outside_xnnpack]
+    lone = [each for each in int8 if each.layer.operator in _WITHOUT_INT8_KERNEL]
+    lone = [each for each in lone if each.outside_xnnpack is not False]
     wide = [each for each in int8 if _depthwise_places(each) > MAX_DEPTHWISE_PLACES]
-    share = _time_share(file, [*lone, *wide])
-    if share is None or share < WORTH_MS_SHARE:
+    slow = [*lone, *wide]
+    share = _time_share(file, slow)
+    if share is not None:
+        weight, words = share, f"{share:.0%} of the time ({_ms(slow)}) is in operators"
+    else:
+        weight = len(slow) / max(1, len(file.running))
+        words = f"{len(slow)} of {_count(file.running, 'operator')} are such"
+    if weight < WORTH_MS_SHARE:
         return
     parts = [_kinds(lone)] if lone else []
     if wide:
@@ -103,9 +110,9 @@ def _slow_in_int8(file: ExplainedFile) -> Iterator[Finding]:
     yield Finding(
         kind="slow_in_int8",
         file=file.path,
-        weight=share,
-        text=f"{share:.0%} of the time ({_ms([*lone, *wide])}) is in operators that XNNPACK has no int8 "
-        f"kernel for, so that the float file may be faster: {'; '.join(parts)}."
+        weight=weight,
+        text=f"{words} that XNNPACK has no int8 kernel for, so that the float file may be faster: "
+        f"{'; '.join(parts)}."
         + (" `pipeline export` writes what it can of these as small depthwise convolutions." if lone else "")
         + (" Take depthwise kernels of up to 5x5." if wide else ""),
     )
