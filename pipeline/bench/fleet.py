@@ -12,11 +12,10 @@ from android_bench.matrix import Event, PhoneLost, PhonePlan, RoundDone, run_mat
 from android_bench.phone.adb import ListedPhone, Phone
 from android_bench.phone.device import DeviceInfo, identify
 from android_bench.phone.session import LocalFile
-from android_bench.settings import MatrixSettings
 from android_bench.tool.binary import Progress, Tool, cache_folder, choose, fetch
 from pipeline.bench.host import MeasuredFile
 from pipeline.bench.phone import PhoneSeries, local_file, plan_phone, plan_series
-from pipeline.bench.settings import BenchSettings, PhoneSettings
+from pipeline.bench.settings import FleetSettings
 from pipeline.sessions import new_session
 from pipeline.store.store import Store
 
@@ -106,26 +105,25 @@ def gather(
 def measure(
     fleet: Sequence[FleetPhone],
     files: Sequence[Path],
-    bench: BenchSettings,
-    settings: PhoneSettings,
-    matrix: MatrixSettings,
+    settings: FleetSettings,
     *,
     store: Store,
-    again: bool = False,
     listen: Callable[[Event, PhoneResult], None],
 ) -> FleetResult:
     """Measures every file on every phone; each round and each measurement is in the store when it is done.
 
-    What the store holds of the same artifact, phone, tool and settings is not measured again, unless `again`.
+    What the store holds of the same artifact, phone, tool and settings is not measured again, unless
+    `settings.again`.
     """
     session = new_session()
     models = [local_file(file) for file in files]
+    matrix = settings.matrix
     results = {
         each.phone: _open_result(
-            plan_series(models, each.info, each.tool, bench, settings, max_celsius=matrix.max_celsius),
+            planned_series(models, each, settings),
             each.info,
             store,
-            again=again,
+            again=settings.again,
         )
         for each in fleet
     }
@@ -145,6 +143,14 @@ def measure(
     except KeyboardInterrupt:
         stopped = True
     return FleetResult(phones=tuple(results.values()), stopped=stopped)
+
+
+def planned_series(
+    models: Sequence[LocalFile], member: FleetPhone, settings: FleetSettings
+) -> list[PhoneSeries]:
+    """What is measured on a phone of the fleet."""
+    celsius = settings.matrix.max_celsius
+    return plan_series(models, member.info, member.tool, settings.bench, settings.phone, max_celsius=celsius)
 
 
 def _executable(tool: Tool) -> LocalFile:

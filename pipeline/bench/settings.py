@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from android_bench.settings import MatrixSettings
 from pipeline.errors import UsageError, unknown_name
 
 RUNTIMES = ("litert", "tflite-runtime", "tensorflow")
@@ -72,6 +73,17 @@ class PhoneSettings:
     """Given to benchmark_model as they are."""
     max_drift: float = 0.10
     """A median that rises by more than this share over the rounds makes a measurement invalid."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetSettings:
+    """What is measured on phones, for how long, and how the phones are treated."""
+
+    bench: BenchSettings = field(default_factory=BenchSettings)
+    phone: PhoneSettings = field(default_factory=PhoneSettings)
+    matrix: MatrixSettings = field(default_factory=MatrixSettings)
+    again: bool = False
+    """Measure anew what is in the store already."""
 
 
 def share_of_runs(settings: BenchSettings, round_index: int) -> int:

@@ -156,7 +156,6 @@ def _three_digits(value: float | None) -> str:
 
 
 def _table(rows: Sequence[TableRow], columns: Sequence[Column]) -> Table:
-
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("file", overflow="fold", min_width=12)
     for heading, _ in columns:

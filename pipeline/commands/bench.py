@@ -10,7 +10,7 @@ import click
 from android_bench.phone.device import check_cores
 from android_bench.settings import MatrixSettings
 from android_bench.tool.runner import OURS
-from pipeline.bench.settings import RUNTIMES, BenchSettings, PhoneSettings
+from pipeline.bench.settings import RUNTIMES, BenchSettings, FleetSettings, PhoneSettings
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, say, stages, stdout_console
 from pipeline.commands.phones.options import (
@@ -69,7 +69,6 @@ def _count(name: str, *, least: int, text: str) -> Decorator:
 
 
 def _cores(context: click.Context, parameter: click.Parameter, value: str) -> str:
-
     try:
         return check_cores(value)
     except ValueError as error:
@@ -193,23 +192,27 @@ def _bench_there(
     *,
     as_json: bool,
 ) -> int:
-    from pipeline.commands.phones.bench import bench_on_phones
+    from pipeline.commands.phones.bench import bench_and_show
     from pipeline.commands.phones.profile import profile_on_phone
     from pipeline.commands.phones.sustain import sustain_on_phone
 
     _check_flags(flags)
     if options["op_profile"] and options["sustained_minutes"]:
         raise UsageError("--op-profile and --sustained are two things. Give one of them.")
-    settings = _settings_of(PhoneSettings, {**options, "extra_flags": flags})
-    matrix = _settings_of(MatrixSettings, options)
+    settings = FleetSettings(
+        bench=bench,
+        phone=_settings_of(PhoneSettings, {**options, "extra_flags": flags}),
+        matrix=_settings_of(MatrixSettings, options),
+        again=options["again"],
+    )
     files = tflite_files(targets, runs_folder())
     fleet, num_absent = find_fleet(options["serials"], options["servers"], options["binaries"])
     if options["op_profile"]:
-        return profile_on_phone(files, fleet, bench, settings, matrix, as_json=as_json)
+        return profile_on_phone(files, fleet, settings, as_json=as_json)
     if options["sustained_minutes"]:
         minutes = options["sustained_minutes"]
-        return sustain_on_phone(files, fleet, bench, settings, matrix, minutes=minutes, as_json=as_json)
-    status = bench_on_phones(files, fleet, bench, settings, matrix, again=options["again"], as_json=as_json)
+        return sustain_on_phone(files, fleet, settings, minutes=minutes, as_json=as_json)
+    status = bench_and_show(files, fleet, settings, as_json=as_json)
     return status or (DEVICE_TROUBLE if num_absent else 0)
 
 
@@ -246,7 +249,6 @@ def _split_flags(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ..
 
 
 def _check_flags(flags: tuple[str, ...]) -> None:
-
     for flag in flags:
         name, equals, _ = flag.removeprefix("--").partition("=")
         if not name or not equals:

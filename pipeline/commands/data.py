@@ -88,7 +88,6 @@ def command(
 
 
 def _list_known(*, as_json: bool) -> None:
-
     known = [KnownName(name=name, help=row.help) for name, row in DATASETS.items()]
     if as_json:
         print_records(known)
@@ -101,7 +100,6 @@ def _list_known(*, as_json: bool) -> None:
 
 
 def _print_spec(spec: DatasetSpec) -> None:
-
     size = f"{spec.image_size} x {spec.image_size}" if spec.image_size else "several, or not square"
     facts = table("", spec.name)
     facts.add_row("source", spec.source)

@@ -86,7 +86,6 @@ def command(*, servers: tuple[str, ...], as_json: bool) -> int:
 
 
 def _look_at(listed: ListedPhone) -> SeenPhone:
-
     if listed.state != "device":
         return SeenPhone(
             serial=listed.serial,
@@ -108,7 +107,6 @@ def _look_at(listed: ListedPhone) -> SeenPhone:
 
 
 def _described(listed: ListedPhone, info: DeviceInfo) -> SeenPhone:
-
     heat = info.heat
     warm = heat.throttled or too_warm(heat, MatrixSettings.max_celsius)
     return SeenPhone(

@@ -159,7 +159,6 @@ def _exported(target: str | None, *, data: str | None, out: Path | None, **optio
 
 
 def _exported_like(context: click.Context) -> Exported:
-
     asked = context.params
     fixed = [name for name in asked if name not in _BESIDE_LIKE and given(context, name)]
     if fixed:

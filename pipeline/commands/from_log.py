@@ -179,7 +179,6 @@ def _show(records: Sequence[LogRecord]) -> None:
 
 def _tables(records: Sequence[LogRecord], names: Sequence[str], *, width: int) -> list[Table]:
     """One table, or two with the same lines where one would be wider than `width` characters."""
-
     whole = _table(records, names, _WHAT + _LATENCY + _REST)
     if Console(width=1000).measure(whole).maximum <= width:
         return [whole]
@@ -187,7 +186,6 @@ def _tables(records: Sequence[LogRecord], names: Sequence[str], *, width: int) -
 
 
 def _table(records: Sequence[LogRecord], names: Sequence[str], columns: Sequence[Column]) -> Table:
-
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("run", overflow="fold", min_width=12)
     for heading, _ in columns:

@@ -60,7 +60,6 @@ def command(run: str | None, curve: Path | None, as_json: bool) -> None:
 
 def _draw(target: Path, name: str | None, folder: Path) -> None:
     """Writes the curve of the run, or of the newest one, that may still be unfinished."""
-
     kind = target.suffix.lstrip(".").lower()
     if kind not in ("png", "svg"):
         raise UsageError(f"--curve {target} should end in .png or .svg.")

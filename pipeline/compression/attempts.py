@@ -95,7 +95,6 @@ class Attempts:
 
     def calibration(self, num_samples: int, *, typical: bool) -> CalibrationImages:
         """Training images that ranges are read from, and which they are."""
-
         subject = self.subject
         if (num_samples, typical) not in self.calibrations:
             pixels, record = subject.dataset.calibration_pixels(
@@ -133,7 +132,6 @@ def put_in_place(taken: Candidate) -> Path:
 
 
 def _trained_candidate(source: KerasSource, subject: Subject, folder: Path) -> Candidate:
-
     assert source.compression is not None
     model = load_model_of(source)
     quantized = load_quantized(model, source.compression, source.model_path.parent)
@@ -214,7 +212,6 @@ def _loss_and_images(candidate: Candidate) -> tuple[float, int]:
 
 def time_files(paths: Sequence[Path]) -> Mapping[str, float | None]:
     """The median ms of each file by its sha256, on this machine with one thread, all in turns."""
-
     settings = BenchSettings(num_runs=30, min_secs=0.3, max_secs=10.0, warmup_min_secs=0.2, num_rounds=6)
     result = run_rounds(paths, settings)
     return {

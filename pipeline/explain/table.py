@@ -100,7 +100,6 @@ def _joined_key(sort: str) -> Callable[[JoinedLayer], float]:
 
 
 def _empty(words: Sequence[str], numbers: Sequence[str]) -> Table:
-
     class PlainTable(Table):
         """Shows what it is given as it is: a name in brackets is no markup."""
 

@@ -237,7 +237,6 @@ def _write(
 
 
 def _store(artifacts: Sequence[ExportArtifact], folder: Path, runs: Path) -> None:
-
     with open_store(runs) as store:
         for artifact in artifacts:
             store.add_artifact(artifact, folder)

@@ -1,16 +1,18 @@
-"""What exported files answer on phones, beside what they answer here."""
+"""The latency of exported files on phones, and what they answer there beside what they answer here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from android_bench.errors import DeviceError, ToolError
+from android_bench.matrix import Event
 from android_bench.phone.session import Session
 from android_bench.tool.runner import prepare
-from pipeline.bench.fleet import FleetPhone
+from pipeline.bench.fleet import FleetPhone, FleetResult, PhoneResult, measure
 from pipeline.bench.phone_answers import Samples, answer_here, answer_there
+from pipeline.bench.settings import FleetSettings
 from pipeline.class_names import match_file
 from pipeline.errors import PipelineError
 from pipeline.lineage import artifact_of, data_of_file
@@ -29,6 +31,22 @@ class PhonesVerified:
     problems: tuple[Exception, ...]
     most_samples: int
     """That any file could have been run on."""
+
+
+def bench_on_phones(
+    files: Sequence[Path],
+    fleet: Sequence[FleetPhone],
+    settings: FleetSettings,
+    *,
+    runs: Path,
+    listen: Callable[[Event, PhoneResult], None] = lambda event, result: None,  # noqa: ARG005
+) -> FleetResult:
+    """Measures the files on the phones; each round is in the store in `runs` when it is done.
+
+    `listen` is called with what happens on which phone, and what is known of that phone then.
+    """
+    with open_store(runs) as store:
+        return measure(fleet, files, settings, store=store, listen=listen)
 
 
 def verify_on_phones(

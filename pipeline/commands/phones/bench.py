@@ -16,34 +16,31 @@ from android_bench.delegates import delegate_named
 from android_bench.matrix import Event, PhoneLost, RoundDone, Status
 from export.files import sha256_of
 from pipeline.bench.baselines import Spreads, compare_measured, same_setting
-from pipeline.bench.fleet import FleetPhone, PhoneResult, measure
+from pipeline.bench.fleet import FleetPhone, PhoneResult
 from pipeline.bench.table import TableRow, latency_tables, milliseconds, table_rows
 from pipeline.commands.output import print_records, say, stdout_console, table
 from pipeline.commands.phones.options import DEVICE_TROUBLE
 from pipeline.records.measurement import part_of, setting_of
 from pipeline.runs import runs_folder
+from pipeline.steps.phones import bench_on_phones
 from pipeline.store.store import open_store
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from android_bench.settings import MatrixSettings
     from pipeline.bench.host import MeasuredFile
-    from pipeline.bench.settings import BenchSettings, PhoneSettings
+    from pipeline.bench.settings import BenchSettings, FleetSettings
 
 MOST_PAIRS = 6
 UNSTEADY = 0.25
 """A ± of a larger share of the median is told."""
 
 
-def bench_on_phones(
+def bench_and_show(
     files: Sequence[Path],
     fleet: Sequence[FleetPhone],
-    bench: BenchSettings,
-    settings: PhoneSettings,
-    matrix: MatrixSettings,
+    settings: FleetSettings,
     *,
-    again: bool,
     as_json: bool,
 ) -> int:
     """Measures the files on the phones, shows and keeps the results; the exit status.
@@ -52,17 +49,18 @@ def bench_on_phones(
     """
 
     _say_twins(files)
-    with open_store(runs_folder()) as store, _live_table(fleet) as listen:
-        result = measure(fleet, files, bench, settings, matrix, store=store, again=again, listen=listen)
+    with _live_table(fleet) as listen:
+        result = bench_on_phones(files, fleet, settings, runs=runs_folder(), listen=listen)
+    with open_store(runs_folder()) as store:
         spreads = store.session_spreads()
     measured = [each.measurement for phone in result.phones for each in phone.measured]
     if as_json:
         print_records(measured)
     else:
         for phone in result.phones:
-            _show(phone, bench, spreads)
+            _show(phone, settings.bench, spreads)
     for phone in result.phones:
-        _say_missing(phone, again=again)
+        _say_missing(phone, again=settings.again)
     count = len(measured) - sum(len(phone.from_store) for phone in result.phones)
     if not as_json and count:
         click.echo(
@@ -89,7 +87,6 @@ def _say_twins(files: Sequence[Path]) -> None:
 @contextmanager
 def _live_table(fleet: Sequence[FleetPhone]) -> Iterator[Callable[[Event, PhoneResult], None]]:
     """A line a phone on stderr, renewed as it goes; where stderr is no terminal, a line a measurement."""
-
     console = Console(stderr=True)
     states = {each.phone: "starting" for each in fleet}
     results: dict[Any, PhoneResult] = {}
@@ -136,7 +133,6 @@ def _say_measured(event: Any, result: PhoneResult) -> None:  # noqa: ANN401 - a 
 
 
 def _show(phone: PhoneResult, bench: BenchSettings, spreads: Spreads) -> None:
-
     measured = phone.measured
     if not measured:
         return
@@ -169,7 +165,6 @@ def _show(phone: PhoneResult, bench: BenchSettings, spreads: Spreads) -> None:
 
 def _show_alike(rows: Sequence[TableRow], measured: Sequence[MeasuredFile], spreads: Spreads) -> None:
     """The pairs of files with one delegate and number of threads that cannot be told apart."""
-
     valid = [pair for pair in zip(rows, measured, strict=True) if pair[0].measurement.valid]
     alike, told_apart, num_pairs = [], True, 0
     for (one, this), (other, that) in combinations(valid, 2):
@@ -191,7 +186,6 @@ def _show_alike(rows: Sequence[TableRow], measured: Sequence[MeasuredFile], spre
 
 def _show_sessions(rows: Sequence[TableRow], spreads: Spreads) -> None:
     """The rows that did not take turns with what they are compared with."""
-
     for row in rows:
         if row.comparison is None or row.comparison.in_turns:
             continue
@@ -206,7 +200,6 @@ def _show_sessions(rows: Sequence[TableRow], spreads: Spreads) -> None:
 
 def _show_partly_delegated(rows: Sequence[TableRow]) -> None:
     """The rows whose delegate left a part of the graph to the CPU."""
-
     for row in rows:
         word, count = row.measurement.delegate.split()[0], row.measurement.num_threads
         if (part := part_of(row.measurement.delegate)) is not None:

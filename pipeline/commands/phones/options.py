@@ -46,7 +46,6 @@ def several_words(known: Sequence[str], kind: str) -> Callable[..., tuple[str, .
 
 
 def _servers(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
-
     for text in value:
         try:
             parse_server(text)
@@ -94,7 +93,6 @@ delegate_option: Decorator = click.option(
 
 def refuse_without_adb(context: click.Context, names: Sequence[str], flags: Sequence[str] = ()) -> None:
     """UsageError where options for phones, or flags for their tool, were given without --adb."""
-
     found = [option_name(context, name) for name in names if given(context, name)]
     if found or flags:
         raise UsageError(f"{', '.join([*found, *flags])} is for phones. Add --adb, or leave it out.")
@@ -102,7 +100,6 @@ def refuse_without_adb(context: click.Context, names: Sequence[str], flags: Sequ
 
 def given(context: click.Context, name: str) -> bool:
     """Whether an option or argument stands on the command line."""
-
     if name == "targets":
         return bool(context.params[name])
     return context.get_parameter_source(name) is ParameterSource.COMMANDLINE

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.bench.phone import local_file, plan_series
+from pipeline.bench.fleet import planned_series
+from pipeline.bench.phone import local_file
 from pipeline.bench.phone_profile import profile_files
 from pipeline.commands.output import print_records, print_table, table, working
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from android_bench.printed.profile import TypeTime
-    from android_bench.settings import MatrixSettings
     from pipeline.bench.fleet import FleetPhone
     from pipeline.bench.phone_profile import FileProfile
-    from pipeline.bench.settings import BenchSettings, PhoneSettings
+    from pipeline.bench.settings import FleetSettings
 
 MOST_TYPES = 12
 
@@ -27,23 +27,20 @@ MOST_TYPES = 12
 def profile_on_phone(
     files: Sequence[Path],
     fleet: Sequence[FleetPhone],
-    bench: BenchSettings,
-    settings: PhoneSettings,
-    matrix: MatrixSettings,
+    settings: FleetSettings,
     *,
     as_json: bool,
 ) -> int:
     """Profiles the files on one phone and shows why one is slower; 1 when a run is not valid."""
-
     if len(fleet) != 1:
         raise UsageError(
             f"--op-profile looks at one phone; {len(fleet)} were given. Name one with -s SERIAL."
         )
     (member,) = fleet
     models = [local_file(file) for file in files]
-    series = plan_series(models, member.info, member.tool, bench, settings, max_celsius=matrix.max_celsius)
+    series = planned_series(models, member, settings)
     with working(f"profiling on {member.info.where}"):
-        found = profile_files(member, series, matrix)
+        found = profile_files(member, series, settings.matrix)
     if as_json:
         print_records(found)
     else:

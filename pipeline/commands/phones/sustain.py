@@ -13,7 +13,8 @@ from rich.console import Console
 
 from android_bench.errors import DeviceError
 from export.files import write_bytes
-from pipeline.bench.phone import local_file, plan_series
+from pipeline.bench.fleet import planned_series
+from pipeline.bench.phone import local_file
 from pipeline.bench.sustained import FOLDER, append_point, first_and_last, summarize_points, sustain
 from pipeline.commands.output import print_records, print_table, say, table
 from pipeline.errors import PipelineError, UsageError
@@ -21,10 +22,9 @@ from pipeline.report.sustained import sustained_picture
 from pipeline.runs import runs_folder
 
 if TYPE_CHECKING:
-    from android_bench.settings import MatrixSettings
     from pipeline.bench.fleet import FleetPhone
     from pipeline.bench.phone import PhoneSeries
-    from pipeline.bench.settings import BenchSettings, PhoneSettings
+    from pipeline.bench.settings import FleetSettings
     from pipeline.bench.sustained import Sustained, SustainedPoint
 
 Thing = TypeVar("Thing")
@@ -36,9 +36,7 @@ BARS = "▁▂▃▄▅▆▇█"
 def sustain_on_phone(
     files: Sequence[Path],
     fleet: Sequence[FleetPhone],
-    bench: BenchSettings,
-    settings: PhoneSettings,
-    matrix: MatrixSettings,
+    settings: FleetSettings,
     *,
     minutes: float,
     as_json: bool,
@@ -50,7 +48,7 @@ def sustain_on_phone(
 
     member = _only(fleet, "phone")
     models = [local_file(file) for file in files]
-    planned = plan_series(models, member.info, member.tool, bench, settings, max_celsius=matrix.max_celsius)
+    planned = planned_series(models, member, settings)
     series = _only(planned, "file with one delegate and one number of threads")
     path = _csv_path(series, member)
     points: list[SustainedPoint] = []
@@ -62,7 +60,7 @@ def sustain_on_phone(
                 points.append(point)
                 show(point)
 
-            found = sustain(member, series, matrix, minutes=minutes, listen=listen)
+            found = sustain(member, series, settings.matrix, minutes=minutes, listen=listen)
     except (DeviceError, PipelineError, KeyboardInterrupt):
         if points:
             duration = f"the first {points[-1].minute:.1f} minutes"
@@ -78,14 +76,12 @@ def sustain_on_phone(
 
 
 def _csv_path(series: PhoneSeries, member: FleetPhone) -> Path:
-
     stem = f"{series.file.stem}_{member.info.serial_hash}_{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     return runs_folder() / FOLDER / f"{stem}.csv"
 
 
 def _draw(found: Sustained, path: Path, title: str) -> None:
     """The picture beside the CSV, whole or not at all."""
-
     picture = sustained_picture(found.points, title=title, subtitle=_verdict(found))
     write_bytes(path.with_suffix(".png"), picture)
     say(f"wrote {path} and {path.with_suffix('.png').name} beside it.")
@@ -98,7 +94,6 @@ def _only(things: Sequence[Thing], what: str) -> Thing:
 
 
 def _verdict(found: Sustained) -> str:
-
     first_ms, last_ms = first_and_last(found.points)
     moved = f"from {first_ms:.3g} to {last_ms:.3g} ms"
     text = f"the median rose {moved} ({found.rise:.2f}x)" if found.rise else f"no steady rise ({moved})"
@@ -134,7 +129,6 @@ def _bars(values: Sequence[float]) -> str:
 @contextmanager
 def _progress(minutes: float) -> Iterator[Callable[[SustainedPoint], None]]:
     """Where it stands, on stderr: one line that is renewed, or a line a point where stderr is no terminal."""
-
     console = Console(stderr=True)
     with console.status(f"running for {minutes:g} minutes") as status:
 
