@@ -1,4 +1,4 @@
-"""The delegates that can run a file, and what a log says that they took. Standard library only.
+"""The delegates that can run a file, and what part of the graph each took by its log. Standard library only.
 
 A delegate is one row of DELEGATES: its option, the tools' flags, its names in a log, and its line in
 docs/devices.md come from there.
@@ -17,7 +17,7 @@ Tool = Literal["tflite", "litert"]
 TFLITE: Tool = "tflite"
 LITERT: Tool = "litert"
 TOOL_NAMES: dict[Tool, str] = {TFLITE: "TFLite", LITERT: "LiteRT v2"}
-"""The two tools of one name: TFLite's benchmark_model, and LiteRT v2's."""
+"""The two tools named benchmark_model: TFLite's and LiteRT v2's."""
 Extent = Literal["all", "part", "none", "unknown"]
 OTHER = "other"
 """The kind of a delegate that has no row here."""
@@ -25,25 +25,25 @@ OTHER = "other"
 
 @dataclass(frozen=True, kw_only=True)
 class Delegate:
-    """One delegate: how it is asked for, and how the tools speak of it."""
+    """One delegate: its option, its flags, and its names in logs."""
 
     kind: str
-    """What it is in records: xnnpack, gpu, nnapi, npu, hexagon."""
+    """Its name in records: xnnpack, gpu, nnapi, npu, hexagon."""
     word: str | None
-    """What --delegate calls it; None for one that is read in logs alone."""
+    """Its --delegate word; None for one that is only recognized in logs."""
     title: str
     flags: Mapping[Tool, Mapping[str, str]] = field(default_factory=dict)
     """The flags for each tool that has it."""
     name: str
-    """A pattern that finds it by its name in a log, in any case of letters."""
+    """Regular expression for its name in a log, case-insensitive."""
     echo: str
-    """The words in which the tool repeats its flag, in lower case."""
+    """The tool's words when it repeats the flag, in lower case."""
     off_cpu: bool = True
-    """It is to take nodes off the CPU: a run of which it took none is not what was asked for."""
+    """Whether it should take nodes off the CPU; a run in which it took none is then invalid."""
     note: str
 
     def matches(self, printed_name: str) -> bool:
-        """Whether a log means this delegate by a name."""
+        """Whether this name in a log means this delegate."""
         return re.search(self.name, printed_name, re.IGNORECASE) is not None
 
 
@@ -119,20 +119,20 @@ _FORMS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Delegation:
-    """What one delegate took of the graph; nodes are None where no line counts them."""
+    """The part of the graph that one delegate took; node counts are None where the log has none."""
 
     name: str
-    """As printed, where nodes are replaced if there: TfLiteGpuDelegateV2, LITERT_CL, GPU."""
+    """As printed, preferably in the line on replaced nodes: TfLiteGpuDelegateV2, LITERT_CL, GPU."""
     kind: str
     taken: int | None
     total: int | None
     partitions: int | None
     extent: Extent
-    """'unknown' only for an XNNPACK of which nothing is said but that it was created."""
+    """'unknown' only for XNNPACK, when the log says only that it was created."""
 
     @property
     def share(self) -> str:
-        """What it took, in a few words: '49 of 49 nodes', 'a part of the graph'."""
+        """Short description of the part taken: '49 of 49 nodes', 'a part of the graph'."""
         if self.taken is not None and self.total is not None:
             return f"{self.taken} of {self.total} nodes"
         words: dict[Extent, str] = {
@@ -145,13 +145,13 @@ class Delegation:
 
 
 Said = dict[str, str | None]
-"""What a line says of a delegate, by the groups of its form."""
+"""The named groups that matched in a line about a delegate."""
 
 
 def find_delegations(texts: Iterable[str]) -> tuple[Delegation, ...]:
-    """One Delegation for each kind ('other': for each name), in the order of their first lines.
+    """One Delegation per kind ('other': per name), in the order of their first lines.
 
-    A delegate that "will not be executed" took nothing, even where it replaced nodes before.
+    A delegate that "will not be executed" took nothing, even if it replaced nodes earlier.
     """
     said: dict[str, list[tuple[str, Said]]] = {}
     for text in texts:
@@ -165,26 +165,26 @@ def find_delegations(texts: Iterable[str]) -> tuple[Delegation, ...]:
 
 
 def delegate_named(word: str) -> Delegate:
-    """The delegate that a --delegate word means."""
+    """The delegate with this --delegate word."""
     return next(each for each in DELEGATES if each.word == word)
 
 
 def part_taken(delegations: Sequence[Delegation], word: str) -> str | None:
-    """Which part of the graph the delegate asked for took; None where it took all, or was the CPU."""
+    """The part of the graph that the requested delegate took; None for the whole graph or the CPU."""
     asked = delegate_named(word)
     parts = (each for each in delegations if each.kind == asked.kind and each.extent == "part")
     return next((each.share for each in parts if asked.off_cpu), None)
 
 
 def kind_of(name: str) -> str:
-    """The kind of a delegate by its printed name."""
+    """The kind of the delegate with this printed name."""
     return next((each.kind for each in DELEGATES if each.matches(name)), OTHER)
 
 
 def delegation_reasons(delegations: Sequence[Delegation], asked: Sequence[str]) -> list[str]:
-    """Why the run is not one with the delegates asked for: none of the nodes ran there, or nobody says so.
+    """Why the run did not use the requested delegates: they took no nodes, or the log does not say.
 
-    A delegate that took a part of the graph ran as it was meant to: Delegation.share says which part.
+    A delegate that took part of the graph gives no reason; Delegation.share says which part.
     """
     took = {each.kind: each for each in delegations}
     rows = {each.kind: each for each in DELEGATES if each.off_cpu}
@@ -198,12 +198,12 @@ def delegation_reasons(delegations: Sequence[Delegation], asked: Sequence[str]) 
 
 
 def _delegation(lines: Sequence[tuple[str, Said]]) -> Delegation:
-    """What the lines about one delegate say: the nodes replaced in each subgraph, else its own count."""
+    """The Delegation from the lines about one delegate: nodes replaced per subgraph, else its own count."""
     said: dict[str, list[Said]] = {}
     for form_name, groups in lines:
         said.setdefault(form_name, []).append(groups)
     replaced, applied = said.get("replaced", []), said.get("applied", [{}])[-1]
-    subgraphs = {each["graph"]: each for each in replaced}  # a later line about one corrects an earlier
+    subgraphs = {each["graph"]: each for each in replaced}  # the last line of a subgraph counts
     counts = [*subgraphs.values()] or said.get("counted", [])[:1]
     partitions = sum(_number(each, "partitions") for each in counts) or _number(applied, "partitions")
     counts = counts or said.get("on_gpu", [])[-1:]

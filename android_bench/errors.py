@@ -1,15 +1,15 @@
-"""What can go wrong with a phone, with its tool and with what the tool says. Standard library only.
+"""Errors of phones, of the benchmark tool and of its output. Standard library only.
 
 Each message says what happened, what was expected and what to do next.
 """
 
 
 class DeviceError(Exception):
-    """A phone cannot do what was asked."""
+    """A phone cannot do what was requested."""
 
 
 class NoPhoneError(DeviceError):
-    """No phone, or none of that serial, or several where one was meant."""
+    """No phone, none with that serial, or several where one was expected."""
 
 
 class NotReadyError(DeviceError):
@@ -17,7 +17,7 @@ class NotReadyError(DeviceError):
 
 
 class ConnectionLostError(DeviceError):
-    """The phone, its daemon or the adb server went away in the middle of something."""
+    """The connection to the phone, its daemon or the adb server was lost during a call."""
 
 
 class TimeLimitError(DeviceError):
@@ -29,8 +29,8 @@ class StorageError(DeviceError):
 
 
 class ToolError(Exception):
-    """benchmark_model is missing, is for another processor, or has silently changed."""
+    """benchmark_model is missing, is for another processor, or its checksum changed."""
 
 
 class LogError(Exception):
-    """A text of benchmark_model holds no completed run; the message says why."""
+    """The output of benchmark_model has no completed run; the message says why."""

@@ -1,7 +1,7 @@
 """Models x threads x delegates on many phones at once: one thread a phone, one job at a time on each.
 
-On a phone the jobs take turns in rounds, every second round backwards, so that a phone that drifts hits all
-of them alike. A phone that vanishes is waited for; what it had finished is kept.
+On a phone the jobs take turns in rounds, every second round in reverse order, so that drift of the phone
+affects all of them equally. A lost phone is waited for; its finished rounds are kept.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from android_bench.settings import MatrixSettings
 from android_bench.tool.runner import RunOutcome, RunRequest, ToolFlags, failed, prepare, run
 
 POLL_SECS = 1.0
-"""How often a warm or a lost phone is looked at."""
+"""Polling interval for a warm or a lost phone."""
 HEAT_SECS = 2.0
-"""How often a phone at work is asked how warm it is; also after the last round of each job."""
+"""Interval of temperature readings while a phone works; it is also read after each job's last round."""
 SHUTDOWN_SECS = 0.5
-"""A phone that ends all it runs is gone so soon after."""
+"""Time between the end of all processes on a phone that shuts down and the loss of its connection."""
 NUM_LOSSES = 3
-"""A job during which the phone went away so often is given up: it may be what takes the phone down."""
+"""A job is given up after this many connection losses: it may be what crashes the phone."""
 NUM_REPEATS = 2
-"""A round in which the phone throttled is measured again so often, after cooling."""
+"""How many times a throttled round is measured again, after cooling."""
 _LEAVE_SECS = 30.0
 _GONE = (ConnectionLostError, TimeLimitError, NoPhoneError, NotReadyError)
 
@@ -47,19 +47,19 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One file with one setting on one phone, in rounds."""
+    """One file with one setting on one phone, measured in rounds."""
 
     key: str
-    """Names the job in what is stored."""
+    """The job's name in the store."""
     label: str
     rounds: tuple[RunRequest, ...]
     done: frozenset[int] = frozenset()
-    """The rounds that were measured before."""
+    """The rounds that are already measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhonePlan:
-    """What one phone is to do."""
+    """The jobs of one phone."""
 
     phone: Phone
     info: DeviceInfo
@@ -68,25 +68,25 @@ class PhonePlan:
 
     @property
     def num_runs(self) -> int:
-        """How many runs are to be made."""
+        """The number of runs still to be made."""
         return sum(len(job.rounds) - len(job.done) for job in self.jobs)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RoundDone:
-    """A round that was measured, or that failed."""
+    """A round that was measured or failed."""
 
     plan: PhonePlan
     job: Job
     round_index: int
     outcome: RunOutcome
     celsius: float | None
-    """How warm the phone was when it was asked last."""
+    """The last temperature reading."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """What a phone is doing, in a few words."""
+    """A short description of what a phone is doing."""
 
     plan: PhonePlan
     text: str
@@ -94,7 +94,7 @@ class Status:
 
 @dataclass(frozen=True, kw_only=True)
 class PhoneLost:
-    """A phone that is given up; its jobs that are not complete are not measured."""
+    """A phone that is given up; its unfinished jobs are not measured."""
 
     plan: PhonePlan
     reason: str
@@ -102,7 +102,7 @@ class PhoneLost:
 
 @dataclass(frozen=True, kw_only=True)
 class _Ended:
-    """A worker is done; with its unexpected error, if there was one."""
+    """A worker is done; holds its unexpected error, if any."""
 
     error: BaseException | None = None
 
@@ -112,10 +112,10 @@ Listener = Callable[[Event], None]
 
 
 def run_matrix(plans: Sequence[PhonePlan], settings: MatrixSettings, listen: Listener) -> None:
-    """Runs every phone's jobs; calls `listen(event)` with all that happens, in the caller's thread.
+    """Runs every phone's jobs; calls `listen(event)` for each event, in the caller's thread.
 
-    KeyboardInterrupt ends what runs on the phones, cleans up there, hands `listen` what was finished until
-    then, and goes on to the caller. So does an unexpected error, when the other phones are done.
+    KeyboardInterrupt ends the runs on the phones, cleans up there, passes the finished rounds to `listen`,
+    and is raised again. An unexpected error is raised when the other phones are done.
     """
     events: queue.Queue[Event | _Ended] = queue.Queue()
     stop = threading.Event()
@@ -139,7 +139,7 @@ def run_matrix(plans: Sequence[PhonePlan], settings: MatrixSettings, listen: Lis
 
 
 def too_warm(heat: Heat, max_celsius: float) -> str | None:
-    """Why a run should not begin now, if there is a reason."""
+    """Why the phone is too warm to start a run; None if it is not."""
     if heat.throttled:
         return Reason.THROTTLED.text(status=heat.throttled)
     if heat.celsius is not None and heat.celsius > max_celsius:
@@ -148,7 +148,7 @@ def too_warm(heat: Heat, max_celsius: float) -> str | None:
 
 
 def _listen(events: queue.Queue[Event | _Ended], num_workers: int, listen: Listener) -> BaseException | None:
-    """Hands on events until all workers have ended; the first unexpected error."""
+    """Passes on events until all workers have ended; returns the first unexpected error."""
     error: BaseException | None = None
     while num_workers:
         event = events.get()
@@ -165,7 +165,7 @@ def _listen(events: queue.Queue[Event | _Ended], num_workers: int, listen: Liste
 
 
 def _drain(events: queue.Queue[Event | _Ended], listen: Listener) -> None:
-    """Hands on the rounds that were finished and not yet handed on."""
+    """Passes on the finished rounds that are still in the queue."""
     while not events.empty():
         event = events.get()
         if isinstance(event, RoundDone):
@@ -173,15 +173,15 @@ def _drain(events: queue.Queue[Event | _Ended], listen: Listener) -> None:
 
 
 class _StoppedError(Exception):
-    """Everything is to end, now."""
+    """All work must end now."""
 
 
 class _UnstableError(DeviceError):
-    """The phone goes away and comes back, again and again."""
+    """The phone's connection is lost repeatedly."""
 
 
 class _Worker:
-    """What one thread does with one phone."""
+    """The thread that works one phone."""
 
     def __init__(
         self,
@@ -234,7 +234,7 @@ class _Worker:
             )
 
     def _play(self, session: Session, flags: ToolFlags, job: Job, round_index: int) -> RunOutcome:
-        """One round, again after cooling where the phone throttled in it."""
+        """One round, repeated after cooling if the phone throttled."""
         request = job.rounds[round_index]
         is_last = round_index == len(job.rounds) - 1
         what = f"{job.label}, round {round_index + 1} of {len(job.rounds)}"
@@ -268,7 +268,7 @@ class _Worker:
         return outcome
 
     def _check_there(self) -> None:
-        """Raises where the phone is going away: what it runs ends first, and the tool did not fail."""
+        """Raises if the phone is shutting down: its processes end first, and the tool did not fail."""
         self._wait(SHUTDOWN_SECS)
         self._phone.shell("true")
 
@@ -278,7 +278,7 @@ class _Worker:
         return self._heat
 
     def _cool(self, session: Session) -> str | None:
-        """Waits until the phone is cool; why it is not, after cool_secs."""
+        """Waits until the phone is cool; after cool_secs returns why it is still warm."""
         heat = self._heat or self._read_heat(session)
         deadline = time.monotonic() + self._settings.cool_secs
         while (warm := too_warm(heat, self._settings.max_celsius)) is not None:
@@ -291,7 +291,7 @@ class _Worker:
         return None
 
     def _patiently(self, session: Session, action: Callable[[], Answer]) -> Answer:
-        """What the action gives; it is done again when the phone went away and came back."""
+        """The action's result; it is retried when the phone was lost and came back."""
         reason = ""
         for _ in range(NUM_LOSSES):
             self._check_stop()
@@ -342,7 +342,7 @@ class _Worker:
 
 
 def _turns(jobs: Sequence[Job]) -> Iterator[tuple[Job, int]]:
-    """Every round of every job that is to be run, every second round backwards."""
+    """Every round of every job to run, every second round in reverse order."""
     for round_index in range(max((len(job.rounds) for job in jobs), default=0)):
         for job in jobs if round_index % 2 == 0 else reversed(jobs):
             if round_index < len(job.rounds) and round_index not in job.done:
@@ -350,7 +350,7 @@ def _turns(jobs: Sequence[Job]) -> Iterator[tuple[Job, int]]:
 
 
 def _changed(session: Session, model: LocalFile) -> list[str]:
-    """That the file on the phone is not, after all rounds, the one that was asked for."""
+    """The reason, if the file on the phone changed during the rounds."""
     place = session.path_of(model)
     there = session.checksums([place]).get(place)
     if there == model.sha256:

@@ -1,4 +1,4 @@
-"""Why a figure does not count: every reason, its sentence and what to do about it. Standard library only.
+"""Why a figure is not valid: every reason, its sentence and the advice. Standard library only.
 
 A new reason is one member here and its line in docs/devices.md, which a test holds equal to this list.
 """
@@ -13,7 +13,7 @@ Place = Literal["phone", "host", "both"]
 
 
 class Reason(StrEnum):
-    """A reason. Its value is a stable code; text() is the sentence that is stored and shown."""
+    """A reason. Its value is a stable code; text() is the stored and shown sentence."""
 
     sentence: str
     happened: str
@@ -21,19 +21,19 @@ class Reason(StrEnum):
     place: Place
 
     def __new__(cls, code: str, sentence: str, happened: str, advice: str, place: Place = "phone") -> Reason:
-        """`sentence` names its fields in braces; `place` is where such a figure is measured."""
+        """`sentence` has its fields in braces; `place` is where such a figure is measured."""
         self = str.__new__(cls, code)
         self._value_ = code
         self.sentence, self.happened, self.advice, self.place = sentence, happened, advice, place
         return self
 
     def text(self, **fields: object) -> str:
-        """The sentence with its fields."""
+        """The sentence with its fields filled in."""
         return self.sentence.format(**fields)
 
     @property
     def shown(self) -> str:
-        """The sentence as the docs have it, its fields left open."""
+        """The sentence as in the docs, its fields shown as '...'."""
         return _SHOWN.get(self.value) or re.sub(r"\{\w+\}", "...", self.sentence)
 
     UNKNOWN_FLAG = (
@@ -301,4 +301,4 @@ _SHOWN = {
     "arrived-changed": "... arrived changed on phone ...",
     "cannot-write": "cannot write ... on the phone: ...",
 }
-"""What the docs show of a sentence that is made of its fields alone, or that says what to do besides."""
+"""The docs' text for a sentence that consists of fields only, or that includes advice."""

@@ -1,4 +1,4 @@
-"""How phones are treated. Standard library only."""
+"""Settings for cooling, reconnecting and cleaning up phones. Standard library only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class MatrixSettings:
-    """How phones are treated."""
+    """When phones cool, how long to wait for them, and whether files stay on them."""
 
     max_celsius: float = 38.0
     """A phone warmer than this, or throttling, cools before the next run."""
@@ -16,4 +16,4 @@ class MatrixSettings:
     reconnect_secs: float = 60.0
     """The longest wait for a phone that vanished, in seconds."""
     keep: bool = False
-    """Leaves the files on the phone, so that the next call need not push them."""
+    """Whether to leave the files on the phone, so that the next call need not push them."""

@@ -1,4 +1,4 @@
-"""What can go wrong with a model's name, knobs or weights that a user can mend. Standard library only."""
+"""What can go wrong with a model's name, knobs or weights that a user can fix. Standard library only."""
 
 
 class ModelError(Exception):

@@ -27,7 +27,7 @@ COMMANDS = {
     "explain": "Say why a file is slow, large or wrong, layer by layer.",
     "report": "Show size, latency and accuracy of every file, as a table or a page.",
     "runs": "List the runs and what each holds.",
-    "doctor": "Say what is installed, what works, and how to mend the rest.",
+    "doctor": "Say what is installed, what works, and how to fix the rest.",
 }
 
 

@@ -1,4 +1,4 @@
-"""What is installed and whether it works: each check does the thing, in a process of its own.
+"""What is installed and whether it works: each check does the thing, in its own process.
 
 Standard library only at import. A package that crashes its process is reported, not followed.
 """
@@ -64,7 +64,7 @@ class Check:
     needed: bool
     """False where everything else works without it."""
     detail: str
-    mend: str
+    fix: str
     """What to do; empty when it works."""
 
 
@@ -93,16 +93,16 @@ def _python() -> Check:
         works=supported,
         needed=True,
         detail=f"{platform.system()} {platform.machine()}",
-        mend="" if supported else "Make the environment with Python 3.11: make PYTHON=python3.11 demo",
+        fix="" if supported else "Make the environment with Python 3.11: make PYTHON=python3.11 demo",
     )
 
 
 def _runtime(name: str, imports: str, model: Path, *, needed: bool = True) -> Check:
     if not model.exists():
         version = _version(name)
-        mend = "Mend tensorflow first."
+        fix = "Fix tensorflow first."
         return Check(
-            name=name, version=version, works=False, needed=needed, detail="no model to run", mend=mend
+            name=name, version=version, works=False, needed=needed, detail="no model to run", fix=fix
         )
     return _package(
         name, RUN.format(imports=imports), model, detail="made an interpreter and ran it", needed=needed
@@ -119,7 +119,7 @@ def _package(name: str, program: str, *arguments: Path, detail: str, needed: boo
             works=False,
             needed=needed,
             detail="not installed" if needed else absent,
-            mend=REINSTALL if needed else "Nothing, unless you need it: use Python 3.11 on Linux.",
+            fix=REINSTALL if needed else "Nothing, unless you need it: use Python 3.11 on Linux.",
         )
     problem = _problem_of(program, arguments)
     return Check(
@@ -128,7 +128,7 @@ def _package(name: str, program: str, *arguments: Path, detail: str, needed: boo
         works=problem is None,
         needed=needed,
         detail=problem or detail,
-        mend=REINSTALL if problem else "",
+        fix=REINSTALL if problem else "",
     )
 
 
@@ -144,7 +144,7 @@ def _version(name: str) -> str | None:
 
 
 def _problem_of(program: str, arguments: tuple[Path, ...]) -> str | None:
-    """Runs a program in a Python of its own; None when it ended well, else its last line or its signal."""
+    """Runs a program in its own Python process; None when it ended well, else its last line or its signal."""
     try:
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", program, *map(str, arguments)],
@@ -165,18 +165,18 @@ def _problem_of(program: str, arguments: tuple[Path, ...]) -> str | None:
 
 def _runs_folder(runs: Path) -> Check:
     place = next(folder for folder in (runs.absolute(), *runs.absolute().parents) if folder.is_dir())
-    problem, mend = "", ""
+    problem, fix = "", ""
     free = shutil.disk_usage(place).free
     try:
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
-        problem, mend = (
+        problem, fix = (
             f"{place} cannot be written ({error.strerror})",
             "Set PIPELINE_RUNS to a folder of yours.",
         )
     if not problem and free < MIN_FREE_BYTES:
-        problem, mend = (
+        problem, fix = (
             f"{free / 1e9:.1f} GB free in {place}",
             "Free some space, or set PIPELINE_RUNS elsewhere.",
         )
@@ -186,5 +186,5 @@ def _runs_folder(runs: Path) -> Check:
         works=not problem,
         needed=True,
         detail=problem or f"{runs}/ can be written, {free / 1e9:.0f} GB free",
-        mend=mend,
+        fix=fix,
     )

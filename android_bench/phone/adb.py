@@ -1,8 +1,8 @@
-"""The phone over adb: list, run, push, pull. Every failure is a named error, within a time limit.
+"""The phone over adb: list, run, push, pull. Every failure is a named error, within a timeout.
 
-adbutils brings Google's adb, which is started as the server. The server is spoken to from here, since a
-benchmark needs what adbutils' own calls lack: one deadline for a whole call (there each byte begins it anew),
-the phone's own words when a push fails, many files through one connection, and a call that can be cut off.
+adbutils brings Google's adb, which is started as the server. This module speaks the server's protocol itself,
+since adbutils' calls lack what a benchmark needs: one deadline for a whole call (theirs restarts at each
+byte), the phone's message when a push fails, many files over one connection, and interruptible calls.
 
 The protocols: platform/packages/modules/adb, docs/dev/ (services.md, sync.md) and shell_protocol.h.
 """
@@ -34,7 +34,7 @@ from android_bench.phone.wire import (
 )
 
 ANSWER_SECS = 20.0
-"""A phone that does not answer a short command within this time hangs; see answer_secs()."""
+"""Default timeout of a short command; see answer_secs()."""
 DEFAULT_PORT = 5037
 CONNECT_SECS = 5.0
 START_SECS = 30.0
@@ -53,7 +53,7 @@ class ListedPhone:
 
 @dataclass(frozen=True, kw_only=True)
 class ShellResult:
-    """What a script printed on the phone, both streams in the order they came, and its exit status."""
+    """A script's output on the phone, both streams in order of arrival, and its exit status."""
 
     output: str
     status: int
@@ -66,7 +66,7 @@ class AdbServer:
     host: str
     port: int
     may_start: bool = False
-    """Whether it is started where it does not run: this machine's usual one."""
+    """Whether to start it if it does not run; true for this machine's default server."""
 
     @property
     def name(self) -> str:
@@ -74,7 +74,7 @@ class AdbServer:
         return f"{self.host}:{self.port}"
 
     def list(self) -> list[ListedPhone]:
-        """The phones that the server knows, ready or not."""
+        """The server's phones, ready or not."""
         limit = answer_secs()
         with named_errors(f"adb server {self.name}", limit), self.connect(limit) as wire:
             wire.request("host:devices")
@@ -83,7 +83,7 @@ class AdbServer:
         return [ListedPhone(serial=serial, state=state, server=self) for serial, state in pairs]
 
     def start(self) -> None:
-        """Makes sure that a server answers. DeviceError where none does, with what to do."""
+        """Makes sure that a server answers; DeviceError if none does."""
         try:
             with socket.create_connection((self.host, self.port), timeout=CONNECT_SECS):
                 return
@@ -96,7 +96,7 @@ class AdbServer:
         _start_server(self.port)
 
     def connect(self, limit_secs: float) -> Wire:
-        """A connection on which all that is done must be over in limit_secs."""
+        """A connection with a timeout of limit_secs for everything done on it."""
         deadline = time.monotonic() + limit_secs
         return Wire(
             socket.create_connection((self.host, self.port), timeout=min(CONNECT_SECS, limit_secs)), deadline
@@ -104,14 +104,14 @@ class AdbServer:
 
 
 def default_server() -> AdbServer:
-    """The usual server: ANDROID_ADB_SERVER_HOST and _PORT where they are set, or port 5037 here."""
+    """The default server: ANDROID_ADB_SERVER_HOST and _PORT if set, else port 5037 of this machine."""
     host = os.environ.get("ANDROID_ADB_SERVER_HOST") or "127.0.0.1"
     port = os.environ.get("ANDROID_ADB_SERVER_PORT") or str(DEFAULT_PORT)
     return replace(parse_server(f"{host}:{port}"), may_start=host in ("127.0.0.1", "localhost", "::1"))
 
 
 def parse_server(text: str) -> AdbServer:
-    """The server that HOST:PORT or HOST means. ValueError for anything else."""
+    """The server at HOST:PORT or HOST. ValueError for anything else."""
     host, _, port = text.rpartition(":") if ":" in text else (text, "", str(DEFAULT_PORT))
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise ValueError(f"'{text}' is no adb server. Give HOST:PORT, such as lab-pc:5037.")
@@ -119,7 +119,7 @@ def parse_server(text: str) -> AdbServer:
 
 
 def answer_secs() -> float:
-    """How long adb or a phone may take over a short command: PIPELINE_ANSWER_SECS, or 20 seconds."""
+    """Timeout of a short command of adb or a phone: PIPELINE_ANSWER_SECS, or 20 seconds."""
     text = os.environ.get("PIPELINE_ANSWER_SECS") or str(ANSWER_SECS)
     try:
         secs = float(text)
@@ -133,19 +133,19 @@ def answer_secs() -> float:
 
 
 class HeldScript:
-    """A script on the phone that lives as long as this connection, or this process, does."""
+    """A script on the phone that runs until this connection closes or this process ends."""
 
     def __init__(self, wire: Wire, first_line: str) -> None:
         self.first_line = first_line
-        """What it printed first, or all that it printed where it ended."""
+        """Its first line of output, or all of its output if it has ended."""
         self._wire = wire
 
     def is_running(self) -> bool:
-        """Whether it has neither ended nor been cut off, as far as this machine knows."""
+        """Whether it still runs, as far as this machine knows."""
         return self._wire.is_open()
 
     def close(self) -> None:
-        """Ends the connection, and so the script. Twice does no harm."""
+        """Closes the connection, which ends the script. May be called twice."""
         self._wire.close()
 
 
@@ -160,11 +160,11 @@ class Phone:
         self._lock = threading.Lock()
 
     def shell(self, script: str, *, limit_secs: float | None = None) -> ShellResult:
-        """Runs a script in the phone's shell, standard input empty, and waits for its end.
+        """Runs a script in the phone's shell, with empty standard input, and waits for its end.
 
-        The script is shell text: quote with shlex.quote what comes from outside. Raises TimeLimitError
-        after limit_secs (default: answer_secs()), ConnectionLostError when the phone vanishes, NotReadyError
-        when it is not usable.
+        The script is shell text: quote outside values with shlex.quote. Raises TimeLimitError after
+        limit_secs (default: answer_secs()), ConnectionLostError when the phone is lost, NotReadyError when
+        it is not usable.
         """
         with self._wire(limit_secs or answer_secs()) as wire:
             wire.request(f"shell,v2,raw:{script}")
@@ -179,9 +179,9 @@ class Phone:
                     return ShellResult(output=output.decode(errors="replace"), status=packet[0])
 
     def hold(self, script: str) -> HeldScript:
-        """Starts a script that waits on its standard input, and comes back with the first line it prints.
+        """Starts a script that waits on its standard input; returns after its first line of output.
 
-        When the connection ends, so does its input. Raises what shell() raises.
+        Its input ends with the connection. Raises the same errors as shell().
         """
         limit_secs = answer_secs()
         with named_errors(f"phone {self.serial}", limit_secs):
@@ -204,9 +204,9 @@ class Phone:
     def push(
         self, files: Sequence[Upload], *, limit_secs: float = 600.0, progress: Progress | None = None
     ) -> None:
-        """Puts files on the phone, all through one connection; their folders are made.
+        """Writes files to the phone over one connection, creating their folders.
 
-        StorageError with the phone's words where one cannot be written; what came before stays.
+        StorageError with the phone's message if one cannot be written; earlier files stay.
         """
         total = sum(file.size_bytes for file in files)
         done = 0
@@ -219,20 +219,20 @@ class Phone:
                         progress(done, total)
 
     def pull(self, remotes: Sequence[str], *, limit_secs: float = 600.0) -> list[bytes]:
-        """The contents of files on the phone, all through one connection. StorageError for a missing one."""
+        """The contents of files on the phone, over one connection. StorageError for a missing one."""
         with self._wire(limit_secs) as wire:
             wire.request("sync:")
             return [receive_file(wire, remote) for remote in remotes]
 
     def is_ready(self) -> bool:
-        """Whether the server lists the phone as ready, now."""
+        """Whether the server lists the phone as ready now."""
         try:
             return any(each.serial == self.serial and each.state == "device" for each in self.server.list())
         except DeviceError:
             return False
 
     def reconnect(self) -> None:
-        """Starts the server where it is gone, and has it connect again to a phone on the network."""
+        """Starts the server if it is gone, and makes it reconnect to a phone on the network."""
         with contextlib.suppress(DeviceError):
             self.server.start()
         if not re.fullmatch(r"[\w.\-\[\]:]+:\d+", self.serial):
@@ -245,18 +245,18 @@ class Phone:
             wire.text_block()
 
     def interrupt(self) -> None:
-        """Ends the call that another thread is in: it raises ConnectionLostError, as later ones do."""
+        """Makes another thread's current call raise ConnectionLostError, and later calls too."""
         with self._lock:
             self._refuses = True
             if self._open is not None:
                 self._open.cut()
 
     def allow(self) -> None:
-        """Lets calls through again after interrupt()."""
+        """Allows calls again after interrupt()."""
         self._refuses = False
 
     def features(self) -> set[str]:
-        """What the phone's adb daemon can do; shell_v2 is Android 7's and newer."""
+        """The features of the phone's adb daemon; shell_v2 came with Android 7."""
         limit = answer_secs()
         with named_errors(f"phone {self.serial}", limit), self.server.connect(limit) as wire:
             wire.request(f"host-serial:{self.serial}:features")
@@ -273,7 +273,7 @@ class Phone:
 
     @contextmanager
     def _cut_by_interrupt(self, wire: Wire) -> Iterator[None]:
-        """Connects the wire to the phone; interrupt() cuts it meanwhile."""
+        """Connects the wire to the phone; inside, interrupt() cuts it."""
         with self._lock:
             if self._refuses:
                 raise EOFError

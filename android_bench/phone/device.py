@@ -1,4 +1,4 @@
-"""Which phone it is and how warm it is: identity, Android build, core clusters, battery, thermal state."""
+"""A phone's identity and temperature: Android build, core clusters, battery, thermal state."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Cluster:
 
 @dataclass(frozen=True, kw_only=True)
 class Heat:
-    """How warm a phone is, and how it is fed. None where it does not say."""
+    """A phone's temperature and power supply. None for what it does not report."""
 
     celsius: float | None
     """The warmer of battery and skin."""
@@ -47,7 +47,7 @@ class Heat:
 
     @property
     def throttled(self) -> str | None:
-        """What Android says of throttling, unless it says that there is none."""
+        """Android's name of the throttling level; None if it does not throttle."""
         if not self.thermal_status:
             return None
         name = THERMAL_NAMES[min(self.thermal_status, len(THERMAL_NAMES) - 1)]
@@ -56,10 +56,10 @@ class Heat:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceInfo:
-    """What is known of a phone. A serial is personal: what is stored holds its hash."""
+    """A phone's properties. A serial is personal data: only its hash is stored."""
 
     serial: str
-    """By which adb knows it: its own, or HOST:PORT over the network."""
+    """Its name in adb: its own serial, or HOST:PORT over the network."""
     own_serial: str
     """The same by cable and over the network."""
     manufacturer: str
@@ -76,29 +76,29 @@ class DeviceInfo:
 
     @property
     def serial_hash(self) -> str:
-        """Eight hexadecimal digits that tell phones of one model apart."""
+        """Eight hexadecimal digits that distinguish phones of one model."""
         return hashlib.sha256(self.own_serial.encode()).hexdigest()[:8]
 
     @property
     def name(self) -> str:
-        """Google Pixel 7; the maker once."""
+        """Maker and model, such as Google Pixel 7; the maker is not repeated."""
         if self.model.lower().startswith(self.manufacturer.lower()):
             return self.model
         return f"{self.manufacturer} {self.model}".strip()
 
     @property
     def where(self) -> str:
-        """What a report calls this very phone."""
+        """This phone's name in a report."""
         return f"{self.name} {self.serial_hash}"
 
     @property
     def machine(self) -> str:
-        """The conditions that stand beside a figure: SoC, Android and its build."""
+        """The conditions shown beside a figure: SoC, Android version and build."""
         return f"{self.soc}, Android {self.android_version} {self.build}"
 
 
 def identify(phone: Phone) -> DeviceInfo:
-    """Asks a phone who it is. DeviceError where it does not say, or is too old to say how a command ended."""
+    """Reads a phone's properties. DeviceError if it reports none, or is too old to report exit statuses."""
     if "shell_v2" not in phone.features():
         raise DeviceError(
             f"phone {phone.serial} is too old: its adb daemon does not say how a command ended. "
@@ -130,12 +130,12 @@ def identify(phone: Phone) -> DeviceInfo:
 
 
 def read_heat(phone: Phone) -> Heat:
-    """How warm the phone is now."""
+    """The phone's temperature now."""
     return parse_heat(split_sections(phone.shell(HEAT_SCRIPT).output))
 
 
 def split_sections(output: str) -> dict[str, str]:
-    """What follows each line '@@name'."""
+    """The text after each line '@@name', by name."""
     pieces = re.split(r"^@@(\w+)\r?$", output, flags=re.MULTILINE)
     return dict(zip(pieces[1::2], pieces[2::2], strict=True))
 
@@ -146,7 +146,7 @@ def parse_properties(output: str) -> dict[str, str]:
 
 
 def parse_clusters(output: str) -> tuple[Cluster, ...]:
-    """Cores of one highest clock, from lines '/sys/.../cpu4/cpufreq/cpuinfo_max_freq 2850000' (kHz)."""
+    """Cores grouped by maximum clock, from lines '/sys/.../cpu4/cpufreq/cpuinfo_max_freq 2850000' (kHz)."""
     found: dict[int, list[int]] = {}
     for cpu, khz in re.findall(r"/cpu(\d+)/cpufreq/\S+ (\d+)", output):
         found.setdefault(int(khz) // 1000, []).append(int(cpu))
@@ -154,7 +154,7 @@ def parse_clusters(output: str) -> tuple[Cluster, ...]:
 
 
 def parse_heat(sections: Mapping[str, str]) -> Heat:
-    """From what dumpsys battery and dumpsys thermalservice print."""
+    """Heat from the output of dumpsys battery and dumpsys thermalservice."""
     battery = dict(re.findall(r"^\s*([\w ]+): (\S+)", sections.get("battery", ""), flags=re.MULTILINE))
     thermal = sections.get("thermal", "")
     tenths = battery.get("temperature", "")
@@ -172,10 +172,10 @@ def parse_heat(sections: Mapping[str, str]) -> Heat:
 
 
 def affinity_mask(info: DeviceInfo, cores: str, *, num_threads: int) -> int | None:
-    """The CPUs that --cores means on this phone, a bit each; None for all of them.
+    """The CPU mask of a --cores word on this phone; None for all CPUs.
 
-    big and little are as many of the fastest or slowest clusters as hold num_threads cores. DeviceError for a
-    phone that hides its clusters, and for a mask of CPUs that it does not have.
+    big and little are the fastest or slowest clusters, as many as are needed for num_threads cores.
+    DeviceError for a phone that hides its clusters, and for a mask with CPUs that it does not have.
     """
     if cores == "all":
         return None
@@ -197,7 +197,7 @@ def affinity_mask(info: DeviceInfo, cores: str, *, num_threads: int) -> int | No
 
 
 def check_cores(cores: str) -> str:
-    """The --cores word, or its mask as plain hexadecimal digits. ValueError for anything else."""
+    """The --cores word, or the mask as plain hexadecimal digits. ValueError for anything else."""
     if cores in CORE_WORDS:
         return cores
     digits = cores.lower().removeprefix("0x")
@@ -222,7 +222,7 @@ def _bits(cpus: Sequence[int]) -> int:
 
 
 def _own_serial(properties: Mapping[str, str]) -> str | None:
-    """The phone's serial number, unless its maker left a placeholder there."""
+    """The phone's serial number; None if the maker left a placeholder."""
     for name in ("ro.serialno", "ro.boot.serialno"):
         serial = properties.get(name, "")
         letters = set(serial.lower())
@@ -232,7 +232,7 @@ def _own_serial(properties: Mapping[str, str]) -> str | None:
 
 
 def _soc(properties: Mapping[str, str]) -> str:
-    """Android 12 names the SoC; before, the board's platform is the best there is."""
+    """The SoC's name; before Android 12 only the board's platform is known."""
     model = properties.get("ro.soc.model", "")
     if model:
         return f"{properties.get('ro.soc.manufacturer', '')} {model}".strip()
@@ -251,14 +251,14 @@ def _abis(properties: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _num_cpus(possible: str, clusters: Sequence[Cluster]) -> int:
-    """From '0-7', else from the clusters."""
+    """The number of CPUs, from a range such as '0-7', else from the clusters."""
     last = re.search(r"(\d+)\s*$", possible.strip())
     seen = [cpu for cluster in clusters for cpu in cluster.cpus]
     return max([int(last.group(1)) if last else 0, *seen]) + 1
 
 
 def _skin_celsius(thermal: str) -> list[float]:
-    """The skin sensors now; those that Android only remembers where the phone does not say."""
+    """The current skin sensors' values; if missing, the values that Android cached."""
     remembered, _, now = thermal.partition("Current temperatures from HAL:")
     for text in (now, remembered):
         readings = re.findall(r"Temperature\{mValue=(-?[\d.]+), mType=(\d+)", text)

@@ -1,4 +1,4 @@
-"""The phones of one adb server or of several, as one pool, and which of them are meant."""
+"""The phones of one or several adb servers as one pool, and the selection by serial."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ ALL = "all"
 
 
 def list_phones(servers: Sequence[AdbServer]) -> tuple[list[ListedPhone], list[str]]:
-    """Every phone that the servers know, ready or not, and what is wrong with servers that do not answer.
+    """Every phone of the servers, ready or not, and the errors of servers that do not answer.
 
-    DeviceError where none of them answers.
+    DeviceError if none of them answers.
     """
     found: list[ListedPhone] = []
     problems: list[DeviceError] = []
@@ -32,9 +32,9 @@ def list_phones(servers: Sequence[AdbServer]) -> tuple[list[ListedPhone], list[s
 
 
 def select(listed: Sequence[ListedPhone], serials: Sequence[str]) -> list[ListedPhone]:
-    """The phones that the serials mean; without any, the only one that is ready.
+    """The phones with these serials; without serials, the only phone that is ready.
 
-    NoPhoneError where there is none or more than one, NotReadyError where one that is named cannot be used.
+    NoPhoneError if there is none or more than one, NotReadyError if a named phone cannot be used.
     """
     ready = [phone for phone in listed if phone.state == "device"]
     if not listed:

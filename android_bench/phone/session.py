@@ -1,4 +1,4 @@
-"""A stay on one phone: the phone for us alone, our own folder there, and no trace afterwards."""
+"""Exclusive use of one phone, with an own folder there that is removed afterwards."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from android_bench.phone.wire import Progress, Upload
 from android_bench.reasons import Reason
 
 ROOT = "/data/local/tmp/keras-mobile-pipeline"
-"""All that is ever written on a phone."""
+"""The only folder on a phone that is written to."""
 KEPT = f"{ROOT}/files"
-"""What a session with `keep` leaves for the next ones."""
+"""Files that a session with `keep` leaves for later ones."""
 LOCK = f"{ROOT}/lock"
-"""A symbolic link, since that is made with all its content or not at all: who has the phone."""
+"""A symbolic link that names the phone's owner; unlike a file, it is created with its content atomically."""
 _END_SECS = 10.0
 _TAKE_LOCK = r"""
 exec 2>&1
@@ -56,10 +56,10 @@ while [ $tries -lt 20 ]; do
 done
 echo "failed: $why"
 """
-"""The lock is its owner's as long as the process lives that took it, and that ends with its connection.
+"""Takes the lock. A lock is valid while the process that took it runs; that process ends with its connection.
 
-Who finds the lock of a process that is gone claims it (one alone can make the claim's folder), takes it off,
-ends what its owner may still run and removes that owner's folder.
+To remove the lock of a dead process, a session first makes a claim folder (only one can), then removes the
+lock, ends what its owner may still run and removes that owner's folder.
 """
 _RELEASE = """
 held=$(readlink {lock})
@@ -78,7 +78,7 @@ rmdir {kept} {root}
 
 @dataclass(frozen=True, kw_only=True)
 class LocalFile:
-    """A file of this machine that a phone is to have; its name there is its checksum."""
+    """A local file to put on a phone, where its checksum is its name."""
 
     path: Path
     sha256: str
@@ -86,19 +86,19 @@ class LocalFile:
 
 
 class Session:
-    """A phone that no other session uses, of this host or another; a context manager that cleans up.
+    """Exclusive use of a phone, against this host's and other hosts' sessions; a context manager.
 
-    Its files lie in its own folder on the phone, or with `keep` in one where they stay for the next.
+    Its files are in its own folder on the phone, or with `keep` in a shared folder where they stay.
     """
 
     def __init__(self, phone: Phone, *, keep: bool = False) -> None:
-        """NotReadyError on entering where another session uses the phone."""
+        """Entering raises NotReadyError if another session uses the phone."""
         self.phone = phone
         self.folder = f"{ROOT}/run-{secrets.token_hex(4)}"
-        """For what a run reads and writes beside the model."""
+        """Folder for a run's files other than the model."""
         self._files = KEPT if keep else f"{self.folder}/files"
         self._places: dict[str, str] = {}
-        """Where the files are that are there, by their checksums."""
+        """Path on the phone by checksum, for the files that are there."""
         self._mark = ""
         self._lock: HeldScript | None = None
 
@@ -114,7 +114,7 @@ class Session:
         self.close()
 
     def open(self) -> None:
-        """Takes the phone and makes our folder, also again after it was gone; looks anew at what is there."""
+        """Locks the phone, makes our folder, and forgets which files were there. Also used to reconnect."""
         self._places.clear()
         if self._lock is None or not self._lock.is_running():
             self._take_lock()
@@ -123,11 +123,11 @@ class Session:
             raise self._cannot_make(made.output.strip() or "no reason given")
 
     def path_of(self, file: LocalFile) -> str:
-        """Where the file is on the phone, once it was put there."""
+        """The file's path on the phone, after put()."""
         return self._places.get(file.sha256, f"{self._files}/{file.sha256}")
 
     def put(self, files: Sequence[LocalFile], *, progress: Progress | None = None) -> None:
-        """Makes sure that the phone is ours and has the files: by their checksums, read there."""
+        """Makes sure that we hold the phone and that it has the files, by checksums computed there."""
         if self._lock is None or not self._lock.is_running():
             self.open()
         wanted = [file for file in files if file.sha256 not in self._places]
@@ -147,7 +147,7 @@ class Session:
                 raise StorageError(Reason.ARRIVED_CHANGED.text(file=file.path.name, serial=self.phone.serial))
 
     def checksums(self, remotes: Sequence[str]) -> dict[str, str]:
-        """The SHA-256 of each of these files that is there."""
+        """The SHA-256 of each of these files, by path; missing files are left out."""
         names = " ".join(map(shlex.quote, remotes))
         done = self.phone.shell(f"sha256sum {names} 2>&1", limit_secs=60)
         found = re.findall(r"^([0-9a-f]{64})\s+\*?(\S+)\r?$", done.output, flags=re.MULTILINE)
@@ -159,14 +159,14 @@ class Session:
         return {name: digest for digest, name in found}
 
     def end_tool(self) -> None:
-        """Ends our tool if it still runs; not another process of its number."""
+        """Ends our tool if it still runs, but no other process that has its number now."""
         self.phone.shell(
             f"read pid < {self.folder}/pid && grep -q {ROOT} /proc/$pid/cmdline && kill -9 $pid",
             limit_secs=min(_END_SECS, answer_secs()),
         )
 
     def close(self) -> None:
-        """Ends what still runs, removes our folder and frees the phone. A lost phone is left alone."""
+        """Ends what still runs, removes our folder and unlocks the phone. Does nothing on a lost phone."""
         release = _RELEASE.format(root=ROOT, lock=LOCK, kept=KEPT, mark=self._mark)
         leave = f"exec 2>/dev/null; rm -rf {self.folder}; {release}"
         try:
@@ -205,7 +205,7 @@ class Session:
         )
 
     def _find(self, files: Sequence[LocalFile]) -> None:
-        """Remembers where those files are that are there whole, in our folder or among the kept ones."""
+        """Records the paths of the files that are complete, in our folder or among the kept ones."""
         places = [(f"{folder}/{file.sha256}", file) for file in files for folder in (KEPT, self._files)]
         there = self.checksums(list(dict.fromkeys(place for place, _ in places)))
         for place, file in places:
@@ -213,7 +213,7 @@ class Session:
                 self._places[file.sha256] = place
 
     def _insist(self, action: Callable[[], object]) -> bool:
-        """Does it, once more where somebody cut it off in the middle; whether the phone answered."""
+        """Runs the action, again if it was interrupted; returns whether the phone answered."""
         for _ in range(2):
             self.phone.allow()
             try:

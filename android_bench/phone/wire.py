@@ -1,4 +1,4 @@
-"""A connection to the adb server: one deadline for all that is done through it, and every failure named.
+"""A connection to the adb server with one deadline for all calls; every failure is a named error.
 
 The protocols: platform/packages/modules/adb, docs/dev/ (services.md, sync.md).
 """
@@ -25,11 +25,11 @@ from android_bench.errors import (
 from android_bench.reasons import Reason
 
 CHUNK_BYTES = 64 * 1024
-"""The most that one packet of the sync protocol holds (SYNC_DATA_MAX)."""
+"""Maximum payload of a packet of the sync protocol (SYNC_DATA_MAX)."""
 _REGULAR_FILE = 0o100000
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes that are done, and with all of them."""
+"""progress(done_bytes, total_bytes)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Upload:
 
     @property
     def size_bytes(self) -> int:
-        """How many bytes travel. StorageError where the local file cannot be read."""
+        """The file's size. StorageError if the local file cannot be read."""
         if not isinstance(self.content, Path):
             return len(self.content)
         try:
@@ -52,11 +52,11 @@ class Upload:
 
 
 class RefusedError(Exception):
-    """What the adb server said instead of OKAY."""
+    """The adb server's message instead of OKAY."""
 
 
 class Wire:
-    """A connection to the adb server with one deadline for all that is done through it."""
+    """A connection to the adb server with one deadline for all calls."""
 
     def __init__(self, connection: socket.socket, deadline: float) -> None:
         self._socket = connection
@@ -69,7 +69,7 @@ class Wire:
         self._socket.close()
 
     def request(self, service: str) -> None:
-        """Asks the server for a service. RefusedError with the server's words when it refuses."""
+        """Requests a service from the server. RefusedError with the server's message when it refuses."""
         content = service.encode(errors="surrogateescape")
         if len(content) > 0xFFFF:
             raise DeviceError(f"a command of {len(content)} bytes; adb carries 65,535 at most.")
@@ -79,11 +79,11 @@ class Wire:
             raise RefusedError(self.text_block() if answer == b"FAIL" else f"unexpected answer {answer!r}")
 
     def text_block(self) -> str:
-        """A text that comes behind its length."""
+        """Reads a length-prefixed text."""
         return self.read(int(self.read(4), 16)).decode(errors="replace")
 
     def read(self, num_bytes: int) -> bytes:
-        """Exactly num_bytes. EOFError when the other side closes before, TimeoutError at the deadline."""
+        """Reads exactly num_bytes. EOFError when the other side closes, TimeoutError at the deadline."""
         content = bytearray()
         while len(content) < num_bytes:
             self._wait()
@@ -94,12 +94,12 @@ class Wire:
         return bytes(content)
 
     def send(self, content: bytes) -> None:
-        """All of the content. TimeoutError at the deadline."""
+        """Sends all of the content. TimeoutError at the deadline."""
         self._wait()
         self._socket.sendall(content)
 
     def is_open(self) -> bool:
-        """Whether the other side has neither closed it nor said anything that was not read."""
+        """Whether the other side has neither closed it nor sent unread data."""
         try:
             self._socket.settimeout(0)
             self._socket.recv(1, socket.MSG_PEEK)
@@ -110,11 +110,11 @@ class Wire:
         return False
 
     def close(self) -> None:
-        """Ends the connection. Twice does no harm."""
+        """Closes the connection. May be called twice."""
         self._socket.close()
 
     def cut(self) -> None:
-        """Ends what another thread reads or sends."""
+        """Ends another thread's read or send."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
@@ -126,8 +126,10 @@ class Wire:
 
 
 def send_file(wire: Wire, file: Upload) -> Iterator[int]:
-    """Sends one file, yielding how many bytes each packet took. The phone tells of a failure at the end,
-    or closes the way in the middle with its reason already said."""
+    """Sends one file; yields the number of bytes of each packet.
+
+    The phone reports a failure at the end, or sends its reason and closes the connection early.
+    """
     target = f"{file.remote},{_REGULAR_FILE | file.mode}".encode()
     try:
         wire.send(b"SEND" + struct.pack("<I", len(target)) + target)
@@ -159,7 +161,7 @@ def receive_file(wire: Wire, remote: str) -> bytes:
 
 @contextmanager
 def named_errors(who: str, limit_secs: float) -> Iterator[None]:
-    """Turns what sockets and the adb server say into one line for the user."""
+    """Turns errors of sockets and of the adb server into one line for the user."""
     try:
         yield
     except TimeoutError as error:
@@ -183,7 +185,7 @@ def _wake_advice(who: str) -> str:
 
 
 def advice(state: str) -> str:
-    """What to do about a phone in one of adb's states; empty for one that is ready."""
+    """Advice for a phone in one of adb's states; empty if it is ready."""
     known = {
         "device": "",
         "unauthorized": "Accept the prompt 'Allow USB debugging' on the phone's screen, then retry.",

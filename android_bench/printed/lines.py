@@ -1,4 +1,4 @@
-"""What single lines of a log say: their prefix, the figures of a block of runs, and what failed."""
+"""Parses single lines of a log: the prefix, the figures of a block of runs, and errors."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ _WHAT_FAILED = (
     r"|Disallowed CPU fallback detected|Required flag not provided"
 )
 _FATAL = re.compile(f"{BENCHMARKING_FAILED}|{_WHAT_FAILED.format(more='')}")
-"""After one of these the tool ends without a success, in every version."""
+"""After one of these every version of the tool fails."""
 _TELLING = re.compile(
     _WHAT_FAILED.format(more="|initialize|construct|create|invoke|build|compile")
     + "|Too few command line arguments|Cannot find the corresponding input_layer"
 )
-"""They say what failed, whether or not the tool marks them as errors."""
+"""Lines that name what failed, marked as errors or not."""
 _SOFT = re.compile(
     r"(?:Following|Next) operations are not supported by GPU delegate|[A-Z][A-Z0-9_]+(?: \S+)?:(?: |$)"
     r"|(?:First )?\d+ operations will run|usage: |Restored original execution plan"
 )
-"""Error lines that the run survives, or that only follow from another."""
+"""Error lines that do not end the run, or that only follow from another error."""
 _SHELL = re.compile(
     r"not executable|can't execute|cannot execute|CANNOT LINK EXECUTABLE|Permission denied|Exec format error"
     r"|inaccessible or not found|(?:: |command )not found|No such file or directory|Text file busy"
@@ -81,7 +81,7 @@ class LogLine:
     text: str
     """Without its prefix, colours and outer spaces."""
     marked_error: bool
-    """Its prefix calls it an error."""
+    """Whether its prefix marks it as an error."""
     pid: int | None
     """The process, in a logcat."""
     ended: bool
@@ -89,62 +89,62 @@ class LogLine:
 
     @property
     def is_fatal(self) -> bool:
-        """Says that the run failed, in the tool's words."""
+        """Whether the tool says here that the run failed."""
         return _FATAL.search(self.text) is not None
 
     @property
     def is_setup_failure(self) -> bool:
-        """Says that the run failed before its first inference."""
+        """Whether the tool says here that the run failed before its first inference."""
         return self.is_fatal and BENCHMARKING_FAILED not in self.text
 
     @property
     def is_telling(self) -> bool:
-        """Says what failed, and more than that the benchmark did."""
+        """Whether it names what failed, more than the benchmark itself."""
         return _TELLING.search(self.text) is not None and BENCHMARKING_FAILED not in self.text
 
     @property
     def is_error(self) -> bool:
-        """An error that a run does not survive, which says more than that the benchmark failed."""
+        """Whether it is an error that ends the run and says more than that the benchmark failed."""
         said = self.marked_error and BENCHMARKING_FAILED not in self.text
         return (said or self.is_telling) and not _SOFT.match(self.text)
 
     @property
     def is_crash(self) -> bool:
-        """The shell or logcat says that a signal ended the process."""
+        """Whether the shell or logcat says here that a signal ended the process."""
         return _CRASH.fullmatch(self.text) is not None
 
     @property
     def is_shell_error(self) -> bool:
-        """A shell or linker says that a program cannot be started."""
+        """Whether a shell or linker says here that a program cannot be started."""
         return _SHELL.search(self.text) is not None and " --" not in self.text
 
     @property
     def is_stats(self) -> bool:
-        """Meant to be a block's figures, cut or whole; the profiler's `Timings` are not."""
+        """Whether it holds a block's figures, complete or cut; false for the profiler's `Timings`."""
         return self.text.startswith("count=")
 
     @property
     def is_summary(self) -> bool:
-        """Is, or begins, the end of a run; it may be cut."""
+        """Whether it is, or begins, a run's summary; it may be cut."""
         ends = ("Inference timings in us:", "Average inference timings in us:", LITERT_BLOCK)
         return self.text.startswith(ends)
 
     @property
     def quoted(self) -> str:
-        """Short enough for a message, without the full stop at its end."""
+        """The text shortened for a message, without its final full stop."""
         short = self.text if len(self.text) <= LONGEST_QUOTE else f"{self.text[: LONGEST_QUOTE - 1]}…"
         return short.rstrip(" .!:")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stats:
-    """Runs of the model and how long they took. None where the tool did not print it.
+    """Number and times of a block of runs. None for what the tool did not print.
 
-    Where all took the same time (one run, or `(all same)`), every figure is that time.
+    If all runs took the same time (one run, or `(all same)`), every figure is that time.
     """
 
     count: int | None
-    """None only where a text holds the summary and not the block itself."""
+    """None only if the text has the summary but not the block itself."""
     first_ms: float | None = None
     last_ms: float | None = None
     min_ms: float | None = None
@@ -152,7 +152,7 @@ class Stats:
     avg_ms: float | None = None
     std_ms: float | None = None
     p5_ms: float | None = None
-    """None in versions of before 2023, as are the median and p95."""
+    """None in versions before 2023, like the median and p95."""
     median_ms: float | None = None
     p95_ms: float | None = None
 
@@ -162,12 +162,12 @@ class Failure:
     """A run that did not complete."""
 
     line: int
-    """Where it says so, from 1; for a run that was cut, its last line."""
+    """Line number of the error, from 1; for a cut run, its last line."""
     reason: str
 
 
 def read_lines(text: str) -> list[LogLine]:
-    """Every line that says something.
+    """All lines that are not empty, without their prefixes.
 
     A prefix may be none, `INFO: `, `INFO: [file:line] `, absl's `I0000 00:00:1758.5 62590 file.cc:51] `,
     logcat's (threadtime, time, brief), or an ISO time; lines end with LF or CRLF.
@@ -178,9 +178,9 @@ def read_lines(text: str) -> list[LogLine]:
 
 
 def parse_stats(text: str) -> Stats | None:
-    """The figures of `count=50 first=... std=...[ p5=... median=... p95=...]`, in µs there.
+    """The figures of `count=50 first=... std=...[ p5=... median=... p95=...]`, which the line has in µs.
 
-    None for a line that is cut or whose figures contradict one another; `count=0` is Stats without figures.
+    None for a line that is cut or whose figures contradict each other; `count=0` gives Stats without figures.
     """
     found = _STATS.fullmatch(text)
     if found is None:
@@ -201,9 +201,9 @@ def parse_stats(text: str) -> Stats | None:
 
 
 def find_failure(lines: Sequence[LogLine], status: int | None) -> Failure | None:
-    """The failure that the lines of one run, or its exit status, say there was; None where there was none.
+    """The failure shown by the lines of one run or its exit status; None without one.
 
-    The reason is the first error that matters, and what it led to.
+    The reason is the first important error and its consequence.
     """
     crash = next((line for line in lines if line.is_crash), None)
     fatal = next((line for line in lines if line.is_fatal), None)
@@ -222,12 +222,12 @@ def find_failure(lines: Sequence[LogLine], status: int | None) -> Failure | None
 
 
 def first_error(lines: Sequence[LogLine]) -> LogLine | None:
-    """The first error that a run does not survive, and that says more than that it failed."""
+    """The first error that ends the run and says more than that it failed."""
     return next((line for line in lines if line.is_error), None)
 
 
 def milliseconds(microseconds: str) -> float:
-    """A printed number of µs as ms, with no digits but its own."""
+    """A printed number of µs as ms, with the same digits."""
     return round(float(microseconds) / 1000, 9)
 
 
@@ -253,7 +253,7 @@ def _read(raw: str, number: int, *, ended: bool) -> LogLine:
 
 
 def _is_ordered(stats: Stats) -> bool:
-    """Whether the figures could be one block's: those of a line that lost digits mostly could not."""
+    """Whether the figures are consistent; if a line lost digits, they mostly are not."""
     smallest, largest = stats.min_ms or 0.0, stats.max_ms or 0.0
     inner = [stats.first_ms, stats.last_ms, stats.avg_ms, stats.p5_ms, stats.median_ms, stats.p95_ms]
     figures = [figure for figure in inner if figure is not None]
@@ -268,7 +268,7 @@ def _last_words(lines: Sequence[LogLine]) -> str:
 
 
 def _status_words(status: int | None, said: str) -> str:
-    """What the exit status adds to what the lines say."""
+    """The exit status as words to add to the reason."""
     if status in (None, 0) or (said and status in (1, 126, 127)):
         return ""
     code = 128 - status if status < 0 else status

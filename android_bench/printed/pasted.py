@@ -1,4 +1,4 @@
-"""A log pasted from anywhere: the runs of benchmark_model that completed in it, and those that did not."""
+"""Parses a pasted log: the runs of benchmark_model in it, completed and failed."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ _ORDER: tuple[tuple[int, re.Pattern[str]], ...] = (
     (_BLOCKS, ANCHOR),
     (_REST, re.compile(r"(?:Memory footprint delta from the start of the tool|Peak memory footprint) .*")),
 )
-"""What a run prints, in its order, once each but for the command, the flags and the blocks."""
+"""The lines of a run in order; each occurs once, except the command, the flags and the blocks."""
 _FLAGS = {
     *("graph", "num threads", "min num runs", "min warmup runs"),
     *("min runs duration (seconds)", "max runs duration (seconds)"),
     *(each.echo for each in DELEGATES),
 }
-"""The flags that a run repeats, in the tool's words for them."""
+"""The tool's names of the flags that a run repeats."""
 _EARLY = re.compile(
     r"Created TensorFlow Lite .*|Replacing \d+ out of .*|(?:Explicitly applied|Though) .* delegate.*"
     r"|.* nodes delegated out of .*|(?:First )?\d+ operations will run on the GPU.*"
     r"|(?:Unconsumed cmdline|Duplicate) flags: .*|Initialized TensorFlow Lite runtime\."
 )
-"""Of before the first block; where stderr was merged first, they come before STARTING! of their run."""
+"""Lines from before the first block; if stderr was merged first, they precede the run's STARTING!."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParsedLog:
-    """What a log holds, in its order."""
+    """The runs of a log, in order."""
 
     runs: tuple[BenchmarkReport, ...]
     failures: tuple[Failure, ...]
@@ -57,19 +57,19 @@ class ParsedLog:
 
 @dataclass(kw_only=True)
 class _Run:
-    """The lines that belong to one run, as far as they have been read."""
+    """The lines of one run read so far."""
 
     lines: list[LogLine] = field(default_factory=list)
     reached: int = -1
-    """How far the run has come, by _ORDER."""
+    """The last rank in _ORDER that was reached."""
     num_anchors: int = 0
     num_stats: int = 0
     is_cut: bool = False
-    """Its last block of runs is."""
+    """Whether its last block of runs is cut."""
     refused: bool = False
-    """The tool was not started, or died without a word."""
+    """The tool was not started, or died without output."""
     last: LogLine | None = None
-    """The last line of the tool's own."""
+    """The last line that the tool itself printed."""
 
     @property
     def is_of_the_tool(self) -> bool:
@@ -78,10 +78,10 @@ class _Run:
 
 
 def parse_log(text: str) -> ParsedLog:
-    """Every run of benchmark_model in a text; it raises nothing, and a text without one gives neither.
+    """Every run of benchmark_model in a text. Raises nothing; empty for a text without runs.
 
-    The text may hold several runs, the shell's prompts, logcat of several processes, and prefixes of any kind
-    (lines.read_lines). A run is completed when its summary is whole and agrees with its blocks of runs.
+    The text may hold several runs, shell prompts, logcat of several processes, and prefixes of any kind
+    (lines.read_lines). A run counts as completed if its summary is complete and agrees with its blocks.
     """
     streams: dict[int | None, list[LogLine]] = {}
     for line in read_lines(text):
@@ -111,7 +111,7 @@ def _split(lines: Iterable[LogLine]) -> list[_Run]:
     for line in lines:
         rank = _rank(line)
         if rank is None and runs[-1].reached >= _SUMMARY:
-            late.append(line)  # of this run, or of the next one's stderr
+            late.append(line)  # this run's, or the next one's stderr
             continue
         if rank is not None and _begins(rank, line, runs[-1]):
             mine, next_ones = _divide(late)
@@ -127,7 +127,7 @@ def _split(lines: Iterable[LogLine]) -> list[_Run]:
 
 
 def _rank(line: LogLine) -> int | None:
-    """How far a run is that prints this line; None for a line that may stand anywhere."""
+    """The line's rank in _ORDER; None for a line that may occur anywhere."""
     if line.is_summary:
         return _SUMMARY
     if line.is_stats:
@@ -139,7 +139,7 @@ def _rank(line: LogLine) -> int | None:
 
 
 def _begins(rank: int, line: LogLine, run: _Run) -> bool:
-    """Whether a line is of another run than the one before it."""
+    """Whether this line starts a new run."""
     if run.refused or rank < run.reached or (run.is_cut and line.text == LITERT_BLOCK):
         return True
     if rank == _BLOCKS:
@@ -149,7 +149,7 @@ def _begins(rank: int, line: LogLine, run: _Run) -> bool:
 
 def _add(line: LogLine, rank: int | None, run: _Run) -> None:
     if rank is None and line.is_crash and run.reached < _COMMAND:
-        return  # of something that ran before
+        return  # from an earlier run
     run.lines.append(line)
     if rank is None:
         refusal = line.is_crash or ("benchmark" in line.text and line.is_shell_error)
@@ -164,9 +164,9 @@ def _add(line: LogLine, rank: int | None, run: _Run) -> None:
 
 
 def _divide(late: Sequence[LogLine]) -> tuple[list[LogLine], list[LogLine]]:
-    """The lines after a summary: those of its own run, and those that another's stderr printed early.
+    """Splits the lines after a summary: those of the same run, and early stderr lines of the next run.
 
-    A run that has a summary failed, if it did, in its runs: an error of before them is another's.
+    A run with a summary can only have failed during its blocks: a setup error belongs to the next.
     """
     another = any(line.is_setup_failure for line in late)
     early = []

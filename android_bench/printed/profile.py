@@ -13,7 +13,7 @@ from android_bench.printed.lines import NUMBER, LogLine, read_lines
 _TITLE_INIT = "Profiling Info for Benchmark Initialization:"
 _TITLE_RUNS = "Operator-wise Profiling Info for Regular Benchmark Runs:"
 _NESTED = re.compile(r"(?:Subgraph \(index: |Delegate internal:).*")
-"""Before tables whose time an operator of the main one has already: they are left out."""
+"""Heads of nested tables, left out since an operator of the main table includes their time."""
 _HEADING = re.compile(r"=+ (?P<name>[A-Z][\w ]+) =+")
 _RUN_ORDER = "Run Order"
 _TEXT_HEADER = re.compile(r"\[node type\]\s+(?P<start>\[start\]\s+)?\[first\]\s+\[avg ms\]\s+.*\[Name\]")
@@ -38,19 +38,19 @@ class OperatorTime:
     """One operator of the graph, in the order of the run."""
 
     node_type: str
-    """CONV_2D; XNNPACK's name, such as 'Convolution (NHWC, QC8) IGEMM'; or a delegate's node."""
+    """CONV_2D, an XNNPACK name such as 'Convolution (NHWC, QC8) IGEMM', or a delegate's node."""
     name: str
-    """The tensor it makes, or the delegate's operator."""
+    """Its output tensor, or the delegate's operator."""
     avg_ms: float
-    """Of one call."""
+    """Average time of one call."""
     times_called: int
-    """In one inference; all are 0 in versions of before 2020."""
+    """Calls in one inference; always 0 in versions before 2020."""
     inference_ms: float
-    """Of all its calls in one inference."""
+    """Time of all its calls in one inference."""
     share_percent: float
-    """Of the time of all operators: reckoned here, since old versions printed wrong ones."""
+    """Share of the time of all operators; computed here, since old versions printed it wrong."""
     delegated: bool
-    """Run by a delegate."""
+    """Whether a delegate ran it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class Profile:
 
     operators: tuple[OperatorTime, ...]
     complete: bool
-    """False where the text does not prove that these are all operators of the timed runs."""
+    """False if the text does not prove that these are all operators of the timed runs."""
     init_operators: tuple[OperatorTime, ...]
 
 
@@ -74,9 +74,9 @@ class TypeTime:
 
 
 def parse_profile(text: str) -> Profile:
-    """The profile in a run's text or in the CSV that it wrote; without one, no operators and not complete.
+    """The profile in a run's text or CSV; without one, no operators and not complete.
 
-    A row that was cut is left out. LiteRT v2 prints one table without a title: that of the runs.
+    Cut rows are left out. LiteRT v2 prints one table without a title, for the timed runs.
     """
     init, runs = _sections(read_lines(text))
     rows, complete = _table(runs)
@@ -88,7 +88,7 @@ def parse_profile(text: str) -> Profile:
 
 
 def summarize(profile: Profile) -> tuple[TypeTime, ...]:
-    """The operators of the timed runs by their type, the slowest first."""
+    """The operators of the timed runs grouped by type, slowest first."""
     by_type: dict[str, list[OperatorTime]] = {}
     for operator in profile.operators:
         by_type.setdefault(operator.node_type, []).append(operator)
@@ -105,7 +105,7 @@ def summarize(profile: Profile) -> tuple[TypeTime, ...]:
 
 
 def is_quantization(node_type: str) -> bool:
-    """Whether operators of this type only turn numbers of one kind into another.
+    """Whether operators of this type only convert between number types.
 
     QUANTIZE, DEQUANTIZE and FAKE_QUANT of TFLite, Convert (NC, F32, QS8) and the like of XNNPACK.
     """
@@ -113,7 +113,7 @@ def is_quantization(node_type: str) -> bool:
 
 
 def is_delegate_node(node_type: str) -> bool:
-    """Whether this is a delegate's own node, of which the tool does not say what is in it.
+    """Whether this is a delegate's own node, whose operators the tool does not list.
 
     TfLiteNnapiDelegate, TfLiteXNNPackDelegate (before TensorFlow 2.10), LITERT_CL; DELEGATE in 2019.
     """
@@ -121,7 +121,7 @@ def is_delegate_node(node_type: str) -> bool:
 
 
 def _sections(lines: Sequence[LogLine]) -> tuple[list[LogLine], list[LogLine]]:
-    """The lines of the initialisation's tables, and of the runs' (of the first run in the text)."""
+    """The lines of the initialisation's and of the timed runs' tables, of the first run in the text."""
     init: list[LogLine] = []
     runs: list[LogLine] = []
     section, num_titles = runs, 0
@@ -138,7 +138,7 @@ def _sections(lines: Sequence[LogLine]) -> tuple[list[LogLine], list[LogLine]]:
 
 
 def _table(lines: Iterable[LogLine]) -> tuple[list[OperatorTime], bool]:
-    """The rows of the first `Run Order`, and whether they are as many as the tool says."""
+    """The rows of the first `Run Order` table, and whether their number is the one the tool prints."""
     rows: list[OperatorTime] = []
     inside, num_tables, form = False, 0, _ROWS[False, False]
     for line in lines:
@@ -159,7 +159,7 @@ def _table(lines: Iterable[LogLine]) -> tuple[list[OperatorTime], bool]:
 
 
 def _form(text: str) -> re.Pattern[str] | None:
-    """How rows look under this header; None for a line that is none."""
+    """The pattern of rows under this header; None if the line is not a header."""
     if found := _CSV_HEADER.fullmatch(text):
         return _ROWS[True, found["start"] is not None]
     found = _TEXT_HEADER.fullmatch(text)
@@ -183,7 +183,7 @@ def _row(line: LogLine, form: re.Pattern[str]) -> OperatorTime | None:
 
 
 def _with_shares(rows: Sequence[OperatorTime]) -> tuple[OperatorTime, ...]:
-    """The rows with their time in one inference, and its share of all."""
+    """The rows with their time in one inference and its share of the total."""
     counted = any(row.times_called for row in rows)
     times = [row.avg_ms * (row.times_called if counted else 1) for row in rows]
     whole = math.fsum(times)

@@ -1,4 +1,4 @@
-"""The file that benchmark_model writes for --result_file_path: the figures again, as a protocol buffer."""
+"""Parses the protocol buffer that benchmark_model writes for --result_file_path."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _WHOLE = ("init_ms", "first_ms", "init_memory_bytes", "overall_memory_bytes", "p
 
 @dataclass(frozen=True, kw_only=True)
 class ToolResult:
-    """What the file holds; None where the tool did not set it."""
+    """The figures of a result file; None for a field that is not set."""
 
     num_runs: int
     num_warmup_runs: int | None
@@ -74,17 +74,17 @@ class ToolResult:
     p95_ms: float | None
     init_ms: float | None
     first_ms: float | None
-    """The first inference of the warm-up; None where none warmed up."""
+    """The first inference of the warm-up; None without a warm-up."""
     warmup_avg_ms: float | None
     init_memory_bytes: int | None
     overall_memory_bytes: int | None
     peak_memory_bytes: int | None
     model_size_bytes: int | None
-    """From a 32-bit float of MB of 1,000,000 bytes: seven digits of it are right."""
+    """From a 32-bit float in MB of 1,000,000 bytes: correct to seven digits."""
 
 
 def read_result(content: bytes) -> ToolResult:
-    """The figures of a result file; LogError for one that is empty, cut, no such file, or of no inference."""
+    """Parses a result file. LogError if it is empty, cut, of another format, or has no inference."""
     from google.protobuf.message import DecodeError
 
     if not content:
@@ -122,7 +122,7 @@ def read_result(content: bytes) -> ToolResult:
 
 
 def differences(report: BenchmarkReport, result: ToolResult) -> tuple[str, ...]:
-    """Where a run's text and its result file differ by more than the digits of either allow."""
+    """The differences between a run's text and its result file beyond rounding, one sentence each."""
     return tuple(
         Reason.TEXT_AND_FILE_DIFFER.text(
             name=name, told=f"{_short(told)}{unit}", filed=f"{_short(filed)}{unit}"
@@ -133,7 +133,7 @@ def differences(report: BenchmarkReport, result: ToolResult) -> tuple[str, ...]:
 
 
 def with_result(report: BenchmarkReport, result: ToolResult) -> BenchmarkReport:
-    """The report with the result file's figures, which have more digits; where it has none, the text's."""
+    """The report with the result file's figures, which have more digits; missing fields keep the text's."""
     timed = replace(report.timed, **_filed(result, _TIMED), count=result.num_runs)
     return replace(report, timed=timed, **_filed(result, _WHOLE))
 
@@ -144,7 +144,7 @@ def _filed(result: ToolResult, names: Sequence[str]) -> dict[str, Any]:
 
 
 Pair = tuple[str, float | None, float | None, str, float]
-"""A figure's name, the text's, the file's, the unit, and by how much they may differ."""
+"""A figure's name, its value in the text and in the file, the unit, and the tolerance."""
 
 
 def _pairs(report: BenchmarkReport, result: ToolResult) -> Iterator[Pair]:
@@ -214,7 +214,7 @@ def _message_class() -> Any:  # noqa: ANN401 - protobuf makes its classes at run
 
 
 def _figure(message: Any, name: str) -> float | None:  # noqa: ANN401 - as above
-    """A field's value; None where it is not set or no number."""
+    """A field's value; None if it is not set or not a number."""
     if not message.HasField(name):
         return None
     value = getattr(message, name)

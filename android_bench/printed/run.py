@@ -1,4 +1,4 @@
-"""What one run of benchmark_model printed, as values: times in ms, sizes in bytes."""
+"""Parses the output of one run of benchmark_model: times in ms, sizes in bytes."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ from android_bench.printed.lines import (
 from android_bench.reasons import Reason
 
 Asked = Mapping[str, str | None]
-"""The runs and seconds that a block was asked for, as printed."""
+"""The requested runs and seconds of a block, as printed."""
 MIB = 1024 * 1024
 ANCHOR = re.compile(
     rf"Running benchmark for at least (?P<runs>\d{{1,18}}) iterations and at least (?P<min>-?{NUMBER}) "
     rf"seconds(?: but terminate if exceeding (?P<max>{NUMBER}) seconds)?\.?"
 )
-"""It begins a block; versions of early 2019 have no tail."""
+"""The first line of a block; versions of early 2019 have no tail."""
 ECHO = re.compile(r"(?P<name>[A-Z#][\w#/(). -]*?)\s*: \[(?P<value>.*)\]")
-"""How the tool repeats a flag that it was given."""
+"""The line in which the tool repeats a flag."""
 FILLED = 0.9
-"""Runs that took such a share of the longest time were ended by it: the tool works between them, too."""
+"""Runs that took this share of the maximum time were ended by it: the tool also works between runs."""
 
 _SIZE = re.compile(rf"The input model file size \(MB\): (?P<value>{NUMBER})")
 _MEMORY = re.compile(
@@ -79,26 +79,26 @@ _LITERT_ROWS = {
         "peak_memory": r"Peak memory:\s+# MB",
     }.items()
 }
-"""Every row ends so that a cut one is not taken for whole: with a unit, a bracket, or two decimals."""
+"""Every row ends with a unit, a bracket or two decimals, so that a cut row does not match."""
 _LITERT_NEEDED = ("init", "avg", "min", "max", "std")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkReport:
-    """A completed run. None where the tool did not print it.
+    """A completed run. None for what the tool did not print.
 
-    The file's size is printed in MB of 1,000,000 bytes, memory in MB of 1024 * 1024, by both tools: their
-    sources divide kB by 1024, and runs whose result files say init_footprint_kb 42724 print init=41.7.
+    Both tools print the file's size in MB of 1,000,000 bytes and memory in MB of 1024 * 1024 bytes: their
+    sources divide kB by 1024 (init_footprint_kb 42724 in a result file is printed as init=41.7).
     """
 
     tool: Tool
-    """Google's two tools of the same name: TFLite's, or LiteRT v2's."""
+    """Which of the two tools named benchmark_model: TFLite's or LiteRT v2's."""
     graph: str | None
     num_threads: int | None
-    """As the tool repeats it; None where it was not given or an old version."""
+    """As the tool repeats it; None if it was not given or the version is old."""
     asked_delegates: tuple[str, ...]
     asked_runs: int | None
-    """Of the timed block, as are the seconds."""
+    """Of the timed block, like the seconds."""
     asked_min_secs: float | None
     asked_max_secs: float | None
     init_ms: float
@@ -108,33 +108,33 @@ class BenchmarkReport:
     timed: Stats
     model_size_bytes: int | None
     init_memory_bytes: int | None
-    """What the process grew by until the model was ready."""
+    """Memory growth of the process until the model was ready."""
     overall_memory_bytes: int | None
-    """What it grew by until the end."""
+    """Memory growth until the end."""
     peak_memory_bytes: int | None
     delegations: tuple[Delegation, ...]
     unconsumed_flags: tuple[str, ...]
     reasons: tuple[str, ...]
-    """Why the run is not what was asked for, judged from the text alone; empty when it is."""
+    """Why the run is not the requested one, by the text alone; empty if it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Summary:
-    """The end of a run."""
+    """The summary of a run."""
 
     tool: Tool
     init_ms: float
     first_ms: float | None = None
-    """The first inference of the warm-up; None in TFLite's line of before 2020."""
+    """The first inference of the warm-up; None in TFLite's line before 2020."""
     warmup: Stats
     timed: Stats
     memory_bytes: tuple[int | None, int | None, int | None] = (None, None, None)
-    """Until the model was ready, until the end, and at the highest: LiteRT v2 alone has them here."""
+    """Until the model was ready, until the end, and at the peak; only LiteRT v2 prints them here."""
     ended: bool = True
-    """False where its last number may have been cut: it is then to agree with the timed block."""
+    """False if its last number may be cut: it must then agree with the timed block."""
 
     def agrees(self, told: Stats, block: Stats) -> bool:
-        """Whether a block's own line says the same as the summary, to the digits printed here."""
+        """Whether the summary agrees with the block's own line, to the digits printed in the summary."""
         if told.count is not None and told.count != block.count:
             return False
         if block.avg_ms is None:
@@ -147,15 +147,15 @@ class _Summary:
 
 @dataclass(frozen=True)
 class _Block:
-    """The warm-up's runs, or the timed ones."""
+    """The warm-up's runs or the timed runs."""
 
     anchor: Asked
     line: LogLine | None = None
-    """The line of its figures; None where it is missing."""
+    """The line with its figures; None if missing."""
 
     @property
     def stats(self) -> Stats | None:
-        """None where that line is missing or cut."""
+        """The figures; None if their line is missing or cut."""
         return parse_stats(self.line.text) if self.line is not None and self.line.ended else None
 
     @property
@@ -164,9 +164,9 @@ class _Block:
 
 
 def parse_run(text: str, *, status: int | None = None) -> BenchmarkReport:
-    """What exactly one process printed, its streams merged in any order, and its exit status where known.
+    """Parses the output of exactly one process, with its streams merged in any order.
 
-    LogError with the reason where it failed, was cut, or timed no inference.
+    LogError with the reason if it failed, was cut, or timed no inference.
     """
     lines = read_lines(text)
     if failure := find_failure(lines, status):
@@ -178,7 +178,7 @@ def parse_run(text: str, *, status: int | None = None) -> BenchmarkReport:
 
 
 def report_of(lines: Sequence[LogLine]) -> BenchmarkReport:
-    """The report of the lines of one run that did not fail; LogError where they hold no completed one."""
+    """The report of the lines of one run that did not fail; LogError if it is not completed."""
     summaries = [*_tflite_summaries(lines), *_litert_summaries(lines)]
     if not summaries:
         raise LogError(_why_cut(lines))
@@ -226,7 +226,7 @@ def report_of(lines: Sequence[LogLine]) -> BenchmarkReport:
 
 
 def count_reasons(timed: Stats, asked_runs: int | None, max_secs: float | None) -> list[str]:
-    """That fewer runs were timed than asked for, unless those filled the longest time that they may take."""
+    """The reason, if fewer runs were timed than requested although the maximum time was not reached."""
     if timed.count is None or asked_runs is None or timed.count >= asked_runs:
         return []
     if max_secs and timed.count * (timed.avg_ms or 0.0) / 1000 >= FILLED * max_secs:
@@ -259,7 +259,7 @@ def _tflite_summaries(lines: Sequence[LogLine]) -> Iterator[_Summary]:
 
 
 def _litert_summaries(lines: Sequence[LogLine]) -> Iterator[_Summary]:
-    """Its times are ms with two decimals; its MB are 1024 * 1024 bytes: its source divides kB by 1024."""
+    """LiteRT v2's summaries: ms with two decimals, MB of 1024 * 1024 bytes (kB / 1024 in its source)."""
     begins = [index for index, line in enumerate(lines) if line.text == LITERT_BLOCK]
     for begin, end in zip(begins, [*begins[1:], len(lines)], strict=False):
         summary = _litert_summary(lines[begin:end])
@@ -301,10 +301,9 @@ def _litert_summary(block: Sequence[LogLine]) -> _Summary | None:
 def _blocks(
     lines: Sequence[LogLine], summary: _Summary
 ) -> tuple[Stats, Stats | None, Mapping[str, str | None]]:
-    """The timed runs, the warm-up's, and what the timed ones were asked for, as printed.
+    """Figures of the timed runs and of the warm-up, and the request for the timed runs as printed.
 
-    LogError unless the summary says the same of both. Where the text does not hold the blocks at all, only
-    what the summary says.
+    LogError unless the summary agrees with both. Only the summary's figures if the text has no blocks.
     """
     blocks: list[_Block] = []
     for line in lines:
@@ -339,7 +338,7 @@ def _timed(block: _Block, summary: _Summary, *, alone: bool) -> Stats:
 
 
 def _warmup(block: _Block, summary: _Summary) -> Stats | None:
-    """None where its line is cut, or no run warmed up."""
+    """The warm-up's figures; None if their line is cut or there was no warm-up."""
     stats = block.stats
     if stats is None or stats.count == 0:
         return None
@@ -379,14 +378,14 @@ def _scaled(found: re.Match[str] | None, group: str, unit: float) -> int | None:
 
 
 def _first_ms(timed: Stats, warmup: Stats | None, summary: _Summary) -> float | None:
-    """The warm-up's first run, or the timed one's where none warmed up."""
+    """The first run of the warm-up, or of the timed runs without a warm-up."""
     if warmup is not None:
         return summary.first_ms if warmup.first_ms is None else warmup.first_ms
     return timed.first_ms if summary.warmup.avg_ms == 0 else summary.first_ms
 
 
 def _memory(lines: Sequence[LogLine], summary: _Summary) -> tuple[int | None, int | None, int | None]:
-    """Until the model was ready, until the end, and at the highest, in bytes."""
+    """Memory until the model was ready, until the end, and at the peak, in bytes."""
     if summary.tool == LITERT:
         return summary.memory_bytes
     delta, peak = next(_all(_MEMORY, lines), None), next(_all(_PEAK, lines), None)
@@ -394,5 +393,5 @@ def _memory(lines: Sequence[LogLine], summary: _Summary) -> tuple[int | None, in
 
 
 def _sixth_digit(value: float) -> float:
-    """What the sixth significant digit of a number is worth."""
+    """The value of a number's sixth significant digit."""
     return math.pow(10, math.floor(math.log10(value)) - 5) if value > 0 else 0.0

@@ -1,7 +1,7 @@
-"""The benchmark_model binary for a phone: given, cached, or downloaded; never one that silently changed.
+"""The benchmark_model binary for a phone: given, cached or downloaded, and pinned by its checksum.
 
-Google serves its builds without a checksum, so the SHA-256 is recorded at first use and holds from then on:
-figures of two builds do not compare.
+Google serves its builds without a checksum, so the SHA-256 is recorded at first use and checked later:
+figures of two builds are not comparable.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CACHED_NAME = "benchmark_model"
 LEDGER_NAME = "known_builds.json"
 LOCK_NAME = "lock"
 TRIES = 4
-"""How often a broken download goes on before it fails; the next call goes on where it stopped."""
+"""Attempts to resume a broken download before it fails; the next call resumes it too."""
 _TIMEOUT_SECS = 30.0
 _CHUNK_BYTES = 256 * 1024
 _LITTLE_ENDIAN = 1
@@ -43,7 +43,7 @@ _ELF_ABIS = {(2, 0xB7): "arm64-v8a", (1, 0x28): "armeabi-v7a", (2, 0x3E): "x86_6
 """ELF class (1: 32 bits, 2: 64) and e_machine, as Android names them."""
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes that are here, and with all of them where the server says how many."""
+"""progress(done_bytes, total_bytes); the total is None if the server does not send it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class Tool:
 
 @dataclass(frozen=True, kw_only=True)
 class _KnownBuild:
-    """What the ledger holds of a URL."""
+    """The ledger's entry for a URL."""
 
     sha256: str
     size_bytes: int
@@ -65,7 +65,7 @@ class _KnownBuild:
 
 
 def read_tool(path: Path) -> Tool:
-    """The binary at a path, with the ABI its header names. ToolError where it is no Android program."""
+    """The binary at a path, with the ABI in its header. ToolError if it is not an Android program."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -76,7 +76,7 @@ def read_tool(path: Path) -> Tool:
 
 
 def elf_abi(content: bytes, name: str) -> str:
-    """The ABI of an ELF program, from the first 20 bytes. ToolError where it is none of Android's."""
+    """The ABI of an ELF program, from its first 20 bytes. ToolError if it is not one of Android's."""
     if content[:4] != b"\x7fELF" or len(content) < 20:
         starts = f"it starts with {content[:4]!r}" if content else "it is empty"
         raise ToolError(
@@ -94,9 +94,9 @@ def elf_abi(content: bytes, name: str) -> str:
 
 
 def choose(given: Sequence[Tool], phone: DeviceInfo) -> Tool | None:
-    """The given binary that runs on the phone best; None where none was given.
+    """The given binary for the phone's most preferred ABI; None if none was given.
 
-    ToolError where those given are all for other ABIs.
+    ToolError if all given binaries are for other ABIs.
     """
     if not given:
         return None
@@ -112,7 +112,7 @@ def choose(given: Sequence[Tool], phone: DeviceInfo) -> Tool | None:
 
 
 def fetch(phone: DeviceInfo, cache: Path, *, progress: Progress | None = None) -> Tool:
-    """The cached build for the phone, or Google's, downloaded. ToolError for a changed or a missing one."""
+    """The cached or downloaded build for the phone. ToolError if it changed or is missing."""
     abi = next((abi for abi in phone.abis if abi in FILES), None)
     if abi is None:
         raise ToolError(
@@ -131,16 +131,16 @@ def fetch(phone: DeviceInfo, cache: Path, *, progress: Progress | None = None) -
 
 
 def cache_folder() -> Path:
-    """Where binaries are kept from one call to the next."""
+    """The folder of downloaded binaries."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "keras-mobile-pipeline" / "benchmark_model"
 
 
 @contextmanager
 def _alone(cache: Path) -> Iterator[None]:
-    """Waits until no other call, of any process, downloads into the cache or writes its ledger.
+    """Holds an exclusive lock, across processes, for downloads into the cache and for its ledger.
 
-    The lock ends with the process that holds it, however that ends.
+    The operating system frees the lock when its process ends.
     """
     with (cache / LOCK_NAME).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -178,7 +178,7 @@ def _read_ledger(ledger: Path) -> dict[str, _KnownBuild]:
 
 
 def _download(url: str, path: Path, progress: Progress | None) -> None:
-    """Goes on with what an earlier call got; the file appears under its name when it is whole."""
+    """Downloads a file, resuming a partial one; it gets its name when it is complete."""
     problem: Exception | None = None
     partial = path.with_suffix(".partial")
     for _ in range(TRIES):
@@ -192,7 +192,7 @@ def _download(url: str, path: Path, progress: Progress | None) -> None:
             problem = error
             if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 break
-            partial.unlink(missing_ok=True)  # it is whole, or another build's: begin anew
+            partial.unlink(missing_ok=True)  # complete already, or of another build: start again
         except (OSError, http.client.HTTPException) as error:
             problem = error
     raise ToolError(
@@ -202,7 +202,7 @@ def _download(url: str, path: Path, progress: Progress | None) -> None:
 
 
 def _check_arrived(url: str, partial: Path) -> None:
-    """ToolError for what is no program, such as the page of a network that wants a login; it is dropped."""
+    """Deletes what is not a program, such as a network's login page, and raises ToolError."""
     try:
         elf_abi(partial.read_bytes(), url)
     except ToolError:

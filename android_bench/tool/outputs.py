@@ -1,4 +1,4 @@
-"""What a file answers on a phone: raw tensors in, raw tensors out, one process of the tool a sample."""
+"""A file's outputs on a phone: raw tensors in and out, one process of the tool per sample."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ from android_bench.tool.runner import (
 )
 
 CHUNK = 10
-"""Samples that run in one shell command; progress(done) is called after each."""
+"""Samples per shell command; progress(done) is called after each command."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputTensor:
-    """The input that the samples are for."""
+    """The model's input tensor."""
 
     name: str
     shape: tuple[int, ...]
 
     @property
     def escaped_name(self) -> str:
-        """As input_layer_value_files wants it, where a single colon ends the name.
+        """The name with colons doubled, for input_layer_value_files.
 
-        tensorflow/lite/tools/benchmark/benchmark_tflite_model.cc splits at the colon that is not doubled.
+        tensorflow/lite/tools/benchmark/benchmark_tflite_model.cc splits at a single colon.
         """
         return self.name.replace(":", "::")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleOutputs:
-    """What the phone answered. Fewer outputs than samples where a process failed: the failure says why."""
+    """The phone's outputs. If a process failed, there are fewer than samples and `failure` says why."""
 
     outputs: tuple[bytes, ...]
     reasons: tuple[str, ...]
-    """Why the answers are not what was asked for, such as a delegate that took no node."""
+    """Why the outputs are not the requested ones, such as a delegate that took no node."""
     failure: str | None
     secs: float
 
@@ -63,11 +63,11 @@ def run_samples(
     samples: Sequence[bytes],
     progress: Callable[[int], None] | None = None,
 ) -> SampleOutputs:
-    """Runs each sample in its own process; the files must be there (Session.put).
+    """Runs each sample in its own process; the files must be on the phone (Session.put).
 
-    Each sample is the input tensor as it lies in memory, each output likewise. A tool that takes longer than
-    request.patience_secs for CHUNK samples is taken for hung and ended: a failure. ToolError for a tool that
-    takes no input files, DeviceError when the phone goes away.
+    Samples and outputs are the tensors' raw bytes. A tool that takes longer than request.patience_secs for
+    CHUNK samples is ended and counts as failed. ToolError for a tool that takes no input files, DeviceError
+    when the phone is lost.
     """
     _check_tool(flags, tensor)
     start = time.monotonic()
@@ -112,14 +112,14 @@ def _run_chunk(
     tensor: InputTensor,
     samples: Sequence[bytes],
 ) -> tuple[list[bytes], str | None, list[str]]:
-    """Outputs, what failed, and why the answers are not what was asked for."""
+    """Outputs, the failure if any, and why the outputs are not the requested ones."""
     inputs = [f"{session.folder}/in-{index}" for index in range(len(samples))]
     results = [f"{session.folder}/out-{index}" for index in range(len(samples))]
     session.phone.push(
         [Upload(content=each, remote=name) for each, name in zip(samples, inputs, strict=True)]
     )
     mark = secrets.token_hex(8)
-    # one timed run and no other, since each would only cost time
+    # one timed run: more would only cost time
     once = replace(request, num_runs=1, min_secs=0.0, warmup_runs=0, warmup_min_secs=0.0)
     ours = command_flags(session, flags, once)
     commands = [
@@ -144,7 +144,7 @@ def _run_chunk(
 
 
 def _judge(output: str, mark: str, request: RunRequest) -> tuple[str | None, list[str], int]:
-    """What failed first, why the answers are not what was asked for, and how many went well before."""
+    """The first failure, why the outputs are not the requested ones, and the number of samples before it."""
     reasons: list[str] = []
     pieces = output.split(f"@@end {mark}")
     printed = pieces[0]

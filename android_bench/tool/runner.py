@@ -1,4 +1,4 @@
-"""One run of benchmark_model on one phone: the command, what came back, and whether it did what was asked."""
+"""One run of benchmark_model on one phone: the command, its result, and why it may not count."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ OURS = FLAGS | frozenset(
         *("input_layer", "input_layer_shape", "input_layer_value_files", "output_filepath"),
     ]
 )
-"""Flags that nobody else may give: they have options, or the figures are read from what they name."""
+"""Flags that users may not pass: they have options, or name the files that the figures are read from."""
 _RESULT, _PROFILE = "result.pb", "profile.csv"
 _LITERT_MARKS = ("--dispatch_library_path", "benchmark_litert_model")
-"""What LiteRT v2's tool says of itself when it is asked for its help."""
+"""Texts in the --help output of LiteRT v2's tool."""
 _LITERT_FLAGS = frozenset({"result_file_path"})
-"""LiteRT v2's tool may list no flags; of those that not every tool has it knows these."""
+"""Flags not in every tool that LiteRT v2's tool has, since its help may list none."""
 _THREAD_SAMPLES = 60
 _FEW_SAMPLES = 3
-"""A run that ended before as many looks at its threads says nothing about them."""
+"""With fewer samples than this the thread count of a run is unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ToolFlags:
-    """Which of the two tools it is, and the flags it lists; an old one lists none."""
+    """Which of the two tools it is, and the flags that it lists; an old one lists none."""
 
     kind: Tool
     names: frozenset[str]
@@ -53,55 +53,55 @@ class ToolFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """What one run is to do; names and meaning are benchmark_model's own."""
+    """The settings of one run; names and meanings are benchmark_model's."""
 
     model: LocalFile
     size_bytes: int
     num_threads: int
     delegate: str
     mask: int | None
-    """The CPUs to run on, a bit each; None for any."""
+    """Bit mask of the CPUs to run on; None for any."""
     num_runs: int
     min_secs: float
     max_secs: float
     warmup_runs: int
     warmup_min_secs: float
     extra_flags: tuple[str, ...] = ()
-    """Given to the tool as they are; none of OURS."""
+    """Passed to the tool unchanged; none of OURS."""
     patience_secs: float
-    """A tool that runs so much longer than it was asked to is taken for hung and ended."""
+    """The tool is ended as hung when it exceeds its requested time by this much."""
     watch_threads: bool = False
-    """Counts the process's threads while it runs."""
+    """Whether to count the process's threads while it runs."""
     profile: bool = False
-    """Asks for each operator's time, which slows the run: its latency is no figure."""
+    """Whether to measure each operator's time, which makes the run slower: its latency is not valid."""
 
     @property
     def limit_secs(self) -> float:
-        """When to give it up."""
+        """The timeout."""
         return self.warmup_min_secs + self.max_secs + self.patience_secs
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOutcome:
-    """What a run gave. Without a report there is a failure, in a few words."""
+    """The result of a run: a report, or else a short description of the failure."""
 
     report: BenchmarkReport | None
     failure: str | None
     reasons: tuple[str, ...]
-    """Why the figures are not what was asked for."""
+    """Why the figures are not the requested ones."""
     profile: str | None = None
     output: str
-    """All that the tool printed."""
+    """The tool's whole output."""
 
 
 def prepare(session: Session, tool: LocalFile) -> ToolFlags:
-    """Puts the tool on the phone, and learns which of the two it is."""
+    """Puts the tool on the phone and probes its flags."""
     session.put([tool])
     return probe(session, tool)
 
 
 def probe(session: Session, tool: LocalFile) -> ToolFlags:
-    """Asks the tool for its help, and so which of the two it is. ToolError where it does not run at all."""
+    """Finds out from --help which of the two tools it is. ToolError if it does not run at all."""
     done = session.phone.shell(f"{shlex.quote(session.path_of(tool))} --help=true 2>&1")
     names = frozenset(re.findall(r"^\s*--([\w-]+)=", done.output, flags=re.MULTILINE))
     if not names and done.status >= 126:
@@ -116,10 +116,10 @@ def probe(session: Session, tool: LocalFile) -> ToolFlags:
 
 
 def run(session: Session, tool: LocalFile, flags: ToolFlags, request: RunRequest) -> RunOutcome:
-    """Runs the tool once and reads what it says, from the text and from its own result file.
+    """Runs the tool once and parses its text and its result file.
 
-    The files must be there (Session.put). DeviceError when the phone goes away; a tool that fails, hangs or
-    is killed is an outcome with a failure.
+    The files must be on the phone (Session.put). DeviceError when the phone is lost; a tool that fails, hangs
+    or is killed gives an outcome with a failure.
     """
     mark = secrets.token_hex(8)
     script = _script(session, tool, request, command_flags(session, flags, request), mark)
@@ -180,7 +180,7 @@ def command_flags(session: Session, flags: ToolFlags, request: RunRequest) -> li
 
 
 def watched(command: str, mark: str, *, meanwhile: str = "") -> str:
-    """Shell that runs a tool beside itself, so that Session.end_tool can end it, and tells how it ended."""
+    """Shell code that runs a tool in the background, where Session.end_tool can end it; prints its status."""
     return (
         f"{command} & pid=$!; echo $pid > pid; {meanwhile}wait $pid; status=$?; rm -f pid; "
         f"echo; echo @@end {mark}; echo $status; "
@@ -188,18 +188,18 @@ def watched(command: str, mark: str, *, meanwhile: str = "") -> str:
 
 
 def split_end(text: str) -> tuple[int | None, str]:
-    """The exit status behind watched()'s mark, None without one, and what follows it."""
+    """The exit status after watched()'s mark (None without one), and the text after it."""
     found = re.match(r"\s*(\d+)\r?\n?", text)
     return (int(found.group(1)), text[found.end() :]) if found else (None, text)
 
 
 def failed(why: str, output: str = "") -> RunOutcome:
-    """The outcome of a run that gave no figures."""
+    """The outcome of a run without figures."""
     return RunOutcome(report=None, failure=why, reasons=(), output=output)
 
 
 def delegate_reasons(report: BenchmarkReport, request: RunRequest) -> list[str]:
-    """That no line speaks of the delegate at all; where one does, the report judges it."""
+    """The reason, if no line mentions the delegate; if one does, the report judges it."""
     kind = delegate_named(request.delegate).kind
     judged = {*report.asked_delegates, *(each.kind for each in report.delegations)}
     return [] if kind in judged else delegation_reasons((), [kind])
@@ -230,7 +230,7 @@ def _profile_flags(flags: ToolFlags, folder: str) -> dict[str, str]:
 
 
 def _script(session: Session, tool: LocalFile, request: RunRequest, flags: Sequence[str], mark: str) -> str:
-    """What the phone's shell does. The tool runs beside the shell, which can thus watch it and end it."""
+    """The phone's shell script. The tool runs in the background, so that the shell can watch and end it."""
     pinned = [] if request.mask is None else ["taskset", f"{request.mask:x}"]
     command = shlex.join([*pinned, session.path_of(tool), *flags])
     watch = _WATCH_THREADS if request.watch_threads else ""
@@ -277,9 +277,9 @@ def _size_there(after: dict[str, str], request: RunRequest) -> list[str]:
 
 
 def _filed(session: Session, report: BenchmarkReport, flags: ToolFlags) -> tuple[BenchmarkReport, list[str]]:
-    """The report with the figures of the tool's own result file, and what that says otherwise than the text.
+    """The report with the result file's figures, and the reasons where file and text differ.
 
-    A tool that is too old for such a file is not held to it.
+    A tool too old to write a result file needs none.
     """
     if "result_file_path" not in flags.names:
         return report, []

@@ -63,7 +63,7 @@ def _shapes(model: keras.Model, attribute: str) -> list[tuple[int | None, ...]]:
 
 def _check_container(path: Path) -> None:
     """Raises BadModelFileError unless the file is whole enough to be what its suffix says."""
-    mend = "Copy it again from where it came, or train again."
+    fix = "Copy it again from where it came, or train again."
     try:
         with path.open("rb") as file:
             start = file.read(8)
@@ -72,14 +72,14 @@ def _check_container(path: Path) -> None:
             f"cannot read {path} ({error.strerror}). Expected a .keras or .h5 file; check the path."
         ) from error
     if not start:
-        raise BadModelFileError(f"{path} is empty. Expected a Keras model. {mend}")
+        raise BadModelFileError(f"{path} is empty. Expected a Keras model. {fix}")
     if path.suffix == ".keras":
         if not zipfile.is_zipfile(path):
-            raise BadModelFileError(f"{path} is truncated or no .keras file, which is a zip archive. {mend}")
-        _check_archive(path, mend)
+            raise BadModelFileError(f"{path} is truncated or no .keras file, which is a zip archive. {fix}")
+        _check_archive(path, fix)
     elif path.suffix in (".h5", ".hdf5"):
         if start != _HDF5_SIGNATURE:
-            raise BadModelFileError(f"{path} is not an HDF5 file, which .h5 files are. {mend}")
+            raise BadModelFileError(f"{path} is not an HDF5 file, which .h5 files are. {fix}")
     else:
         raise BadModelFileError(
             f"{path} ends in '{path.suffix}'. "
@@ -87,20 +87,20 @@ def _check_container(path: Path) -> None:
         )
 
 
-def _check_archive(path: Path, mend: str) -> None:
+def _check_archive(path: Path, fix: str) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             missing = {"config.json", "model.weights.h5"} - set(archive.namelist())
             damaged = archive.testzip()
     except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError) as error:
-        raise BadModelFileError(f"{path} is damaged ({error}). {mend}") from error
+        raise BadModelFileError(f"{path} is damaged ({error}). {fix}") from error
     if missing:
         raise BadModelFileError(
             f"{path} is a zip archive without {' and '.join(sorted(missing))}, so no Keras model. "
             "Expected what model.save('model.keras') writes."
         )
     if damaged:
-        raise BadModelFileError(f"{path} is damaged (checksum of '{damaged}' is wrong). {mend}")
+        raise BadModelFileError(f"{path} is damaged (checksum of '{damaged}' is wrong). {fix}")
 
 
 def _why_not(path: Path, error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""`pipeline doctor`: what is installed, what works, how to mend the rest."""
+"""`pipeline doctor`: what is installed, what works, how to fix the rest."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pipeline.errors import MissingToolError
 from pipeline.runs import runs_folder
 
 
-@click.command(name="doctor", short_help="Say what is installed, what works, and how to mend the rest.")
+@click.command(name="doctor", short_help="Say what is installed, what works, and how to fix the rest.")
 @json_option
 def command(*, as_json: bool) -> None:
-    """Say what is installed, what works, and how to mend the rest.
+    """Say what is installed, what works, and how to fix the rest.
 
-    Each check does the thing in a process of its own (trains, converts, makes an interpreter and runs it);
+    Each check does the thing in its own process (trains, converts, makes an interpreter and runs it);
     all of them take about half a minute. Exit status 3 when something that is needed does not work.
 
     \b
@@ -31,9 +31,7 @@ def command(*, as_json: bool) -> None:
         _print(checks)
     broken = [check.name for check in checks if check.needed and not check.works]
     if broken:
-        raise MissingToolError(
-            f"{', '.join(broken)} must be mended; what to do stands in the last column above."
-        )
+        raise MissingToolError(f"{', '.join(broken)} must be fixed; the last column above says how.")
 
 
 def _print(checks: list[Check]) -> None:
@@ -41,6 +39,6 @@ def _print(checks: list[Check]) -> None:
     for check in checks:
         state = "works" if check.works else "BROKEN" if check.needed else "absent"
         rows.add_row(
-            check.name, check.version if check.version is not None else "-", state, check.detail, check.mend
+            check.name, check.version if check.version is not None else "-", state, check.detail, check.fix
         )
     print_table(rows)

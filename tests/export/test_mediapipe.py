@@ -235,7 +235,7 @@ def test_mediapipe_takes_what_the_exporter_writes(told, shipped, nets, test_imag
 
 
 def test_mediapipe_refuses_int8_input_and_the_kit_quotes_it(told, files):
-    # should this fail one day, int8 files need no other --io-dtype any more: mend the command and the kit
+    # should this fail one day, int8 files need no other --io-dtype any more: correct the command and the kit
     assert REFUSAL in told[str(files["int8", "int8"])]["error"]
     from pipeline.android_kit import readme
 
