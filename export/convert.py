@@ -27,7 +27,7 @@ from export.graph.rescaling import (
     rescaling_of,
     split_rescaling,
 )
-from export.graph.rewrite import check_equal, ends_in_softmax, rewrite, without_softmax
+from export.graph.rewrite import Rewritten, check_equal, ends_in_softmax, rewrite, without_softmax
 from export.precisions import IoDtype, Precision
 from export.quantization import calibrate
 from export.quantization.correct_bias import correct_bias
@@ -154,7 +154,7 @@ def converted_model(
     if settings.equalize and pixels is not None:
         model = equalized_model(model, pixels, keep_float=settings.keep_float)
     whole = without_softmax(model) if settings.logits else model
-    return whole if has_quantizers else rewrite(whole, settings.rewrites).model
+    return whole if has_quantizers else _rewritten(whole, settings).model
 
 
 def _plan(
@@ -168,11 +168,15 @@ def _plan(
     if trained is not None:
         graph = _with_softmax(trained) if ends_in_softmax(whole) else trained
         return Plan(graph=graph, rescaling=_by_the_input(model))
-    rewritten = rewrite(whole, settings.rewrites, bounds=settings.precision.spec.bounds)
+    rewritten = _rewritten(whole, settings)
     if rewritten.done:
         check_equal(whole, rewritten.model, _images_like(model, pixels))
         whole = rewritten.model
     return int8_plan(whole) if settings.precision.spec.is_integer else Plan(graph=whole, rescaling=RAW)
+
+
+def _rewritten(model: keras.Model, settings: ExportSettings) -> Rewritten:
+    return rewrite(model, settings.rewrites, bounds=settings.precision.spec.bounds)
 
 
 def _equalized(

@@ -150,6 +150,16 @@ def test_errors_are_those_between_the_int8_and_the_float_file(trained_like, tmp_
     assert len(found) >= 0.9 * len(operators)
 
 
+def test_a_pooling_that_its_precision_keeps_behind_the_convolution_is_compared_there(trained_like, tmp_path):
+    x = image = keras.Input((32, 32, 3))
+    x = layers.Conv2D(24, 3, padding="same", activation="relu")(layers.Rescaling(1 / 128, -1.0)(x))
+    x = layers.AveragePooling2D(8, name="pool")(layers.Conv2D(6, 1, name="squeeze")(x))
+    model, images = trained_like(keras.Model(image, layers.Dense(5)(layers.Flatten()(x))))
+    int8, settings = tmp_path / "int8.tflite", ExportSettings(INT8)
+    int8.write_bytes(convert(model, settings, pixels=images))
+    assert compared(model, settings, int8, images[:8].astype(np.float32)).keys() >= {"squeeze", "pool"}
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_net_trained_quantized_is_compared_layer_by_layer(trained_like, tmp_path, nested):
     keras.utils.clear_session(free_memory=False)  # from conv2d, which conv2d_7 is not, on
