@@ -1,4 +1,4 @@
-"""What can go wrong in an export that a user can fix. Standard library only."""
+"""Errors in an export that a user can fix. Standard library only."""
 
 
 class ExportError(Exception):
@@ -14,4 +14,4 @@ class FloatOperatorError(ExportError):
 
 
 class SettingsError(ExportError):
-    """Settings that exclude each other, or that the precision does not take."""
+    """Settings that contradict each other, or that the precision does not take."""

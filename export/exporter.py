@@ -1,4 +1,4 @@
-"""One Keras model in one precision -> a .tflite file with its sidecar, written whole or not at all."""
+"""Exports a Keras model in one precision: a .tflite file with its sidecar, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ _MOST_PLACES_NAMED = 5
 
 @dataclass(frozen=True, kw_only=True)
 class SourceModel:
-    """The Keras model that files are made of, and what is known of it."""
+    """The Keras model to export, and what is known about it."""
 
     path: Path
     """Its .keras or .h5 file."""
     model: keras.Model | None = None
-    """What load_model(path) gave, where several files share it, or that behind add_rescaling()."""
+    """The result of load_model(path), shared by several files, or that of add_rescaling()."""
     trained: Trained | None = None
-    """The same with the quantizers that it was trained with."""
+    """The same with its trained quantizers."""
     model_name: str
     family: str | None
     """None for a model from elsewhere."""
     knobs: Mapping[str, Any] = field(default_factory=dict)
     class_names: Sequence[str]
-    """What an app shows, in the order of the outputs."""
+    """The names that an app shows, in the order of the outputs."""
     dataset: str | None = None
-    """The name of the data set that it was trained on, or that files are calibrated with."""
+    """The data set that it was trained on, or that files are calibrated with."""
     data: str | None = None
-    """Where that is: a known name, or a path."""
+    """A known name, or a path."""
     dataset_class_names: Sequence[str] | None = None
-    """That data set's own, where an app is shown others."""
+    """The data set's class names, if an app shows others."""
 
 
 def export_model(
@@ -65,12 +65,12 @@ def export_model(
     images: CalibrationImages | None = None,
     progress: Progress | None = None,
 ) -> ExportArtifact:
-    """Writes `target` (.tflite) and its sidecar, and returns what the sidecar says.
+    """Writes `target` (.tflite) and its sidecar, and returns the sidecar's content.
 
-    `images` calibrate int8 and int16x8; `progress` is called with (done, all) of them. A file that
-    cannot be finished, or is refused, is not there afterwards; an earlier one stays.
+    `images` calibrate int8 and int16x8; `progress` is called with (done, all) of them. If the export fails
+    or the file is refused, nothing is written and an earlier file stays.
 
-    Raises BadModelFileError, FloatOperatorError for an integer file with a float operator left, ExportError.
+    Raises BadModelFileError, ExportError, and FloatOperatorError for an integer file with a float operator.
     """
     if target.suffix != ".tflite":
         raise ExportError(
@@ -112,20 +112,20 @@ class _File:
 def _finished(
     content: bytes, source: SourceModel, model: keras.Model, settings: ExportSettings, *, name: str
 ) -> _File:
-    """What the converter gave, with sparse weights where asked for, packed, described and with its labels."""
+    """The converted file, packed, with metadata and labels, and with sparse weights if asked for."""
     if settings.sparse:
         content = with_sparse_weights(content, name=name)
     float_layers: tuple[str, ...] = ()
-    if settings.precision.spec.is_integer:  # before the names go that say where
+    if settings.precision.spec.is_integer:  # before packing drops the names that locate it
         float_layers = _float_layers(inspect_bytes(content, name=name), source, model, settings)
     packed = pack(with_metadata_entry(content, model_name=source.model_name), keep_names=settings.keep_names)
-    # last: what rewrites the model drops the archive behind it
+    # last: rewriting the model drops the archive after it
     labelled = with_labels_file(packed.content, source.class_names)
     return _File(content=labelled, tensor_names=packed.tensor_names, float_layers=float_layers)
 
 
 def _artifact(file: _File, source: SourceModel, settings: ExportSettings, *, name: str) -> ExportArtifact:
-    """What the file and its source say; not how it was calibrated and where it loads."""
+    """The sidecar from the file and its source, without calibration and load checks."""
     contents = inspect_bytes(file.content, name=name)
     names = source.dataset_class_names
     return ExportArtifact(
@@ -158,7 +158,7 @@ def _artifact(file: _File, source: SourceModel, settings: ExportSettings, *, nam
 
 
 def refuse_float_operators(contents: FileContents, name: str, *, kept: Collection[Operator] = ()) -> None:
-    """Raises FloatOperatorError, naming them, where others than those `kept` compute in float."""
+    """Raises FloatOperatorError with the names of operators, other than `kept`, that compute in float."""
     allowed = {f"{each.name} at {contents.tensors[each.outputs[0]].name}" for each in kept}
     places = [
         place
@@ -179,7 +179,7 @@ def refuse_float_operators(contents: FileContents, name: str, *, kept: Collectio
 def _float_layers(
     converted: FileContents, source: SourceModel, model: keras.Model, settings: ExportSettings
 ) -> tuple[str, ...]:
-    """The layers to keep in float that are; FloatOperatorError where others compute in float too."""
+    """The layers that stay in float as asked; FloatOperatorError if others compute in float too."""
     operators = {name: operators_of(converted, model, name) for name in settings.keep_float}
     kept = {name: _in_float(own, converted) for name, own in operators.items()}
     refuse_float_operators(converted, source.model_name, kept=[each for own in kept.values() for each in own])
@@ -201,7 +201,7 @@ def _check_class_names(class_names: Sequence[str], model: keras.Model) -> None:
 
 
 def _try_runtimes(partial: Path, model_name: str) -> tuple[bool | None, str | None]:
-    """What tflite-runtime said of the file; raises ExportError where LiteRT refuses it."""
+    """Whether tflite-runtime loads the file, and its message; raises ExportError if LiteRT refuses it."""
     loads, error = litert_loads(partial)
     if loads is False:
         raise ExportError(
@@ -212,7 +212,7 @@ def _try_runtimes(partial: Path, model_name: str) -> tuple[bool | None, str | No
 
 
 def _write(content: bytes, target: Path, artifact_of: Callable[[Path], ExportArtifact]) -> ExportArtifact:
-    """Both files are written in full before either takes its name."""
+    """Writes both files in full before renaming either."""
     try:
         with replacing(sidecar_path(target)) as partial_sidecar, replacing(target) as partial:
             partial.write_bytes(content)
@@ -227,7 +227,7 @@ def _write(content: bytes, target: Path, artifact_of: Callable[[Path], ExportArt
 
 
 def package_versions() -> dict[str, str]:
-    """The versions that a file or a figure depends on; a package that is not installed is not in."""
+    """The versions of the packages that a file or a figure depends on; only installed ones."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""The precisions of exported files, a row each: command line, converter, checks and sidecar read them here.
+"""The precisions of exported files, one row each, for command line, converter, checks and sidecar.
 
 Standard library only.
 """
@@ -16,49 +16,49 @@ IoDtype = Literal["float32", "int8", "uint8"]
 
 _IN_FLOAT = (Rewrite.FOLD_BATCH_NORM, Rewrite.DEPTHWISE_BATCH_NORM, Rewrite.DROP_IDENTITY, Rewrite.POOL_FIRST)
 MAX_PLAIN_NORM_CHANNELS = 32
-"""In float, without a ReLU behind: MUL and ADD are as fast as a depthwise convolution from 64 channels on."""
+"""In float, without a ReLU after it: from 64 channels on MUL and ADD are as fast."""
 MAX_FLOAT_WEIGHTS = 1023
-"""Of one operator: of more the converter makes int8 in a dynamic file, and a depthwise convolution with such
-weights has no fast kernel."""
+"""Weights of one operator; the converter stores larger ones as int8 in a dynamic file, and a depthwise
+convolution with int8 weights and float activations has no fast kernel."""
 MAX_POOL_GROWTH = 1
-"""In int8, where an average pooling stays one: it has no fast kernel, while a 1x1 convolution has."""
+"""In int8, for an average pooling that is not rewritten: it has no fast kernel, a 1x1 convolution has one."""
 _NO_BOUNDS = RewriteBounds()
 _FLOAT_BOUNDS = RewriteBounds(max_plain_norm_channels=MAX_PLAIN_NORM_CHANNELS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrecisionSpec:
-    """What sets one precision apart."""
+    """The properties of one precision."""
 
     help: str
     """For the command line."""
     aliases: tuple[str, ...] = ()
     """Other names of its flag."""
     is_default: bool = False
-    """Exported where no precision is asked for."""
+    """Exported when no precision is asked for."""
     is_calibrated: bool = False
-    """Its ranges are read from images, unless it takes the model's trained quantizers."""
+    """Needs calibration images, unless it uses the model's trained quantizers."""
     takes_quantizers: bool = False
-    """Made from a model's trained quantizers, where it has some."""
+    """Uses the model's trained quantizers, if it has any."""
     is_integer: bool = False
     """Integers throughout, input and output too: a float operator left in the file is an error."""
     io_dtypes: tuple[IoDtype, ...] = ("float32",)
     """Of input and output; the first is the default."""
     options: frozenset[str] = frozenset()
-    """The fields of ExportSettings, besides those that every precision takes, that it takes."""
+    """The fields of ExportSettings that it takes besides those that every precision takes."""
     rewrites: tuple[Rewrite, ...] = _IN_FLOAT
     """Those that make its files faster, and none slower."""
     bounds: RewriteBounds = _NO_BOUNDS
     """How far they do."""
     is_optimized: bool = True
-    """Whether the converter optimizes, which is what it calls quantizing."""
+    """Whether the converter's optimizations (quantization) are on."""
     weight_types: tuple[str, ...] = ()
-    """Of tf: what the converter stores weights as, other than int8."""
+    """Name in tf of the type that weights are stored as, if not int8."""
     op_sets: tuple[str, ...] = ()
-    """Of tf.lite.OpsSet: the kernels to calibrate for. With float ones behind them all leftovers can be named
-    at once; where none is left the file is the same."""
+    """Names in tf.lite.OpsSet. With float kernels as a fallback all float operators can be reported at once;
+    if there are none, the file is the same."""
     crashes_on: tuple[str, ...] = ()
-    """TensorFlow operations on which the converter ends the process."""
+    """TensorFlow operations that crash the converter."""
 
 
 class Precision(enum.StrEnum):

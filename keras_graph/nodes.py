@@ -1,4 +1,4 @@
-"""What the walkers read of a Keras graph, which carries no types: calls, operations called, and tensors."""
+"""Types for the parts of a Keras graph that our walkers read: calls, operations and tensors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 
 class Tensor(Protocol):
-    """A symbolic value; two are the same one where they are one object."""
+    """A symbolic value; compared by identity."""
 
     name: str
     shape: tuple[int | None, ...]
@@ -21,14 +21,14 @@ class Operation(Protocol):
 
 
 class Arguments(Protocol):
-    """What an operation was called with: tensors and settings."""
+    """The arguments of a call: tensors and settings."""
 
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
 
 
 class Node(Protocol):
-    """One call of an operation; an operation that runs at two places has two."""
+    """One call of an operation; an operation used twice has two."""
 
     operation: Operation
     arguments: Arguments

@@ -1,4 +1,4 @@
-"""The calls of a Keras model's own graph, each after those it reads; a nested model is one call."""
+"""The calls of a Keras model's graph in topological order; a nested model is one call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keras_graph.nodes import Node, Operation, Tensor
 
 
 def calls(model: keras.Model) -> list[Node]:
-    """The calls of a functional or built Sequential model in the order in which Keras runs them."""
+    """The calls of a functional or built Sequential model in Keras's execution order."""
     by_depth: dict[int, list[Node]] = functional(model)._nodes_by_depth
     return [
         node
@@ -23,14 +23,14 @@ def calls(model: keras.Model) -> list[Node]:
 
 
 def calls_once(model: keras.Model) -> list[Node]:
-    """Those of operations that the graph calls at one place."""
+    """The calls of the operations that the graph calls once."""
     nodes = calls(model)
     number = Counter(id(node.operation) for node in nodes)
     return [node for node in nodes if number[id(node.operation)] == 1]
 
 
 def calls_by_branch(model: keras.Model) -> list[Node]:
-    """The calls in an order in which each branch ends before the next begins. A stack, as nets are deep."""
+    """The calls in topological order, each branch completed before the next. A stack, as nets are deep."""
     writers = {id(tensor): node for node in calls(model) for tensor in node.outputs}
     found: dict[int, Node] = {}
     stack = [writers[id(tensor)] for tensor in reversed(model.outputs) if id(tensor) in writers]
@@ -51,17 +51,17 @@ def last_call(model: keras.Model) -> Node:
 
 
 def functional(model: keras.Model) -> Any:  # noqa: ANN401 - Keras carries no types
-    """The graph itself: a functional model, or the one that a Sequential keeps."""
+    """The model itself, or the functional model inside a Sequential."""
     return getattr(model, "_functional", None) or model
 
 
 def is_graph(operation: Operation) -> bool:
-    """Whether an operation is a model of layers itself."""
+    """Whether an operation is a nested model."""
     return isinstance(operation, keras.Model) and bool(getattr(operation, "inputs", None))
 
 
 def named_layers(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:
-    """The layers and their names, 'outer/inner' in nested models; a nested model itself is not among them."""
+    """The layers with their names, 'outer/inner' in nested models, without the nested models themselves."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from named_layers(layer, f"{prefix}{layer.name}/")
@@ -70,12 +70,12 @@ def named_layers(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, ke
 
 
 def structure(model: keras.Model, which: str) -> Any:  # noqa: ANN401
-    """A model's "inputs" or "outputs", as it takes and gives them."""
+    """A model's "inputs" or "outputs" in their nested structure."""
     return getattr(functional(model), f"_{which}_struct")
 
 
 def num_channels(tensor: Tensor) -> int:
-    """The size of a tensor's last axis, which is known where it is an image's or a layer's channels."""
+    """The size of a tensor's last axis, which must be known."""
     size = tensor.shape[-1]
     assert size is not None
     return size

@@ -25,10 +25,10 @@ def batch_norm_relu(
 
 
 def max_pool(x: keras.KerasTensor, *, name: str) -> keras.KerasTensor:
-    """3x3 maxima with stride 2 as Caffe takes them: (b, n, n, c) -> (b, m, m, c), m = ceil((n - 3) / 2) + 1.
+    """3x3 max pooling with stride 2 as in Caffe: (b, n, n, c) -> (b, m, m, c), m = ceil((n - 3) / 2) + 1.
 
-    A window that hangs over the edge counts, as in Caffe and in the published nets. For even n that is
-    Keras's "same" padding, for odd n nothing hangs over; below 3 pixels one window holds all.
+    A window that extends beyond the edge counts, as in Caffe and the published nets. For even n that is
+    Keras's "same" padding, for odd n none does; below 3 pixels one window covers the image.
     """
     size = x.shape[1]
     padding = "same" if size % 2 == 0 or size < 3 else "valid"
@@ -36,5 +36,5 @@ def max_pool(x: keras.KerasTensor, *, name: str) -> keras.KerasTensor:
 
 
 def dropout(x: keras.KerasTensor, rate: float, *, name: str) -> keras.KerasTensor:
-    """Dropout, or nothing where the rate is 0; keeps the shape."""
+    """Dropout, or no layer if the rate is 0; keeps the shape."""
     return keras.layers.Dropout(rate, name=name)(x) if rate else x

@@ -1,4 +1,4 @@
-"""A Keras model from a family's name and its knobs."""
+"""Builds a Keras model from a family's name and knobs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def build(family: str, **knobs: object) -> keras.Model:
     """An untrained model that takes (batch, image_size, image_size, 3) raw 0-255 RGB pixels as float32.
 
     Returns (batch, num_classes) probabilities. The first layer, `pixels`, is a Rescaling; its default,
-    (x - 128) / 128, is exactly what an int8 input with scale 1/128 and zero point 0 stores. The layer
-    `logits` gives the class scores before the softmax, the last layer is named `probabilities`.
-    Which knobs there are is in models.registry; a wrong one raises KnobError.
+    (x - 128) / 128, is exact for an int8 input with scale 1/128 and zero point 0. The layer `logits` gives
+    the class scores, the last layer, `probabilities`, their softmax. Raises KnobError for an unknown knob or
+    a value out of range.
     """
     resolved = resolve(family, knobs)
     builder = function_of(family_of(family).builder)
@@ -30,9 +30,9 @@ def build(family: str, **knobs: object) -> keras.Model:
 
 
 def build_without_weights(family: str, **knobs: object) -> keras.Model:
-    """The same layers and shapes as build(), four times as fast, for costs alone.
+    """The same layers and shapes as build(), to compute costs from; four times as fast.
 
-    The weights are declared but hold no values: such a model cannot be run, trained or saved.
+    Weights have shapes but no values: the model cannot be run, trained or saved.
     """
     with keras.StatelessScope(initialize_variables=False):
         return build(family, **knobs)

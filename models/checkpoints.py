@@ -1,10 +1,9 @@
-"""Published weights into our models: by name and shape, every weight filled, every array used, or refused.
+"""Loads published weights into our models; every weight must be filled and every array used.
 
-The layout of Keras's `.weights.h5` is `layers/<kind>_<n>/vars/<i>`: the n-th layer of a kind into our n-th of
-that kind; a last 1x1 convolution that has no partner becomes the dense layer `logits`. The layouts of `.npz`
-files are the families' own: kernels (out, in, h, w), as Caffe and PyTorch have them. Entries under
-`test_data_set/` are sample inputs and outputs, and `num_batches_tracked` counts training steps: neither is
-read.
+Keras's `.weights.h5` has `layers/<kind>_<n>/vars/<i>`: the n-th layer of a kind fills our n-th of that kind;
+a last 1x1 convolution without a counterpart fills the dense layer `logits`. Each family describes its own
+`.npz` layouts, with kernels (out, in, h, w) as in Caffe and PyTorch. Entries under `test_data_set/` (sample
+inputs and outputs) and `num_batches_tracked` (a count of training steps) are not read.
 """
 
 from __future__ import annotations
@@ -35,10 +34,10 @@ CHECKPOINTS: dict[str, Checkpoint] = {
 
 
 def load_checkpoint(model: keras.Model, path: Path | str) -> None:
-    """Fills every weight of the model from a file of a known layout, which does not hold the pixels' scaling.
+    """Fills every weight of the model from a file in a known layout; pixel scaling is not in the file.
 
-    CheckpointError, and the model unchanged, where the file is damaged, leaves a layer unfilled, holds an
-    array that no layer takes, or an array of the wrong shape.
+    Raises CheckpointError, with the model unchanged, for a damaged file, a layer without an array, an array
+    without a layer, or a wrong shape.
     """
     path = Path(path)
     arrays = _read(path)
@@ -98,7 +97,7 @@ def _read_npz(path: Path) -> Arrays:
 
 
 def _filling(path: Path, model: keras.Model, arrays: Arrays) -> Filling:
-    """Which array goes where, by Keras's layout or the first of the families' that has these names."""
+    """The array for each weight, by Keras's layout or the first family layout with these names."""
     if path.suffix == ".h5":
         return _fill_from_keras(model, arrays)
     layouts = [layout for family in FAMILIES.values() for layout in family.layouts]
@@ -150,21 +149,21 @@ def _check_complete(path: Path, model: keras.Model, arrays: Arrays, filling: Fil
     if empty:
         raise CheckpointError(
             f"{path} leaves {_counted(len(empty), 'layer')} of {model.name} without weights: "
-            f"{_some(empty)}. It was made for another model; build the one that it was made for."
+            f"{_some(empty)}. It was made for another model: build that one."
         )
     used = {filling[place] for place in places}
     unused = [name for name in arrays if name not in used]
     if unused:
         raise CheckpointError(
             f"{path} holds {_counted(len(unused), 'array')} that no layer of {model.name} takes: "
-            f"{_some(unused)}. It was made for another model; build the one that it was made for."
+            f"{_some(unused)}. It was made for another model: build that one."
         )
 
 
 def _value(
     path: Path, layer: keras.layers.Layer, index: int, filling: Filling, arrays: Arrays
 ) -> npt.NDArray[np.float32]:
-    """The array for a weight, turned from the file's layout into Keras's."""
+    """The array for a weight, transposed from the file's layout to Keras's."""
     name = filling[layer.name, index]
     array = arrays[name]
     if path.suffix != ".h5" and array.ndim > 1:

@@ -1,8 +1,8 @@
-"""What a model costs before it is trained: parameters, multiply-accumulates (MACs), memory for activations.
+"""The parameters, multiply-accumulates (MACs) and activation memory of a model.
 
-MACs are those of convolutions, dense layers and other products of matrices, as the papers count them: the
-additions of biases, normalisation, poolings and activations are not in. Works on any functional or sequential
-Keras model whose input size is fixed.
+MACs are counted as in the papers: convolutions, dense layers and other matrix products, without biases,
+normalisation, pooling and activations. Works for any functional or sequential Keras model with a fixed input
+size.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ IN_PLACE = (
     "Softmax",
     "SpatialDropout2D",
 )
-"""Layers that need no memory of their own where nothing else reads their input: a converter fuses them into
-the layer before, or writes over it."""
+"""Layers that need no extra memory if nothing else reads their input: a converter fuses them into the layer
+before, or overwrites its output."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerCost:
-    """What one call of one layer costs, for one image."""
+    """Cost of one call of a layer, for one image."""
 
     name: str
-    """With the names of the models it is nested in, such as 'base/conv1'."""
+    """Layer name with those of the models that contain it, such as 'base/conv1'."""
     kind: str
     """The Keras class, such as Conv2D."""
     output_shape: tuple[int, ...]
     """Without the batch."""
     parameters: int
-    """Trainable ones; 0 at the second call of a shared layer."""
+    """Trainable parameters; 0 at the second call of a shared layer."""
     macs: int
     activation_bytes: int
     """Of the output, at float32."""
@@ -59,31 +59,32 @@ class LayerCost:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a model costs, for one image."""
+    """Cost of a model, for one image."""
 
     parameters: int
-    """Trainable ones: what papers count. BatchNormalization's moving statistics are not in."""
+    """Trainable parameters, as papers count them: without BatchNormalization's moving statistics."""
     total_parameters: int
-    """As Keras's count_params() has it, the moving statistics with the rest."""
+    """All weights, as in Keras's count_params(), moving statistics included."""
     macs: int
     activation_values: int
-    """The most numbers that are alive at once, when layers run one after the other and each tensor is kept
-    until its last reader has run, and IN_PLACE layers write over their input. As many bytes at int8."""
+    """Peak number of live activation values, with layers run in order, each tensor kept until its last reader
+    has run, and IN_PLACE layers overwriting their input. The number of bytes at int8."""
     layers: tuple[LayerCost, ...]
     """In the order they run."""
     uncounted: tuple[str, ...]
-    """Layers and operations that multiply in a way that is not counted, or may: macs is then too low."""
+    """Layers and operations whose multiplications are not, or may not be, counted: `macs` is then too low."""
 
     @property
     def activation_bytes(self) -> int:
-        """activation_values at float32; int8 takes a quarter."""
+        """Peak activation memory at float32; int8 takes a quarter."""
         return self.activation_values * FLOAT32_BYTES
 
 
 def cost(model: keras.Model) -> Cost:
-    """The model's cost, in all and by layer. ModelError where a size is open, as in Input((None, None, 3)).
+    """The model's cost, in total and by layer.
 
-    A frozen layer's weights are in total_parameters alone.
+    A frozen layer's weights count in total_parameters only. Raises ModelError for an input of open size, such
+    as Input((None, None, 3)).
     """
     graph = Graph(model)
     seen: set[int] = set()
@@ -120,7 +121,7 @@ def _parameters(layer: keras.Operation) -> int:
 
 
 def _peak_values(graph: Graph) -> int:
-    """The most values that are alive while any one layer runs."""
+    """Peak number of live values over all layers."""
     buffers = {number: number for number in range(len(graph.shapes))}
     sizes: dict[int, int] = {number: graph.values(number) for number in graph.inputs}
     readers = Counter(number for call in graph.calls for number in set(call.inputs))

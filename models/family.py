@@ -110,22 +110,22 @@ class Family:
     """The start of the label, from resolved knobs; the parts that knobs declare follow."""
     recipe: Recipe
     min_crop_area: float
-    """The least share of the area that a crop of a training image keeps, for images that are not small."""
+    """Smallest area of a training crop, as a share of the image; small images are shifted instead."""
     grid: tuple[Mapping[str, Any], ...]
-    """The models that a comparison tries."""
+    """Knobs of the models to compare."""
     small: Mapping[str, Any]
-    """A small model with every kind of layer of the family, at any image size: for tests."""
+    """For tests: a small model with every kind of layer of the family, at any image size."""
     tiny: Mapping[str, Any]
-    """A model, its image size with it, that a test can train: for tests."""
+    """For tests: a model, with its image size, that is small enough to train."""
     published: tuple[PublishedFigure, ...]
-    """What the paper and its authors' repository print, beside our own figures.
+    """Figures of the paper and its authors' repository.
 
-    Parameters and MACs are recomputed from the papers' layers where a printed figure disagrees with them.
+    Parameters and MACs are recomputed from the paper's layers where the printed figure disagrees with them.
     """
     checkpoints: Mapping[str, Checkpoint] = field(default_factory=dict)
-    """Published weights, by a name for them."""
+    """Published weights by name."""
     layouts: tuple[Layout, ...] = ()
-    """Of published weights that are not in Keras's own layout."""
+    """Layouts of published weights other than Keras's."""
 
     @property
     def all_knobs(self) -> tuple[Knob, ...]:
@@ -133,7 +133,7 @@ class Family:
         return self.knobs + self.common
 
     def knob(self, name: str) -> Knob:
-        """The knob of that name; KnobError with the nearest one where there is none."""
+        """The knob with this name; KnobError with the nearest name if there is none."""
         by_name = {knob.name: knob for knob in self.all_knobs}
         if name not in by_name:
             raise KnobError(
@@ -144,7 +144,7 @@ class Family:
 
 
 def function_of(path: str) -> Callable[..., Any]:
-    """The function that 'module:function' names; the module is imported."""
+    """Imports the module of 'module:function' and returns the function."""
     module, function = path.split(":")
     found: Callable[..., Any] = getattr(importlib.import_module(module), function)
     return found

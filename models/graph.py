@@ -1,4 +1,4 @@
-"""A Keras model as the calls of its layers, in the order they run, nested models opened."""
+"""The layer calls of a Keras model in execution order, nested models expanded."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from models.errors import ModelError
 
 @dataclass(frozen=True)
 class Call:
-    """A layer that ran once: which tensors, by number, it read and wrote."""
+    """One call of a layer, with the numbers of the tensors that it reads and writes."""
 
     name: str
     layer: keras.Operation
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     arguments: tuple[object, ...]
-    """What it was called with, weights and constants among the tensors."""
+    """The arguments of the call; weights and constants are among the tensors."""
 
 
 class Graph:
-    """The calls of a model in the order they run, nested models opened; tensors are numbered."""
+    """The calls of a model in execution order, nested models expanded; tensors are numbered."""
 
     def __init__(self, model: keras.Model) -> None:
         self.calls: list[Call] = []
@@ -36,11 +36,11 @@ class Graph:
         self.outputs = self._walk(graph, self.inputs, prefix="")
 
     def values(self, number: int) -> int:
-        """How many numbers the tensor holds, for one image."""
+        """The number of values in the tensor, for one image."""
         return math.prod(self.shapes[number])
 
     def readers(self, call: Call) -> list[Call]:
-        """The calls that read what this one writes."""
+        """The calls that read this call's outputs."""
         return [other for other in self.calls if set(other.inputs) & set(call.outputs)]
 
     def writer(self, number: int) -> Call | None:
@@ -75,7 +75,7 @@ class Graph:
 
 
 def _functional(model: keras.Model) -> keras.Model:
-    """The model itself, or the functional one that a Sequential keeps."""
+    """The model itself, or the functional model inside a Sequential."""
     graph: keras.Model = functional(model)
     if not hasattr(graph, "operations"):
         raise ModelError(

@@ -45,7 +45,7 @@ _UNKNOWN_MODULE = "keras.src.ops.linalg"
 
 
 def macs_of(call: Call, graph: Graph) -> int | None:
-    """MACs of one call, for one image; None where it multiplies in a way that is not counted here."""
+    """MACs of one call, for one image; None for a multiplication that is not counted here."""
     if isinstance(call.layer, keras.layers.Layer):
         return _layer_macs(call, graph)
     return _operation_macs(call, graph.values(call.outputs[0]))
@@ -76,7 +76,7 @@ def _layer_macs(call: Call, graph: Graph) -> int | None:
 
 
 def _product_macs(call: Call, graph: Graph) -> int | None:
-    """Of layers that multiply matrices other than a kernel with the last axis."""
+    """MACs of layers that multiply matrices other than a kernel with the last axis."""
     layer, kinds = call.layer, keras.layers
     written = graph.values(call.outputs[0])
     shapes = [(None, *graph.shapes[number]) for number in call.inputs]
@@ -100,7 +100,7 @@ def _product_macs(call: Call, graph: Graph) -> int | None:
 
 
 def _operation_macs(call: Call, written: int) -> int | None:
-    """Of an operation of keras.ops that writes so many values."""
+    """MACs of a keras.ops operation that writes `written` values."""
     kind = type(call.layer).__name__
     shapes = [tuple(each.shape) for each in call.arguments if hasattr(each, "shape")]
     if kind in ("Matmul", "Dot"):
@@ -116,7 +116,7 @@ def _operation_macs(call: Call, written: int) -> int | None:
 
 
 def _einsum_macs(equation: str, shapes: Sequence[Shape], written: int) -> int | None:
-    """Of 'ab,bc->ac': a product of two tensors that writes so many values; 0 of one, None of more."""
+    """MACs of an equation such as 'ab,bc->ac'; 0 for one tensor, None for more than two."""
     equation = equation.replace(" ", "")
     if "->" not in equation:
         return None

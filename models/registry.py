@@ -1,4 +1,4 @@
-"""The families, and what their knobs come to: values, labels, published figures. Standard library only.
+"""The families, and the values, labels and published figures for their knobs. Standard library only.
 
 A family is a folder with a `family.py`, and one line of NAMES.
 """
@@ -22,7 +22,7 @@ NAMES = (
 )
 """The folders of models/ that are families."""
 SMALLEST_IMAGENET_IMAGE = 32
-"""Fewer pixels leave nothing of the image after the stem and the poolings of the ImageNet nets."""
+"""With fewer pixels nothing is left after the stem and pooling layers of the ImageNet nets."""
 
 
 def _family(name: str) -> Family:
@@ -34,7 +34,7 @@ FAMILIES: dict[str, Family] = {name: _family(name) for name in NAMES}
 
 
 def family_of(name: str) -> Family:
-    """The family; KnobError with the nearest name where there is none."""
+    """The family with this name; KnobError with the nearest name if there is none."""
     if name not in FAMILIES:
         raise KnobError(
             f"unknown model '{name}'. {did_you_mean(name, FAMILIES)}Known: {', '.join(sorted(FAMILIES))}."
@@ -43,7 +43,7 @@ def family_of(name: str) -> Family:
 
 
 def without_aliases(name: str, knobs: Mapping[str, Any]) -> dict[str, Any]:
-    """The knobs given, checked, each alias such as MobileNet's rho written as the knob it stands for.
+    """The given knobs, checked, with each alias such as MobileNet's rho replaced by its target knob.
 
     Raises KnobError for an unknown family or knob, a value out of range, or a knob given in two ways.
     """
@@ -64,11 +64,10 @@ def without_aliases(name: str, knobs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def resolve(name: str, knobs: Mapping[str, Any]) -> dict[str, Any]:
-    """Every knob of the family with its value: those given, checked, and defaults for the rest.
+    """Every knob of the family with its value: the given ones, checked, and defaults for the rest.
 
-    An alias is replaced by the knob it stands for, and not in the result. Resolving a result again gives the
-    same result. Raises KnobError for an unknown family or knob, a value out of range, or knobs that
-    contradict each other.
+    An alias is replaced by its target knob. Resolving a result again gives the same result. Raises KnobError
+    for an unknown family or knob, a value out of range, or knobs that contradict each other.
     """
     family = family_of(name)
     given = without_aliases(name, knobs)
@@ -87,7 +86,7 @@ def resolve(name: str, knobs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def chosen_stem(resolved: Mapping[str, Any]) -> str:
-    """'imagenet' or 'small': what stem and image_size of resolved knobs come to."""
+    """'imagenet' or 'small', from stem and image_size of resolved knobs."""
     if resolved["stem"] != "auto":
         return str(resolved["stem"])
     return "small" if resolved["image_size"] <= LARGEST_SMALL_IMAGE else "imagenet"
@@ -96,8 +95,8 @@ def chosen_stem(resolved: Mapping[str, Any]) -> str:
 def label(name: str, knobs: Mapping[str, Any]) -> str:
     """A short name that is safe in file names, such as mobilenet_alpha0.5_160.
 
-    It names what differs from the defaults, and the image size last. Not in it: num_classes, which the data
-    set says.
+    Names the knobs that differ from their defaults, then the image size; not num_classes, which the data set
+    decides.
     """
     family = family_of(name)
     resolved = resolve(name, knobs)
@@ -114,9 +113,9 @@ def label(name: str, knobs: Mapping[str, Any]) -> str:
 
 
 def published_for(name: str, knobs: Mapping[str, Any]) -> tuple[PublishedFigure, ...]:
-    """The published rows of the very model these knobs make; none for a model that nobody published.
+    """The published rows of exactly this model; empty if there are none.
 
-    The classes are compared too: a net for 10 classes is not the published one for 1000.
+    num_classes is compared too: a net for 10 classes is not the published one for 1000.
     """
     wanted = _compared(name, knobs)
     return tuple(row for row in family_of(name).published if _compared(name, row.knobs) == wanted)

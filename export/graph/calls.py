@@ -1,4 +1,4 @@
-"""The calls of one Keras graph: who writes a tensor, who reads it, also after calls were left out."""
+"""The calls of one Keras graph: which writes a tensor and which read it, also after calls are removed."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class CallGraph:
                 self._readers.setdefault(id(tensor), []).append(node)
 
     def writer(self, node: Node) -> Node | None:
-        """The call that writes what this call of one input reads; None for the model's input."""
+        """The call that writes the only input of this call; None for the model's input."""
         return self._writer.get(self._from(node.input_tensors[0]))
 
     def readers(self, node: Node) -> list[Node | None]:
-        """The calls that read what this call reads, itself among them; None for the model's output."""
+        """The calls that read this call's input, itself included; None for the model's output."""
         return self.readers_of(node.input_tensors[0])
 
     def readers_of(self, tensor: Tensor) -> list[Node | None]:
@@ -47,22 +47,22 @@ class CallGraph:
         return self._readers[self._from(tensor)]
 
     def is_only_reader(self, node: Node) -> bool:
-        """Whether nothing else, not the model's output either, reads what this call reads."""
+        """Whether nothing else, including the model's output, reads this call's input."""
         return self.readers(node) == [node]
 
     def remove(self, node: Node) -> None:
-        """Lets the readers of a call of one input and one output read its input."""
+        """Removes a call of one input and one output: its readers then read its input."""
         source, target = self._from(node.input_tensors[0]), id(node.outputs[0])
         self._source[target] = source
         self._readers[source].remove(node)
         self._readers[source] += self._readers.get(target, [])
 
     def is_called_once(self, operation: Operation) -> bool:
-        """Whether the graph runs a layer at one place only."""
+        """Whether the graph calls a layer exactly once."""
         return len(self._calls[id(operation)]) == 1
 
     def runs_plainly(self, operation: Operation) -> bool:
-        """Whether each call of a layer takes one tensor and nothing that makes it train, mask or the like."""
+        """Whether each call of a layer takes one tensor and no arguments such as training or mask."""
         return all(
             len(call.arguments.args) == 1
             and len(call.input_tensors) == 1
@@ -72,7 +72,7 @@ class CallGraph:
         )
 
     def weighted_before(self, node: Node) -> keras.Layer | None:
-        """The convolution or Dense without activation that this call alone reads, or None."""
+        """The convolution or Dense without activation that only this call reads, or None."""
         writer = self.writer(node)
         if writer is None or not self.is_only_reader(node):
             return None
@@ -99,9 +99,9 @@ class CallGraph:
 
 
 def graphs_within(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.Model]]:
-    """What layers' names begin with -> the model's graph, and those nested in it that run at one place.
+    """(prefix of layer names, graph): the model's own, then those of nested models that are called once.
 
-    The names are those of LayerOutputs: "" before the model's own layers, "outer/" before a nested model's.
+    Prefixes are as in LayerOutputs: "" for the model's own layers, "outer/" for a nested model's.
     """
     yield prefix, model
     graph = CallGraph(model)

@@ -1,4 +1,4 @@
-"""What is to become of the layers of a Keras model, and the new model in which it has."""
+"""Changes to the layers of a Keras model, and the new model with them made."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Affine:
-    """value -> value * factor + shift, one of each a channel."""
+    """value -> value * factor + shift, one of each per channel."""
 
     factor: Floats
     shift: Floats
@@ -29,7 +29,7 @@ class Affine:
 
 @dataclass(frozen=True, kw_only=True)
 class Depthwise:
-    """A depthwise convolution without padding that takes a layer's place and name."""
+    """A depthwise convolution without padding that replaces a layer and keeps its name."""
 
     kernel: Floats
     """(h, w, channels, 1)."""
@@ -53,26 +53,26 @@ class Depthwise:
 
     @property
     def weights(self) -> list[Floats]:
-        """What the layer is to be filled with."""
+        """The layer's weights."""
         return [self.kernel] if self.bias is None else [self.kernel, self.bias]
 
 
 @dataclass
 class Changes:
-    """What becomes of the layers, by id(layer); those that are not named are copied.
+    """The changes by id(layer); other layers are copied.
 
-    A layer that is named is called once, but for those that are removed.
+    Each changed layer must be called once, except removed ones.
     """
 
     removed: set[int] = field(default_factory=set)
     folded: dict[int, Affine] = field(default_factory=dict)
-    """Convolution or Dense -> what is folded into it."""
+    """Convolution or Dense -> the affine function folded into it."""
     depthwise: dict[int, Depthwise] = field(default_factory=dict)
-    """Layer -> the depthwise convolution that it becomes."""
+    """Layer -> the depthwise convolution that replaces it."""
     ones_before: dict[int, str] = field(default_factory=dict)
-    """Layer -> the name of a depthwise convolution of ones that is put before it."""
+    """Layer -> the name of a depthwise convolution of ones inserted before it."""
     moved_behind: dict[int, int] = field(default_factory=dict)
-    """Layer -> the layer before it that goes behind it."""
+    """Layer -> the layer before it that is moved after it."""
     paired: dict[int, ColumnPairs] = field(default_factory=dict)
     """Convolution -> how it reads two columns as one."""
     linear: set[int] = field(default_factory=set)
@@ -81,7 +81,7 @@ class Changes:
     """In words."""
 
     def carried_out(self, model: keras.Model) -> keras.Model:
-        """A new functional model with weights of its own; the nested models in it are new too."""
+        """A new functional model with its own weights; nested models are new too."""
         copies: dict[int, keras.Operation] = {}
         origins: dict[int, keras.Operation] = {}
 
@@ -126,7 +126,7 @@ class Changes:
         return type(operation).from_config(config)
 
     def _fill(self, made: keras.Layer, origin: keras.Layer) -> None:
-        """Gives the new layer its weights."""
+        """Sets the new layer's weights."""
         key = id(origin)
         if key in self.depthwise:
             made.set_weights(self.depthwise[key].weights)
@@ -140,7 +140,7 @@ class Changes:
 
 
 def folded_weights(layer: keras.Layer, affine: Affine) -> list[npt.NDArray[Any]]:
-    """The weights, bias last, with which a convolution or Dense gives what `affine` made of its output."""
+    """The weights, bias last, with `affine` folded into a convolution or Dense."""
     weights = [np.asarray(each, np.float64) for each in layer.get_weights()]
     factor, shift = affine.factor, affine.shift
     bias = weights.pop() if layer.use_bias else np.zeros_like(factor)

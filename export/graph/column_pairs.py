@@ -1,8 +1,8 @@
-"""A first convolution with stride 2 that reads two columns of the image as one of twice the channels.
+"""A first convolution with stride 2 that reads two columns of the image as one with twice the channels.
 
-XNNPACK's int8 convolutions fill up the channels of every place of the kernel to 8, on some processors to 4:
-7x7 on 3 channels costs as much as 7x7 on 8, which is 392 products a value. In pairs of columns it is 7x4 on
-6 channels, filled up to 8: 224. The pairs themselves cost nothing, they lie in memory as the columns do.
+XNNPACK's int8 convolutions pad the channels at each kernel position to 8, on some processors to 4: 7x7 on 3
+channels costs as much as 7x7 on 8, which is 392 products per value. On pairs of columns it is 7x4 on 6
+channels, padded to 8: 224. Forming the pairs is free, since the memory layout does not change.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 _FILLED_CHANNELS = 8
 _WIDE_KERNEL = 5
-"""From here on pairs cost hardly more where channels are filled up to 4: 7x7 by 4 is 196."""
+"""From this size on pairs cost hardly more even where channels are padded to 4: 7x7 by 4 is 196."""
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 """Zeros (above, below), (left, right)."""
@@ -27,22 +27,22 @@ class ColumnPairs:
     """How a convolution with stride 2 reads (batch, h, w, c) as (batch, h, w / 2, 2 * c)."""
 
     columns_before: int
-    """1 where a window began at an odd column: the kernel gets a column of zeros before it."""
+    """1 if windows began at odd columns: the kernel then gets a column of zeros before it."""
     kernel_size: tuple[int, int]
     """Rows, and pairs of columns."""
     padding: Padding
     """Around the image, in rows and pairs of columns."""
     same: bool
-    """Whether the convolution's own padding "same" is just that."""
+    """Whether the convolution's own padding "same" gives this padding."""
 
     @property
     def config(self) -> dict[str, Any]:
-        """The settings of the convolution that change."""
+        """The changed settings of the convolution."""
         padding = "same" if self.same else "valid"
         return {"kernel_size": self.kernel_size, "strides": (2, 1), "padding": padding}
 
     def prepare(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-        """What the convolution of that name reads of an image."""
+        """The input of the convolution with this name, from an image."""
         _, height, width, channels = x.shape
         x = keras.layers.Reshape((height, width // 2, 2 * channels), name=f"{name}_pairs")(x)
         if self.same or not np.any(self.padding):
@@ -60,7 +60,7 @@ class ColumnPairs:
 def column_pairs(
     conv: keras.layers.Conv2D, pad: keras.layers.ZeroPadding2D | None, image: keras.KerasTensor
 ) -> ColumnPairs | None:
-    """How a convolution can read an image in pairs, with the zero padding before it; None where it cannot."""
+    """How a convolution, with the zero padding before it, can read an image in pairs; None if it cannot."""
     _, height, width, channels = image.shape
     if (
         None in (height, width)
@@ -98,6 +98,6 @@ def _padding(
 
 
 def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """The zeros before and after that padding "same" gives."""
+    """The zeros before and after with padding "same"."""
     needed = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return needed // 2, needed - needed // 2

@@ -17,8 +17,8 @@ _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 def load_model(path: Path) -> keras.Model:
     """The image classifier in the file: (batch, height, width, 3 or 1) -> (batch, classes).
 
-    Raises BadModelFileError where the file is missing, truncated, empty, not a model, or would run code
-    of its own when loaded (Keras's safe mode), and ExportError where it holds another kind of model.
+    Raises BadModelFileError if the file is missing, truncated, empty, not a model, or would run its own code
+    when loaded (Keras's safe mode), and ExportError for another kind of model.
     """
     path = Path(path)
     _check_container(path)
@@ -32,7 +32,7 @@ def load_model(path: Path) -> keras.Model:
 
 
 def check_image_classifier(model: keras.Model, name: str) -> None:
-    """Raises ExportError unless the model takes one image tensor and gives one row of class scores."""
+    """Raises ExportError unless the model takes one image tensor and returns one row of class scores."""
     inputs, outputs = _shapes(model, "inputs"), _shapes(model, "outputs")
     expected = (
         "Expected an image classifier: one input (batch, height, width, 3 or 1) "
@@ -57,12 +57,12 @@ def check_image_classifier(model: keras.Model, name: str) -> None:
 
 
 def _shapes(model: keras.Model, attribute: str) -> list[tuple[int | None, ...]]:
-    """The shapes of a model's inputs or outputs; none where it was never built."""
+    """The shapes of a model's inputs or outputs; empty if it was never built."""
     return [tuple(tensor.shape) for tensor in getattr(model, attribute, None) or []]
 
 
 def _check_container(path: Path) -> None:
-    """Raises BadModelFileError unless the file is whole enough to be what its suffix says."""
+    """Raises BadModelFileError unless the file is intact and of the type that its suffix says."""
     fix = "Copy it again from where it came, or train again."
     try:
         with path.open("rb") as file:

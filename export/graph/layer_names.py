@@ -1,4 +1,4 @@
-"""The layers of a Keras model by name, and those that the converter names a file's tensors after."""
+"""Finds the layers of a Keras model by their names, and by the tensor names of a converted file."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from export.graph.layer_outputs import network_steps
 from keras_graph.walk import calls, calls_once, is_graph
 
 QUANTIZED_PREFIX = "quant_"
-"""What TensorFlow Model Optimization puts before the name of a layer that it trains quantized."""
+"""The prefix that TensorFlow Model Optimization gives a layer trained quantized."""
 FUSED = (keras.layers.BatchNormalization, keras.layers.ReLU, keras.layers.Activation)
-"""Layers that the operator before them does too, and that may leave no trace in the file."""
+"""Layers that can be fused into the operator before them and leave no trace in the file."""
 
 
 def layer_named(model: keras.Model, name: str) -> keras.Operation:
-    """The layer of a name of network_steps(), such as 'outer/inner'."""
+    """The layer with a name from network_steps(), such as 'outer/inner'."""
     *outer, inner = name.split("/")
     graph = functools.reduce(lambda found, part: found.get_layer(part), outer, model)
     return next(node.operation for node in calls_once(graph) if node.operation.name == inner)
 
 
 class LayerNames:
-    """Which layers of a model the tensors of a file are named after."""
+    """Finds the layers of a model in the tensor names of a file."""
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
@@ -60,7 +60,7 @@ class LayerNames:
 
     @functools.cached_property
     def _flat(self) -> dict[str, str]:
-        """Layers by the names that they have in a model trained quantized, which has no nested models."""
+        """Layers by their names in a model trained quantized, which has no nested models."""
         flat: dict[str, str] = {}
         _lay_flat(self._model, "", "", flat)
         return flat
@@ -69,15 +69,15 @@ class LayerNames:
 def _without_number(scope: str) -> str:
     """The layer's name in a scope.
 
-    Keras enters a layer's scope to build it, and again to run it: TensorFlow numbers the second, always.
+    Keras enters a layer's scope to build it and again to run it; TensorFlow numbers the second one.
     """
     return re.sub(r"_\d+$", "", scope)
 
 
 def _lay_flat(model: keras.Model, path: str, prefix: str, flat: dict[str, str]) -> None:
-    """Adds the names that layers have in a model that is trained quantized, which has no nested models.
+    """Adds the names of layers in a model trained quantized, which has no nested models.
 
-    A nested model's layer keeps its name, unless another has it: then the nested model's stands before it.
+    A nested model's layer keeps its name, or gets the nested model's name as a prefix if another has it.
     """
     for node in calls(model):
         layer = node.operation

@@ -1,4 +1,4 @@
-"""What each layer of a Keras model gives, layers of nested models included, and which layers feed which."""
+"""The outputs of a Keras model's layers, those of nested models included, and which layers feed which."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from keras_graph.walk import calls_once, is_graph
 Floats = npt.NDArray[np.float32]
 
 _AT_ONCE = 8
-"""Images whose activations are held in memory together."""
+"""Images per batch: their activations are in memory together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +27,10 @@ class Step:
 
 
 class LayerOutputs:
-    """Runs a model and gives the outputs of the layers asked for."""
+    """Runs a model and returns the outputs of the layers asked for."""
 
     def __init__(self, model: keras.Model, wanted: Collection[str], prefix: str = "") -> None:
-        """`wanted` are names of network_steps(); `prefix` stands before the names of a nested model."""
+        """`wanted` are names from network_steps(); `prefix` comes before the names in a nested model."""
         named = [(prefix + node.operation.name, node.operation, node) for node in calls_once(model)]
         outputs = {name: node.outputs[0] for name, _, node in named if name in wanted}
         nested = [(f"{name}/", operation, node) for name, operation, node in named if is_graph(operation)]
@@ -55,9 +55,9 @@ class LayerOutputs:
 
 
 def network_steps(model: keras.Model, prefix: str = "") -> Iterator[Step]:
-    """The layers of a model that are called once, in topological order, nested models' in their place.
+    """The layers of a model that are called once, in topological order, nested models expanded.
 
-    What a layer feeds on leaves out layers that are called several times.
+    Layers that are called several times are not among a step's sources.
     """
     sources: dict[int, tuple[str, ...]] = {}
     for node in calls_once(model):

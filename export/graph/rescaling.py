@@ -1,4 +1,4 @@
-"""How a model turns raw 0-255 pixels into the values it computes with, and how that is cut off or put in."""
+"""A model's rescaling of raw 0-255 pixels: how to find it, cut it off, or add one."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ PIXELS_LAYER = "pixels"
 
 @dataclass(frozen=True, kw_only=True)
 class Rescaling:
-    """value = pixel * scale + offset; one number for all channels, or one a channel."""
+    """value = pixel * scale + offset; one number for all channels, or one per channel."""
 
     scale: tuple[float, ...]
     offset: tuple[float, ...]
 
     @property
     def is_scalar(self) -> bool:
-        """Whether all channels are treated alike."""
+        """Whether all channels have the same scale and offset."""
         return len(set(self.scale)) == 1 and len(set(self.offset)) == 1
 
     def __call__(self, pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """(..., channels) raw 0-255 -> what the model computes with."""
+        """(..., channels) raw 0-255 -> the rescaled values."""
         rescaled: npt.NDArray[np.float32] = pixels * _floats(self.scale) + _floats(self.offset)
         return rescaled
 
 
 RAW = Rescaling(scale=(1.0,), offset=(0.0,))
-"""The model computes with raw pixels."""
+"""No rescaling: the model computes with raw pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitModel:
-    """A model in two: the rescaling that it begins with, and the rest, which takes the rescaled values."""
+    """A model split into its first rescaling and the rest, which takes the rescaled values."""
 
     rescaling: Rescaling
     layers: tuple[str, ...]
     """The names of the layers that were cut off."""
     rest: keras.Model
-    """A copy; the given model itself where nothing was cut off."""
+    """A copy, or the given model itself if nothing was cut off."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +63,10 @@ class _Beginning:
 def add_rescaling(
     model: keras.Model, scale: float | Sequence[float], offset: float | Sequence[float]
 ) -> keras.Model:
-    """The model behind a Rescaling, so that one that was trained on 0..1 or -1..1 takes raw 0-255 pixels.
+    """The model with a Rescaling in front: one trained on 0..1 or -1..1 then takes raw 0-255 pixels.
 
-    0..1 is scale 1/255, offset 0; -1..1 is scale 1/127.5, offset -1. Layers and weights are copies. Takes
-    (batch, height, width, channels), as the model does.
+    0..1 is scale 1/255, offset 0; -1..1 is scale 1/127.5, offset -1. Layers and weights are copies. The input
+    shape is unchanged.
     """
     shape = tuple(model.inputs[0].shape[1:])
     for name, value in (("scale", scale), ("offset", offset)):
@@ -81,14 +81,14 @@ def add_rescaling(
 
 
 def rescaling_of(model: keras.Model) -> Rescaling:
-    """What the layers do that split_rescaling() would cut off; RAW where there are none."""
+    """The rescaling that split_rescaling() would cut off; RAW if there is none."""
     return _beginning(model).rescaling
 
 
 def input_error_levels(stored: TensorInfo, rescaling: Rescaling) -> float:
-    """How far an integer input is from 'int8 = pixel - 128', in grey levels, at the worst of the 256 pixels.
+    """The largest difference of an integer input from 'int8 = pixel - 128', in grey levels, over 256 pixels.
 
-    `rescaling` is what the network's input values are of raw pixels. Infinite for a float input.
+    `rescaling` turns raw pixels into the network's input values. Infinite for a float input.
     """
     if stored.dtype not in ZERO_PIXEL or not stored.scale:
         return float("inf")
@@ -100,10 +100,10 @@ def input_error_levels(stored: TensorInfo, rescaling: Rescaling) -> float:
 
 
 def split_rescaling(model: keras.Model) -> SplitModel:
-    """Cuts off the Rescaling and Normalization layers, and the plain arithmetic, that a model begins with.
+    """Cuts off the Rescaling and Normalization layers, and plain arithmetic, at the model's start.
 
-    Several in a row become one rescaling. A model that begins otherwise, or uses its raw input twice,
-    comes back whole with RAW.
+    Several in a row become one rescaling. A model that starts otherwise, or uses its raw input twice, is
+    returned whole with RAW.
     """
     begins = _beginning(model)
     if not begins.operations:
@@ -119,8 +119,8 @@ def split_rescaling(model: keras.Model) -> SplitModel:
 def in_one_operator(model: keras.Model) -> keras.Model:
     """A copy of the model, on raw pixels, with its rescaling as a 1x1 depthwise convolution with bias.
 
-    One integer operator, exact at padded borders too, where a scale and an offset folded into the first
-    convolution would see zeros that are not the padding's. Named as the last layer that it replaces.
+    It is one integer operator and exact at padded borders too; folded into the first convolution it would not
+    be, since padding adds zeros after the rescaling. It has the name of the last layer that it replaces.
     """
     begins = _beginning(model)
     channels = int(model.inputs[0].shape[-1])
@@ -133,7 +133,7 @@ def in_one_operator(model: keras.Model) -> keras.Model:
 
 
 def _beginning(model: keras.Model) -> _Beginning:
-    """The operations that rescale the input, one after another, and what they do together."""
+    """The operations that rescale the input, in order, and their combined rescaling."""
     graph = CallGraph(model)
     tensor = model.inputs[0]
     channels = int(tensor.shape[-1])
@@ -153,7 +153,7 @@ def _beginning(model: keras.Model) -> _Beginning:
 
 
 def _only_reader(graph: CallGraph, tensor: Tensor) -> Any:  # noqa: ANN401 - Keras carries no types
-    """The call that alone reads a tensor, of an operation that is called nowhere else; else None."""
+    """The only call that reads a tensor, if its operation is called nowhere else; otherwise None."""
     readers = [node for node in graph.nodes if any(each is tensor for each in node.input_tensors)]
     if len(readers) != 1 or not graph.is_called_once(readers[0].operation):
         return None
@@ -161,7 +161,7 @@ def _only_reader(graph: CallGraph, tensor: Tensor) -> Any:  # noqa: ANN401 - Ker
 
 
 def _rescaling(node: Node, tensor: Tensor, channels: int) -> tuple[Floats, Floats] | None:
-    """Scale and offset, one of each a channel, of a call that rescales; None for another."""
+    """Scale and offset per channel of a call that rescales; None for another."""
     layer = node.operation
     if isinstance(layer, keras.layers.Rescaling):
         scale, offset = np.asarray(layer.scale, float), np.asarray(layer.offset, float)
@@ -202,5 +202,5 @@ def _floats(values: tuple[float, ...]) -> npt.NDArray[np.float32]:
 
 
 def _plain(value: float | Sequence[float]) -> float | list[float]:
-    """What a Rescaling's config can hold."""
+    """The value in a form that a Rescaling's config can hold."""
     return [float(each) for each in value] if isinstance(value, Sequence) else float(value)

@@ -1,4 +1,4 @@
-"""The main graph of a .tflite file as the sparse weights and their verdict read and change it."""
+"""Reads and changes the main graph of a .tflite file."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _OPERATOR = schema.BuiltinOperator
 
 @dataclass(kw_only=True)
 class Graph:
-    """The main graph of a file, to look things up in and to change."""
+    """The main graph of a file."""
 
     model: Any
     """schema.ModelT"""
     subgraph: Any = field(init=False)
     producers: dict[int, Any] = field(init=False)
-    """The operator that makes a tensor."""
+    """Tensor -> the operator that writes it."""
 
     def __post_init__(self) -> None:
-        """Looks up who makes what."""
+        """Finds the writer of each tensor."""
         self.subgraph = self.model.subgraphs[0]
         self.producers = {
             int(tensor): operator for operator in self.subgraph.operators for tensor in operator.outputs
@@ -45,12 +45,12 @@ class Graph:
         return () if shape is None else tuple(int(each) for each in shape)
 
     def constant(self, tensor: int, dtype: npt.DTypeLike) -> npt.NDArray[Any] | None:
-        """What a constant holds, flat; None for an activation."""
+        """The values of a constant, flat; None for an activation."""
         data = self.model.buffers[self.subgraph.tensors[tensor].buffer].data
         return None if data is None or len(data) == 0 else np.asarray(data, np.uint8).view(dtype)
 
     def stored_weights(self, operator: Any) -> int:  # noqa: ANN401
-        """The tensor in which a convolution's weights are stored: behind DENSIFY and DEQUANTIZE."""
+        """The tensor in which a convolution's weights are stored, before DENSIFY and DEQUANTIZE."""
         tensor = int(operator.inputs[1])
         while tensor in self.producers:
             if self.kind(self.producers[tensor]) not in (_OPERATOR.DENSIFY, _OPERATOR.DEQUANTIZE):
@@ -59,7 +59,7 @@ class Graph:
         return tensor
 
     def pointwise(self) -> list[Any]:
-        """The 1x1 convolutions, in the order in which they run."""
+        """The 1x1 convolutions in execution order."""
         return [
             operator
             for operator in self.subgraph.operators
@@ -67,7 +67,7 @@ class Graph:
         ]
 
     def num_zeros(self, tensor: int) -> int:
-        """The zeros of constant float32 weights, sparse or dense; 0 for other types."""
+        """The number of zeros in constant float32 weights, sparse or dense; 0 for other types."""
         described = self.subgraph.tensors[tensor]
         stored = self.constant(tensor, np.float32) if described.type == schema.TensorType.FLOAT32 else None
         if stored is None:
@@ -75,7 +75,7 @@ class Graph:
         return math.prod(self.shape(tensor)) - int(np.count_nonzero(stored))
 
     def add_tensor(self, like: int, *, name: str, shape: Sequence[int]) -> int:
-        """A new activation of the type of another tensor."""
+        """A new activation with the type of tensor `like`."""
         tensor = schema.TensorT()
         tensor.name, tensor.shape, tensor.buffer = name.encode(), list(shape), 0
         tensor.type = self.subgraph.tensors[like].type
@@ -91,7 +91,7 @@ class Graph:
         return len(self.subgraph.tensors) - 1
 
     def set_data(self, tensor: int, values: npt.NDArray[Any]) -> None:
-        """Gives a constant other data; tensors that share its old data keep them."""
+        """Replaces a constant's data; tensors that share the old data keep it."""
         described = self.subgraph.tensors[tensor]
         users = [
             each
@@ -105,7 +105,7 @@ class Graph:
             described.buffer = self._add_buffer(values)
 
     def operator(self, kind: int, inputs: Sequence[int], output: int, options: tuple[int, object]) -> Any:  # noqa: ANN401
-        """A new operator of version 1, which is not in the graph yet."""
+        """A new operator of version 1, not yet added to the graph."""
         operator = schema.OperatorT()
         operator.opcodeIndex = self._code(kind)
         operator.inputs, operator.outputs = list(inputs), [output]
@@ -136,20 +136,20 @@ class Graph:
 
 
 def read_graph(content: bytes, *, name: str) -> Graph:
-    """The main graph of a file's content. Raises BadModelFileError for one that is no whole .tflite."""
+    """The main graph of a file's content. Raises BadModelFileError if it is no whole .tflite."""
     inspect_bytes(content, name=name)
     return Graph(model=schema.ModelT.InitFromPackedBuf(content, 0))
 
 
 def replace_input(operator: Any, place: int, tensor: int) -> None:  # noqa: ANN401
-    """Lets an operator read another tensor at a place of its inputs."""
+    """Replaces one input of an operator."""
     inputs = [int(each) for each in operator.inputs]
     inputs[place] = tensor
     operator.inputs = inputs
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """What TensorFlow's SAME pads before and after an axis of `size`."""
+    """The padding before and after an axis of `size` with TensorFlow's SAME."""
     total = max(0, (math.ceil(size / stride) - 1) * stride + kernel - size)
     return total // 2, total - total // 2
 

@@ -40,25 +40,25 @@ _INSIDE = (
     _OPERATOR.SQUARE,
     _OPERATOR.RESIZE_BILINEAR,
 )
-"""What may stand among sparse 1x1 convolutions, beside depthwise ones."""
+"""The operators allowed among sparse 1x1 convolutions, besides depthwise ones."""
 _ENDS = (_OPERATOR.MEAN, _OPERATOR.DEPTH_TO_SPACE)
 _X86 = ("x86_64", "amd64", "i386", "i686", "x86")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SparseVerdict:
-    """What XNNPACK's sparse kernels make of a file."""
+    """Whether XNNPACK's sparse kernels take a file, and why not."""
 
     num_pointwise: int
     """1x1 convolutions."""
     num_taken: int
-    """Of these, how many the sparse kernels take on a processor that they are for: all or none."""
+    """How many of these the sparse kernels take on a supported processor: all or none."""
     sparsity: float
-    """Zeros among the float32 weights of all 1x1 convolutions, 0 to 1; 0 where these are of another type."""
+    """Share of zeros in the float32 weights of all 1x1 convolutions, 0 to 1; 0 for another type."""
     reasons: tuple[str, ...]
-    """Why none is taken, each with what to do; empty where they are."""
+    """Why none is taken, each with what to do; empty if they are taken."""
     here: bool | None
-    """Whether this machine's processor is one that XNNPACK uses them on; None where that cannot be told."""
+    """Whether XNNPACK uses them on this machine's processor; None if unknown."""
 
     @property
     def words(self) -> str:
@@ -75,10 +75,10 @@ class SparseVerdict:
 
 
 def sparse_verdict(file: bytes | Path) -> SparseVerdict:
-    """Whether the sparse kernels take a .tflite file (its path or its content), and why not.
+    """Whether the sparse kernels take a .tflite file (path or content), and why not.
 
-    It reads the file and the processor's name and runs nothing.
-    Raises BadModelFileError for a file that cannot be read or is no whole .tflite.
+    Reads the file and the processor's name, runs nothing. Raises BadModelFileError for a file that cannot be
+    read or is no whole .tflite.
     """
     content, name = (file, "the file") if isinstance(file, bytes) else (_read(file), str(file))
     graph = read_graph(content, name=name)
@@ -97,7 +97,7 @@ def sparse_verdict(file: bytes | Path) -> SparseVerdict:
 
 
 def processor_runs_sparse() -> bool | None:
-    """Whether XNNPACK has sparse kernels for this processor: not for x86 with AVX; None: cannot be told."""
+    """Whether XNNPACK uses sparse kernels on this processor: not on x86 with AVX; None if unknown."""
     if platform.machine().lower() not in _X86:
         return True
     try:
@@ -128,7 +128,7 @@ def _why_not(
 
 
 def _why_not_in_chain(graph: Graph, pointwise: list[Any]) -> tuple[str, ...]:
-    """The first operator, in the order of the run, that keeps the sparse kernels from the convolutions."""
+    """The first operator, in execution order, that prevents the sparse kernels."""
     consumers: dict[int, list[Any]] = {}
     for operator in graph.subgraph.operators:
         for tensor in _activations(graph, operator):
@@ -143,7 +143,7 @@ def _why_not_in_chain(graph: Graph, pointwise: list[Any]) -> tuple[str, ...]:
             neighbours += before
         if reason is None and graph.kind(operator) not in _ENDS:
             after = [each for tensor in operator.outputs for each in consumers.get(int(tensor), [])]
-            reason = None if after else f"no global average pooling stands behind {_place(graph, operator)}"
+            reason = None if after else f"no global average pooling follows {_place(graph, operator)}"
             neighbours += after
         if reason is not None:
             reasons[_position(graph, operator)] = reason
@@ -155,15 +155,15 @@ def _why_not_in_chain(graph: Graph, pointwise: list[Any]) -> tuple[str, ...]:
 
 
 def _before(graph: Graph, operator: Any) -> tuple[list[Any], str | None]:  # noqa: ANN401
-    """The operators that make what it reads, and what is wrong where there is none."""
+    """The operators that write its inputs, or what is wrong if there is none."""
     sources = _activations(graph, operator)
     if not all(tensor in graph.producers for tensor in sources):
-        return [], f"no 3x3 convolution of stride 2 and 3 channels stands before {_place(graph, operator)}"
+        return [], f"no 3x3 convolution of stride 2 and 3 channels comes before {_place(graph, operator)}"
     return [graph.producers[tensor] for tensor in sources], None
 
 
 def _activations(graph: Graph, operator: Any) -> list[int]:  # noqa: ANN401
-    """What an operator reads that is no constant; a convolution reads through a PAD, as XNNPACK fuses it."""
+    """The non-constant inputs of an operator; a PAD before a convolution is skipped, as XNNPACK fuses it."""
     kind = graph.kind(operator)
     if kind in _CONVOLUTIONS:
         source = int(operator.inputs[0])
@@ -180,7 +180,7 @@ def _activations(graph: Graph, operator: Any) -> list[int]:  # noqa: ANN401
 
 
 def _refused(graph: Graph, operator: Any) -> str | None:  # noqa: ANN401
-    """Why an operator cannot stand among sparse ones; None where it can."""
+    """Why an operator is not allowed among sparse ones; None if it is."""
     kind, place = graph.kind(operator), _place(graph, operator)
     if kind in _CONVOLUTIONS:
         return _convolution_refused(graph, operator, place)
@@ -240,7 +240,7 @@ def _padding_refused(graph: Graph, operator: Any, place: str, *, expected: int) 
 
 
 def _pad_amounts(graph: Graph, pad: Any) -> list[tuple[int, int]] | None:  # noqa: ANN401
-    """(before, after) of height and width, where a PAD pads these alone; None where it is no such PAD."""
+    """(before, after) of height and width for a PAD of these alone; None for any other."""
     if graph.kind(pad) != _OPERATOR.PAD:
         return None
     amounts = graph.constant(int(pad.inputs[1]), np.int32)
@@ -250,13 +250,13 @@ def _pad_amounts(graph: Graph, pad: Any) -> list[tuple[int, int]] | None:  # noq
 
 
 def _odd_size(graph: Graph) -> int:
-    """The image size next to the file's own that all five halvings of an ImageNet net pad evenly."""
+    """The image size nearest to the file's that all five halvings of an ImageNet net pad evenly."""
     height = graph.shape(int(graph.subgraph.inputs[0]))[1]
     return max(1, round(height / 32)) * 32 + 1
 
 
 def _starts(graph: Graph, operator: Any) -> bool:  # noqa: ANN401
-    """Whether it is the 3x3 convolution that turns the image into the sparse kernels' layout."""
+    """Whether it is the 3x3 convolution that converts the image to the sparse kernels' layout."""
     return graph.kind(operator) == _OPERATOR.CONV_2D and graph.shape(int(operator.inputs[1]))[1:3] == (3, 3)
 
 

@@ -1,8 +1,8 @@
 """A float32 .tflite file with the weights of its pruned 1x1 convolutions stored sparsely.
 
-The form that XNNPACK's sparse kernels ask for: TFLite's sparse tensors, each behind a DENSIFY operator
+The form that XNNPACK's sparse kernels need: TFLite's sparse tensors, each followed by a DENSIFY operator
 (tensorflow/lite/delegates/xnnpack/README.md, "Sparse Inference"; Elsen et al. 2019, "Fast Sparse ConvNets",
-arXiv:1911.09723). Whether the kernels then run is in verdict.py.
+arXiv:1911.09723). verdict.py says whether the kernels take the file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from export.errors import ExportError
 from export.sparse.graph import Graph, read_graph, replace_input, same_padding, type_names
 
 MIN_SPARSITY = 2 / 3
-"""XNNPACK takes its sparse kernels where more than this share of all 1x1 weights is zero."""
+"""XNNPACK uses its sparse kernels if more than this share of all 1x1 weights is zero."""
 
 _OPERATOR = schema.BuiltinOperator
 _DENSIFY_SINCE = (2, 2, 0)
@@ -37,13 +37,13 @@ def with_sparse_weights(
 ) -> bytes:
     """The file with the float32 weights of each 1x1 convolution that has enough zeros stored sparsely.
 
-    Enough is more than `min_sparsity`, 0 to 1. Weights that are stored sparsely already stay. The values are
-    what they were (-0.0 becomes 0.0). A padding SAME of a 3x3 convolution of stride 2 is written as a PAD
-    operator where it is one on each side, since XNNPACK's sparse kernels know it in no other form; it
-    computes the same. The file then needs a runtime of TensorFlow 2.2 or newer, and says so.
+    Enough is more than `min_sparsity`, 0 to 1. Weights already stored sparsely stay so. Values are unchanged
+    (-0.0 becomes 0.0). A padding SAME of a 3x3 convolution of stride 2 that is one on each side becomes a PAD
+    operator, the only form that XNNPACK's sparse kernels support; the result is the same. The file then needs
+    a runtime of TensorFlow 2.2 or newer, and its metadata says so.
 
-    Raises ExportError for a share out of range, and where no 1x1 convolution has enough zeros in float32;
-    BadModelFileError for no whole .tflite file. `name` stands in errors.
+    Raises ExportError for a share out of range or if no 1x1 convolution has enough zeros in float32;
+    BadModelFileError for no whole .tflite file. `name` appears in errors.
     """
     if not 0 <= min_sparsity < 1:
         raise ExportError(
@@ -70,7 +70,7 @@ def with_sparse_weights(
 
 
 def _sparse_enough(graph: Graph, min_sparsity: float, name: str) -> set[int]:
-    """The dense weights to store sparsely; none where all that could be are already."""
+    """The dense weights to store sparsely; empty if all that could be already are."""
     pointwise = graph.pointwise()
     if not pointwise:
         raise ExportError(
@@ -97,7 +97,7 @@ def _sparse_enough(graph: Graph, min_sparsity: float, name: str) -> set[int]:
 
 
 def _explicit_padding(graph: Graph, operator: Any) -> list[Any]:  # noqa: ANN401
-    """The PAD to put before a 3x3 convolution of stride 2, which becomes VALID; none where SAME is uneven."""
+    """The PAD before a 3x3 convolution of stride 2, which becomes VALID; empty if SAME pads unevenly."""
     if graph.kind(operator) not in (_OPERATOR.CONV_2D, _OPERATOR.DEPTHWISE_CONV_2D):
         return []
     options, source = operator.builtinOptions, int(operator.inputs[0])
@@ -120,7 +120,7 @@ def _explicit_padding(graph: Graph, operator: Any) -> list[Any]:  # noqa: ANN401
 
 
 def _sparsify(graph: Graph, tensor: int) -> int:
-    """Stores weights (out, 1, 1, in) as each row's non-zero values; gives the tensor that DENSIFY makes."""
+    """Stores weights (out, 1, 1, in) as each row's non-zero values; returns DENSIFY's output tensor."""
     described = graph.subgraph.tensors[tensor]
     shape = graph.shape(tensor)
     stored = graph.constant(tensor, np.float32)
@@ -163,7 +163,7 @@ def _index_vector(values: npt.NDArray[np.int64]) -> tuple[int, Any]:
 
 
 def _raise_min_runtime(model: Any, at_least: tuple[int, ...]) -> None:  # noqa: ANN401
-    """Lets the file's note of the oldest runtime say at least this release; without a note it gets none."""
+    """Raises the oldest runtime in the file's metadata to this release; without that entry, adds none."""
     for entry in model.metadata or []:
         if entry.name != b"min_runtime_version":
             continue

@@ -1,8 +1,8 @@
 """MobileNet v1's knobs, recipe and figures. Standard library only.
 
-The figures are those of the layers: slim's table prints 317, 233, 162 and 104 M MACs for alpha 0.75, where
-they have 325.4, 239.3, 166.4 and 106.8, and 34 M for 0.25_192, where they have 30.2; the paper prints 4866 M
-for the full-convolution net, which leaves out the last layer's 1.0 M.
+MACs are counted from the layers. slim's table prints 317, 233, 162 and 104 M for alpha 0.75 (layers: 325.4,
+239.3, 166.4 and 106.8) and 34 M for 0.25_192 (layers: 30.2); the paper prints 4866 M for the full-convolution
+net, without the last layer's 1.0 M.
 """
 
 from __future__ import annotations

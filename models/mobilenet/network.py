@@ -47,8 +47,8 @@ def mobilenet(
 ) -> keras.KerasTensor:
     """Class scores (b, num_classes) from scaled pixels (b, h, w, 3).
 
-    The imagenet stem's first convolution has stride 2, so that the last features are h / 32 wide; the small
-    stem's has stride 1, so that they are h / 16 wide: 2x2 for 32 pixels, 6x6 for 96.
+    The first convolution has stride 2 in the imagenet stem (last features h / 32 wide) and stride 1 in the
+    small stem (h / 16 wide: 2x2 for 32 pixels, 6x6 for 96).
     Channels are int(alpha * channels), at least 1, as in keras.applications.
     """
     max_value = 6.0 if activation == "relu6" else None
@@ -65,7 +65,7 @@ def mobilenet(
 
 
 def width(channels: int, alpha: float) -> int:
-    """Channels of a layer that has `channels` at alpha 1; exact, as the paper's are powers of two."""
+    """Channels at `alpha` of a layer with `channels` at alpha 1; exact, since these are powers of two."""
     return max(1, int(channels * alpha))
 
 

@@ -1,10 +1,10 @@
-"""ResNet for CIFAR: pairs of 3x3 convolutions, each pair added to what it reads.
+"""ResNet for CIFAR: pairs of 3x3 convolutions, each pair added to its input.
 
 He et al. 2015, "Deep Residual Learning for Image Recognition", arXiv:1512.03385, section 4.2: three stages of
-(depth - 2) / 6 pairs with 16, 32 and 64 channels. Where channels double and places halve, the shortcut takes
-every second place and adds channels of zeros (option A): it has no parameters. A convolution of stride 2 is
-padded by one pixel on every side, as in Torch, so that it is centred on the places that the shortcut takes.
-Weights start as He et al. 2015 (arXiv:1502.01852) have it; BatchNormalization epsilon is 1e-5 as in Torch.
+(depth - 2) / 6 pairs with 16, 32 and 64 channels. Where channels double and the size halves, the shortcut
+takes every second position and adds channels of zeros (option A), without parameters. A convolution of stride
+2 is padded by one pixel on every side, as in Torch, to be centred on the positions that the shortcut takes.
+Weights are initialized as in arXiv:1502.01852; BatchNormalization epsilon is 1e-5 as in Torch.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ INITIALIZER = "he_normal"
 def resnet(pixels: keras.KerasTensor, *, stem: str, num_classes: int, depth: int) -> keras.KerasTensor:
     """Class scores (b, num_classes) from scaled pixels (b, h, w, 3).
 
-    The small stem is the paper's for CIFAR, a 3x3 convolution with stride 1, so that the last features are
-    h / 4 wide. The imagenet stem is that of the paper's ImageNet nets (Table 1), a 7x7 convolution with
-    stride 2 and a max pooling, so that they are h / 16 wide.
+    The small stem is the paper's for CIFAR, a 3x3 convolution with stride 1: the last features are h / 4
+    wide. The imagenet stem is that of the paper's ImageNet nets (Table 1), a 7x7 convolution with stride 2
+    and a max pooling: the last features are h / 16 wide.
     """
     x = _stem(pixels, stem)
     for stage, filters in enumerate(STAGES, start=1):
@@ -63,10 +63,10 @@ def _block(x: keras.KerasTensor, filters: int, *, strides: int, name: str) -> ke
 
 
 def _shortcut(x: keras.KerasTensor, filters: int, *, strides: int, name: str) -> keras.KerasTensor:
-    """Every second place, and channels of zeros on both sides: (b, h, w, c) -> (b, h / 2, w / 2, filters).
+    """Every second position, with channels of zeros added: (b, h, w, c) -> (b, h / 2, w / 2, filters).
 
-    A pooling of one place passes on the values, and the scale that int8 stores them with. Keras has no layer
-    that pads channels; "channels first" makes it pad the last two axes, which are width and channels here.
+    A 1x1 max pooling keeps the values and their int8 scale. Keras has no layer that pads channels;
+    data_format "channels_first" makes ZeroPadding2D pad the last two axes, here width and channels.
     """
     x = keras.layers.MaxPooling2D(1, strides=strides, name=f"{name}_places")(x)
     zeros = (filters - x.shape[-1]) // 2

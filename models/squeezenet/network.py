@@ -1,9 +1,9 @@
 """SqueezeNet: fire modules squeeze channels with 1x1 convolutions before they expand with 1x1 and 3x3.
 
 Iandola et al. 2016, "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB model size",
-arXiv:1602.07360; version 1.1 is in the authors' repository. Weights start as He et al. 2015 have it, the last
-convolution's too: at the authors' 0.01, meant for 1000 classes, too little gradient reaches the layers before
-it when there are ten (digits, five epochs: 27% against 62%).
+arXiv:1602.07360; version 1.1 is in the authors' repository. Weights are initialized as in He et al. 2015, the
+last convolution's too: the authors' 0.01, chosen for 1000 classes, passes too little gradient back with ten
+(digits, five epochs: 27% against 62%).
 The paper's sizes (111x111 after conv1) hold for 227 pixels; 224 gives 109x109.
 """
 
@@ -31,7 +31,7 @@ FIRES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """What sets version 1.0 and 1.1 apart."""
+    """The settings that differ between versions 1.0 and 1.1."""
 
     conv1_filters: int
     conv1_kernel: int
@@ -57,10 +57,10 @@ def squeezenet(
 ) -> keras.KerasTensor:
     """Class scores (b, num_classes) from scaled pixels (b, h, w, 3).
 
-    The imagenet stem is the version's conv1 with stride 2 and no padding, so that the last features are
-    about h / 16 wide. The small stem is a padded 3x3 convolution with stride 1 and as many channels, so that
-    they are h / 8 wide: 4x4 for 32 pixels, 12x12 for 96.
-    There is no dense layer: the scores are the average of conv10's output over all places.
+    The imagenet stem is the version's conv1 with stride 2 and no padding: the last features are about h / 16
+    wide. The small stem is a padded 3x3 convolution with stride 1 and the same channels: the last features
+    are h / 8 wide (4x4 for 32 pixels, 12x12 for 96). There is no dense layer: the scores are the average of
+    conv10's output over all positions.
     """
     net = VERSIONS[version]
     x = _conv1(pixels, net, stem)
@@ -90,7 +90,7 @@ def fire(x: keras.KerasTensor, *, name: str, squeeze: int, expand: int) -> keras
 def _bypassed_fire(
     x: keras.KerasTensor, *, index: int, squeeze: int, expand: int, bypass: str
 ) -> keras.KerasTensor:
-    """A fire module, with its input added to its output where bypass says so (section 6, Figure 2)."""
+    """A fire module whose input is added to its output if `bypass` asks for it (section 6, Figure 2)."""
     name = f"fire{index}"
     y = fire(x, name=name, squeeze=squeeze, expand=expand)
     same_channels = x.shape[-1] == y.shape[-1]

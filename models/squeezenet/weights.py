@@ -1,4 +1,4 @@
-"""SqueezeNet's published weights: which array of a file goes into which layer."""
+"""Maps the arrays of SqueezeNet's published weights to our layers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAME = re.compile(r"weights/\w*conv(?P<layer>\d+)_(?P<part>weight|bias)")
 
 
 def filling(model: keras.Model, names: Sequence[str]) -> Filling | None:
-    """Of `weights/<any>_conv<n>_weight` and `_bias`, the n-th convolution into our n-th."""
+    """The array for each weight: `weights/<any>_conv<n>_weight` and `_bias` fill our n-th convolution."""
     if not any(_NAME.fullmatch(name) for name in names):
         return None
     convolutions = [layer.name for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
