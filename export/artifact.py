@@ -12,7 +12,7 @@ from export.precisions import Precision
 from export.settings import ExportSettings, settings_from_record
 
 ZERO_PIXEL = {"int8": -128, "uint8": 0}
-"""What a black pixel is in an integer file's input; each grey level is one more."""
+"""The value of a black pixel in an integer file's input; each grey level adds one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class TensorInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class OperatorUse:
-    """An operator of the file, its newest version in there, and how often it stands there."""
+    """An operator of the file, its newest version, and how often it occurs."""
 
     name: str
     version: int
@@ -37,7 +37,7 @@ class OperatorUse:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Which pixels the quantization ranges were read from."""
+    """The images that the file was calibrated with."""
 
     dataset: str
     split: str
@@ -45,9 +45,9 @@ class Calibration:
     seed: int
     samples_per_class: dict[str, int]
     sha256: str
-    """Of the pixels themselves, in the order they were used."""
+    """Of the pixels, in the order of use."""
     left_out: int = 0
-    """Images that were looked at too, but would have widened the ranges for all (typical.py)."""
+    """Images that were left out since they would have widened the ranges (typical.py)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,47 +55,47 @@ class ExportArtifact:
     """A .tflite file that ships, and where it came from. Written as <file>.json beside the file."""
 
     path: str
-    """The file's name; the sidecar stands in the same folder."""
+    """The file's name; the sidecar is in the same folder."""
     sha256: str
     size_bytes: int
     downloaded_bytes: int
-    """Compressed with brotli, as app stores send it: what pruned and clustered weights make smaller."""
+    """Compressed with brotli, as app stores send it; pruned and clustered weights reduce it."""
     settings: ExportSettings
     """How it was made."""
     parent_sha256: str
-    """Of the Keras model file that was converted."""
+    """Of the converted Keras model file."""
     parent_path: str | None = None
-    """Where that file stood when it was converted."""
+    """Path of that file at conversion."""
     model_name: str
-    """What a table calls it, such as mobilenet_alpha0.5_160."""
+    """The name in tables, such as mobilenet_alpha0.5_160."""
     family: str | None
     """None for a model from elsewhere."""
     knobs: dict[str, Any] = field(default_factory=dict)
     input: TensorInfo
     output: TensorInfo
     pixels: str
-    """What an app feeds, in words, such as 'raw 0-255 RGB as int8: pixel - 128'."""
+    """The expected input in words, such as 'raw 0-255 RGB as int8: pixel - 128'."""
     class_names: tuple[str, ...]
-    """What an app shows, in the order of the outputs."""
+    """The names that an app shows, in the order of the outputs."""
     operators: tuple[OperatorUse, ...]
     float_operators: tuple[str, ...]
     """Operators that compute in float; empty in a fully integer file."""
     float_layers: tuple[str, ...] = ()
-    """The Keras layers that were to stay in float, and do."""
+    """The Keras layers that stay in float as asked."""
     tensor_names: tuple[str, ...]
-    """Of the main graph's tensors, by index, as the converter named them; the file itself keeps few."""
+    """The converter's names of the main graph's tensors, by index; the file itself keeps few."""
     min_runtime_version: str
-    """The oldest TFLite runtime that can load it, as the converter's metadata says."""
+    """The oldest TFLite runtime that can load it, from the converter's metadata."""
     tflite_runtime_loads: bool | None
-    """Whether tflite-runtime 2.14 loaded it; None where that package has no wheel."""
+    """Whether tflite-runtime 2.14 loaded it; None if the package is not installed."""
     tflite_runtime_error: str | None = None
     calibration: Calibration | None = None
     dataset: str | None = None
     """The name of the data set."""
     data: str | None = None
-    """Where that was: a known name, or a path."""
+    """A known name, or a path."""
     dataset_class_names: tuple[str, ...] | None = None
-    """The data set's own class names, where an app is shown others (--labels)."""
+    """The data set's class names, if an app shows others (--labels)."""
     versions: dict[str, str]
     created_utc: str
 
@@ -106,17 +106,17 @@ class ExportArtifact:
 
 
 def sidecar_path(tflite: Path) -> Path:
-    """Where the sidecar of an exported file stands: model.tflite -> model.json."""
+    """The path of an exported file's sidecar: model.tflite -> model.json."""
     return tflite.with_suffix(".json")
 
 
 def sidecar_content(artifact: ExportArtifact) -> bytes:
-    """The sidecar as it stands in the file: indented JSON."""
+    """The sidecar's bytes: indented JSON."""
     return (json.dumps(asdict(artifact), indent=2) + "\n").encode()
 
 
 def check_described(tflite: Path, artifact: ExportArtifact, sha256: str) -> None:
-    """Raises ExportError where a file, by its checksum, is not the one that its sidecar describes."""
+    """Raises ExportError if a file's checksum is not the one in its sidecar."""
     if sha256 != artifact.sha256:
         raise ExportError(
             f"{tflite} is not the file that {sidecar_path(tflite).name} describes (sha256 {sha256[:12]}, "
@@ -125,12 +125,12 @@ def check_described(tflite: Path, artifact: ExportArtifact, sha256: str) -> None
 
 
 def read_sidecar(tflite: Path) -> ExportArtifact:
-    """The sidecar of an exported file. FileNotFoundError where there is none."""
+    """The sidecar of an exported file. Raises FileNotFoundError if there is none."""
     return read_sidecar_file(sidecar_path(tflite))
 
 
 def read_sidecar_file(path: Path) -> ExportArtifact:
-    """A sidecar by its own path. BadModelFileError where it is damaged, or of another version."""
+    """The sidecar at this path. Raises BadModelFileError if it is damaged or of another version."""
     try:
         record = json.loads(path.read_text())
         return artifact_from_record(record)
@@ -141,7 +141,7 @@ def read_sidecar_file(path: Path) -> ExportArtifact:
 
 
 def artifact_from_record(record: dict[str, Any]) -> ExportArtifact:
-    """An ExportArtifact from what asdict() and JSON made of it."""
+    """An ExportArtifact from asdict() of one, read back from JSON."""
     for name in ("path", "sha256", "parent_sha256", "parent_path", "model_name", "data"):
         if not isinstance(record[name], str | None):
             raise TypeError(f"{name} is no text")

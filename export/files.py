@@ -16,8 +16,8 @@ from typing import Any
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path in the folder of `path`; on success it is synced and renamed to `path`.
 
-    The temporary name ends as `path` does, since some writers (Keras) look at the ending. When the block
-    raises, or the process is killed, `path` is as it was before.
+    The temporary name has the suffix of `path`, since some writers (Keras) depend on it. If the block raises
+    or the process is killed, `path` is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=".partial-", suffix=f"-{path.name}", dir=path.parent)

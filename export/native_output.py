@@ -1,4 +1,4 @@
-"""Keeps the chatter of TensorFlow's converter off the user's terminal, without losing what it said."""
+"""Captures the output of TensorFlow's converter, to keep it off the terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Noise:
-    """What was printed inside `captured()`; filled when the block ends, also when it raises."""
+    """The output printed inside `captured()`; filled when the block ends, also when it raises."""
 
     text: str = ""
 
@@ -23,8 +23,8 @@ class Noise:
 def captured() -> Iterator[Noise]:
     """Collects stdout and stderr of this process, C++ included, and silences Python warnings and absl.
 
-    It moves file descriptors 1 and 2, so a progress bar of another thread is silent meanwhile, unless it
-    writes to a descriptor of its own (os.dup(2) taken beforehand).
+    It redirects file descriptors 1 and 2, so a progress bar of another thread is silent meanwhile, unless it
+    writes to its own descriptor (os.dup(2) taken beforehand).
     """
     noise = Noise()
     loggers = [logging.getLogger(name) for name in ("absl", "tensorflow")]

@@ -1,4 +1,4 @@
-"""How a file is exported: each setting with its default, and which of them go together.
+"""The settings of an export, their defaults, and which of them exclude each other.
 
 Standard library only.
 """
@@ -17,36 +17,36 @@ from export.rewrites import Rewrite
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """All that decides what a model's file holds, but for the model, its images and its class names.
+    """Everything that decides a file's content besides the model, its images and its class names.
 
-    SettingsError for settings that the precision does not take, or that exclude each other.
+    Raises SettingsError for settings that the precision does not take, or that contradict each other.
     """
 
     precision: Precision
     _: KW_ONLY
     io_dtype: IoDtype = None  # type: ignore[assignment]  # filled in
-    """Of input and output; the precision's first where none is given."""
+    """Type of input and output; by default the precision's first."""
     logits: bool = False
-    """End in the class scores, without the softmax."""
+    """Leave out the softmax: the output is class scores."""
     rewrites: tuple[Rewrite, ...] = None  # type: ignore[assignment]  # filled in
-    """What is done to the graph before it is converted; the precision's own where none are given."""
+    """Changes of the graph before conversion; by default the precision's."""
     sparse: bool = False
-    """Store pruned 1x1 convolutions as XNNPACK's sparse kernels take them."""
+    """Store pruned 1x1 convolutions for XNNPACK's sparse kernels."""
     equalize: bool = False
-    """Bring channels to one range, and correct biases, before rounding."""
+    """Equalize channel ranges and correct biases before rounding."""
     keep_float: tuple[str, ...] = ()
-    """Layers whose operators stay in float; of a model with trained quantizers those that have none."""
+    """Layers that stay in float; in a model with trained quantizers, those without one."""
     keep_names: bool = False
-    """Leave the tensors' names in the file, not in the sidecar alone."""
+    """Keep tensor names in the file, not only in the sidecar."""
     num_calibration: int = 200
-    """Training images that the ranges are read from, as many of each class."""
+    """Number of training images to calibrate with, the same number from each class."""
     seed: int = 0
     """Which images these are."""
     typical: bool = False
-    """Leave out the 5% of them that widen the ranges most."""
+    """Leave out the 5% of these images that widen the ranges most."""
 
     def __post_init__(self) -> None:
-        """Fills in what hangs on the precision, and checks."""
+        """Fills in the defaults that depend on the precision, and checks."""
         spec = self.precision.spec
         fill = object.__setattr__
         fill(self, "io_dtype", self.io_dtype or spec.io_dtypes[0])
@@ -63,9 +63,9 @@ class ExportSettings:
 
 
 def settings_for(precisions: Sequence[Precision], **asked: Any) -> tuple[ExportSettings, ...]:  # noqa: ANN401
-    """The settings of each precision: of what is asked for, by field, it gets what it takes.
+    """The settings of each precision: the requested fields that it takes, and defaults.
 
-    SettingsError for a setting that none of them takes.
+    Raises SettingsError for a setting that none of them takes.
     """
     given = {name: value for name, value in asked.items() if not _is_default(name, value)}
     _refuse_untaken(given, precisions)
@@ -76,7 +76,7 @@ def settings_for(precisions: Sequence[Precision], **asked: Any) -> tuple[ExportS
 
 
 def settings_from_record(record: dict[str, Any]) -> ExportSettings:
-    """ExportSettings from what asdict() and JSON made of them."""
+    """ExportSettings from asdict() of one, read back from JSON."""
     return ExportSettings(
         **{
             **record,

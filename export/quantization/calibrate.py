@@ -1,4 +1,4 @@
-"""Representative pixels -> what the converter reads its quantization ranges from."""
+"""The representative data set that the converter calibrates with."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ Generator = Callable[[], Iterator[list[npt.NDArray[np.float32]]]]
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationImages:
-    """What ranges are read from."""
+    """Images to calibrate with."""
 
     pixels: npt.NDArray[np.uint8]
     """(n, height, width, channels) raw 0-255."""
     record: Calibration | None = None
-    """Which images they are; None where nobody knows."""
+    """Which images they are; None if unknown."""
 
 
 def check_pixels(pixels: npt.NDArray[np.uint8] | None, shape: tuple[int, ...], precision: str) -> None:
     """Raises ExportError unless the pixels are (n, height, width, channels) uint8 of the model's shape."""
     expected = (
         f"Expected uint8 (n, {', '.join(map(str, shape))}), raw 0-255, from the training split: "
-        "a few hundred images say which values occur inside the model."
+        "a few hundred images show which values occur inside the model."
     )
     if pixels is None:
         raise ExportError(f"no calibration pixels for {precision}. {expected}")
@@ -38,7 +38,7 @@ def check_pixels(pixels: npt.NDArray[np.uint8] | None, shape: tuple[int, ...], p
 
 
 def check_varied(pixels: npt.NDArray[np.uint8]) -> None:
-    """Raises ExportError where every image (n, height, width, channels) is of one colour."""
+    """Raises ExportError if every image (n, height, width, channels) has a single colour."""
     if (pixels == pixels[:, :1, :1]).all():
         raise ExportError(
             f"each of the {len(pixels)} calibration images is of one colour, so that the ranges they give "
@@ -50,7 +50,7 @@ def check_varied(pixels: npt.NDArray[np.uint8]) -> None:
 def with_full_range(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """The pixels, with one black and one white pixel in a corner of the first image.
 
-    So the input's quantization range is exactly raw 0..255, whatever the images hold.
+    This makes the input's quantization range exactly raw 0..255.
     """
     first = pixels[:1].copy()
     first[0, 0, 0] = 0
@@ -65,7 +65,7 @@ def generator(
 ) -> Generator:
     """The converter's representative_dataset: float32 (1, height, width, channels), one image at a time.
 
-    `values` turns raw pixels into what the converted graph takes; `progress` is called with (done, all).
+    `values` turns raw pixels into the converted graph's input; `progress` is called with (done, all).
     """
     everything = with_full_range(pixels)
 

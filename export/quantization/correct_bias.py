@@ -1,4 +1,4 @@
-"""Biases that take back what rounding the weights to int8 adds to the mean of each channel.
+"""Corrects biases for the shift of each channel's mean that rounding the weights to int8 causes.
 
 Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction",
 arXiv:1906.04721, section 4.2.
@@ -29,21 +29,21 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Corrected:
-    """A model whose biases take back what rounding its weights to int8 adds to the mean of each channel."""
+    """A model with corrected biases."""
 
     model: keras.Model
     done: tuple[str, ...]
     """A layer each, in words."""
     shifts: Mapping[str, Floats]
-    """Layer -> what was taken from the bias of each of its output channels."""
+    """Layer -> the value subtracted from the bias of each output channel."""
 
 
 def correct_bias(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> Corrected:
     """The model with biases that keep each channel's mean when its weights are rounded to int8.
 
-    Rounding is the converter's: symmetric, a scale a channel (Dense: one a channel too), max|W| / 127. The
-    shift is the rounding error applied to the mean input image of the layer. Paper: section 4.2, with the
-    expectation taken from images as in its appendix D.
+    Rounding is the converter's: symmetric, one scale per output channel (Dense too), max|W| / 127. The shift
+    is the rounding error applied to the layer's mean input. Paper: section 4.2, with the expectation taken
+    from images as in appendix D.
     """
     check_pixels(pixels, tuple(model.inputs[0].shape[1:]), "int8")
     folded = rewrite(model, (Rewrite.FOLD_BATCH_NORM, Rewrite.DROP_IDENTITY)).model
@@ -58,7 +58,7 @@ def correct_bias(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> Corrected
 
 
 def rounded(layer: keras.Layer) -> npt.NDArray[np.float32]:
-    """A convolution's or Dense's kernel as an int8 file holds it: symmetric, a scale an output channel."""
+    """A convolution's or Dense's kernel rounded as in an int8 file: symmetric, a scale per output channel."""
     kernel = np.asarray(layer.kernel, np.float64)
     axes = (0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else tuple(range(kernel.ndim - 1))
     scale = np.abs(kernel).max(axis=axes, keepdims=True) / WEIGHT_STEPS
@@ -79,7 +79,7 @@ def _weighted_layers(model: keras.Model) -> Iterator[tuple[str, keras.Layer]]:
 def _means(
     model: keras.Model, layers: Mapping[str, keras.Layer], pixels: npt.NDArray[np.uint8]
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """Layer -> the mean of what it reads, over the images: (height, width, channels), or (channels,).
+    """Layer -> mean input over the images: (height, width, channels), or (channels,).
 
     A layer that reads a nested model's input is left out.
     """
@@ -96,7 +96,7 @@ def _means(
 
 
 def _sources(model: keras.Model) -> Iterator[tuple[str, str]]:
-    """Layer with weights -> the layer that writes what it reads; empty for the images."""
+    """(layer with weights, layer that writes its input); the second is empty for the images."""
     for prefix, within in graphs_within(model):
         graph = CallGraph(within)
         for node in graph.nodes:
@@ -111,13 +111,13 @@ def _sources(model: keras.Model) -> Iterator[tuple[str, str]]:
 
 
 def _gives_its_name(graph: CallGraph, writer: Node) -> bool:
-    """Whether LayerOutputs can tell what a call gives by its layer's name."""
+    """Whether LayerOutputs has the output of this call under its layer's name."""
     layer = writer.operation
     return graph.is_called_once(layer) and not is_graph(layer) and len(writer.outputs) == 1
 
 
 def _shift(layer: keras.Layer, mean: npt.NDArray[np.float32]) -> Floats:
-    """What rounding the kernel adds to each output channel, on average over the places of the mean input."""
+    """The mean shift of each output channel from rounding the kernel, for the mean input."""
     error = rounded(layer) - np.asarray(layer.kernel)
     x = mean[np.newaxis]
     if isinstance(layer, keras.layers.Dense):

@@ -1,11 +1,11 @@
-"""Channels brought to one range for int8, which has one scale for all channels of an activation.
+"""Equalizes the ranges of channels for int8, where all channels of an activation share one scale.
 
 Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction",
-arXiv:1906.04721, section 4.1. The paper quantizes weights with one scale a layer, and evens out the ranges of
-weights; our files have one a channel, so that what remains to be made equal are the activations. It replaces
-ReLU6 by ReLU; here ReLU6 stays, and a channel is only scaled as far as it stays below the clip on the given
-images. And it takes pairs of layers in a row; here what is written may be concatenated, pooled and read by
-many layers: DenseNet's blocks, which TFLite gives one scale each, and SqueezeNet's Fire modules.
+arXiv:1906.04721, section 4.1, with three differences. The paper equalizes weights, which it quantizes with
+one scale per layer; our files have one per channel, so activations are equalized here. The paper replaces
+ReLU6 by ReLU; here ReLU6 stays, and a channel is scaled only as far as it stays below the clip on the given
+images. The paper handles pairs of consecutive layers; here an output may be concatenated, pooled and read by
+many layers, as in DenseNet's blocks, which share one scale each in TFLite, and SqueezeNet's Fire modules.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from keras_graph.walk import num_channels
 
 Floats = npt.NDArray[np.float64]
 Channels = npt.NDArray[np.int64]
-"""Of a tensor: the number that each of its channels has among all that the graph's layers write."""
+"""For each channel of a tensor, its number among all channels that the graph's layers write."""
 
 HEADROOM = 1.0
-"""How many times the largest value on the given images is to fit below the clip. With biases corrected, the
+"""How many times the largest value on the given images must fit below the clip. With biases corrected, the
 int8 class scores of a published MobileNet were off by 0.166 at 1, 0.188 at 1.15, 0.220 at 1.5 (rms)."""
 _LARGEST_FACTOR = 100.0
-"""A channel that is nearly silent on the given images may not be so on others."""
+"""A channel that is nearly zero on the given images may not be on others."""
 _ROUNDS = 10
 _IMAGES = 4
 """Axes of a tensor of images."""
 WEIGHT_STEPS = 127
-"""Of a kernel's largest weight, as int8 stores it."""
+"""The int8 value of a kernel's largest weight."""
 _ACTIVATION_STEPS = 255
 _PASSED = (
     keras.layers.ZeroPadding2D,
@@ -50,29 +50,29 @@ _PASSED = (
     keras.layers.Dropout,
     keras.layers.SpatialDropout2D,
 )
-"""Layers through which a channel's positive factor passes."""
+"""Layers that commute with a positive factor per channel."""
 _CHANNELWISE = (keras.layers.DepthwiseConv2D, keras.layers.BatchNormalization)
-"""Layers that take a channel's factor back with weights that have a scale of their own for it."""
+"""Layers that can undo a channel's factor in weights that have a separate scale for that channel."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Equalized:
-    """A model that computes the same in float, and what was done to it."""
+    """A model with the same float outputs, and the changes made."""
 
     model: keras.Model
     done: tuple[str, ...]
-    """A layer whose channels were scaled each, in words."""
+    """One description per layer whose channels were scaled."""
     factors: Mapping[str, Floats]
-    """Layer -> what each of its output channels was multiplied by."""
+    """Layer -> the factor of each of its output channels."""
 
 
 def equalize(model: keras.Model, pixels: npt.NDArray[np.uint8], *, headroom: float = HEADROOM) -> Equalized:
-    """The model with channels of activations scaled up to the layer's range, and the next weights down.
+    """The model with activation channels scaled up to the layer's range, and the next weights scaled down.
 
-    `pixels` (n, height, width, channels) are raw 0-255. BatchNorms are folded first. Scales what a
-    convolution, Dense or BatchNormalization writes, through ReLU, ReLU6, poolings and concatenations, where
-    all that reads it are such layers. The function in float is the same for images whose activations stay
-    within those of the given ones.
+    `pixels` (n, height, width, channels) are raw 0-255. BatchNorms are folded first. Scales the outputs of
+    convolutions, Dense and BatchNormalization layers, through ReLU, ReLU6, pooling and concatenation, if only
+    such layers read them. The float outputs are unchanged for images whose activations stay within the range
+    of the given ones.
     """
     check_pixels(pixels, tuple(model.inputs[0].shape[1:]), "int8")
     folded = rewrite(model, (Rewrite.FOLD_BATCH_NORM, Rewrite.DROP_IDENTITY)).model
@@ -80,12 +80,12 @@ def equalize(model: keras.Model, pixels: npt.NDArray[np.uint8], *, headroom: flo
 
 
 def equalize_freely(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> Equalized:
-    """The model with only those channels scaled for which nothing is given up, and with all of its layers.
+    """The model with only those channels scaled that cost nothing, and with all of its layers.
 
-    That is where nothing clips, so that the function in float is the same for all images, and where all that
-    reads them are BatchNorms that no convolution feeds, whose statistics take the factors back: as in
-    DenseNet, and nowhere in MobileNet or SqueezeNet. No weight that reads is rounded otherwise, whatever its
-    scales. `pixels` are those of equalize().
+    These are channels that nothing clips, so that float outputs are unchanged for all images, and that are
+    read only by BatchNorms without a convolution before them, whose statistics undo the factors: as in
+    DenseNet, nowhere in MobileNet or SqueezeNet. No weight is rounded differently. `pixels` are as for
+    equalize().
     """
     check_pixels(pixels, tuple(model.inputs[0].shape[1:]), "int8")
     return _equalized(Changes().carried_out(model), pixels, headroom=HEADROOM, only_free=True)
@@ -94,7 +94,7 @@ def equalize_freely(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> Equali
 def _equalized(
     model: keras.Model, pixels: npt.NDArray[np.uint8], *, headroom: float, only_free: bool
 ) -> Equalized:
-    """Scales the model's own weights."""
+    """Scales the model's weights in place."""
     graphs = [_Graph(graph, prefix, only_free=only_free) for prefix, graph in graphs_within(model)]
     names = {name for graph in graphs for name in graph.needed()}
     largest, squares = _statistics(model, names, pixels)
@@ -115,16 +115,16 @@ def _equalized(
 
 @dataclass(kw_only=True)
 class _Writer:
-    """A layer whose output channels can be scaled. Names are those of LayerOutputs."""
+    """A layer whose output channels can be scaled. Names are as in LayerOutputs."""
 
     layer: keras.Layer
     name: str
     channels: Channels
     activation: str
-    """The layer that gives these channels as the file stores them: this one, or a ReLU fused with it."""
+    """The layer whose output the file stores: this one, or a ReLU fused with it."""
 
     def scale(self, factor: Floats) -> None:
-        """Multiplies what the layer writes."""
+        """Multiplies the layer's output."""
         layer = self.layer
         if isinstance(layer, keras.layers.BatchNormalization):
             for variable in [layer.gamma, *([layer.beta] if layer.center else [])]:
@@ -136,20 +136,20 @@ class _Writer:
 
 @dataclass(frozen=True, kw_only=True)
 class _Reader:
-    """A layer that takes the factors of the channels that it reads back."""
+    """A layer that undoes the factors of the channels that it reads."""
 
     layer: keras.Layer
     name: str
     channels: Channels
     read: str
-    """The layer that writes what this one reads."""
+    """The layer that writes the input of this one."""
 
     @property
     def is_channelwise(self) -> bool:
         return isinstance(self.layer, _CHANNELWISE)
 
     def scale(self, factor: Floats) -> None:
-        """Lets the layer give for scaled channels what it gave before."""
+        """Undoes the factors in the layer's weights, so that its output is unchanged."""
         layer = self.layer
         if isinstance(layer, keras.layers.BatchNormalization):
             variance = np.asarray(layer.moving_variance, np.float64) + layer.epsilon
@@ -171,7 +171,7 @@ class _Graph:
         self._clip: Floats = np.empty(0)
         self._fixed: npt.NDArray[np.bool_] = np.empty(0, bool)
         self._range: Channels = np.empty(0, np.int64)
-        """Channels of equal number have one scale in the file."""
+        """For each channel, the number of its range; channels with the same number share a scale in the file."""
         self._channels: dict[int, Channels] = {}
         for node in self._calls.nodes:
             self._visit(node)
@@ -182,7 +182,7 @@ class _Graph:
                 self._fixed[reader.channels] |= not isinstance(reader.layer, keras.layers.BatchNormalization)
 
     def needed(self) -> set[str]:
-        """The layers whose outputs tell the ranges and the mean squares."""
+        """The layers whose output ranges and mean squares are needed."""
         ranges = self._range[~self._fixed]
         writers = [each for each in self.writers if np.isin(self._range[each.channels], ranges).any()]
         mixing = [each for each in self.readers if not each.is_channelwise]
@@ -196,13 +196,13 @@ class _Graph:
         *,
         headroom: float,
     ) -> Floats:
-        """What each channel is to be multiplied by: 1 where it clips, is silent, or is read by other layers.
+        """The factor of each channel: 1 if it clips, is nearly zero, or is read by other layers.
 
-        A factor s lowers the noise that rounding the activation leaves in what a reader gives, by 1/s, and
-        raises that of rounding its weights, by s, as long as other channels set these weights' scale. Their
-        sum is smallest at s^4 = steps(activation)^2 * sum (w / step(w))^2 / (number of w * mean square of
-        x), sums going over the readers. A channelwise reader's scale is the channel's own: there as large as
-        the range allows is best.
+        A factor s multiplies the noise in a reader's output from rounding the activation by 1/s, and that
+        from rounding the reader's weights by s, as long as other channels set these weights' scale. The sum
+        is smallest at s^4 = steps(activation)^2 * sum (w / step(w))^2 / (number of w * mean square of x),
+        summed over the readers. A channelwise reader has one scale per channel, so the largest factor within
+        the range is best.
         """
         values = np.zeros(len(self._range))
         for writer in self.writers:
@@ -227,7 +227,7 @@ class _Graph:
         return factor
 
     def in_words(self, writer: _Writer, factor: Floats) -> str:
-        """What was done to a layer's channels."""
+        """Describes the scaling of a layer's channels."""
         readers = [each.name for each in self.readers if np.isin(writer.channels, each.channels).any()]
         others = f" and {len(readers) - 1} more" if len(readers) > 1 else ""
         scaled = int(np.sum(factor != 1))
@@ -258,7 +258,7 @@ class _Graph:
         name, channels = self._prefix + layer.name, self._channels.get(id(tensor))
         folds = isinstance(layer, keras.layers.BatchNormalization) and self._calls.weighted_before(node)
         if folds or not _reads_channels(layer):
-            self._fix([tensor])  # where it folds, the convolution's own output is nowhere in the file
+            self._fix([tensor])  # if it folds, the convolution's own output is not in the file
         elif channels is not None and (writer := self._calls.writer(node)) is not None:
             read = self._prefix + writer.operation.name
             self.readers.append(_Reader(layer=layer, name=name, channels=channels, read=read))
@@ -277,12 +277,12 @@ class _Graph:
         layer: keras.Layer = node.operation
         (tensor,) = node.input_tensors
         if type(layer) is keras.layers.BatchNormalization:
-            # of other shapes it becomes no convolution, but a product with a constant of one scale
+            # with other shapes it becomes a multiplication by a constant with one scale
             return len(tensor.shape) == _IMAGES and layer.axis in (-1, _IMAGES - 1)
         return self._calls.is_plainly_weighted(layer) and has_kernel(layer)
 
     def _passes(self, node: Node) -> bool:
-        """Whether a factor passes through this call; notes what it clips and whether it is fused."""
+        """Whether a factor passes through this call; records clipping and fusing."""
         layer, (tensor,) = node.operation, node.input_tensors
         if type(layer) in _PASSED:
             return getattr(layer, "data_format", None) != "channels_first"
@@ -308,7 +308,7 @@ class _Graph:
 
 
 def _squared_steps(reader: _Reader, factor: Floats) -> Floats:
-    """For each channel that is read, the mean square of its weights in steps of their int8."""
+    """For each input channel, the mean square of its weights in int8 steps."""
     if reader.is_channelwise:
         return np.full(len(reader.channels), float(WEIGHT_STEPS) ** 2)
     kernel = np.abs(np.asarray(reader.layer.kernel, np.float64))
@@ -320,7 +320,7 @@ def _squared_steps(reader: _Reader, factor: Floats) -> Floats:
 
 
 def _clip(layer: keras.Operation) -> float | None:
-    """What a layer's activation clips at; None where it does not let a positive factor through."""
+    """The value at which a layer's activation clips; None if it does not commute with a positive factor."""
     if type(layer) is keras.layers.BatchNormalization:
         return np.inf
     if type(layer) is keras.layers.ReLU:
@@ -331,7 +331,7 @@ def _clip(layer: keras.Operation) -> float | None:
 
 
 def has_kernel(layer: keras.Layer) -> bool:
-    """Whether a layer is one whose kernel is rounded channel by channel."""
+    """Whether a layer has a kernel that is quantized per channel."""
     return type(layer) in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 
 
@@ -340,7 +340,7 @@ def _can_be_scaled(layer: keras.Layer) -> bool:
 
 
 def _reads_channels(layer: keras.Layer) -> bool:
-    """Whether the last axis but one of a layer's kernel is its input's channels."""
+    """Whether the second last axis of a layer's kernel is its input channels."""
     return getattr(layer, "groups", 1) == 1
 
 
@@ -353,7 +353,7 @@ def _is_plain_concatenation(layer: keras.Operation, node: Node) -> bool:
 def _statistics(
     model: keras.Model, names: set[str], pixels: npt.NDArray[np.uint8]
 ) -> tuple[dict[str, Floats], dict[str, Floats]]:
-    """Layer -> the largest absolute value, and the mean square, of each channel of its output."""
+    """Layer -> largest absolute value and mean square of each output channel."""
     largest: dict[str, Floats] = {}
     squares: dict[str, Floats] = {}
     for batch in LayerOutputs(model, names).in_batches(pixels):

@@ -1,4 +1,4 @@
-"""Layers of a Keras model that stay in float in an int8 file, and the file's operators that do them."""
+"""Layers of a Keras model that stay in float in an int8 file, and the operators that compute them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_NAMED = 10
 
 
 def check_names(model: keras.Model, names: Collection[str]) -> None:
-    """Raises ExportError for a name that is not a layer of the model, with the nearest that is."""
+    """Raises ExportError, with the nearest known name, for a name that is no layer of the model."""
     known = [step.name for step in network_steps(model)]
     for name in names:
         if name not in known:
@@ -30,24 +30,24 @@ def check_names(model: keras.Model, names: Collection[str]) -> None:
 
 
 def weighted_layer(model: keras.Model, name: str) -> str:
-    """The layer whose operator does the named one: of a BatchNormalization or activation the one before."""
+    """The layer whose operator computes this one; for a BatchNormalization or activation the one before."""
     return _weighted(model, {step.name: step for step in network_steps(model)}, name)
 
 
 def operators_to_keep(
     contents: FileContents, model: keras.Model, names: Collection[str]
 ) -> tuple[Operator, ...]:
-    """The operators that do the named layers, in the order in which they run.
+    """The operators that compute the named layers, in execution order.
 
-    `contents` has the names that the converter gave its tensors. An operator into which several layers are
-    fused does each of them. Raises ExportError for a layer that no operator does.
+    `contents` must have the converter's tensor names. An operator that several layers are fused into computes
+    each of them. Raises ExportError for a layer without an operator.
     """
     found: list[Operator] = []
     for name in names:
         own = operators_of(contents, model, name)
         if not own:
             raise ExportError(
-                f"the layer '{name}' of '{model.name}' has no operator of its own in the int8 file, so there "
+                f"the layer '{name}' of '{model.name}' has no operator in the int8 file, so there "
                 "is nothing to keep in float. Name a layer that computes, such as a convolution."
             )
         found += own
@@ -55,7 +55,7 @@ def operators_to_keep(
 
 
 def operators_of(contents: FileContents, model: keras.Model, name: str) -> tuple[Operator, ...]:
-    """The operators that do a layer; none for one that left no trace in the file, such as a Dropout."""
+    """The operators that compute a layer; empty for one without a trace in the file, such as a Dropout."""
     steps = {step.name: step for step in network_steps(model)}
     done_by = dict(_layers_done(contents, model, steps))
     for each in (name, _weighted(model, steps, name)):
@@ -65,7 +65,7 @@ def operators_of(contents: FileContents, model: keras.Model, name: str) -> tuple
 
 
 def layers_around(contents: FileContents, model: keras.Model, name: str) -> tuple[str, ...]:
-    """The layer and those that read its output: all of them in float, no rounding is left between them."""
+    """The layer and those that read its output: with all of them in float, its output is not rounded."""
     steps = {step.name: step for step in network_steps(model)}
     order = list(steps)
     done_by = dict(_layers_done(contents, model, steps))
@@ -87,7 +87,7 @@ def _weighted(model: keras.Model, steps: Mapping[str, Step], name: str) -> str:
 def _layers_done(
     contents: FileContents, model: keras.Model, steps: Mapping[str, Step]
 ) -> Iterator[tuple[int, set[str]]]:
-    """Number of an operator, and the layers that it does."""
+    """Number of an operator -> the layers that it computes."""
     names, last_tensor = LayerNames(model), network_output(contents)
     for index, operator in enumerate(contents.graph):
         if operator.name in CONVERSIONS:
@@ -99,7 +99,7 @@ def _layers_done(
 
 
 def _last_layer(operator: Operator, model: keras.Model, steps: Mapping[str, Step]) -> str:
-    """The layer that the file's last operator does; a file of class scores ends before the softmax."""
+    """The layer that the file's last operator computes; a file of class scores ends before the softmax."""
     last = list(steps)[-1]
     without = operator.name != "SOFTMAX" and type(layer_named(model, last)).__name__ == "Softmax"
     return _weighted(model, steps, steps[last].feeds_on[0]) if without else last

@@ -1,4 +1,4 @@
-"""Which calibration images to leave out: those few whose activations alone widen the quantization ranges."""
+"""Leaves out the few calibration images whose activations alone widen the quantization ranges."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ LEFT_OUT = 0.05
 
 
 def typical_images(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
-    """The indices, in their order, of the images (n, height, width, channels) whose activations are typical.
+    """The sorted indices of the images (n, height, width, channels) with typical activations.
 
-    The converter's range of a tensor is the smallest and the largest value that any image gives: one odd
-    image makes the steps coarser for all. The images that go farthest beyond the range that 95% of them stay
-    in, as a share of that range, in any layer, are left out, so that their rare values are clipped:
-    percentile calibration (Wu et al. 2020, arXiv:2004.09602) by whole images, since the converter's ranges
-    are those of all values that it sees.
+    The converter's range of a tensor goes from the smallest to the largest value over all images, so one odd
+    image makes the steps coarser for all. Leaves out the images that exceed the range of 95% of the images
+    most, in any layer and relative to that range, so that their rare values are clipped: percentile
+    calibration (Wu et al. 2020, arXiv:2004.09602) by whole images.
     """
     outputs = LayerOutputs(model, list(_layers_with_a_range(model)))
     extremes = np.concatenate([_extremes(batch) for batch in outputs.in_batches(pixels)])
@@ -36,7 +35,7 @@ def typical_images(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> npt.NDA
 
 
 def _layers_with_a_range(model: keras.Model) -> Iterator[str]:
-    """The layers whose output is a tensor of its own: not a convolution's before its ReLU, which is fused."""
+    """The layers whose output is a tensor in the file; a convolution with a fused ReLU is not among them."""
     steps = list(network_steps(model))
     for step in steps:
         readers = [each.name for each in steps if step.name in each.feeds_on]
@@ -45,7 +44,7 @@ def _layers_with_a_range(model: keras.Model) -> Iterator[str]:
 
 
 def _extremes(outputs: Mapping[str, Floats]) -> Floats:
-    """(n, 2, layers): how far above zero, and below, each image's values go in each layer."""
+    """(n, 2, layers): how far the values of each image in each layer go above and below zero."""
     values = [value.reshape(len(value), -1) for value in outputs.values()]
     far = np.stack([[value.max(axis=1) for value in values], [-value.min(axis=1) for value in values]])
     extremes: Floats = np.maximum(np.transpose(far, (2, 0, 1)), 0)

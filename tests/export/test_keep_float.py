@@ -147,7 +147,7 @@ def test_a_name_that_is_no_layer_is_an_error_with_the_near_one(net, calibration_
 
 
 def test_a_layer_without_an_operator_is_an_error(net, calibration_pixels):
-    with pytest.raises(ExportError, match=r"'dropout'.*no operator of its own"):
+    with pytest.raises(ExportError, match=r"'dropout'.*has no operator in the int8 file"):
         convert(net, ExportSettings(Precision.INT8, keep_float=["dropout"]), pixels=calibration_pixels)
 
 
