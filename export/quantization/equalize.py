@@ -171,7 +171,7 @@ class _Graph:
         self._clip: Floats = np.empty(0)
         self._fixed: npt.NDArray[np.bool_] = np.empty(0, bool)
         self._range: Channels = np.empty(0, np.int64)
-        """For each channel, the number of its range; channels with the same number share a scale in the file."""
+        """Of each channel, the number of its range; channels of one number share a scale in the file."""
         self._channels: dict[int, Channels] = {}
         for node in self._calls.nodes:
             self._visit(node)
