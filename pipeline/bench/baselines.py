@@ -1,4 +1,4 @@
-"""What each measured file is compared with: the float32 file of its model, else the file named first."""
+"""The baseline of each measured file: the float32 file of its model, else the file named first."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.sessions import SessionSpread
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """What a file's sidecar says of where it came from."""
+    """The origin of a file, from its sidecar."""
 
     parent_sha256: str
     precision: Precision
@@ -26,7 +26,7 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class Against:
-    """A measured file beside its baseline."""
+    """A measured file's comparison with its baseline."""
 
     baseline: MeasuredFile
     is_float32: bool
@@ -35,13 +35,13 @@ class Against:
 
 
 Spreads = Mapping[Setting, SessionSpread]
-"""What sessions differ by, for each setting that tells."""
+"""The spread between sessions, for each setting measured in several."""
 
 
 def against_baselines(measured: Sequence[MeasuredFile], spreads: Spreads) -> list[Against | None]:
-    """Each file beside the valid float32 file of its model, else the valid file named first.
+    """Each file compared with the valid float32 file of its model, else with the first valid file.
 
-    Only files with one kind of delegate and number of threads are compared. None for a baseline itself,
+    Only files with the same kind of delegate and number of threads are compared. None for a baseline itself
     and for a file that is not valid.
     """
     origins = origins_of([each.measurement for each in measured])
@@ -49,7 +49,7 @@ def against_baselines(measured: Sequence[MeasuredFile], spreads: Spreads) -> lis
 
 
 def origins_of(measurements: Sequence[Measurement]) -> dict[str, Origin]:
-    """By sha256, where those files came from that stand beside a sidecar of their own."""
+    """The origins, by sha256, of the files that have their own sidecar beside them."""
     found = {}
     for each in measurements:
         try:
@@ -64,7 +64,7 @@ def origins_of(measurements: Sequence[Measurement]) -> dict[str, Origin]:
 
 
 def same_setting(one: Measurement, other: Measurement) -> bool:
-    """Whether two files ran with one kind of delegate and one number of threads."""
+    """Whether two files ran with the same kind of delegate and number of threads."""
     return (kind_of_delegate(one.delegate), one.num_threads) == (
         kind_of_delegate(other.delegate),
         other.num_threads,
@@ -72,10 +72,10 @@ def same_setting(one: Measurement, other: Measurement) -> bool:
 
 
 def compare_measured(ours: MeasuredFile, other: MeasuredFile, spreads: Spreads) -> Comparison | None:
-    """How many times as long a file takes as the other; None without rounds of both.
+    """The ratio of two files' latencies; None without rounds of both.
 
-    Rounds are paired that were taken in turns. Without any, the interval holds what sessions differ by, and
-    there is no verdict where that is not known.
+    Rounds measured in turns are paired. Without such rounds, the interval includes the spread between
+    sessions, and there is no verdict if the spread is unknown.
     """
     sessions = ours.measurement.round_sessions, other.measurement.round_sessions
     rounds = zip(ours.round_medians_ms, other.round_medians_ms, *sessions, strict=False)

@@ -1,4 +1,4 @@
-"""A child process that runs one file (see worker.py): whatever it does, its parent gets an answer in time."""
+"""A child process that runs one file (see worker.py), with a timeout on every request."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ WORKER = Path(__file__).with_name("worker.py")
 
 
 class ChildFailedError(Exception):
-    """The child could not do what was asked; the message is the reason, in a few words."""
+    """The child's request failed; the message is a short reason."""
 
 
 def runtime_version(runtime: str) -> str:
-    """The installed version of a runtime. MissingToolError where it is not installed."""
+    """The installed version of a runtime. MissingToolError if it is not installed."""
     try:
         if importlib.util.find_spec(MODULES[runtime]) is not None:
             return metadata.version(PACKAGES[runtime])
@@ -39,7 +39,7 @@ def runtime_version(runtime: str) -> str:
 
 
 class Child:
-    """One file, one number of threads, one runtime, in a process of its own; a context manager."""
+    """One file with one number of threads and one runtime, in its own process; a context manager."""
 
     def __init__(self, file: Path, *, num_threads: int, runtime: str, patience_secs: float) -> None:
         self._runtime = runtime
@@ -73,12 +73,12 @@ class Child:
             )
 
     def run_round(self, request: dict[str, Any], *, busy_secs: float) -> dict[str, Any]:
-        """The child's reply to a request, which should keep it busy for `busy_secs`.
+        """The child's reply to a request that should take `busy_secs`.
 
         ChildFailedError when the runtime refuses the file, a run fails, or the child crashes or hangs.
         """
         assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it is dead: reading tells why
+        with contextlib.suppress(BrokenPipeError):  # the child is dead: reading the reply raises the reason
             self.process.stdin.write(json.dumps(request).encode() + b"\n")
             self.process.stdin.flush()
         reply = self._read(busy_secs + self._patience_secs)
@@ -87,7 +87,7 @@ class Child:
         return reply
 
     def close(self) -> None:
-        """Ends the child, whatever it is doing. Closing twice is harmless."""
+        """Ends the child, even in the middle of a request. May be called twice."""
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
@@ -131,7 +131,7 @@ class Child:
 def explain(runtime: str, stage: str, message: str) -> str:
     """Why a runtime refused a file or a run, in one line; `stage` is loading or running.
 
-    An operator newer than the runtime is told with what to do.
+    For an operator newer than the runtime the line includes advice.
     """
     message = one_line(message)
     _, found, rest = message.partition("Didn't find op for builtin opcode '")

@@ -1,4 +1,4 @@
-"""A few children at once for any number of files: the one that ran longest ago makes room for the next."""
+"""A bounded pool of children for any number of files; the least recently used child is ended first."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from types import TracebackType
 from pipeline.bench.child import Child
 
 SHARE = 0.1
-"""Of the machine's free memory, for all children together."""
+"""Share of the machine's free memory that all children together may use."""
 RESIDENT_BYTES = {"litert": 90e6, "tflite-runtime": 90e6, "tensorflow": 600e6}
-"""What a child holds between two rounds, whatever its file."""
+"""Memory of a child between two rounds; it does not depend on the file."""
 LEAST = 4
 
 Turn = tuple[int, Path]
-"""Which of the measured things it is, counted from 0, and its file."""
+"""Index of the series, from 0, and its file."""
 
 
 def most_children(runtime: str) -> int:
-    """How many children may be alive at once."""
+    """The maximum number of children at once."""
     return max(LEAST, int(SHARE * _free_bytes() / RESIDENT_BYTES[runtime]))
 
 
@@ -41,13 +41,13 @@ class Children:
             self.end(turn)
 
     def ready(self, turn: Turn, *, num_threads: int) -> Child:
-        """The child for a turn, started anew where it is not alive.
+        """The child for a turn, started if it is not alive.
 
-        MissingToolError when the runtime does not import, ChildFailedError when the child ends instead.
+        MissingToolError if the runtime cannot be imported, ChildFailedError if the child ends at its start.
         """
         child = self._alive.pop(turn, None)
         if child is not None:
-            self._alive[turn] = child  # now the one that ran last
+            self._alive[turn] = child  # now the most recently used
             return child
         while len(self._alive) >= self._most:
             self.end(next(iter(self._alive)))
@@ -66,7 +66,7 @@ class Children:
 
 
 def _free_bytes() -> int:
-    """What programs can still take; 0 where the system does not tell."""
+    """Memory available to programs, in bytes; 0 if the system does not report it."""
     found = Path("/proc/meminfo")
     lines = found.read_text().splitlines() if found.is_file() else []
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))

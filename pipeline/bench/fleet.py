@@ -1,4 +1,4 @@
-"""Many phones at once: who they are, what each is still to measure, and what came of it, kept as it comes."""
+"""Measures files on many phones at once; every round is stored when it is done."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipeline.store.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class FleetPhone:
-    """A phone that is ready, and the binary that it runs."""
+    """A ready phone and its benchmark binary."""
 
     phone: Phone
     info: DeviceInfo
@@ -31,7 +31,7 @@ class FleetPhone:
 
 @dataclass(frozen=True, kw_only=True)
 class Absent:
-    """A phone that was meant and cannot take part."""
+    """A selected phone that cannot take part."""
 
     serial: str
     reason: str
@@ -39,35 +39,35 @@ class Absent:
 
 @dataclass
 class PhoneResult:
-    """What one phone measured."""
+    """The measurements of one phone."""
 
     info: DeviceInfo
     series: list[PhoneSeries]
     from_store: list[MeasuredFile] = field(default_factory=list)
-    """What was measured by an earlier call, with the same artifact, phone, tool and settings."""
+    """Measurements of earlier calls with the same artifact, phone, tool and settings."""
     complete: dict[str, MeasuredFile] = field(default_factory=dict)
-    """By the series' key; those of earlier calls too."""
+    """By the series' key, earlier calls included."""
     lost: str | None = None
     """Why the phone was given up, if it was."""
     unfit: bool = False
-    """It cannot do what was asked, now or later."""
+    """Whether it can never do what was requested."""
     celsius: float | None = None
-    """How warm it was when it was asked last."""
+    """The last temperature reading."""
 
     @property
     def measured(self) -> list[MeasuredFile]:
-        """In the order in which they were asked for."""
+        """The measurements, in the requested order."""
         return [self.complete[each.key] for each in self.series if each.key in self.complete]
 
     @property
     def not_measured(self) -> list[PhoneSeries]:
-        """What is not complete; finished rounds of it are kept."""
+        """The incomplete series; their finished rounds are kept."""
         return [each for each in self.series if each.key not in self.complete]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FleetResult:
-    """What a call measured."""
+    """The measurements of one call."""
 
     phones: tuple[PhoneResult, ...]
     stopped: bool
@@ -77,9 +77,9 @@ class FleetResult:
 def gather(
     listed: Sequence[ListedPhone], tools: Sequence[Tool], *, progress: Progress | None = None
 ) -> tuple[list[FleetPhone], list[Absent]]:
-    """Asks all phones at once who they are, and finds each its binary.
+    """Identifies all phones in parallel and finds a binary for each.
 
-    DeviceError or ToolError where not one of them can take part.
+    DeviceError or ToolError if none of them can take part.
     """
     phones = [Phone(each.server, each.serial) for each in listed]
     with ThreadPoolExecutor(len(phones)) as pool:
@@ -110,9 +110,9 @@ def measure(
     store: Store,
     listen: Callable[[Event, PhoneResult], None],
 ) -> FleetResult:
-    """Measures every file on every phone; each round and each measurement is in the store when it is done.
+    """Measures every file on every phone; each round and each measurement is stored when it is done.
 
-    What the store holds of the same artifact, phone, tool and settings is not measured again, unless
+    Measurements in the store with the same artifact, phone, tool and settings are reused, unless
     `settings.again`.
     """
     session = new_session()
@@ -165,7 +165,7 @@ def _identity(phone: Phone) -> DeviceInfo | DeviceError:
 
 
 def _refuse_twin(info: DeviceInfo, others: Sequence[FleetPhone]) -> None:
-    """DeviceError for a phone that takes part already: by cable and over the network it is one."""
+    """DeviceError for a phone that takes part already, by cable or over the network."""
     for other in others:
         if other.info.own_serial == info.own_serial:
             raise DeviceError(
@@ -182,7 +182,7 @@ def _open_result(series: list[PhoneSeries], info: DeviceInfo, store: Store, *, a
         known = store.measurement_of(each.key)
         if known is not None:
             found = MeasuredFile(
-                measurement=replace(known, path=str(each.file)),  # as it is called now
+                measurement=replace(known, path=str(each.file)),  # its present path
                 round_medians_ms=known.round_medians_ms,
                 size_bytes=each.size_bytes,
             )
@@ -195,7 +195,7 @@ def _open_result(series: list[PhoneSeries], info: DeviceInfo, store: Store, *, a
 
 
 def _plan(phone: Phone, result: PhoneResult) -> PhonePlan | None:
-    """What a phone is to run; None where there is nothing, or the phone has no such cores."""
+    """The phone's jobs; None if there are none, or if the phone does not have the cores."""
     try:
         plan = plan_phone(phone, result.series, result.not_measured)
     except DeviceError as error:
@@ -214,7 +214,7 @@ def _take_round(event: RoundDone, result: PhoneResult, store: Store, session: st
 
 
 def _finish(series: PhoneSeries, result: PhoneResult, store: Store) -> None:
-    """Keeps the measurement, once its rounds are over; good rounds of a spoilt one wait for the next call."""
+    """Stores a measurement whose rounds are over; good rounds of an invalid one stay for the next call."""
     if series.is_over:
         found = series.measured()
         store.add_measurement(found.measurement)

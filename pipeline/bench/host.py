@@ -1,8 +1,8 @@
-"""Latency on this machine: the files take turns in rounds, one process a file, one process running at a time.
+"""Latency on this machine: the files take turns in rounds, one process per file, one running at a time.
 
-In each round every file is loaded anew, warmed up and timed; every second round goes backwards. So a machine
-that drifts hits all files alike, and round i of two files can be compared (see statistics.py). Of many files
-a few have their process at once; the others' is started anew for each round.
+In each round every file is loaded anew, warmed up and timed; every second round runs in reverse order. So
+drift of the machine affects all files equally, and round i of two files can be compared (see statistics.py).
+With many files, only some keep their process between rounds.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from pipeline.records.measurement import XNNPACK, Measurement
 from pipeline.sessions import new_session
 
 Progress = Callable[[int, int, str], None]
-"""Told before each file's turn: how many turns are over, how many there are in all, and whose turn it is."""
+"""progress(done, total, name), called before each file's turn; done and total count turns."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredFile:
-    """A measurement, and the median of each of its rounds, by which it is compared with another file."""
+    """A measurement and its rounds' medians, which comparisons use."""
 
     measurement: Measurement
     round_medians_ms: tuple[float, ...]
@@ -41,19 +41,19 @@ class MeasuredFile:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchResult:
-    """What a call measured: all files with the first number of threads, then with the next."""
+    """The measurements of one call: all files with the first number of threads, then with the next."""
 
     measured: tuple[MeasuredFile, ...]
     stopped: bool
-    """Whether Ctrl-C ended it early; what was measured until then is there, marked as not valid."""
+    """Whether Ctrl-C ended it early; the measurements until then are kept, marked as not valid."""
 
 
 def measure(
     files: Sequence[Path], settings: BenchSettings, *, progress: Progress | None = None
 ) -> list[Measurement]:
-    """The latency of each file with each number of threads; `run_rounds` tells more.
+    """The latency of each file with each number of threads; see `run_rounds`.
 
-    KeyboardInterrupt when it was stopped.
+    Raises KeyboardInterrupt if it was stopped.
     """
     result = run_rounds(files, settings, progress=progress)
     if result.stopped:
@@ -66,9 +66,9 @@ def run_rounds(
 ) -> BenchResult:
     """Measures each file with each number of threads, in interleaved rounds.
 
-    A file that the runtime refuses, crashes or hangs on gets a measurement that is not valid, with the
-    reason. Raises BadModelFileError for a file that is no whole .tflite, before anything is measured, and
-    MissingToolError for a runtime that is not installed.
+    A file on which the runtime fails, crashes or hangs gets an invalid measurement with the reason. Raises
+    BadModelFileError for an incomplete .tflite file before anything is measured, and MissingToolError for a
+    runtime that is not installed.
     """
     for file in dict.fromkeys(files):
         inspect(file)
@@ -94,19 +94,19 @@ def run_rounds(
 
 
 def machine_name() -> str:
-    """The processor's model and how many CPUs this process may use."""
+    """The processor's model and the number of CPUs that this process may use."""
     count = num_cpus()
     return f"{_processor()}, {count} CPU{'s' if count != 1 else ''}"
 
 
 def num_cpus() -> int:
-    """How many CPUs this process may use."""
+    """The number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass
 class _Series:
-    """One file with one number of threads, and what the rounds gave so far."""
+    """One file with one number of threads, and its rounds so far."""
 
     place: int
     file: Path
@@ -122,7 +122,7 @@ class _Series:
         self.size_bytes = self.file.stat().st_size
 
     def play(self, settings: BenchSettings, round_index: int, children: Children) -> None:
-        """Runs one round, if the file has not failed and max_secs are not over."""
+        """Runs one round, unless the file has failed or max_secs are over."""
         left_secs = settings.max_secs - sum(self.samples_ns) / 1e9
         if self.reason is not None or left_secs <= 0:
             return
@@ -146,11 +146,11 @@ class _Series:
 
     @property
     def began(self) -> bool:
-        """Whether there is anything to tell: a round, or why there is none."""
+        """Whether there is a round or a failure."""
         return bool(self.samples_ns) or self.reason is not None
 
     def reasons(self, settings: BenchSettings) -> tuple[str, ...]:
-        """Why the measurement is not valid, all rounds being over."""
+        """Why the measurement is not valid, after all rounds."""
         if self.reason is not None:
             return (self.reason,)
         found = []
@@ -164,7 +164,7 @@ class _Series:
         return tuple(found)
 
     def result(self, settings: BenchSettings, *, version: str, machine: str, session: str) -> MeasuredFile:
-        """What the rounds say together."""
+        """The measurement over all rounds."""
         latency = summarize([ns / 1e6 for ns in self.samples_ns]) if self.samples_ns else None
         first = self.first_round or {}
         reasons = self.reasons(settings)
@@ -247,5 +247,5 @@ def _processor() -> str:
 
 
 def _tell_nobody(done: int, total: int, name: str) -> None:
-    """The progress of a call that shows none."""
+    """A progress callback that does nothing."""
     del done, total, name

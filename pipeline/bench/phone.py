@@ -1,8 +1,8 @@
-"""Latency on phones: what each is to run, and what its rounds say together.
+"""Latency on phones: each phone's jobs, and the measurement over their rounds.
 
-Each round is one process of benchmark_model, which gives its own median but not its single runs. A
-measurement's median is the median over the rounds' medians, and so are p5 and p95; average and deviation are
-exact over all runs.
+Each round is one process of benchmark_model, which prints a median but not its single runs. A measurement's
+median is the median of the rounds' medians, p5 and p95 likewise; average and deviation are exact over all
+runs.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from pipeline.bench.statistics import drift, noise_ms
 from pipeline.records.measurement import XNNPACK, Measurement, in_part
 
 COUNTING_SECS = 0.4
-"""The least length of a first round with several threads, in seconds: they are counted meanwhile."""
+"""Minimum length in seconds of a first round with several threads, which are counted in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhoneRound:
-    """What one round gave, kept until the measurement is complete."""
+    """The result of one round, stored until the measurement is complete."""
 
     num_runs: int
     warmup_runs: int
@@ -53,12 +53,12 @@ class PhoneRound:
     tool_kind: str
     has_xnnpack: bool
     celsius: float | None
-    """How warm the phone was when it was asked last."""
+    """The last temperature reading."""
     reasons: tuple[str, ...]
     part_taken: str | None = None
-    """Which part of the graph the delegate took, where it did not take all: '294 of 295 nodes'."""
+    """The part of the graph that the delegate took, if not all of it: '294 of 295 nodes'."""
     session: str = ""
-    """The call in which it was measured; empty for one that an older version kept."""
+    """The call in which it was measured; empty for a round stored by an older version."""
 
 
 @dataclass
@@ -74,7 +74,7 @@ class PhoneSeries:
     bench: BenchSettings
     settings: PhoneSettings
     max_celsius: float
-    """A warmer phone gives no valid figure."""
+    """Figures of a warmer phone are not valid."""
     rounds: dict[int, PhoneRound] = field(default_factory=dict)
     failure: str | None = None
 
@@ -85,12 +85,12 @@ class PhoneSeries:
 
     @property
     def label(self) -> str:
-        """What the live table calls it."""
+        """Its name in the live table."""
         return f"{self.file.stem}, {self.delegate}, {self.num_threads} thread{'s' * (self.num_threads > 1)}"
 
     @cached_property
     def key(self) -> str:
-        """Names artifact, phone, tool and settings."""
+        """A key of artifact, phone, tool and settings."""
         bench = asdict(self.bench) | {"num_threads": self.num_threads}
         named = {
             "artifact": self.model.sha256,
@@ -108,19 +108,19 @@ class PhoneSeries:
 
     @property
     def num_rounds(self) -> int:
-        """The rounds that are asked for."""
+        """The number of requested rounds."""
         return self.bench.rounds
 
     @property
     def is_over(self) -> bool:
-        """Whether there is nothing more to run."""
+        """Whether all rounds are done, or it has failed."""
         spoilt = any(each.reasons for each in self.rounds.values())
         return self.failure is not None or spoilt or len(self.rounds) == self.num_rounds
 
     def take(
         self, round_index: int, outcome: RunOutcome, celsius: float | None, *, session: str
     ) -> PhoneRound | None:
-        """Adds a round; what is to be kept of it, None for a failed one."""
+        """Adds a round; returns what to store of it, None for a failed one."""
         if outcome.report is None:
             self.failure = outcome.failure
             return None
@@ -129,19 +129,19 @@ class PhoneSeries:
         return self.rounds[round_index]
 
     def resume(self, kept: Mapping[int, Mapping[str, object]]) -> None:
-        """Goes on with rounds of an earlier call."""
+        """Adds the stored rounds of an earlier call."""
         for index, record in kept.items():
             if index < self.num_rounds and not record["reasons"]:
                 self.rounds[index] = PhoneRound(**{**record, "reasons": ()})  # type: ignore[arg-type]
 
     def job(self) -> Job:
-        """What the phone is still to run. DeviceError for cores that the phone does not have."""
+        """The job that remains for the phone. DeviceError for cores that the phone does not have."""
         mask = affinity_mask(self.info, self.settings.cores, num_threads=self.num_threads)
         requests = tuple(self._request(index, mask) for index in range(self.num_rounds))
         return Job(key=self.key, label=self.label, rounds=requests, done=frozenset(self.rounds))
 
     def measured(self) -> MeasuredFile:
-        """What the rounds say together."""
+        """The measurement over all rounds."""
         found = [self.rounds[index] for index in sorted(self.rounds)]
         medians = tuple(each.median_ms for each in found if each.median_ms is not None)
         medians = medians if len(medians) == len(found) else ()
@@ -228,8 +228,8 @@ def plan_series(
 ) -> list[PhoneSeries]:
     """All files with the first delegate and the first number of threads, then with the next.
 
-    Of files of one content it is the first that is measured.
-    BadModelFileError for a file that is no whole .tflite, before anything is measured.
+    Of files with the same content only the first is measured.
+    BadModelFileError for an incomplete .tflite file, before anything is measured.
     """
     series = [
         PhoneSeries(
@@ -251,12 +251,12 @@ def plan_series(
 
 
 def local_file(file: Path) -> LocalFile:
-    """A .tflite file that phones are to have. BadModelFileError for one that is not whole."""
+    """A .tflite file to put on phones. BadModelFileError for an incomplete one."""
     return LocalFile(path=file, sha256=inspect(file).sha256)
 
 
 def plan_phone(phone: Phone, series: Sequence[PhoneSeries], missing: Sequence[PhoneSeries]) -> PhonePlan:
-    """What a phone is to run: of all its series the missing ones."""
+    """The phone's jobs: those of all its series that are missing."""
     jobs = tuple(each.job() for each in missing)
     return PhonePlan(phone=phone, info=series[0].info, tool=series[0].tool, jobs=jobs)
 
@@ -288,7 +288,7 @@ def _round_of(outcome: RunOutcome, delegate: str, celsius: float | None) -> Phon
 
 
 def _spread(found: Sequence[PhoneRound]) -> dict[str, float | None]:
-    """Average, deviation and ends over the runs of all rounds."""
+    """Average, deviation, minimum and maximum over the runs of all rounds."""
     if not found:
         return dict.fromkeys(("avg_ms", "std_ms", "min_ms", "max_ms", "p5_ms", "p95_ms"))
     total = sum(each.num_runs for each in found)

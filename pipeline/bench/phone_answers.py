@@ -1,4 +1,4 @@
-"""Accuracy on the phone: the file's own answers there beside those here, for each delegate."""
+"""Accuracy on the phone, for each delegate: the file's outputs there compared with those on the host."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from pipeline.records.phone_verification import PhoneVerification
 Floats = npt.NDArray[np.float32]
 
 SLOWEST = 5.0
-"""A sample that takes longer than this many times the first one means that its tool hangs."""
+"""A sample that takes this many times as long as the first counts as hung."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """Images of a data set, and what the file answers to them here."""
+    """Images of a data set and the file's outputs for them on the host."""
 
     path: Path
     contents: FileContents
@@ -57,9 +57,9 @@ def answer_here(
     num_samples: int,
     seed: int,
 ) -> Samples:
-    """Runs a file in LiteRT here on samples of a split, the classes in turn.
+    """Runs a file in LiteRT on the host on samples of a split, the classes in turn.
 
-    PipelineError without any, ExportError for a file that is not the one its sidecar describes.
+    PipelineError without samples, ExportError for a file that is not the one its sidecar describes.
     """
     contents = inspect(path)
     check_described(path, artifact, contents.sha256)
@@ -94,8 +94,8 @@ def answer_there(
 ) -> PhoneVerification:
     """Runs the samples on the phone, as many as fit into budget_secs, and compares. `flags`: runner.prepare.
 
-    One process a sample is slow: the first one is timed and shows how many fit. Calls progress(done, total).
-    A delegate that fails or takes no node is not valid, with the reason.
+    Each sample is one process: the first is timed to find how many fit. Calls progress(done, total). The
+    result of a delegate that fails or takes no nodes is not valid, with the reason.
     """
     model = LocalFile(path=samples.path, sha256=samples.contents.sha256)
     session.put([model])
@@ -186,7 +186,7 @@ def _tensor(contents: FileContents) -> InputTensor:
 
 
 def _dequantized(raw: list[bytes], output: TensorInfo) -> Floats:
-    """(n, classes) from the output tensors as they lie in memory. PipelineError for one of another size."""
+    """(n, classes) from the output tensors' raw bytes. PipelineError for a wrong size."""
     classes = int(output.shape[-1])
     dtype = np.dtype(output.dtype)
     found = np.empty((len(raw), classes), np.float32)

@@ -1,4 +1,4 @@
-"""Where a file's time goes on a phone: operators by type, and what no delegate took."""
+"""A file's operator profile on a phone: time by type, and the operators that no delegate took."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ class FileProfile:
     delegate: str
     num_threads: int
     median_ms: float | None
-    """Of the profiled run itself, which the profiling slows: no figure to quote."""
+    """Of the profiled run, which profiling makes slower: not a latency to quote."""
     types: tuple[TypeTime, ...]
-    """The slowest first."""
+    """Slowest first."""
     operators_ms: float
-    """Of all operators in one inference."""
+    """Time of all operators in one inference."""
     not_delegated: tuple[TypeTime, ...]
-    """Types with operators that the delegate (XNNPACK on the CPU) did not take: these alone."""
+    """Only the operators that the delegate (XNNPACK on the CPU) did not take, by type."""
     delegate_nodes: tuple[TypeTime, ...]
-    """Delegates' own nodes: the tool does not say what is in them."""
+    """Delegates' own nodes, whose operators the tool does not list."""
     quantization: tuple[TypeTime, ...]
-    """Types that only turn numbers of one kind into another."""
+    """Types that only convert between number types."""
     reasons: tuple[str, ...]
 
 
 def profile_files(member: FleetPhone, series: list[PhoneSeries], matrix: MatrixSettings) -> list[FileProfile]:
-    """Profiles each file once. PipelineError where the tool fails or writes no profile."""
+    """Profiles each file once. PipelineError if the tool fails or writes no profile."""
     found = []
     with Session(member.phone, keep=matrix.keep) as session:
         flags = prepare(session, member.tool)
@@ -65,7 +65,7 @@ def profile_files(member: FleetPhone, series: list[PhoneSeries], matrix: MatrixS
 
 
 def _request(series: PhoneSeries) -> RunRequest:
-    """One process for all the runs that are asked for, and long enough to count its threads."""
+    """One process for all requested runs, long enough to count its threads."""
     bench, first = series.bench, series.job().rounds[0]
     return dataclasses.replace(
         first,

@@ -1,4 +1,4 @@
-"""The settings of a benchmark, named and meant as benchmark_model's. Standard library only."""
+"""The settings of a benchmark, with benchmark_model's names and meanings. Standard library only."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ RUNTIMES = ("litert", "tflite-runtime", "tensorflow")
 
 @dataclass(frozen=True, kw_only=True)
 class BenchSettings:
-    """How long and how often each file is run. Runs and seconds hold in sum over the rounds."""
+    """How long and how often each file is run. Runs and seconds are totals over all rounds."""
 
     num_threads: tuple[int, ...] = (1,)
     """Every file is measured with each of these."""
     runtime: str = "litert"
     num_runs: int = 50
-    """At least so many timed runs."""
+    """Minimum number of timed runs."""
     min_secs: float = 1.0
-    """At least so many seconds of timed runs."""
+    """Minimum seconds of timed runs."""
     max_secs: float = 150.0
-    """No further run is begun after so many seconds, whatever the two above ask."""
+    """No run starts after this many seconds; overrides the two minimums above."""
     warmup_runs: int = 1
-    """At least so many untimed runs in each round, since each round loads the file anew."""
+    """Minimum number of untimed runs in each round, since each round loads the file anew."""
     warmup_min_secs: float = 0.5
-    """At least so many seconds of untimed runs: over all rounds here, in each round on a phone, whose clock
-    falls between two processes."""
+    """Minimum seconds of untimed runs: in total on the host, in each round on a phone, whose CPU clock drops
+    between two processes."""
     num_rounds: int = 10
-    """The files take turns in so many rounds; at least 6 are needed to tell a difference from noise."""
+    """Number of rounds in which the files take turns; a comparison needs at least 6."""
     patience_secs: float = 120.0
-    """A child that stays silent so much longer than it was asked to run is taken for hung and ended."""
+    """A child is ended as hung when it exceeds its requested time by this much."""
 
     def __post_init__(self) -> None:
-        """Refuses settings that cannot be meant."""
+        """Refuses impossible settings."""
         if self.runtime not in RUNTIMES:
             raise unknown_name("runtime", self.runtime, RUNTIMES)
         if not self.num_threads:
@@ -57,22 +57,22 @@ class BenchSettings:
 
     @property
     def rounds(self) -> int:
-        """The rounds that are really run: never more than runs, where only num_runs asks for some."""
+        """The number of rounds to run: at most num_runs, if only num_runs asks for runs."""
         return self.num_rounds if self.min_secs > 0 else min(self.num_rounds, self.num_runs)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhoneSettings:
-    """What is measured on phones, beside BenchSettings. How phones are treated: android_bench.matrix."""
+    """Settings for phones, in addition to BenchSettings and android_bench's MatrixSettings."""
 
     delegates: tuple[str, ...] = ("cpu",)
     """Every file is measured with each of these."""
     cores: str = "all"
     """The CPUs to pin the tool to: big, little, all, or a mask in hexadecimal."""
     extra_flags: tuple[str, ...] = ()
-    """Given to benchmark_model as they are."""
+    """Passed to benchmark_model unchanged."""
     max_drift: float = 0.10
-    """A median that rises by more than this share over the rounds makes a measurement invalid."""
+    """A measurement whose median rises by more than this share over the rounds is invalid."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +87,6 @@ class FleetSettings:
 
 
 def share_of_runs(settings: BenchSettings, round_index: int) -> int:
-    """This round's share of num_runs, spread so that the sum is exact."""
+    """This round's part of num_runs; the parts add up to num_runs."""
     rounds = settings.rounds
     return settings.num_runs * (round_index + 1) // rounds - settings.num_runs * round_index // rounds

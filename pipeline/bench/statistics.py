@@ -1,13 +1,13 @@
-"""What a list of latencies says, and whether two files differ by more than the noise. Standard library only.
+"""Statistics of latencies, and whether two files differ by more than the noise. Standard library only.
 
-A machine drifts, and the same file loaded twice runs at slightly different speeds (memory lands elsewhere).
+A machine drifts, and the same file loaded twice runs at slightly different speeds (another place in memory).
 So every file is loaded anew in each of several rounds, a round gives one median, and round i of one file is
-paired with round i of its neighbour: what drifted hit both.
+paired with round i of the other: drift affects both.
 
-Under "there is no difference" a pair may as well be swapped, so the logarithms of the paired ratios are
-symmetric around 0, whatever their distribution: Wilcoxon's signed-rank interval then holds, and one burst of
-another program cannot tip it. Hodges and Lehmann 1963, doi:10.1214/aoms/1177704172; Hollander, Wolfe and
-Chicken, Nonparametric Statistical Methods, section 3.3.
+If there is no difference, a pair may be swapped, so the logarithms of the paired ratios are symmetric around
+0 for any distribution of latencies: Wilcoxon's signed-rank interval is valid, and a burst of another program
+in one round does not change the verdict. Hodges and Lehmann 1963, doi:10.1214/aoms/1177704172; Hollander,
+Wolfe and Chicken, Nonparametric Statistical Methods, section 3.3.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from statistics import NormalDist, median
 
 CONFIDENCE = 0.95
 EXACT_UP_TO = 50
-"""For more values a normal distribution with continuity correction stands for the exact one."""
+"""Above this number of values, a normal approximation with continuity correction is used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Latency:
     median_ms: float
     avg_ms: float
     std_ms: float
-    """Of the runs themselves, not of a sample's estimate, as benchmark_model has it."""
+    """Population standard deviation (divided by n), like benchmark_model's."""
     min_ms: float
     max_ms: float
     p5_ms: float
@@ -52,16 +52,16 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """How many times as long one file takes as another."""
+    """The ratio of one file's latency to another's."""
 
     ratio: float
     low: float | None
     """The ends of the ratio's 95% interval; None after too few rounds."""
     high: float | None
     larger_than_noise: bool | None
-    """None after too few rounds to tell."""
+    """None after too few rounds."""
     in_turns: bool = True
-    """Whether the two took turns in one session."""
+    """Whether the two were measured in turns in one session."""
 
 
 def summarize(samples_ms: Sequence[float]) -> Latency:
@@ -81,7 +81,7 @@ def summarize(samples_ms: Sequence[float]) -> Latency:
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """The percentile of an ascending list, interpolated linearly between neighbours, as numpy does."""
+    """The percentile of an ascending list, linearly interpolated like numpy's."""
     position = (len(ordered) - 1) * percent / 100
     below = math.floor(position)
     above = min(below + 1, len(ordered) - 1)
@@ -95,9 +95,9 @@ def noise_ms(round_medians_ms: Sequence[float]) -> float | None:
 
 
 def compare(rounds_ms: Sequence[float], other_rounds_ms: Sequence[float]) -> Comparison:
-    """How many times as long a file takes as the other, by their median of each round, paired by round.
+    """The ratio of two files' latencies, from their round medians, paired by round.
 
-    The difference is larger than the noise when the 95% interval of the ratio leaves out 1.
+    The difference is larger than the noise if the ratio's 95% interval does not contain 1.
     """
     pairs = zip(rounds_ms, other_rounds_ms, strict=True)
     logarithms = [math.log(ours / others) for ours, others in pairs]
@@ -113,10 +113,10 @@ def compare(rounds_ms: Sequence[float], other_rounds_ms: Sequence[float]) -> Com
 
 
 def drift(rounds_ms: Sequence[float]) -> float | None:
-    """By which factor the rounds grew from their first third to their last, where they really grow.
+    """The ratio of the last third of the rounds to the first third, if there is a significant rise.
 
-    None where they do not, or where as steep a rise would come by chance in more than 5% of random orders
-    (Mann's test against trend; Mann 1945, doi:10.2307/1907187). Fewer than 4 rounds cannot tell.
+    None without a rise at the 5% level (Mann's test against trend; Mann 1945, doi:10.2307/1907187), and for
+    fewer than 4 rounds.
     """
     if len(rounds_ms) < 4 or _chance_of_rise(rounds_ms) > 1 - CONFIDENCE:
         return None
@@ -126,10 +126,10 @@ def drift(rounds_ms: Sequence[float]) -> float | None:
 
 
 def signed_rank_interval(values: Sequence[float]) -> Interval | None:
-    """The centre of symmetry of the values, after Hodges and Lehmann; None for fewer than 6 values.
+    """The Hodges-Lehmann estimate of the values' centre of symmetry; None for fewer than 6 values.
 
-    The estimate is the median of all pairwise averages, and the interval cuts as many of them at either
-    end as Wilcoxon's signed-rank statistic allows. Five values cannot reach 95%.
+    The estimate is the median of all pairwise averages; Wilcoxon's signed-rank statistic sets how many of
+    them the interval cuts at each end. Five values cannot reach 95%.
     """
     cut = _cut(len(values))
     if cut == 0:
@@ -145,12 +145,12 @@ def signed_rank_interval(values: Sequence[float]) -> Interval | None:
 
 
 def _chance_of_rise(values: Sequence[float]) -> float:
-    """The share of random orders of the values that rise as steadily, by their pairs that fall."""
+    """The share of random orders of the values with at most as many falling pairs (the test's p-value)."""
     count = len(values)
     falls, ties = _falls_and_ties(values)
     if count <= EXACT_UP_TO:
         orders = _orders_of_falls(count)
-        return sum(orders[: falls + (ties + 1) // 2 + 1]) / sum(orders)  # a tie is half a fall
+        return sum(orders[: falls + (ties + 1) // 2 + 1]) / sum(orders)  # a tie counts as half a fall
     equal = Counter(values).values()
     variance = sum(n * (n - 1) * (2 * n + 5) * sign for n, sign in ((count, 1), *((n, -1) for n in equal)))
     if variance == 0:  # all are equal
@@ -160,7 +160,7 @@ def _chance_of_rise(values: Sequence[float]) -> float:
 
 
 def _falls_and_ties(values: Sequence[float]) -> tuple[int, int]:
-    """The pairs of which the later value is the smaller one, and those of equal values."""
+    """The number of pairs whose later value is smaller, and of pairs of equal values."""
     before: list[float] = []
     falls = ties = 0
     for value in values:
@@ -172,9 +172,9 @@ def _falls_and_ties(values: Sequence[float]) -> tuple[int, int]:
 
 
 def _pair_average(ordered: Sequence[float], rank: int) -> float:
-    """The smallest but rank - 1 of the averages of all pairs of an ascending list, equal partners too.
+    """The rank-th smallest average of all pairs of an ascending list, each value paired with itself too.
 
-    There are too many to list: it is found by halving the range of floating-point numbers between the ends.
+    There are too many pairs to list: found by bisection over the floating-point numbers.
     """
     low, high = _number_of(ordered[0]), _number_of(ordered[-1])
     while low < high:
@@ -198,7 +198,7 @@ def _num_averages_up_to(ordered: Sequence[float], most: float) -> int:
 
 
 def _number_of(value: float) -> int:
-    """The float's place among all floats, counted from 0."""
+    """The float's position among all floats, from 0."""
     bits: int = struct.unpack("<q", struct.pack("<d", abs(value)))[0]
     return -bits if value < 0 else bits
 
@@ -228,7 +228,7 @@ def _cut(num_values: int) -> int:
 
 @cache
 def _orders_of_falls(num_values: int) -> tuple[int, ...]:
-    """How many orders of so many values have 0, 1, 2, ... pairs in which the later one is smaller."""
+    """The number of orders of num_values values that have 0, 1, 2, ... falling pairs."""
     orders = [1]
     for length in range(2, num_values + 1):
         longer = [0] * (len(orders) + length - 1)

@@ -1,4 +1,4 @@
-"""One file for minutes on end on a phone: how its latency moves while the phone grows warm."""
+"""A sustained run of one file on a phone: its latency over minutes, while the phone warms up."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from pipeline.bench.statistics import drift
 from pipeline.errors import PipelineError
 
 POINT_SECS = 5.0
-"""Each point is one process of so many seconds; a shorter run has more of them per minute."""
+"""Length of a point's process in seconds; a short run has shorter points."""
 MIN_POINTS = 12
 FOLDER = "sustained"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SustainedPoint:
-    """One process of the tool, in a row of many without a pause."""
+    """One process of the tool, in a series without pauses."""
 
     minute: float
-    """When it ended, from the beginning."""
+    """Its end, in minutes from the start of the series."""
     median_ms: float
     p95_ms: float | None
     celsius: float | None
@@ -41,13 +41,13 @@ class SustainedPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Sustained:
-    """What became of the latency."""
+    """The points of a sustained run and their summary."""
 
     points: tuple[SustainedPoint, ...]
     rise: float | None
-    """The last third's median by the first third's, where it really rose."""
+    """The last third's median divided by the first third's; None without a significant rise."""
     throttled_minute: float | None
-    """When Android first said that it throttles."""
+    """When Android first reported throttling."""
 
 
 def sustain(
@@ -58,9 +58,9 @@ def sustain(
     minutes: float,
     listen: Callable[[SustainedPoint], None],
 ) -> Sustained:
-    """Runs one file again and again for so many minutes; calls `listen(point)` with each point as it comes.
+    """Runs one file repeatedly for `minutes`; calls `listen(point)` after each point.
 
-    PipelineError where the tool fails or does not do what was asked, DeviceError where the phone goes away.
+    PipelineError if the tool fails or a point is not valid, DeviceError if the phone is lost.
     """
     secs = min(POINT_SECS, 60 * minutes / MIN_POINTS)
     asked = series.job().rounds[0]
@@ -94,7 +94,7 @@ def sustain(
 
 
 def summarize_points(points: list[SustainedPoint]) -> Sustained:
-    """What the points say together; at least one."""
+    """The summary of at least one point."""
     throttled = [point.minute for point in points if point.thermal_status]
     return Sustained(
         points=tuple(points),
@@ -104,7 +104,7 @@ def summarize_points(points: list[SustainedPoint]) -> Sustained:
 
 
 def append_point(path: Path, point: SustainedPoint) -> None:
-    """Adds a whole line to the CSV and syncs it; the first one makes the file, with its head."""
+    """Appends a line to the CSV and syncs it; the first one creates the file with its header."""
     text = io.StringIO()
     writer = csv.writer(text)
     path.parent.mkdir(parents=True, exist_ok=True)

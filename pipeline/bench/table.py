@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MISSING = "-"
 WIDE = 1.5
-"""An interval whose ends are further apart than this factor is shown itself, in place of the ratio."""
+"""If the interval's ends differ by more than this factor, it is shown in place of the ratio."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class TableRow:
     comparison: Comparison | None = None
     """None for a baseline and for a line that is not valid."""
     against: str = ""
-    """What it is compared with: a file's name, or 'its float32'."""
+    """The baseline: a file's name, or 'its float32'."""
 
 
 Column = tuple[str, Callable[[TableRow], str]]
@@ -76,9 +76,9 @@ def table_rows(measured: Sequence[MeasuredFile], spreads: Spreads) -> list[Table
 
 
 def latency_tables(rows: Sequence[TableRow], *, width: int) -> list[Table]:
-    """One table, or two with the same lines where one would be wider than `width` characters.
+    """One table, or two with the same lines if one would be wider than `width` characters.
 
-    Delegate and threads have a column where the lines differ in them, a warm start where one was measured.
+    Delegate and threads have a column if they differ between lines, a warm start if one was measured.
     """
 
     settings = DELEGATE if len({kind_of_delegate(row.measurement.delegate) for row in rows}) > 1 else ()
@@ -93,12 +93,12 @@ def latency_tables(rows: Sequence[TableRow], *, width: int) -> list[Table]:
 
 
 def milliseconds(value: float | None) -> str:
-    """Three significant digits, and every digit before the point."""
+    """Three significant digits, but all digits before the decimal point."""
     return _three_digits(value)
 
 
 def megabytes(size_bytes: int | None) -> str:
-    """Megabytes of 1,000,000 bytes, as benchmark_model has them, in three significant digits."""
+    """Megabytes of 1,000,000 bytes, like benchmark_model's, in three significant digits."""
     return _three_digits(None if size_bytes is None else size_bytes / 1e6)
 
 
@@ -119,7 +119,7 @@ def verdict(comparison: Comparison | None) -> str:
 
 
 def short_names(files: Sequence[Path]) -> list[str]:
-    """The files' names without .tflite; with the run's folder in front where two would be alike."""
+    """The files' names without .tflite; prefixed with the run's folder where two would be equal."""
     stems = [file.stem for file in files]
     paths = dict.fromkeys(files)
     alike = {stem for stem in stems if sum(path.stem == stem for path in paths) > 1}
@@ -131,7 +131,7 @@ def _baseline_name(found: Against, names: Mapping[int, str]) -> str:
 
 
 def _comparing(rows: Sequence[TableRow]) -> Column:
-    """What the lines are compared with stands in the heading, or in each line where it differs."""
+    """The comparison column; the baseline is in its heading, or in each line if it differs."""
     names = list(dict.fromkeys(row.against for row in rows if row.comparison is not None))
     if len(names) > 1:
         return "compared", lambda row: f"{verdict(row.comparison)}{row.against and f' ({row.against})'}"

@@ -1,8 +1,8 @@
-"""The child that runs one file: it imports numpy and the runtime asked for, and nothing else of this project.
+"""The child that runs one file. It imports numpy and the requested runtime, but nothing of this project.
 
-Run as a program: python -P worker.py FILE NUM_THREADS RUNTIME. It speaks lines of JSON: first
-{"ready": true}, then one reply for each request to run a round; it ends when its standard input does.
-A round loads the file anew, warms up, and times runs. Whatever the runtime prints goes to standard error.
+Run as a program: python -P worker.py FILE NUM_THREADS RUNTIME. It writes lines of JSON: first
+{"ready": true}, then one reply for each request to run a round; it ends with its standard input.
+A round loads the file anew, warms up, and times runs. The runtime's output goes to standard error.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 CHUNK = 4096
-"""Times that the preallocated buffer holds before they are moved out, between two runs."""
+"""Size of the preallocated buffer of times, which is emptied between two runs."""
 
 Runtime = Callable[..., Any]
 """The runtime's Interpreter class."""
@@ -55,7 +55,7 @@ class RoundError(Exception):
 
 
 class Baseline:
-    """The process's memory and threads before the file was first read; None where there is no /proc."""
+    """The process's memory and threads before the file was first read; None without /proc."""
 
     def __init__(self) -> None:
         _forget_peak()
@@ -63,12 +63,12 @@ class Baseline:
         self.num_threads = _count_threads()
 
     def peak_growth_bytes(self) -> int | None:
-        """How much the peak resident memory has grown since."""
+        """Growth of the peak resident memory since then."""
         peak = _peak_memory_bytes()
         return None if peak is None or self.memory_bytes is None else max(0, peak - self.memory_bytes)
 
     def new_threads(self) -> int | None:
-        """How many threads were started since."""
+        """Number of threads started since then."""
         threads = _count_threads()
         return None if threads is None or self.num_threads is None else threads - self.num_threads
 
@@ -76,9 +76,9 @@ class Baseline:
 def run_round(
     interpreter_class: Runtime, file: str, num_threads: int, *, baseline: Baseline, request: dict[str, Any]
 ) -> dict[str, Any]:
-    """Loads the file, warms up, times runs; gives back what was seen.
+    """Loads the file, warms up and times runs; returns the reply.
 
-    `request` holds warmup_runs, warmup_min_secs, num_runs, min_secs and max_secs of this round.
+    `request` has warmup_runs, warmup_min_secs, num_runs, min_secs and max_secs of this round.
     """
     try:
         begin = time.perf_counter_ns()
@@ -110,7 +110,7 @@ def run_round(
 
 
 def timed_runs(invoke: Callable[[], object], num_runs: int, min_secs: float, max_secs: float) -> array[int]:
-    """The nanoseconds of each of at least num_runs runs and min_secs seconds; none begins after max_secs."""
+    """Each run's nanoseconds: at least num_runs runs and min_secs seconds, none started after max_secs."""
     clock = time.perf_counter_ns
     chunk = array("q", bytes(8 * CHUNK))
     samples = array("q")
@@ -155,7 +155,7 @@ def _fill_inputs(interpreter: Any) -> None:  # noqa: ANN401 - three runtimes, on
 
 
 def _is_delegated(interpreter: Any) -> bool | None:  # noqa: ANN401
-    # no public call tells; without this one the answer is unknown
+    # there is no public call for this; without the private one the answer is unknown
     list_operators = getattr(interpreter, "_get_ops_details", None)
     if list_operators is None:
         return None
@@ -176,7 +176,7 @@ def _import_interpreter(runtime: str) -> Runtime:
 
 
 def _forget_peak() -> None:
-    # resets VmHWM to the memory of now; where it may not, the growth is told too small, never too large
+    # resets VmHWM to the present memory; without permission the growth reads too small, never too large
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -200,14 +200,14 @@ def _count_threads() -> int | None:
 
 
 def private_stdout() -> TextIO:
-    """A file of its own for the replies; what else is printed from now on goes to standard error."""
+    """A private copy of stdout for the replies; from now on other output goes to standard error."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return replies
 
 
 def reply_with(replies: TextIO, record: dict[str, Any]) -> None:
-    """Writes a line of JSON, at once."""
+    """Writes a line of JSON and flushes it."""
     replies.write(json.dumps(record) + "\n")
     replies.flush()
 

@@ -1,4 +1,4 @@
-"""`pipeline bench`: the latency of exported files, here or on phones, as a table and in the store."""
+"""`pipeline bench`: the latency of exported files, on this machine or on phones; shown and stored."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ DEFAULTS = {
 
 
 def thread_counts(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
-    """The numbers in a list such as 1,2, each once, in their order."""
+    """The numbers in a list such as 1,2, in order, without repeats."""
     words = [word.strip() for word in value.split(",")]
     for word in words:
         if not word.isdecimal() or int(word) < 1:
@@ -87,13 +87,13 @@ def _cores(context: click.Context, parameter: click.Parameter, value: str) -> st
     show_default=True,
     help="Measure with each of these, such as 1,2.",
 )
-@_count("num_runs", least=1, text="At least so many timed runs of each file.")
-@_count("warmup_runs", least=0, text="At least so many untimed runs in each round.")
-@_seconds("min_secs", above_zero=False, text="At least so many seconds of timed runs.")
-@_seconds("max_secs", above_zero=True, text="Begin no run of a file after so many seconds.")
-@_seconds("warmup_min_secs", above_zero=False, text="At least so many seconds of untimed runs.")
-@_count("num_rounds", least=1, text="Rounds in which the files take turns; runs and seconds are their sum.")
-@_seconds("patience_secs", above_zero=True, text="A runtime silent so much longer than asked is ended.")
+@_count("num_runs", least=1, text="Minimum number of timed runs of each file.")
+@_count("warmup_runs", least=0, text="Minimum number of untimed runs in each round.")
+@_seconds("min_secs", above_zero=False, text="Minimum seconds of timed runs.")
+@_seconds("max_secs", above_zero=True, text="Start no run of a file after this many seconds.")
+@_seconds("warmup_min_secs", above_zero=False, text="Minimum seconds of untimed runs.")
+@_count("num_rounds", least=1, text="Rounds in which the files take turns; runs and seconds are totals.")
+@_seconds("patience_secs", above_zero=True, text="End a runtime that is late by this much.")
 @click.option(
     "--runtime",
     default=DEFAULTS["runtime"],
@@ -159,8 +159,8 @@ def command(
     model or, without one, from the file named first. Every measurement is kept in the store. Exits 1 when a
     file could not be measured.
 
-    With --adb each round is one process of benchmark_model on a phone, several phones work at once, and what
-    stands behind -- goes to benchmark_model as it is. Exits 4 when a phone is missing or lost.
+    With --adb each round is one process of benchmark_model on a phone, several phones work at once, and the
+    flags after -- are passed to benchmark_model unchanged. Exits 4 when a phone is missing or lost.
 
     \b
     pipeline bench
@@ -233,7 +233,7 @@ def _bench_here(targets: tuple[str, ...], settings: BenchSettings, *, as_json: b
         print_records(measurements)
     else:
         _show(result, settings)
-    keep(result, runs=runs_folder())  # after they were shown: a full disk takes away the store alone
+    keep(result, runs=runs_folder())  # after showing them, so that a full disk loses only the stored copy
     if not as_json:
         things = "1 measurement" if len(measurements) == 1 else f"{len(measurements)} measurements"
         click.echo(f"stored {things} in {runs_folder()}/results.sqlite. Next: pipeline report")
@@ -243,7 +243,7 @@ def _bench_here(targets: tuple[str, ...], settings: BenchSettings, *, as_json: b
 
 
 def _split_flags(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The files and runs, and what stood behind -- for benchmark_model."""
+    """The files and runs, and benchmark_model's flags from after --."""
     flags = tuple(word for word in words if word.startswith("--"))
     return tuple(word for word in words if not word.startswith("--")), flags
 
@@ -252,12 +252,12 @@ def _check_flags(flags: tuple[str, ...]) -> None:
     for flag in flags:
         name, equals, _ = flag.removeprefix("--").partition("=")
         if not name or not equals:
-            raise UsageError(f"'{flag}' is no flag of benchmark_model. Give --NAME=VALUE behind the --.")
+            raise UsageError(f"'{flag}' is not a flag of benchmark_model. Give --NAME=VALUE after the --.")
         if name in OURS:
             option = f"--{name.replace('_', '-')}"
             raise UsageError(
-                f"--{name} is set by the pipeline. Leave it out behind the --; where there is an option "
-                f"for it, such as {option if name in DEFAULTS else '--delegate'}, it stands before."
+                f"--{name} is set by the pipeline. Leave it out after the --; if it has an option, such as "
+                f"{option if name in DEFAULTS else '--delegate'}, give that before the --."
             )
 
 
@@ -278,7 +278,7 @@ Settings = TypeVar("Settings")
 
 
 def _settings_of(kind: type[Settings], options: dict[str, Any]) -> Settings:
-    """A settings dataclass from those options that are its fields."""
+    """A settings dataclass from the options that are its fields."""
     names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     return kind(**{name: value for name, value in options.items() if name in names})
 

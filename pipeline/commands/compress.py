@@ -1,4 +1,4 @@
-"""`pipeline compress`: a trained model in, a smaller run out: pruned, clustered, trained quantized."""
+"""`pipeline compress`: prunes, clusters and quantizes a trained model into a new run."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ RATES = ", ".join(f"{rate:g} {step}" for step, rate in LEARNING_RATES.items())
     "--max-drop",
     type=Finite(),
     metavar="POINTS",
-    help="Write an int8 file that loses no more than so many percentage points of top-1 on the validation "
+    help="Write an int8 file that loses at most this many percentage points of top-1 on the validation "
     "split: calibration, equalizing, layers in float are tried before --qat; the first that holds is taken.",
 )
-@click.option("--skip-layer", multiple=True, metavar="LAYER", help="Leave it as it is; may be repeated.")
+@click.option("--skip-layer", multiple=True, metavar="LAYER", help="Leave it unchanged; may be repeated.")
 @click.option(
     "--epochs",
     type=click.IntRange(min=1),
@@ -110,7 +110,7 @@ def command(
     """Prune, cluster and train quantized, into a new run.
 
     RUN is a run's name or folder (default: the newest), MODEL a .keras or .h5 file of your own. Any of
-    --prune, --cluster and --qat, always in this order, each keeping what the one before made.
+    --prune, --cluster and --qat, always in this order; each preserves the result of the one before.
 
     \b
     pipeline compress --qat
@@ -145,7 +145,7 @@ def command(
 
 
 def _int8_within(max_drop: float, target: str | None, options: dict[str, Any], *, as_json: bool) -> int:
-    """Does what --max-drop asks for; gives back the exit status."""
+    """Runs --max-drop; returns the exit status."""
     from pipeline.commands.max_drop import write_int8_within
 
     for name, words in {"prune": "--prune", "prune_layer": "--prune-layer", "cluster": "--cluster"}.items():
@@ -170,7 +170,7 @@ def _resumed(name: str, runs: Path) -> TrainRecord:
 
 
 def _asked(target: str | None, options: dict[str, Any]) -> tuple[KerasSource, CompressConfig]:
-    """What is compressed, and how."""
+    """The model to compress, and the settings."""
 
     given = {name: options[name] for name in DEFAULTS if options.get(name) is not None}
     settings = CompressConfig(
@@ -181,7 +181,7 @@ def _asked(target: str | None, options: dict[str, Any]) -> tuple[KerasSource, Co
             "skip_layers": tuple(dict.fromkeys(options["skip_layer"])),
         }
     )
-    check(settings)  # before anything is looked for
+    check(settings)  # before the model is searched
     source = find_source(target, data=options["data"], folder=runs_folder())
     return with_pixels(source, scale=options["scale"], offset=options["offset"]), settings
 

@@ -1,4 +1,4 @@
-"""`pipeline data`: what a data set holds, and what was left out of it."""
+"""`pipeline data`: a data set's classes, splits and skipped files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pipeline.data.spec import DatasetSpec
 
 DEFAULT_SHEET_SIZE = 96
-"""The side on a contact sheet where neither the data set nor the user says one."""
+"""Side of an image on a contact sheet, in pixels, if neither the data set nor the user sets one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ def command(
     elif family:
         raise UsageError("--family says how --sheet's images are augmented: give --sheet FILE too.")
     if family:
-        family_of(family)  # a mistyped name is named before anything is read
+        family_of(family)  # reports a mistyped name before anything is read
 
     with stages() as progress:
         dataset = load_dataset(name, progress)

@@ -1,4 +1,4 @@
-"""`pipeline demo`: the main job from images to a report, on a data set that needs no download."""
+"""`pipeline demo`: all steps from images to a report, on a data set that needs no download."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def command(*, as_json: bool) -> int:
 
 
 def _holds(verified: Sequence[Verification]) -> bool:
-    """Whether every file is as good as this job always was; what is not is said on stderr."""
+    """Whether every file reaches the accuracy expected of the demo; prints the failures on stderr."""
     good = True
     for found in verified:
         if found.tflite_top1 < MIN_TOP1 or found.drop_points > MAX_DROP_POINTS:

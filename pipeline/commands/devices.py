@@ -1,4 +1,4 @@
-"""`pipeline devices`: the phones that adb sees, and what to do about those that are not ready."""
+"""`pipeline devices`: the phones that adb sees, with advice for those that are not ready."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SeenPhone:
-    """A phone as the table shows it; None where it does not say."""
+    """A row of the table; None for what the phone does not report."""
 
     serial: str
     adb_server: str
     state: str
-    """What adb says: device is ready."""
+    """adb's word; 'device' means ready."""
     ready: bool
     model: str | None = None
     name: str | None = None
-    """What reports call this very phone; its serial stays out of them."""
+    """Its name in reports, which do not contain its serial."""
     soc: str | None = None
     android: str | None = None
     abi: str | None = None
@@ -77,7 +77,7 @@ def command(*, servers: tuple[str, ...], as_json: bool) -> int:
                 "no phone is connected. Plug one in, switch on 'USB debugging' in its developer options, and "
                 "accept the prompt on its screen, then: pipeline devices"
             )
-        raise NoPhoneError("none of the phones is ready. What to do stands in the last column above.")
+        raise NoPhoneError("none of the phones is ready. The last column above says what to do.")
     if not as_json:
         chosen = "" if len(ready) == 1 else f" -s {ready[0].serial}"
         at = "".join(f" --adb-server {server}" for server in servers)

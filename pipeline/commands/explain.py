@@ -1,4 +1,4 @@
-"""`pipeline explain`: why a file is slow, large or wrong, layer by layer; two files side by side."""
+"""`pipeline explain`: why a file is slow, large or wrong, layer by layer; compares two files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KERAS_ENDINGS = (".keras", ".h5")
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """What --json prints: one or two files, their layers side by side, and what stands out."""
+    """The JSON output: one or two files, their joined layers, and the findings."""
 
     files: tuple[ExplainedFile, ...]
     joined: JoinedFiles | None
@@ -45,7 +45,7 @@ class Explanation:
     default=TOP,
     show_default=True,
     metavar="N",
-    help="Show so many rows; 0 shows all.",
+    help="Number of rows to show; 0 shows all.",
 )
 @click.option("--no-time", is_flag=True, help="Measure no times.")
 @click.option("--no-error", is_flag=True, help="Do not compare the layers with the Keras model's.")
@@ -74,10 +74,10 @@ def command(
 ) -> int:
     """Say why a file is slow, large or wrong, layer by layer.
 
-    FILE is any .tflite file, one from elsewhere too. Shows what each operator is, its bytes, its time on this
+    FILE is any .tflite file, also of other tools. Shows each operator's type, its bytes, its time on this
     machine and, for int8 and int16x8 files with their sidecar and Keras model, how far its output is from the
-    Keras layer's; then what stands out and what to do about it. With OTHER, such as the float32 file of the
-    same model, the layers of both stand side by side. Exit status 1 when LiteRT refuses a file.
+    Keras layer's; then the findings and what to do about them. With OTHER, such as the float32 file of the
+    same model, the layers of both are shown side by side. Exit status 1 when LiteRT refuses a file.
 
     \b
     pipeline explain mobilenet_int8.tflite

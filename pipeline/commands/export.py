@@ -1,4 +1,4 @@
-"""`pipeline export`: a trained model in, .tflite files with their sidecars out."""
+"""`pipeline export`: converts a trained model into .tflite files with their sidecars."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from pipeline.steps.export import Exported
 
 _SETTINGS = [field.name for field in fields(ExportSettings) if field.name not in ("precision", "rewrites")]
-"""Options that are settings of the same name."""
+"""Options with the name of their setting."""
 
 _BESIDE_LIKE = ("like", "target", "data", "out", "as_json", "android_kit")
-"""Options that a sidecar says nothing of."""
+"""Options that a sidecar does not record, and that --like therefore allows."""
 
 
 def _default(setting: str) -> Any:  # noqa: ANN401
@@ -172,7 +172,7 @@ def _exported_like(context: click.Context) -> Exported:
 
 
 def _settings(options: dict[str, Any], *, for_kit: bool) -> tuple[ExportSettings, ...]:
-    """What the options ask for, a file each."""
+    """The settings of each file that the options request."""
     precisions = [each for each in Precision if options[each]]
     precisions = precisions or [each for each in Precision if each.spec.is_default]
     asked = {name: options[name] for name in _SETTINGS}
@@ -184,7 +184,7 @@ def _settings(options: dict[str, Any], *, for_kit: bool) -> tuple[ExportSettings
 
 
 def _say_what_sparse_brings(artifacts: Sequence[ExportArtifact], folder: Path) -> None:
-    """Whether the sparse float32 file is faster anywhere, and on this machine."""
+    """Says whether the sparse float32 file is faster at all, and on this machine."""
     for artifact in artifacts:
         if artifact.settings.sparse:
             from export.sparse.verdict import sparse_verdict
@@ -193,7 +193,7 @@ def _say_what_sparse_brings(artifacts: Sequence[ExportArtifact], folder: Path) -
 
 
 def _write_kit(kit: Path, artifacts: Sequence[ExportArtifact], folder: Path) -> None:
-    """Writes the Android kit of the integer file, or else of the smallest, and says of which."""
+    """Writes the Android kit for the integer file, else for the smallest, and says for which."""
 
     integer = [artifact for artifact in artifacts if artifact.precision.spec.is_integer]
     artifact = min(integer or artifacts, key=lambda each: each.size_bytes)
@@ -202,7 +202,7 @@ def _write_kit(kit: Path, artifacts: Sequence[ExportArtifact], folder: Path) -> 
 
 
 def what_to_verify(source: KerasSource, folder: Path) -> str:
-    """What `pipeline verify` must be given to take these very files."""
+    """The arguments with which `pipeline verify` checks these files."""
     if folder == source.export_folder:
         target = folder.parent.name if source.family else str(folder.parent)
     else:

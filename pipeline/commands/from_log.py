@@ -1,4 +1,4 @@
-"""`pipeline bench --from-log`: the runs of benchmark_model in a log from anywhere. Nothing is stored."""
+"""`pipeline bench --from-log`: the runs of benchmark_model in any log. Nothing is stored."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 @dataclass(frozen=True, kw_only=True)
 class LogRecord:
-    """A completed run. None where the log does not say."""
+    """A completed run. None for what the log does not contain."""
 
     graph: str | None
     """The file's path on the phone."""
@@ -39,7 +39,7 @@ class LogRecord:
     """'tflite', or 'litert' for LiteRT v2's benchmark_model."""
     num_threads: int | None
     delegates: tuple[str, ...]
-    """Each with what it took of the graph."""
+    """Each with the part of the graph that it took."""
     num_runs: int | None
     warmup_runs: int | None
     median_ms: float | None
@@ -57,7 +57,7 @@ class LogRecord:
     model_size_bytes: int | None
     valid: bool
     reasons: tuple[str, ...]
-    """Why it is not what was asked for."""
+    """Why it is not the requested run."""
 
 
 Column = tuple[str, Callable[[LogRecord], str]]
@@ -83,10 +83,10 @@ _REST: tuple[Column, ...] = (
 
 
 def show_log(source: str, *, as_json: bool) -> int:
-    """Prints every completed run in a log, a path or '-' for stdin; 1 when it holds none.
+    """Prints every completed run in a log (a path, or '-' for stdin); returns 1 if there is none.
 
-    Runs that failed or were cut are lines on stderr. UsageError for a path that cannot be read, PipelineError
-    for a file that is not text.
+    Failed and cut runs are reported on stderr. UsageError for a path that cannot be read, PipelineError for a
+    file that is not text.
     """
     name = "the input" if source == STDIN else source
     log = parse_log(_text(_content(source), name))
@@ -122,7 +122,7 @@ def _content(source: str) -> bytes:
 
 
 def _text(content: bytes, name: str) -> str:
-    """The content as text: UTF-8, or UTF-16 with its mark, as PowerShell's > writes it."""
+    """The content as text: UTF-8, or UTF-16 with a byte order mark, as PowerShell's > writes it."""
     if content.startswith(_UTF16):
         return content.decode("utf-16", errors="replace")
     if b"\0" in content:
@@ -178,7 +178,7 @@ def _show(records: Sequence[LogRecord]) -> None:
 
 
 def _tables(records: Sequence[LogRecord], names: Sequence[str], *, width: int) -> list[Table]:
-    """One table, or two with the same lines where one would be wider than `width` characters."""
+    """One table, or two with the same lines if one would be wider than `width` characters."""
     whole = _table(records, names, _WHAT + _LATENCY + _REST)
     if Console(width=1000).measure(whole).maximum <= width:
         return [whole]
@@ -197,7 +197,7 @@ def _table(records: Sequence[LogRecord], names: Sequence[str], columns: Sequence
 
 
 def _names(records: Sequence[LogRecord]) -> list[str]:
-    """The files' names; with the run's number in front where two are alike or one is not told."""
+    """The files' names; prefixed with the run's number if two are equal or one is missing."""
     stems = ["" if record.graph is None else _stem(record.graph) for record in records]
     return [
         stem if stem and stems.count(stem) == 1 else f"run {number} {stem}".strip()

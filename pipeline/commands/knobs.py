@@ -1,4 +1,4 @@
-"""The families' knobs as command line options, made from the registry. No Keras is imported."""
+"""The families' knobs as command line options, from the registry. Does not import Keras."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from models.registry import FAMILIES, family_of
 
 
 def knob_options(*, without: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A decorator that adds one option a knob, for every family's knobs together.
+    """A decorator that adds one option per knob, for the knobs of all families.
 
-    An option that was not given is None, so that `given_knobs` can tell and the family's own default holds.
+    An option that was not given is None: `given_knobs` then leaves it out and the family's default is used.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -27,7 +27,7 @@ def knob_options(*, without: tuple[str, ...] = ()) -> Callable[[Callable[..., An
 
 
 def given_knobs(family: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The knobs of the family among a command's options that were given, in their own types.
+    """The family's knobs that were given among a command's options, converted to their types.
 
     Raises models.errors.KnobError for an unknown family, another family's knob, or a value out of range.
     """
@@ -40,7 +40,7 @@ def given_knobs(family: str, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def recipe_values(setting: str) -> str:
-    """What the families' recipes have for the setting, largest first, such as '1 squeezenet; 0 mobilenet'."""
+    """The families' recipe values of a setting, largest first, such as '1 squeezenet; 0 mobilenet'."""
     values = {name: getattr(family.recipe, setting) for name, family in FAMILIES.items()}
     ordered = dict(sorted(values.items(), key=lambda item: -item[1]))
     words = _by_family({name: f"{value:g}" for name, value in ordered.items()})
@@ -48,7 +48,7 @@ def recipe_values(setting: str) -> str:
 
 
 def _knobs() -> dict[str, dict[str, Knob]]:
-    """Knob name -> family -> the knob; each family's own first, then those that all share."""
+    """Knob name -> family -> the knob; family-specific knobs first, then shared ones."""
     knobs: dict[str, dict[str, Knob]] = {}
     for own in (True, False):
         for family, row in FAMILIES.items():
@@ -68,7 +68,7 @@ def _option(users: dict[str, Knob]) -> Callable[[Callable[..., Any]], Callable[.
 
 
 def _help(users: dict[str, Knob]) -> str:
-    """What the knob does, for each family that has its own words, and its defaults."""
+    """The knob's help, for each family with a different text, and its defaults."""
     about = _by_family({family: knob.about for family, knob in users.items()})
     if len(about) == 1:
         text = next(iter(about))
@@ -84,13 +84,13 @@ def _help(users: dict[str, Knob]) -> str:
 
 
 def _default(knob: Knob) -> str:
-    """The knob's default in words; empty where it has none."""
+    """The knob's default in words; empty without a default."""
     default = "" if knob.default is None else str(knob.default)
     return ", ".join([*(each.words for each in knob.defaults), *filter(None, [default])])
 
 
 def _by_family(words: dict[str, str]) -> dict[str, list[str]]:
-    """Words -> the families that have them."""
+    """Text -> the families that have it."""
     families: dict[str, list[str]] = {}
     for family, each in words.items():
         families.setdefault(each, []).append(family)

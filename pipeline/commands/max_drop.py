@@ -1,4 +1,4 @@
-"""`pipeline compress --max-drop`: the cheapest way to an int8 file that is good enough; what was tried."""
+"""`pipeline compress --max-drop`: the cheapest way to an int8 file that is accurate enough."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def write_int8_within(source: KerasSource, settings: MaxDropSettings, *, as_json: bool) -> int:
-    """Writes the first int8 file that loses no more than is allowed, or the best; 1 where none holds."""
+    """Writes the first int8 file within the allowed loss, else the best; returns 1 if none is within it."""
     _refuse_own_quantizers(source, settings.max_drop)
     from pipeline.steps.max_drop import int8_within
 
@@ -52,20 +52,20 @@ def write_int8_within(source: KerasSource, settings: MaxDropSettings, *, as_json
 
 
 def _refuse_own_quantizers(source: KerasSource, max_drop: float) -> None:
-    """A run with quantizers of its own has its ranges from training: nothing cheap is left to choose."""
+    """Refuses a run with its own quantizers: its ranges come from training, so nothing cheap can be tried."""
     if source.compression is None or not source.compression.is_quantized:
         return
     how = "clustered" if source.compression.cluster is not None else "trained quantized"
     raise UsageError(
-        f"{source.export_folder.parent.name} was {how}: its int8 file comes from quantizers of its own, and "
-        f"there is nothing to try but more training. Compress {source.compression.parent} again with more "
+        f"{source.export_folder.parent.name} was {how}: its int8 file uses its own trained quantizers, and "
+        f"only more training can improve it. Compress {source.compression.parent} again with more "
         f"--epochs, or give that one: pipeline compress {_parent(source, source.compression)} "
         f"--max-drop {max_drop:g}"
     )
 
 
 def _parent(source: KerasSource, config: CompressConfig) -> str:
-    """What `pipeline compress` must be given to take the model that a run was compressed from."""
+    """The arguments with which `pipeline compress` takes the model that a run was compressed from."""
     if source.family is not None or not config.parent.endswith(KERAS_ENDINGS):
         return config.parent
     return _file_in_words(config.parent, config.data, setting_of(source.model_path.parent, "pixels"))
@@ -77,7 +77,7 @@ def _file_in_words(path: str, data: str, pixels: Mapping[str, Any]) -> str:
 
 
 def _settings(taken: Candidate) -> str:
-    """What `pipeline export` must be given to make the file once more, with uint8 input."""
+    """The options with which `pipeline export` makes the file again, with uint8 input."""
     source, artifact = taken.source, taken.artifact
     if source.family is not None or source.compression is not None:
         model = source.export_folder.parent.name

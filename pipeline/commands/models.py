@@ -1,4 +1,4 @@
-"""`pipeline models`: the families, and what one costs, beside the paper's figures."""
+"""`pipeline models`: the families, and a model's costs beside the paper's figures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFigures:
-    """What a model costs, before it is trained; the paper's own figures are None where it prints none."""
+    """A model's costs, before training; the paper's figures are None if it prints none."""
 
     model_name: str
     family: str
@@ -28,12 +28,12 @@ class ModelFigures:
     macs: int
     """Multiply-accumulates of convolutions and dense layers, one image."""
     activation_bytes: int
-    """Of the largest set of values that live at once, as float32; int8 takes a quarter."""
+    """Largest total size of activations alive at once, as float32; int8 takes a quarter."""
     float32_bytes: int
-    """Of the exported file, to expect."""
+    """Expected size of the exported file."""
     int8_bytes: int
     published: tuple[PublishedFigure, ...]
-    """What the paper and its authors print of this very model; empty where nobody printed anything."""
+    """The figures that the paper or its authors print for this model; empty if there are none."""
 
 
 @dataclass(frozen=True, kw_only=True)

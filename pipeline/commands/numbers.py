@@ -9,7 +9,7 @@ import click
 
 
 class Finite(click.FloatRange):
-    """A range of numbers that holds neither nan nor inf, which compare with nothing."""
+    """A range of numbers that refuses nan and inf."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
         """The number; click.BadParameter for one out of range, nan or inf."""

@@ -1,4 +1,4 @@
-"""How commands print: records as JSON for machines, one style of table for people. Light at import."""
+"""Output of the commands: JSON for machines, one style of table for people. Light at import."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pipeline.progress import Progress
 
 PIPED_WIDTH = 200
-"""Columns of a table that goes into a file or a pipe: none is cut to a terminal's 80."""
+"""Width in characters of a table in a file or a pipe, so that it is not cut to a terminal's 80."""
 
 
 REDRAW_SECS = 0.1
@@ -39,7 +39,7 @@ def print_table(table: Table) -> None:
 
 
 def stdout_console() -> Console:
-    """What draws tables on stdout: as wide as the terminal, or PIPED_WIDTH."""
+    """The rich console for stdout: as wide as the terminal, or PIPED_WIDTH."""
     from rich.console import Console
 
     console = Console()
@@ -47,16 +47,16 @@ def stdout_console() -> Console:
 
 
 def table(*columns: str, numbers: Sequence[str] = ()) -> Table:
-    """An empty table of this project's style; the columns named in `numbers` are aligned right."""
+    """An empty table in this project's style; the columns in `numbers` are right-aligned."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     class PlainTable(Table):
-        """Shows what it is given as it is: a name in brackets is no markup."""
+        """A table that shows text literally, without rich's markup in brackets."""
 
         def add_row(self, *cells: Any, **options: Any) -> None:  # noqa: ANN401 - Table's
-            """As Table's."""
+            """Adds a row like Table.add_row, without markup."""
             super().add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells), **options)
 
     made = PlainTable(box=SIMPLE_HEAD, pad_edge=False)
@@ -66,13 +66,13 @@ def table(*columns: str, numbers: Sequence[str] = ()) -> Table:
 
 
 def say(message: str) -> None:
-    """A line for the person at the terminal, on stderr."""
+    """Prints a line for the user on stderr."""
     click.echo(message, err=True)
 
 
 @contextmanager
 def working(what: str) -> Iterator[Callable[[str], None]]:
-    """Says on stderr what is being done while it lasts; gives back a function that says how far it is."""
+    """Shows on stderr what is being done; yields a function that shows its progress."""
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -88,9 +88,9 @@ def working(what: str) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def stages() -> Iterator[Progress]:
-    """What a step takes as `progress`: at a terminal a bar on stderr, else a line for what is begun.
+    """A step's `progress` callback: at a terminal a bar on stderr, else one line per stage.
 
-    It is drawn only while it is called: drawn by a thread of its own, it would slow what a step measures.
+    It is drawn only when it is called: a drawing thread would make a measurement slower.
     """
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
@@ -113,7 +113,7 @@ def stages() -> Iterator[Progress]:
             console.print(event.text, highlight=False, markup=False, soft_wrap=True)
             return
         is_new, total = event.what != shown, event.total or None
-        if is_new:  # its time left is counted from here
+        if is_new:  # the remaining time is estimated from here
             bar.reset(task, completed=event.done, total=total, visible=True)
         is_due = is_new or time.monotonic() - drawn > REDRAW_SECS
         shown, drawn = event.what, time.monotonic() if is_due else drawn
@@ -131,7 +131,7 @@ def stages() -> Iterator[Progress]:
 
 
 def show_lines(event: Event) -> None:
-    """What a step takes as `progress` where there is no terminal: one bar in a log would drown it."""
+    """A step's `progress` callback without a terminal: one line per stage."""
     if isinstance(event, Note):
         say(event.text)
     elif not event.detail:

@@ -56,7 +56,7 @@ def command(runs: tuple[str, ...], format_name: str | None, out: Path | None, as
 
 
 def _format(name: str | None, out: Path | None, *, as_json: bool) -> str:
-    """The format that the options mean together."""
+    """The format, from --format, --out and --json."""
     if as_json:
         if name not in (None, "json"):
             raise UsageError(f"--json and --format {name} contradict each other. Give one of them.")
@@ -84,7 +84,7 @@ def show_report(rows: Sequence[ReportRow], format_name: str) -> None:
 
 
 def _say_next(rows: Sequence[ReportRow], format_name: str) -> None:
-    """What is still missing, on stderr, after a table for people."""
+    """Says on stderr, after a table, which steps are still missing."""
     if format_name != "table":
         return
     unverified = len({row.file.sha256 for row in rows if row.accuracy.split is None})

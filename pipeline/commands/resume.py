@@ -1,4 +1,4 @@
-"""The options that a resumed run does not take."""
+"""Refuses options that a resumed run ignores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.errors import UsageError
 
 
 def refuse_settings(context: click.Context) -> None:
-    """A resumed run has its own settings: one that is given beside --resume would be passed over."""
+    """UsageError for settings beside --resume: a resumed run keeps its own."""
 
     given = [
         parameter.opts[-1]

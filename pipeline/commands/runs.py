@@ -1,4 +1,4 @@
-"""`pipeline runs`: what the runs folder holds, and where each file of a run comes from."""
+"""`pipeline runs`: the runs in the runs folder, and the files of each."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def command(run: str | None, curve: Path | None, as_json: bool) -> None:
     """List the runs and what each holds.
 
-    With RUN, that run alone: its model, the files exported from it, and what was found of each.
+    With RUN, only that run: its model, the files exported from it, and their figures.
 
     \b
     pipeline runs
@@ -59,7 +59,7 @@ def command(run: str | None, curve: Path | None, as_json: bool) -> None:
 
 
 def _draw(target: Path, name: str | None, folder: Path) -> None:
-    """Writes the curve of the run, or of the newest one, that may still be unfinished."""
+    """Writes the curve of the run, or of the newest; it may be unfinished."""
     kind = target.suffix.lstrip(".").lower()
     if kind not in ("png", "svg"):
         raise UsageError(f"--curve {target} should end in .png or .svg.")
@@ -71,7 +71,7 @@ def _draw(target: Path, name: str | None, folder: Path) -> None:
 
 
 def _chosen(name: str, summaries: list[RunSummary]) -> RunSummary:
-    """The run of that name or path."""
+    """The run with that name or path."""
     for summary in summaries:
         if name == summary.run or Path(name).resolve() == Path(summary.path).resolve():
             return summary

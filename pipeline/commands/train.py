@@ -1,4 +1,4 @@
-"""`pipeline train`: a family, its knobs and a data set in, a run out."""
+"""`pipeline train`: trains a family with its knobs on a data set, into a new run."""
 
 from __future__ import annotations
 

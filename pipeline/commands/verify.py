@@ -1,4 +1,4 @@
-"""`pipeline verify`: an exported file over the test split, beside the Keras model it was made from."""
+"""`pipeline verify`: exported files on the test split, compared with their Keras models."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ PHONE_OPTIONS = ("serials", "delegates", "binaries", "servers", "budget_secs", "
     "--max-drop",
     type=Finite(),
     metavar="POINTS",
-    help="A gate: exit 1 when a file's top-1 is more than so many percentage points below the Keras model's.",
+    help="A gate: exit 1 when a file's top-1 is more percentage points than this below the Keras model's.",
 )
 @click.option(
     "--limit", type=click.IntRange(min=1), metavar="N", help="The first N images of the split alone."
@@ -62,7 +62,7 @@ PHONE_OPTIONS = ("serials", "delegates", "binaries", "servers", "budget_secs", "
     default=PhoneVerifySettings().budget_secs,
     show_default=True,
     metavar="SECS",
-    help="On a phone: as many samples as fit into so many seconds, for each file and delegate.",
+    help="On a phone: run as many samples as fit into this time, for each file and delegate.",
 )
 @click.option(
     "--min-agreement",
@@ -91,8 +91,8 @@ def command(
     quantized files the layer where the error grows most.
 
     \b
-    With --adb the files run on phones, and their labels there are held against LiteRT's here: a delegate that
-    is fast and wrong is found so.
+    With --adb the files run on phones, and their labels are compared with LiteRT's on this machine, which
+    finds a delegate that is fast but wrong.
 
     \b
     pipeline verify --max-drop 1.0
@@ -178,7 +178,7 @@ def _difference(found: Verification) -> str:
 
 
 def _not_finite(verified: Sequence[Verification]) -> Iterator[str]:
-    """What is said of files, and of their models, that give no numbers."""
+    """A line for each file, and for each model, whose outputs are not finite."""
     for name, found in zip(_names(verified), verified, strict=True):
         if found.num_keras_not_finite or found.num_tflite_not_finite:
             yield (
@@ -189,7 +189,7 @@ def _not_finite(verified: Sequence[Verification]) -> Iterator[str]:
 
 
 def _images(verified: Sequence[Verification]) -> str:
-    """On which images the files ran: named file by file where these are not the same for all."""
+    """The images that the files ran on, per file if they are not the same for all."""
     names: dict[str, list[str]] = {}
     for name, found in zip(_names(verified), verified, strict=True):
         images = f"{found.num_samples:,} {found.split} images of {found.dataset}"
@@ -200,7 +200,7 @@ def _images(verified: Sequence[Verification]) -> str:
 
 
 def _by_classes(verified: Sequence[Verification]) -> dict[str, list[str]]:
-    """How the classes were matched -> the files for which it was so."""
+    """How the classes were matched -> the files matched so."""
     files: dict[str, list[str]] = {}
     for name, found in zip(_names(verified), verified, strict=True):
         files.setdefault(found.classes_matched, []).append(name)
@@ -208,7 +208,7 @@ def _by_classes(verified: Sequence[Verification]) -> dict[str, list[str]]:
 
 
 def _names(verified: Sequence[Verification]) -> list[str]:
-    """The files' names, with the run's in front where two are alike."""
+    """The files' names, prefixed with the run's name if two are equal."""
     from pipeline.bench.table import short_names
 
     return [f"{name}.tflite" for name in short_names([Path(found.path) for found in verified])]

@@ -239,7 +239,7 @@ def test_phones_of_which_none_is_ready_are_listed_and_a_device_error(lab, server
     status, out, err = devices()
     assert status == 4
     assert serial in out
-    assert "none of the phones is ready. What to do stands in the last column" in err
+    assert "none of the phones is ready. The last column above says what to do." in err
     assert "Next:" not in err
 
 

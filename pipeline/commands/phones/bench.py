@@ -1,4 +1,4 @@
-"""`pipeline bench --adb`: shows phones at work, then a table for each phone."""
+"""`pipeline bench --adb`: live progress, then a table for each phone."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 MOST_PAIRS = 6
 UNSTEADY = 0.25
-"""A ± of a larger share of the median is told."""
+"""A ± above this share of the median is reported."""
 
 
 def bench_and_show(
@@ -43,9 +43,9 @@ def bench_and_show(
     *,
     as_json: bool,
 ) -> int:
-    """Measures the files on the phones, shows and keeps the results; the exit status.
+    """Measures the files on the phones, shows and stores the results; returns the exit status.
 
-    1 when a measurement is not valid, 4 when a phone was lost before all was measured.
+    1 if a measurement is not valid, 4 if a phone was lost before everything was measured.
     """
 
     _say_twins(files)
@@ -75,7 +75,7 @@ def bench_and_show(
 
 
 def _say_twins(files: Sequence[Path]) -> None:
-    """Names the files that hold the same as one before them: they are measured once."""
+    """Names the files with the same content as an earlier one, which are not measured again."""
 
     first: dict[str, Path] = {}
     for file in files:
@@ -86,7 +86,7 @@ def _say_twins(files: Sequence[Path]) -> None:
 
 @contextmanager
 def _live_table(fleet: Sequence[FleetPhone]) -> Iterator[Callable[[Event, PhoneResult], None]]:
-    """A line a phone on stderr, renewed as it goes; where stderr is no terminal, a line a measurement."""
+    """A live line per phone on stderr; without a terminal, a line per measurement."""
     console = Console(stderr=True)
     states = {each.phone: "starting" for each in fleet}
     results: dict[Any, PhoneResult] = {}
@@ -164,7 +164,7 @@ def _show(phone: PhoneResult, bench: BenchSettings, spreads: Spreads) -> None:
 
 
 def _show_alike(rows: Sequence[TableRow], measured: Sequence[MeasuredFile], spreads: Spreads) -> None:
-    """The pairs of files with one delegate and number of threads that cannot be told apart."""
+    """Shows the pairs of files, with the same delegate and threads, whose difference is noise."""
     valid = [pair for pair in zip(rows, measured, strict=True) if pair[0].measurement.valid]
     alike, told_apart, num_pairs = [], True, 0
     for (one, this), (other, that) in combinations(valid, 2):
@@ -185,7 +185,7 @@ def _show_alike(rows: Sequence[TableRow], measured: Sequence[MeasuredFile], spre
 
 
 def _show_sessions(rows: Sequence[TableRow], spreads: Spreads) -> None:
-    """The rows that did not take turns with what they are compared with."""
+    """Shows the rows that were not measured in turns with their baseline."""
     for row in rows:
         if row.comparison is None or row.comparison.in_turns:
             continue
@@ -199,7 +199,7 @@ def _show_sessions(rows: Sequence[TableRow], spreads: Spreads) -> None:
 
 
 def _show_partly_delegated(rows: Sequence[TableRow]) -> None:
-    """The rows whose delegate left a part of the graph to the CPU."""
+    """Shows the rows whose delegate left a part of the graph to the CPU."""
     for row in rows:
         word, count = row.measurement.delegate.split()[0], row.measurement.num_threads
         if (part := part_of(row.measurement.delegate)) is not None:
@@ -211,7 +211,7 @@ def _show_partly_delegated(rows: Sequence[TableRow]) -> None:
 
 
 def _show_unsteady(rows: Sequence[TableRow]) -> None:
-    """The valid rows whose median is hardly a figure."""
+    """Shows the valid rows with a large ±."""
     for row in rows:
         measurement = row.measurement
         if not measurement.valid or not measurement.noise_ms or not measurement.median_ms:

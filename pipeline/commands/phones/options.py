@@ -1,4 +1,4 @@
-"""The options that name phones, and the phones they mean. Light at import."""
+"""The options that select phones, and the phones they select. Light at import."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def several_words(known: Sequence[str], kind: str) -> Callable[..., tuple[str, ...]]:
-    """A callback that reads a list such as cpu,gpu: each word once, in their order."""
+    """A callback that parses a list such as cpu,gpu, in order, without repeats."""
 
     def read(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
         words = [word.strip() for word in value.split(",")]
@@ -69,7 +69,7 @@ server_option: Decorator = click.option(
     multiple=True,
     metavar="HOST:PORT",
     callback=_servers,
-    help="An adb server with phones of its own; several times for a pool. [default: this machine's]",
+    help="An adb server that has phones; several times for a pool. [default: this machine's]",
 )
 tool_option: Decorator = click.option(
     "--benchmark-model",
@@ -92,27 +92,27 @@ delegate_option: Decorator = click.option(
 
 
 def refuse_without_adb(context: click.Context, names: Sequence[str], flags: Sequence[str] = ()) -> None:
-    """UsageError where options for phones, or flags for their tool, were given without --adb."""
+    """UsageError if options for phones, or flags for their tool, were given without --adb."""
     found = [option_name(context, name) for name in names if given(context, name)]
     if found or flags:
         raise UsageError(f"{', '.join([*found, *flags])} is for phones. Add --adb, or leave it out.")
 
 
 def given(context: click.Context, name: str) -> bool:
-    """Whether an option or argument stands on the command line."""
+    """Whether an option or argument was given on the command line."""
     if name == "targets":
         return bool(context.params[name])
     return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def option_name(context: click.Context, name: str) -> str:
-    """As the user types it."""
+    """The option's name as the user types it."""
     found = next(each for each in context.command.params if each.name == name)
     return "FILE" if name == "targets" else max(found.opts, key=len)
 
 
 def adb_servers(servers: Sequence[str]) -> list[AdbServer]:
-    """The servers that --adb-server names; without any, the one that adb itself would use."""
+    """The servers that --adb-server names; without any, adb's default."""
 
     try:
         return [parse_server(text) for text in dict.fromkeys(servers)] or [default_server()]
@@ -121,7 +121,7 @@ def adb_servers(servers: Sequence[str]) -> list[AdbServer]:
 
 
 def named_phones(serials: Sequence[str], servers: Sequence[str]) -> list[ListedPhone]:
-    """The phones that -s and --adb-server mean, or ANDROID_SERIAL, or the only one there is."""
+    """The phones that -s and --adb-server or ANDROID_SERIAL select, else the only one."""
 
     listed, problems = list_phones(adb_servers(servers))
     for problem in problems:
@@ -137,7 +137,7 @@ def named_phones(serials: Sequence[str], servers: Sequence[str]) -> list[ListedP
 def find_fleet(
     serials: Sequence[str], servers: Sequence[str], binaries: Sequence[Path]
 ) -> tuple[list[FleetPhone], int]:
-    """The phones that are meant, ready to measure, each with its binary; and how many could not take part."""
+    """The selected phones that are ready, each with its binary, and how many others could not take part."""
     from pipeline.bench.fleet import gather
 
     tools = [read_tool(path) for path in binaries]
@@ -150,7 +150,7 @@ def find_fleet(
 
 @contextmanager
 def _download_bar() -> Iterator[Progress]:
-    """A bar on stderr while benchmark_model is downloaded; a line where stderr is no terminal."""
+    """A bar on stderr while benchmark_model is downloaded; a line without a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar

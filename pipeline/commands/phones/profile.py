@@ -1,4 +1,4 @@
-"""`pipeline bench --adb --op-profile`: the operators that cost most, two files side by side."""
+"""`pipeline bench --adb --op-profile`: the slowest operators, two files side by side."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def profile_on_phone(
     *,
     as_json: bool,
 ) -> int:
-    """Profiles the files on one phone and shows why one is slower; 1 when a run is not valid."""
+    """Profiles the files on one phone and shows their operators; returns 1 if a run is not valid."""
     if len(fleet) != 1:
         raise UsageError(
             f"--op-profile looks at one phone; {len(fleet)} were given. Name one with -s SERIAL."
@@ -82,7 +82,7 @@ def _headings(profile: FileProfile) -> tuple[str, str, str]:
 
 
 def _most_costly(pair: Sequence[FileProfile]) -> list[str]:
-    """The kinds of operator of both, those first that take the most time in either."""
+    """The kinds of operator in both, by the longer of their two times, slowest first."""
     cost: dict[str, float] = {}
     for profile in pair:
         for kind in {_kind(each) for each in profile.types}:
@@ -92,7 +92,7 @@ def _most_costly(pair: Sequence[FileProfile]) -> list[str]:
 
 
 def _kind(found: TypeTime) -> str:
-    """'Convolution (NHWC, QC8) IGEMM' is 'Convolution IGEMM' in every precision: that is what to compare."""
+    """The type without layout and precision: 'Convolution (NHWC, QC8) IGEMM' -> 'Convolution IGEMM'."""
     return " ".join(re.sub(r"\([^)]*\)", "", found.node_type).split())
 
 

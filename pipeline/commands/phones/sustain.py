@@ -1,4 +1,4 @@
-"""`pipeline bench --adb --sustained MINUTES`: how one file's latency moves while the phone grows warm."""
+"""`pipeline bench --adb --sustained MINUTES`: one file's latency while the phone warms up."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def sustain_on_phone(
     minutes: float,
     as_json: bool,
 ) -> int:
-    """Runs one file on one phone for so many minutes; a table, a CSV and a picture come of it.
+    """Runs one file on one phone for `minutes`; makes a table, a CSV and a picture.
 
-    Each point is written to the CSV as it comes, so that nothing that ends the run early loses it.
+    Each point is written to the CSV when it is measured, so that an early end does not lose it.
     """
 
     member = _only(fleet, "phone")
@@ -81,7 +81,7 @@ def _csv_path(series: PhoneSeries, member: FleetPhone) -> Path:
 
 
 def _draw(found: Sustained, path: Path, title: str) -> None:
-    """The picture beside the CSV, whole or not at all."""
+    """Writes the picture beside the CSV atomically."""
     picture = sustained_picture(found.points, title=title, subtitle=_verdict(found))
     write_bytes(path.with_suffix(".png"), picture)
     say(f"wrote {path} and {path.with_suffix('.png').name} beside it.")
@@ -128,7 +128,7 @@ def _bars(values: Sequence[float]) -> str:
 
 @contextmanager
 def _progress(minutes: float) -> Iterator[Callable[[SustainedPoint], None]]:
-    """Where it stands, on stderr: one line that is renewed, or a line a point where stderr is no terminal."""
+    """Progress on stderr: one live line, or a line per point without a terminal."""
     console = Console(stderr=True)
     with console.status(f"running for {minutes:g} minutes") as status:
 

@@ -1,4 +1,4 @@
-"""`pipeline verify --adb`: what the files answer on phones, beside what they answer here."""
+"""`pipeline verify --adb`: the files' labels on phones, compared with those on the host."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Phones:
-    """Which phones, through which adb servers, with which tools."""
+    """The selected phones, adb servers and tools."""
 
     serials: tuple[str, ...]
     servers: tuple[str, ...]
@@ -30,7 +30,7 @@ class Phones:
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """What a phone's answers must reach."""
+    """The limits that a phone's labels must meet."""
 
     min_agreement: float
     """Percent of samples on which it gives the host's label."""
@@ -41,10 +41,10 @@ class Gate:
 def show_answers(
     files: Sequence[Path], phones: Phones, settings: PhoneVerifySettings, gate: Gate, *, as_json: bool
 ) -> int:
-    """Verifies the files on each phone with each delegate, and shows what was found.
+    """Verifies the files on each phone with each delegate and shows the results; returns the exit status.
 
-    1 when a phone and the host disagree, a delegate took no node, or the top-1 dropped too far; 4 when a
-    phone was lost.
+    1 if a phone and the host disagree, a delegate took no nodes, or the top-1 dropped too far; 4 if a phone
+    was lost.
     """
     fleet, num_lost = find_fleet(phones.serials, phones.servers, phones.binaries)
 
@@ -103,7 +103,7 @@ def _print(found: Sequence[PhoneVerification], *, most_samples: int) -> None:
     print_table(rows)
     click.echo(
         f"{_images(found)}, the classes in turn; as many as --budget-secs allows, since "
-        "each is a process of its own. The host is the same file in LiteRT; a GPU that computes in float16 "
+        "each is its own process. The host is the same file in LiteRT; a GPU that computes in float16 "
         "differs a little."
     )
     for words in dict.fromkeys(each.classes_matched for each in found):
@@ -115,7 +115,7 @@ def _print(found: Sequence[PhoneVerification], *, most_samples: int) -> None:
 
 
 def _images(found: Sequence[PhoneVerification]) -> str:
-    """Which images the files ran on, named file by file where these are not the same for all."""
+    """The images that the files ran on, per file if they are not the same for all."""
     names: dict[str, dict[str, None]] = {}
     for each in found:
         names.setdefault(f"{each.split} images of {each.dataset}", {})[Path(each.path).name] = None

@@ -387,7 +387,7 @@ def test_a_run_with_quantizers_of_its_own_is_refused(
 ) -> None:
     capsys.readouterr()
     assert run(["compress", trained[2].name, "--max-drop", "1"]) == 2
-    assert "nothing to try but more training" in capsys.readouterr().err
+    assert "only more training can improve it" in capsys.readouterr().err
 
 
 def test_where_nothing_holds_the_best_is_kept_and_the_status_is_1(
