@@ -1,4 +1,4 @@
-"""Every setting of a compression, and what a compression says it reached. Standard library only."""
+"""The settings of a compression and its results. Standard library only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PATTERNS = ("unstructured", "2:4", "1x16")
 PAPER_PRESET = "squeezenet-paper"
 FIRE_KEPT = {
     # Iandola et al. 2016, arXiv:1602.07360, Table 1, the columns of the pruned net: (squeeze, expand 1x1,
-    # expand 3x3), shares that are KEPT. For fire8's 3x3 it prints 33%, but its count of 77,581 is that of 30%
+    # expand 3x3), shares of weights KEPT. For fire8's 3x3 it prints 33%, but its count of 77,581 fits 30%
     "fire2": (1.0, 1.0, 0.33),
     "fire3": (1.0, 1.0, 0.33),
     "fire4": (1.0, 1.0, 0.33),
@@ -29,7 +29,7 @@ class CompressConfig:
     """The settings of a compression."""
 
     parent: str = ""
-    """The run, or the model file, that is compressed; filled in when it begins, as the next two are."""
+    """The compressed run or model file; filled in at the start, like the next two."""
     parent_sha256: str = ""
     """Of its model.keras."""
     data: str = ""
@@ -41,33 +41,33 @@ class CompressConfig:
     prune_pattern: str = "unstructured"
     """unstructured, 2:4 (two zeros in each four in a row) or 1x16 (blocks; 1x1 convolutions and Dense)."""
     cluster: int | None = None
-    """Distinct weight values a layer, zero of a pruned layer among them."""
+    """Distinct weight values per layer, including the zero of a pruned layer."""
     qat: bool = False
     """Quantization-aware training."""
     freeze_norms: bool = True
-    """While trained quantized, BatchNorms normalise by the statistics that the training ended with.
+    """In quantization-aware training, BatchNorms use the final statistics of the float training.
 
-    Statistics of a few batches are noisier than those of a whole training (Krishnamoorthi 2018,
-    arXiv:1806.08342, freezes them towards the end).
+    Statistics of a few batches are noisier (Krishnamoorthi 2018, arXiv:1806.08342, freezes them towards the
+    end).
     """
     skip_layers: tuple[str, ...] = ()
     """Neither pruned, nor clustered, nor trained quantized."""
     epochs: int = 3
-    """Of fine-tuning, for each of the steps."""
+    """Epochs of fine-tuning for each step."""
     steps_per_epoch: int | None = None
-    """Batches that make an epoch; None: all images once."""
+    """Batches per epoch; None: all images once."""
     learning_rate: float | None = None
-    """At its highest, in every step; None: LEARNING_RATES of the step."""
+    """Maximum in every step; None: LEARNING_RATES of the step."""
     batch_size: int = 64
     momentum: float = 0.9
     clip_norm: float = 1.0
-    """All gradients together are scaled down to this norm; 0 leaves them as they are."""
+    """Maximum global norm of the gradients; 0 turns clipping off."""
     augment: bool = True
     seed: int = 0
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """What is done, in the order that keeps what the step before made."""
+        """The requested steps, in the order in which each preserves the result of the one before."""
         asked = {
             "prune": self.prune is not None or bool(self.prune_layers),
             "cluster": self.cluster is not None,
@@ -77,7 +77,7 @@ class CompressConfig:
 
     @property
     def is_quantized(self) -> bool:
-        """Whether int8 comes from quantizers of the run's own: clusters would not survive calibration."""
+        """Whether the run has its own quantizers for int8; clusters would not survive calibration."""
         return self.qat or self.cluster is not None
 
 
@@ -87,12 +87,12 @@ LEARNING_RATES = {"prune": 0.01, "cluster": 0.002, "qat": 0.002}
 
 @dataclass(frozen=True, kw_only=True)
 class LayerReached:
-    """What a compression made of one layer's kernel."""
+    """The result of a compression for one layer's kernel."""
 
     layer: str
     num_weights: int
     sparsity_asked: float | None
-    """Share of zeros; None where it was not to be pruned."""
+    """Requested share of zeros; None if it was not to be pruned."""
     sparsity: float
     clusters_asked: int | None
     num_values: int
@@ -101,7 +101,7 @@ class LayerReached:
 
 @dataclass(frozen=True, kw_only=True)
 class StepReached:
-    """How good the model was after a step: percent of the validation split."""
+    """The model's top-1 after a step, in percent of the validation split."""
 
     step: str
     validation_top1: float
@@ -116,7 +116,7 @@ class StepReached:
 
 @dataclass(frozen=True, kw_only=True)
 class CompressionRecord:
-    """What a run's train.json says of its compression."""
+    """The compression in a run's train.json."""
 
     config: CompressConfig
     parent_validation_top1: float
@@ -125,7 +125,7 @@ class CompressionRecord:
 
 
 def paper_sparsities() -> dict[str, float]:
-    """Layer -> share of zeros, as the SqueezeNet paper's Table 1 prunes version 1.0."""
+    """Layer -> share of zeros, from Table 1 of the SqueezeNet paper, for version 1.0."""
     sparsities = {
         f"{fire}_{part}": round(1 - kept, 4)
         for fire, shares in FIRE_KEPT.items()
@@ -136,7 +136,7 @@ def paper_sparsities() -> dict[str, float]:
 
 
 def check(config: CompressConfig) -> None:
-    """Raises UsageError for settings that cannot be met."""
+    """Raises UsageError for impossible settings."""
     if not config.steps:
         raise UsageError(
             "nothing to do: give one or more of --prune, --cluster and --qat, such as "
@@ -170,7 +170,7 @@ def check(config: CompressConfig) -> None:
 
 
 def record_from_json(record: dict[str, Any]) -> CompressionRecord:
-    """A CompressionRecord from what asdict() and JSON made of it."""
+    """A CompressionRecord from its JSON."""
     return CompressionRecord(
         config=config_from_json(record["config"]),
         parent_validation_top1=record["parent_validation_top1"],
@@ -180,5 +180,5 @@ def record_from_json(record: dict[str, Any]) -> CompressionRecord:
 
 
 def config_from_json(record: dict[str, Any]) -> CompressConfig:
-    """A CompressConfig from what asdict() and JSON made of it."""
+    """A CompressConfig from its JSON."""
     return CompressConfig(**{**record, "skip_layers": tuple(record["skip_layers"])})

@@ -26,7 +26,7 @@ class Measurement:
     """litert, tflite-runtime, tensorflow, or benchmark_model."""
     runtime_version: str
     delegate: str
-    """cpu (with XNNPACK where the runtime has it), gpu, 'gpu (294 of 295 nodes)' where it took a part."""
+    """cpu (with XNNPACK if the runtime has it), gpu, or 'gpu (294 of 295 nodes)' if it took a part."""
     num_threads: int
     warmup_runs: int
     """Runs that were not timed, over all rounds."""
@@ -56,22 +56,22 @@ class Measurement:
     cores: str = "all"
     """The CPUs it was pinned to: big, little, all, or a mask in hexadecimal."""
     extra_flags: tuple[str, ...] = ()
-    """What benchmark_model was given beside its usual flags."""
+    """Additional flags of benchmark_model."""
     warm_init_ms: float | None = None
     """Median initialisation of the later rounds; init_ms is the first round's, cold."""
     tool_sha256: str | None = None
     """Of the benchmark_model binary; None on the host."""
     series: str | None = None
-    """Names artifact, phone, tool and settings: what was measured so is not measured again."""
+    """Key of artifact, phone, tool and settings; a series is not measured twice."""
     round_medians_ms: tuple[float, ...] = ()
-    """By which it is compared with another file, round by round."""
+    """For comparison with another file, round by round."""
     round_sessions: tuple[str, ...] = ()
     """The session (a call of `pipeline bench`) of each round; only files of one session took turns."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What a latency hangs on beside the file: figures of two settings are never compared."""
+    """The conditions that a latency depends on besides the file; different settings are never compared."""
 
     where: str | None
     machine: str | None
@@ -99,27 +99,27 @@ def setting_of(measured: Measurement | ReportedConditions) -> Setting:
 
 
 def kind_of_delegate(delegate: str) -> str:
-    """cpu, gpu, 'gpu in part': what may be ranked together.
+    """The kind under which latencies are ranked together: cpu, gpu, 'gpu in part'.
 
-    Whether XNNPACK took a file's operators on the CPU is a finding, not a condition.
+    XNNPACK on the CPU is not a separate kind: whether it took operators is a result, not a setting.
     """
     word, _, rest = delegate.partition(" ")
     return f"{word} in part" if rest.startswith("(") else word
 
 
 def in_part(delegate: str, part: str) -> str:
-    """The delegate of a run of which it took that part of the graph, such as '294 of 295 nodes'."""
+    """The delegate's name for a run in which it took this part, such as '294 of 295 nodes'."""
     return f"{delegate} ({part})"
 
 
 def part_of(delegate: str) -> str | None:
-    """The part that it took; None where it took all."""
+    """The part of the graph that the delegate took; None for all of it."""
     _, found, rest = delegate.partition(" (")
     return rest.removesuffix(")") if found else None
 
 
 def measurement_from_record(record: dict[str, Any]) -> Measurement:
-    """A Measurement from what asdict() and JSON made of it, by this version or an older one."""
+    """A Measurement from its JSON, of this version or an older one."""
     names = ("reasons", "extra_flags", "round_medians_ms", "round_sessions")
     lists = {name: tuple(record.get(name, ())) for name in names}
     return Measurement(**{**record, **lists})

@@ -1,4 +1,4 @@
-"""What a file answered on a phone, beside what it answers here. Standard library only."""
+"""A file's labels on a phone compared with those on the host. Standard library only."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class PhoneVerification:
     split: str
     num_samples: int
     phone_top1: float | None
-    """Percent; None where the phone gave no answers."""
+    """Percent; None if the phone gave no outputs."""
     host_top1: float | None
-    """Percent, of the same file in LiteRT here, on the same samples."""
+    """Percent, of the same file in LiteRT on the host, on the same samples."""
     agreement: float | None
     """Percent of samples on which phone and host give the same label."""
     max_abs_difference: float | None

@@ -1,4 +1,4 @@
-"""What a report knows of one exported file under one setting. Standard library only."""
+"""A report's figures of one exported file under one setting. Standard library only."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ReportedModel:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportedFile:
-    """The file itself, and where it comes from."""
+    """The file and its origin."""
 
     precision: str | None
     """None for a file without a sidecar."""
@@ -45,10 +45,10 @@ class ReportedFile:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportedAccuracy:
-    """The file beside its Keras model, on the images of one split."""
+    """The file compared with its Keras model, on the images of one split."""
 
     keras_top1: float | None
-    """Percent: the verification's; without one, what the training found on its test split."""
+    """Percent, from the verification, else from the training's test split."""
     tflite_top1: float | None
     """Percent, of the exported file itself."""
     drop_points: float | None
@@ -60,7 +60,7 @@ class ReportedAccuracy:
     """SHA-256 over all images and their splits: two folders may have one name."""
     split: str | None
     num_samples: int | None
-    """Samples that the accuracy was measured on; the verification on the most of them counts."""
+    """Samples that the accuracy was measured on; the verification with the most is used."""
     verified_utc: str | None
 
 
@@ -93,7 +93,7 @@ class ReportedConditions:
     cores: str | None
     """The CPUs it was pinned to: big, little, all, or a mask in hexadecimal."""
     extra_flags: tuple[str, ...]
-    """What benchmark_model was given beside its usual flags."""
+    """Additional flags of benchmark_model."""
     runtime: str | None
     runtime_version: str | None
     delegate: str | None
@@ -104,7 +104,7 @@ class ReportedConditions:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportedAnswers:
-    """What the file answers on this very phone with this delegate."""
+    """The file's labels on this phone with this delegate."""
 
     phone_top1: float | None
     """Percent."""
@@ -117,7 +117,7 @@ class ReportedAnswers:
 class ReportRow:
     """An exported file under one setting.
 
-    None is "not measured" (or, of the model's own figures, not known): never 0, never another file's.
+    None means "not measured" (for the model's figures: unknown), never 0 or another file's figure.
     """
 
     model: ReportedModel
@@ -127,7 +127,7 @@ class ReportRow:
     conditions: ReportedConditions
     answers: ReportedAnswers
     pareto: bool
-    """No comparable file is as small and, as far as can be told, as fast and as accurate (store.pareto)."""
+    """No comparable file is as small and, within the noise, as fast and as accurate (store.pareto)."""
 
 
 PARTS = {
@@ -139,7 +139,7 @@ PARTS = {
     "answers": ReportedAnswers,
 }
 PART_OF = {field.name: part for part, kind in PARTS.items() for field in fields(kind)}
-"""Which part of a row holds a figure."""
+"""Figure -> the part of a row that holds it."""
 COLUMNS = (
     "model_name", "family", "alpha", "knobs", "image_size", "precision", "size_bytes", "downloaded_bytes",
     "parameters", "macs", "keras_top1", "tflite_top1", "drop_points", "agreement", "dataset",
@@ -153,7 +153,7 @@ COLUMNS = (
 
 
 def row_of(figures: Mapping[str, Any]) -> ReportRow:
-    """The row of these figures, one for each of COLUMNS."""
+    """The row with these figures, one for each of COLUMNS."""
     parts = {
         part: kind(**{field.name: figures[field.name] for field in fields(kind)})
         for part, kind in PARTS.items()
@@ -162,12 +162,12 @@ def row_of(figures: Mapping[str, Any]) -> ReportRow:
 
 
 def row_as_json(row: ReportRow) -> dict[str, Any]:
-    """The row's figures by COLUMNS, as JSON holds them."""
+    """The row's figures by COLUMNS, for JSON."""
     return {name: getattr(getattr(row, PART_OF[name]) if name in PART_OF else row, name) for name in COLUMNS}
 
 
 def answers_wrongly(row: ReportRow) -> bool:
-    """Whether the phone was seen to give other labels than the host: its latency is that of wrong answers."""
+    """Whether the phone gave other labels than the host, so that its latency must not be ranked."""
     agreement = row.answers.phone_agreement
     return agreement is not None and agreement < MIN_AGREEMENT
 

@@ -1,4 +1,4 @@
-"""Every setting of a training, and what a training leaves behind. Standard library only."""
+"""The settings of a training and its record. Standard library only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.records.compression import CompressionRecord, record_from_json
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """The settings of a training. The families' defaults are their recipes."""
+    """The settings of a training. Each family's defaults are its recipe."""
 
     family: str | None
     """None for a model from elsewhere."""
@@ -38,21 +38,21 @@ class TrainConfig:
     decay_norm_and_bias: bool = False
     """Decay BatchNorm's gamma and beta, and biases."""
     clip_norm: float = 0.0
-    """All gradients together are scaled down to this norm; 0 leaves them as they are."""
+    """Maximum global norm of the gradients; 0 turns clipping off."""
     label_smoothing: float = 0.0
     augment: bool = True
-    """The data set's own augmentation; off feeds the images as they are."""
+    """Whether to apply the data set's augmentation."""
     seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRecord:
-    """What train.json holds: where a model came from and how good it is."""
+    """The content of train.json: a model's origin and its accuracy."""
 
     run: str
     """The run's folder name."""
     model_name: str
-    """What a table calls it, such as mobilenet_alpha0.5_160."""
+    """Its name in tables, such as mobilenet_alpha0.5_160."""
     model_sha256: str
     """Of model.keras."""
     config: TrainConfig
@@ -74,23 +74,23 @@ class TrainRecord:
     """Counted from 1."""
     epochs_run: int
     seconds: float
-    """Of training, all resumed parts together."""
+    """Training time, resumed parts included."""
     versions: dict[str, str]
     started_utc: str
     finished_utc: str
     notes: tuple[str, ...] = field(default=())
     parent: str | None = None
-    """The run, or the model file, that this one was compressed from; None for one that was trained."""
+    """The run or model file that this one was compressed from; None if it was trained."""
     compression: CompressionRecord | None = None
 
 
 def record_as_json(record: TrainRecord) -> dict[str, Any]:
-    """The record as JSON holds it."""
+    """The record as a JSON object."""
     return asdict(record)
 
 
 def read_record(path: Path) -> TrainRecord:
-    """The TrainRecord in a train.json. FileNotFoundError where there is none."""
+    """The TrainRecord in a train.json. FileNotFoundError if there is none."""
     try:
         record = json.loads(path.read_text())
         return TrainRecord(

@@ -1,4 +1,4 @@
-"""The latency of exported files on this machine, measured in turns and kept in the store."""
+"""The latency of exported files on this machine, measured in turns and stored."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def bench(
 
 
 def measure(files: Sequence[Path], settings: BenchSettings, *, progress: Progress = silent) -> BenchResult:
-    """Measures the files, and keeps nothing: what was shown before is not lost with a full disk.
+    """Measures the files without storing anything, so that a caller can show the results first.
 
-    `progress` is called between two files' turns alone: during one, it would be measured too.
+    `progress` is only called between two turns: during one, it would be measured too.
     """
 
     def turn(done: int, total: int, name: str) -> None:

@@ -1,4 +1,4 @@
-"""A trained model in, a smaller run out: pruned, clustered, trained quantized."""
+"""Compresses a trained model into a new run: prunes, clusters, trains quantized."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from pipeline.training.trainer import check_same_data
 def compress(
     source: KerasSource, settings: CompressConfig, *, runs: Path, progress: Progress = silent
 ) -> TrainRecord:
-    """Compresses the source into a new run in the folder `runs`; the record names it.
+    """Compresses the source into a new run in the folder `runs`; returns its record.
 
-    What the settings say of parent and data is filled in.
+    The settings' parent and data are filled in from the source.
     """
     check(settings)
     config = compress_config(source, settings, runs=runs)
@@ -41,7 +41,7 @@ def compress(
 
 
 def resume(run: Path, *, runs: Path, progress: Progress = silent) -> TrainRecord:
-    """Goes on with a compression that was stopped, with its own settings."""
+    """Resumes a stopped compression with its own settings."""
     try:
         config = config_from_json(setting_of(run, "compression"))
     except (KeyError, TypeError) as error:
@@ -55,7 +55,7 @@ def resume(run: Path, *, runs: Path, progress: Progress = silent) -> TrainRecord
 
 
 def compress_config(source: KerasSource, settings: CompressConfig, *, runs: Path) -> CompressConfig:
-    """The settings with what is compressed and on which images. UsageError where there are no images."""
+    """The settings with parent and data filled in. UsageError without images."""
     if source.data is None:
         raise UsageError(
             f"{source.model_path} comes without images to train on. Give them: --data NAME or FOLDER."
@@ -69,7 +69,7 @@ def compress_config(source: KerasSource, settings: CompressConfig, *, runs: Path
 
 
 def _name_of(source: KerasSource, runs: Path) -> str:
-    """What find_source() knows the model by from any folder: its run's name, else a path."""
+    """The name with which find_source() finds the model from any folder: its run, else a path."""
     run = source.model_path.absolute().parent
     if source.export_folder.absolute().parent != run:
         return str(source.model_path.absolute())
@@ -148,7 +148,7 @@ def _check_same_parent(source: KerasSource, config: CompressConfig) -> None:
 
 
 def _train_config(source: KerasSource, config: CompressConfig) -> TrainConfig:
-    """The settings that the new run's record shows as its training's."""
+    """The training settings of the new run's record."""
     return TrainConfig(
         family=source.family,
         knobs=source.knobs if source.family is not None else {},
@@ -166,7 +166,7 @@ def _train_config(source: KerasSource, config: CompressConfig) -> TrainConfig:
 
 
 def _suffix(config: CompressConfig) -> str:
-    """What the model's name says of its compression, such as _pruned67_clustered64_qat."""
+    """The suffix of the model's name for its compression, such as _pruned67_clustered64_qat."""
     share = f"{100 * config.prune:g}" if config.prune is not None else ""
     words = {"prune": f"_pruned{share}", "cluster": f"_clustered{config.cluster}", "qat": "_qat"}
     return "".join(words[step] for step in config.steps)

@@ -1,4 +1,4 @@
-"""A data set by its name or folder; a scan that takes long is reported."""
+"""Loads a data set by its name or folder; reports the progress of a long scan."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATIENCE_SECS = 2.0
 
 
 def load_dataset(name_or_path: str, progress: Progress) -> Dataset:
-    """The data set, as pipeline.data.registry.load gives it."""
+    """The data set, from pipeline.data.registry.load."""
     begun = time.monotonic()
     reported: set[str] = set()
 

@@ -1,4 +1,4 @@
-"""A trained model in, .tflite files with their sidecars out, in a folder and in the store."""
+"""Exports a trained model to .tflite files with their sidecars, into a folder and the store."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from pipeline.steps.dataset import load_dataset
 from pipeline.store.store import open_store
 
 _Choice = tuple[int, int, bool]
-"""What decides which images calibrate: how many, the seed, whether typical ones alone."""
+"""The choice of calibration images: number, seed, whether only typical ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What was written, and what was not."""
+    """The files that were written, and the reasons for those that were not."""
 
     artifacts: tuple[ExportArtifact, ...]
     refused: tuple[str, ...]
@@ -58,8 +58,8 @@ def export(
 ) -> Exported:
     """Exports the source with each of the settings into its folder, or `out`, and into the store in `runs`.
 
-    One file that fails keeps none of the others from being written. `labels` are the class names that an app
-    shows, or a file of them; the source's own unless given.
+    The other files are written even if one fails. `labels` are the class names that an app shows, or a file
+    of them; default: the source's own.
     """
     ready = prepare(source, settings, labels=labels, progress=progress)
     return write(ready, out or source.export_folder, runs=runs, progress=progress)
@@ -67,7 +67,7 @@ def export(
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """All that is needed to convert; nothing is written yet."""
+    """Everything needed to convert; nothing is written yet."""
 
     source: KerasSource
     model: SourceModel
@@ -82,7 +82,7 @@ def prepare(
     labels: Path | Sequence[str] | None = None,
     progress: Progress = silent,
 ) -> Ready:
-    """The model of the source, and the images that its ranges are read from."""
+    """Loads the model of the source and its calibration images."""
     progress(Doing(f"reading {source.model_path}"))
 
     model = load_model_of(source)
@@ -113,7 +113,7 @@ def prepare(
 
 
 def write(ready: Ready, folder: Path, *, runs: Path, progress: Progress = silent) -> Exported:
-    """Writes the files into `folder`, and what is known of them into the store in `runs`."""
+    """Writes the files into `folder`, and their records into the store in `runs`."""
     artifacts, refused = _write(ready.model, ready.settings, ready.images, folder, progress)
     _store(artifacts, folder, runs)
     notes = tuple(dict.fromkeys(_too_few(each, found) for each, found in ready.images.items()))
@@ -131,9 +131,9 @@ def _is_quantized(source: KerasSource) -> bool:
 
 
 def _with_skipped_layers(source: KerasSource, settings: ExportSettings) -> ExportSettings:
-    """The settings, where the source has trained quantizers with the layers in float that have none.
+    """The settings; if the source has trained quantizers, with its layers without quantizers kept in float.
 
-    UsageError for others than these.
+    UsageError if the settings keep other layers in float.
     """
     config = source.compression
     if config is None or not config.is_quantized or not settings.precision.spec.takes_quantizers:
@@ -150,7 +150,7 @@ def _with_skipped_layers(source: KerasSource, settings: ExportSettings) -> Expor
 def _trained_quantizers(
     source: KerasSource, model: keras.Model, settings: Sequence[ExportSettings], progress: Progress
 ) -> Any:  # noqa: ANN401 - tf_keras carries no types
-    """The network with the quantizers that it was trained with; None where none is needed."""
+    """The network with its trained quantizers; None if none is needed."""
     if source.compression is None or not source.compression.is_quantized:
         return None
     if not any(each.precision.spec.takes_quantizers for each in settings):
@@ -162,7 +162,7 @@ def _trained_quantizers(
 
 
 def _dataset(source: KerasSource, calibrated: Sequence[ExportSettings], progress: Progress) -> Dataset | None:
-    """The data set, where images must be seen or class names are missing; None where neither."""
+    """The data set, if calibration images or class names are needed; else None."""
     if not calibrated and source.class_names is not None:
         return None
     if source.data is None:

@@ -1,4 +1,4 @@
-"""A file that was exported before, made again from its sidecar: the same bytes."""
+"""Makes an exported file again from its sidecar, with the same bytes."""
 
 from __future__ import annotations
 
@@ -24,23 +24,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class MadeAgain:
-    """A sidecar, and where the file is made again."""
+    """A sidecar, and where to find its inputs and write the file."""
 
     sidecar: Path
     model: str | None = None
-    """The run or model, where it is neither where it was nor among the runs."""
+    """The run or model, if it is neither at its recorded path nor among the runs."""
     data: str | None = None
-    """The data set, where it is not where it was."""
+    """The data set, if it is not at its recorded path."""
     out: Path | None = None
-    """A folder; the model's own unless given."""
+    """The output folder; default: the model's export folder."""
 
 
 def export_like(again: MadeAgain, *, runs: Path, progress: Progress = silent) -> Exported:
     """Makes the file of a sidecar again: same model, settings, class names and calibration images.
 
-    PipelineError where the model is not to be found, or the calibration images are not those of the sidecar.
-    Other bytes, as other versions of TensorFlow may give, are told among what was refused; they are written
-    all the same.
+    PipelineError if the model is not found, or the calibration images are not those of the sidecar. If the
+    bytes differ, as with another version of TensorFlow, `refused` says so; the file is written anyway.
     """
     recorded = _recorded(again.sidecar)
     source = _source(recorded, again, runs)
@@ -65,7 +64,7 @@ def _recorded(sidecar: Path) -> ExportArtifact:
 
 
 def _source(recorded: ExportArtifact, again: MadeAgain, runs: Path) -> KerasSource:
-    """The model that the file was made of, by its checksum."""
+    """The model that the file was made from, found by its checksum."""
     if again.model is not None:
         places = [find_source(again.model, data=again.data, folder=runs).model_path]
     else:
@@ -88,7 +87,7 @@ def _source(recorded: ExportArtifact, again: MadeAgain, runs: Path) -> KerasSour
 
 
 def _places(recorded: ExportArtifact, sidecar: Path, runs: Path) -> Iterator[Path]:
-    """Where the model may be, the likeliest first."""
+    """Possible places of the model, most likely first."""
     if recorded.parent_path is not None:
         yield Path(recorded.parent_path)
     yield sidecar.absolute().parent.parent / MODEL

@@ -21,20 +21,20 @@ from pipeline.store.store import open_store
 
 @dataclass(frozen=True, kw_only=True)
 class Int8File:
-    """The file that was written, and all that was tried for it."""
+    """The file that was written, and all attempts."""
 
     path: Path
     climb: Climb
     dataset: str
-    """The name of the data set that it was judged on."""
+    """The name of the data set that the accuracy was measured on."""
 
 
 def int8_within(
     source: KerasSource, settings: MaxDropSettings, *, runs: Path, progress: Progress = silent
 ) -> Int8File:
-    """Writes the first int8 file that loses at most `max_drop` points, or the best, and stores it in `runs`.
+    """Writes the first int8 file that loses at most `max_drop` points, else the best; stores it in `runs`.
 
-    `climb.holds` says which. A run that is trained for it is a run in `runs` too.
+    `climb.holds` says which of the two. A run that is trained for it is added to `runs` too.
     """
     subject = _subject(source, settings, progress)
 

@@ -1,4 +1,4 @@
-"""The latency of exported files on phones, and what they answer there beside what they answer here."""
+"""Verifies exported files on phones, compared with this machine's labels."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from pipeline.store.store import open_store
 
 @dataclass(frozen=True, kw_only=True)
 class PhonesVerified:
-    """What was found, and what kept a phone from the rest."""
+    """The results, and a note for each phone that was given up."""
 
     verifications: tuple[PhoneVerification, ...]
     problems: tuple[Exception, ...]
     most_samples: int
-    """That any file could have been run on."""
+    """The largest number of samples available for any of the files."""
 
 
 def bench_on_phones(
@@ -57,9 +57,9 @@ def verify_on_phones(
     runs: Path,
     progress: Progress = silent,
 ) -> PhonesVerified:
-    """Verifies the files on each phone with each delegate; each result is in the store before the next.
+    """Verifies the files on each phone with each delegate; each result is stored before the next.
 
-    A phone that fails is given up, with a note; the error is raised where no phone gave any result.
+    A phone that fails is given up, with a note; its error is raised if no phone gave any result.
     """
     samples = [_answered_here(path, settings, progress) for path in files]
     found: list[PhoneVerification] = []
@@ -101,7 +101,7 @@ def _answered_here(path: Path, settings: PhoneVerifySettings, progress: Progress
 def _answered_there(
     member: FleetPhone, samples: Sequence[Samples], settings: PhoneVerifySettings, progress: Progress
 ) -> Iterator[PhoneVerification]:
-    """Each result as it comes. DeviceError when the phone goes away."""
+    """Yields each result when it is done. DeviceError when the phone is lost."""
     with Session(member.phone) as session:
         flags = prepare(session, member.tool)
         for each in samples:

@@ -24,7 +24,7 @@ def report(
     runs: Path,
     progress: Progress = silent,
 ) -> list[ReportRow]:
-    """Writes the report of these runs in the folder `runs`, or of all; gives back its rows."""
+    """Writes the report of these runs in the folder `runs`, or of all; returns its rows."""
     settings = settings or ReportSettings()
     rows = report_rows(names, runs=runs, progress=progress)
     write_report(rows, settings.format, settings.out or runs / f"report.{settings.format}")
@@ -32,7 +32,7 @@ def report(
 
 
 def report_rows(names: Sequence[str] = (), *, runs: Path, progress: Progress = silent) -> list[ReportRow]:
-    """The rows of these runs, or of all; the store first takes in what the folder holds and it lacks."""
+    """The rows of these runs, or of all; first adds to the store what is only in the folder."""
     if not runs.is_dir():
         raise PipelineError(
             f"there is nothing to report: no folder {runs}/. Train a model first: "
@@ -53,7 +53,7 @@ def report_rows(names: Sequence[str] = (), *, runs: Path, progress: Progress = s
 
 
 def write_report(rows: Sequence[ReportRow], format_name: str, out: Path) -> int:
-    """Writes the report into a file, whole or not at all; returns its size in bytes."""
+    """Writes the report into a file atomically; returns its size in bytes."""
     content = report_content(rows, format_name)
     content = content.encode() if isinstance(content, str) else content
     try:
@@ -82,7 +82,7 @@ def report_content(rows: Sequence[ReportRow], format_name: str) -> str | bytes:
 
 
 def _run_name(name: str, runs: Path, known: dict[str, str]) -> str:
-    """The run's name, as the store knows it; it may be that its folder is gone."""
+    """The run's name in the store; its folder may be gone."""
     if name in known:
         return name
     if not (Path(name).exists() or (runs / name).exists()):

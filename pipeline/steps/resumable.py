@@ -1,4 +1,4 @@
-"""What a training says that is stopped, and that goes on."""
+"""Messages about how to resume an interrupted training."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pipeline.runs import how_to_resume
 
 @contextmanager
 def resumable(run: Path, progress: Progress) -> Iterator[None]:
-    """Around a training: one that is interrupted, or has nowhere to write, says how to go on with it."""
-    go_on = how_to_resume(run)  # now, while it can be read
+    """Wraps a training: if it is interrupted or cannot write, the error says how to resume it."""
+    go_on = how_to_resume(run)  # before the training, while the run can be read
     try:
         yield
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""What the steps are asked for. Standard library only: the command line takes its defaults from here."""
+"""The settings of the steps. Standard library only: the command line takes its defaults from here."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pipeline.records.compression import CompressConfig
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """What a training is asked for; None is the family's recipe, or else TrainConfig's default."""
+    """The settings of a training; None means the family's recipe, else TrainConfig's default."""
 
     knobs: Mapping[str, Any] = field(default_factory=dict)
-    """Of the model; the number of classes, and the image size unless given, come from the data set."""
+    """The model's knobs; the number of classes, and a missing image size, come from the data set."""
     epochs: int | None = None
     batch_size: int | None = None
     optimizer: str | None = None
@@ -36,31 +36,31 @@ class TrainSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifySettings:
-    """On which images exported files are compared with their Keras models."""
+    """The images on which exported files are compared with their Keras models."""
 
     data: str | None = None
     """A data set's name or a folder; that of the training where none is given."""
     split: str = "test"
     limit: int | None = None
-    """The first so many images alone."""
+    """Number of images, from the first; None for all."""
     model: Path | None = None
-    """The Keras model, where it is not beside the file."""
+    """The Keras model, if it is not beside the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhoneVerifySettings:
-    """On which images files answer on phones, and for how long."""
+    """The images that files run on on phones, and the time limit."""
 
     delegates: tuple[str, ...] = ("cpu",)
     data: str | None = None
     """A data set's name or a folder; that of the training where none is given."""
     split: str = "test"
     num_samples: int = 1000
-    """At most; each is a process of the tool."""
+    """Maximum; each is a process of the tool."""
     budget_secs: float = 60.0
-    """As many samples as fit into it, for each file and delegate."""
+    """Time for the samples of each file and delegate."""
     seed: int = 0
-    """Which samples."""
+    """Seed for the choice of samples."""
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.budget_secs):
@@ -69,28 +69,28 @@ class PhoneVerifySettings:
 
 @dataclass(frozen=True, kw_only=True)
 class MaxDropSettings:
-    """What an int8 file may lose, and what may be tried for it."""
+    """The accuracy that an int8 file may lose, and whether training is allowed."""
 
     max_drop: float
     """Percentage points of top-1 on the validation split."""
     seed: int = 0
-    """Which calibration images."""
+    """Seed for the choice of calibration images."""
     training: CompressConfig | None = None
     """The last resort, quantization-aware training; None forbids it."""
 
 
 FORMATS = ("table", "html", "csv", "json", "md", "png", "svg")
 PICTURES = ("html", "png", "svg")
-"""Formats that go into a file: report.<format> in the runs folder, unless another is named."""
+"""Formats that are written to a file, by default report.<format> in the runs folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSettings:
-    """What a report is written as."""
+    """The format and file of a report."""
 
     format: str = "html"
     out: Path | None = None
-    """The file; report.<format> in the runs folder where none is given."""
+    """The file; default: report.<format> in the runs folder."""
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:

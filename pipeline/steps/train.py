@@ -1,4 +1,4 @@
-"""A family, its knobs and a data set in, a finished run out."""
+"""Trains a family with its knobs on a data set, into a new run."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def train(
     runs: Path,
     progress: Progress = silent,
 ) -> TrainRecord:
-    """Trains the family on a data set's name or folder, in a new folder of `runs` that the record names."""
+    """Trains the family on a data set (name or folder), in a new folder of `runs`; returns its record."""
     dataset = load_dataset(data, progress)
     _name_left_out(dataset.spec, progress)
     if data not in DATASETS:
-        data = str(Path(data).expanduser().absolute())  # so that the run is of use from any folder
+        data = str(Path(data).expanduser().absolute())  # so that the run works from any folder
     config = train_config(family, data, dataset.spec, settings or TrainSettings())
     run = trainer.start_run(config, dataset.spec, folder=runs)
     return _trained(config, dataset, run, runs, progress)
 
 
 def resume(run: Path, *, runs: Path, progress: Progress = silent) -> TrainRecord:
-    """Goes on with a training that was stopped, with its own settings."""
+    """Resumes a stopped training with its own settings."""
     config = trainer.read_config(run)
     dataset = load_dataset(config.data, progress)
     trainer.check_same_data(run, dataset.spec)
@@ -49,7 +49,7 @@ def resume(run: Path, *, runs: Path, progress: Progress = silent) -> TrainRecord
 
 
 def train_config(family: str, data: str, dataset: DatasetSpec, settings: TrainSettings) -> TrainConfig:
-    """Every setting of the training: what is asked for, else the family's recipe, else the default."""
+    """Every setting of the training: the given value, else the family's recipe, else the default."""
     knobs = without_aliases(family, dict(settings.knobs))
     knobs["num_classes"] = len(dataset.class_names)
     if "image_size" not in knobs and dataset.image_size is not None:

@@ -1,4 +1,4 @@
-"""Exported files over a split of a data set, each beside the Keras model that it was made from."""
+"""Verifies exported files on a split of a data set, each compared with its Keras model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def verify(
 ) -> list[Verification]:
     """Verifies the files one after another; each result is in the store in `runs` before the next begins.
 
-    A Keras model is loaded once, and runs once over the images, for all of its files.
+    A Keras model is loaded and run over the images once for all of its files.
     """
     settings = settings or VerifySettings()
     sources = {path: source_of_file(path, model=settings.model, data=settings.data) for path in files}
@@ -96,7 +96,7 @@ class _Loaded:
 
 
 class _Models:
-    """The Keras models of some files: each is loaded for its first file, and kept until its last."""
+    """The Keras models of some files; each is loaded for its first file and kept until its last."""
 
     def __init__(self, sources: Sequence[KerasSource], progress: Progress) -> None:
         self._left = Counter(map(_identity, sources))
@@ -114,5 +114,5 @@ class _Models:
 
 
 def _identity(source: KerasSource) -> str:
-    """What a loaded model hangs on: its file, and what its pixels are scaled by."""
+    """The key of a loaded model: its file and its pixel scaling."""
     return json.dumps([str(source.model_path.absolute()), source.knobs], sort_keys=True)

@@ -1,4 +1,4 @@
-"""Which files no comparable file beats in size, latency and accuracy at once, as far as that can be told."""
+"""The Pareto front: files that no comparable file measurably beats in size, latency and accuracy."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Thing = TypeVar("Thing")
 TWO_SIDED_5_PERCENT = 1.96
 """Standard errors."""
 UNSTEADY = 0.25
-"""Noise of a larger share of the latency tells nothing."""
+"""Noise above this share of the latency is too wide to compare with."""
 
 
 def mark_pareto(rows: Sequence[ReportRow], spreads: Mapping[Setting, SessionSpread]) -> list[ReportRow]:
-    """The rows, `pareto` set on those that no comparable row dominates. `spreads`: Store.session_spreads().
+    """The rows, with `pareto` set on the undominated ones. `spreads`: Store.session_spreads().
 
-    Comparable rows share the data set and its samples, and the setting. A row without a valid latency, a
-    size and an accuracy takes no part, nor one whose phone was seen to answer wrongly.
+    Comparable rows have the same data set, samples and setting. Rows without a valid latency, a size or an
+    accuracy are left out, and rows whose phone gave wrong labels.
 
-    A row dominates another that is no smaller, when it is not measurably slower or less accurate, and is
-    smaller, measurably faster or measurably more accurate.
+    A row dominates another if it is not larger, not measurably slower and not measurably less accurate, and
+    is smaller, measurably faster or measurably more accurate.
     """
     groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
     order = sorted((index for index, row in enumerate(rows) if _competes(row)), key=lambda i: _order(rows[i]))
@@ -45,11 +45,10 @@ def mark_pareto(rows: Sequence[ReportRow], spreads: Mapping[Setting, SessionSpre
 
 
 def undominated(things: Sequence[Thing], dominates: Callable[[Thing, Thing], bool]) -> list[int]:
-    """The positions of things of which none dominates another, and one of which dominates each of the rest.
+    """The positions of things that do not dominate each other, one of which dominates each of the rest.
 
-    What cannot be told apart makes chains in which the first does not dominate the last. So those that none
-    dominates are taken first, what they dominate falls out, and what is left is looked at again. Never
-    empty: in a circle the first is taken.
+    Because of noise, dominance is not transitive. So the things that nothing dominates are taken first, what
+    they dominate is dropped, and the rest is examined again. Never empty: of a cycle the first is taken.
     """
     beats = {
         (one, other)
@@ -87,7 +86,7 @@ def _dominates(one: ReportRow, other: ReportRow, spread: SessionSpread | None) -
 
 
 def _as_fast(one: ReportRow, other: ReportRow, spread: SessionSpread | None) -> bool:
-    """Whether a row is not measurably slower; where the noise is unknown or wide, the medians decide."""
+    """Whether a row is not measurably slower; if the noise is unknown or wide, the medians decide."""
     if _log_noise(one, other, spread) is None:
         return _median(one) <= _median(other)
     return not _faster(other, one, spread)
@@ -99,9 +98,9 @@ def _faster(one: ReportRow, other: ReportRow, spread: SessionSpread | None) -> b
 
 
 def _log_noise(one: ReportRow, other: ReportRow, spread: SessionSpread | None) -> float | None:
-    """Half the 95% interval of the logarithm of the medians' ratio; None where it is not known or too wide.
+    """Half the 95% interval of the logarithm of the medians' ratio; None if it is unknown or too wide.
 
-    Of rows that did not take turns in one session it holds what sessions differ by.
+    For rows that were not measured in turns in one session it includes the spread between sessions.
     """
     latencies = one.latency, other.latency
     in_turns = one.latency.session is not None and one.latency.session == other.latency.session
@@ -113,11 +112,11 @@ def _log_noise(one: ReportRow, other: ReportRow, spread: SessionSpread | None) -
 
 
 def _more_accurate(one: ReportRow, other: ReportRow) -> bool:
-    """Whether more images are right than chance explains, by McNemar's test with continuity correction.
+    """Whether one row is significantly more accurate, by McNemar's test with continuity correction.
 
-    Images on which one row is right and the other wrong are not stored. There are at most as many as those
-    on which either disagrees with the Keras model, where both come from one; else two independent samples
-    stand for them.
+    The number of images on which only one row is right is not stored. If both rows have the same Keras
+    model, its upper bound is the number on which either disagrees with the model; else independent samples
+    are assumed.
     """
     ours, others = one.accuracy, other.accuracy
     assert ours.tflite_top1 is not None
@@ -139,7 +138,7 @@ def _median(row: ReportRow) -> float:
 
 
 def _order(row: ReportRow) -> tuple[float, float, float, str]:
-    """By size, latency and accuracy, so that the order in which rows are given does not matter."""
+    """Sort key by size, latency and accuracy, which makes the result independent of the rows' order."""
     return row.file.size_bytes or 0, _median(row), -(row.accuracy.tflite_top1 or 0), row.file.sha256
 
 

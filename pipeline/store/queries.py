@@ -65,10 +65,10 @@ WHERE a.place = 1
 ORDER BY model_name, a.size_bytes DESC, a.sha256, r.run, a.parent_sha256,
     m."where", m.machine, m.runtime, m.delegate, m.num_threads, cores, m.extra_flags
 """
-"""Of the files that stood at one path it is the last alone; the others' figures stay in the store. Of a
-file's verifications the one that counts is on the data set of the newest, on the test split, on the most
-samples (a quick look at a part does not hide the whole), and of those the newest. Of its measurements with
-one setting it is the newest valid one, else the newest.
+"""The report's rows. Of several files at one path only the last is shown; the others' figures stay stored.
+Of a file's verifications the row uses the newest one's data set, the test split, the most samples (a quick
+check of a part does not hide the whole), then the newest. Of its measurements with one setting it uses the
+newest valid one, else the newest.
 """
 
 ARTIFACTS = f"""
@@ -91,7 +91,7 @@ ADD_FILE = "INSERT INTO files (sha256) VALUES (:sha256) ON CONFLICT DO NOTHING"
 ADD_ARTIFACT = """
 INSERT OR REPLACE INTO artifacts (sha256, parent_sha256, record) VALUES (:sha256, :parent_sha256, :record)
 """
-"""A replaced one gets a new rowid: it is what was last seen at its path."""
+"""A replaced artifact gets a new rowid, which marks it as the last one at its path."""
 
 MENTION_MODEL = "INSERT INTO models (sha256, record) VALUES (:sha256, :record) ON CONFLICT DO NOTHING"
 
@@ -99,13 +99,13 @@ FORGET_MENTION = """
 DELETE FROM artifacts WHERE sha256 = :sha256 AND parent_sha256 IS NULL
 AND (path IS NULL OR json_extract(:record, '$.size_bytes') IS NOT NULL)
 """
-"""A file that was only mentioned gives way to one of which more is known."""
+"""Deletes the stub of a file when its sidecar is added."""
 
 MENTION_ARTIFACT = """
 INSERT INTO artifacts (sha256, record)
 SELECT :sha256, :record WHERE NOT EXISTS (SELECT 1 FROM artifacts WHERE sha256 = :sha256)
 """
-"""A file that only a measurement or a verification speaks of; its sidecar, when it comes, replaces this."""
+"""Adds a stub for a file known only from a measurement or a verification; its sidecar replaces it later."""
 
 ADD_VERIFICATION = """
 INSERT INTO verifications (id, artifact_sha256, record) VALUES (:id, :artifact_sha256, :record)
@@ -124,7 +124,7 @@ ADD_ROUND = (
 ROUNDS = "SELECT round_index, record FROM rounds WHERE series = ? ORDER BY round_index"
 
 FORGET_ROUNDS = "DELETE FROM rounds WHERE series = :series"
-"""They stand in the measurement now."""
+"""Their figures are in the measurement now."""
 
 OF_SERIES = """
 SELECT record FROM measurements WHERE series = ? AND valid ORDER BY measured_utc DESC, rowid DESC LIMIT 1

@@ -1,7 +1,7 @@
-"""The tables of results.sqlite and how an older file becomes a newer one.
+"""The tables of results.sqlite and their migrations.
 
-A row holds its record whole, as JSON; what queries join and sort by is generated from it, so that there
-is one truth and plain SQL still reads `median_ms`. The schema's version is SQLite's `user_version`.
+A row holds its whole record as JSON; the columns for joins and sorting are generated from it, so that plain
+SQL can read `median_ms`. The schema's version is SQLite's `user_version`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import sqlite3
 from collections.abc import Sequence
 
 APPLICATION_ID = 0x6B6D7031
-"""'kmp1' in the file's header: tells a results store from any other SQLite file."""
+"""'kmp1' in the file's header: distinguishes a results store from other SQLite files."""
 
 
 def _generated(*columns: str) -> str:
-    """Columns read from the record: 'median_ms REAL' becomes a generated column of that name."""
+    """SQL of columns generated from the record: 'median_ms REAL' becomes a column of that name."""
     return ",\n".join(
         f"\"{name}\" {kind} GENERATED ALWAYS AS (json_extract(record, '$.{name}')) VIRTUAL"
         for name, kind in (column.split() for column in columns)
@@ -144,7 +144,7 @@ MIGRATIONS: tuple[str, ...] = (_FIRST, _PHONES, _DOWNLOADED, _SESSIONS)
 
 
 class NewerStoreError(Exception):
-    """The file was written by a newer version of this program; holds that version."""
+    """The file was written by a newer version of this program; the error holds that version."""
 
     def __init__(self, version: int) -> None:
         super().__init__(version)
@@ -152,11 +152,11 @@ class NewerStoreError(Exception):
 
 
 class ForeignFileError(Exception):
-    """The file is an SQLite database of some other program."""
+    """The file is an SQLite database of another program."""
 
 
 def check(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS) -> None:
-    """Raises ForeignFileError or NewerStoreError for a file that is not this version's to touch."""
+    """Raises ForeignFileError or NewerStoreError for a file that this version must not change."""
     version = _pragma(connection, "user_version")
     tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
     if (tables or version) and _pragma(connection, "application_id") != APPLICATION_ID:
@@ -166,9 +166,9 @@ def check(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS
 
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS) -> None:
-    """Brings the store to version len(migrations), each step whole or not at all.
+    """Migrates the store to version len(migrations), one transaction per step.
 
-    Safe with several processes at once: the version is read again under the write lock.
+    Safe with several processes: the version is read again under the write lock.
     """
     check(connection, migrations)
     while _pragma(connection, "user_version") < len(migrations):
@@ -191,7 +191,7 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
 
 
 def _statements(script: str) -> list[str]:
-    """The script's statements, one by one: sqlite3's executescript would commit before it starts."""
+    """The script's statements; sqlite3's executescript would commit before it starts."""
     statements, pending = [], ""
     for line in script.splitlines(keepends=True):
         pending += line

@@ -1,6 +1,6 @@
-"""The store with all that its runs folder holds: a lost one grows back from train.json and sidecars.
+"""The store completed from its runs folder: a lost store is rebuilt from train.json files and sidecars.
 
-Where the folder cannot be written it is a copy in memory, so that a report still reads.
+In a read-only folder a copy in memory is used, so that a report still works.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pipeline.store.store import FILE_NAME, Store, check_undamaged, named_errors
 
 @contextmanager
 def complete_store(runs_folder: Path) -> Iterator[tuple[Store, list[str]]]:
-    """The store with all that the folder holds, and what could not be read or kept, one line each."""
+    """The completed store, and a line for each file that could not be read or stored."""
     warnings = []
     if is_writable(runs_folder):
         store = open_store(runs_folder)
@@ -37,9 +37,9 @@ def complete_store(runs_folder: Path) -> Iterator[tuple[Store, list[str]]]:
 
 
 def add_missing(store: Store, runs_folder: Path) -> list[str]:
-    """Adds the folder's runs and exported files that the store lacks; returns what could not be read.
+    """Adds the folder's runs and exported files that the store lacks; returns the read errors.
 
-    Verifications and measurements stand in the store alone and do not come back.
+    Verifications and measurements exist only in the store and cannot be rebuilt.
     """
     known_runs, known_files = store.runs(), store.artifacts()
     warnings = []
@@ -60,7 +60,7 @@ def add_missing(store: Store, runs_folder: Path) -> list[str]:
 
 
 def _add_file(store: Store, file: Path, known: dict[tuple[str, str], Path]) -> str | None:
-    """Adds an exported file unless it is known at its place; what is wrong with it, if anything."""
+    """Adds an exported file unless the store has it at its path; returns the error, if any."""
     artifact = read_sidecar(file)
     place = known.get((artifact.sha256, artifact.parent_sha256))
     if place is not None and place.exists():
@@ -78,7 +78,7 @@ def is_writable(runs_folder: Path) -> bool:
 
 
 def open_copy(runs_folder: Path) -> Store:
-    """The folder's store copied into memory, or an empty one; what is added to it is gone with it."""
+    """The folder's store copied into memory, or an empty one; additions are lost when it closes."""
     path = runs_folder / FILE_NAME
     copy = sqlite3.connect(":memory:", isolation_level=None)
     try:
@@ -94,10 +94,10 @@ def open_copy(runs_folder: Path) -> Store:
 
 
 def _copy(path: Path, copy: sqlite3.Connection) -> None:
-    """Reads the file in its place, where SQLite can; else a copy of it and of its write-ahead log.
+    """Reads the file in place if SQLite can, else through a copy of it and of its write-ahead log.
 
-    A store with a write-ahead log is read in a folder that cannot be written only while some program has
-    it open. Where none has, the files do not change under the hands that copy them.
+    In a read-only folder SQLite can open a store with a write-ahead log only while another program has it
+    open. If none has, the files do not change while they are copied.
     """
     try:
         _read_into(copy, path)

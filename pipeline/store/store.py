@@ -30,11 +30,11 @@ from pipeline.store.schema import MIGRATIONS, ForeignFileError, NewerStoreError,
 
 FILE_NAME = "results.sqlite"
 WAIT_SECONDS = 30.0
-"""How long a writer waits for another one."""
+"""How long a writer waits for another writer."""
 
 
 def open_store(runs_folder: Path) -> Store:
-    """The store in the runs folder, made if missing. PipelineError for a newer or a damaged file."""
+    """The store in the runs folder, created if missing. PipelineError for a newer or a damaged file."""
     runs_folder.mkdir(parents=True, exist_ok=True)
     path = runs_folder / FILE_NAME
     with named_errors(path):
@@ -86,7 +86,7 @@ class Store:
             connection.execute(queries.ADD_RUN, run)
 
     def add_artifact(self, artifact: ExportArtifact, folder: Path) -> None:
-        """Adds an exported file that stands in `folder`, or replaces what is known of that export."""
+        """Adds an exported file in `folder`, or replaces the record of that export."""
         model = {"model_name": artifact.model_name, "family": artifact.family, "knobs": artifact.knobs}
         found = {"precision": artifact.precision, "path": self._portable(folder / artifact.path)}
         record = _json({**asdict(artifact), **found})
@@ -100,7 +100,7 @@ class Store:
             )
 
     def add_verification(self, verification: Verification) -> None:
-        """Adds what a verification found, also for a file that the store does not know."""
+        """Adds a verification, also of a file that the store does not know."""
         record = _json(asdict(verification))
         sha256 = verification.artifact_sha256
         with self._writing() as connection:
@@ -108,7 +108,7 @@ class Store:
             connection.execute(queries.ADD_VERIFICATION, _fact(sha256, record))
 
     def add_measurement(self, measurement: Measurement) -> None:
-        """Adds a measurement, also for a file that the store does not know."""
+        """Adds a measurement, also of a file that the store does not know."""
         record = _json(asdict(measurement))
         sha256 = measurement.artifact_sha256
         stub = _json(self._stub(Path(measurement.path), sha256))
@@ -117,25 +117,25 @@ class Store:
             connection.execute(queries.ADD_MEASUREMENT, _fact(sha256, record))
 
     def add_phone_verification(self, verification: PhoneVerification) -> None:
-        """Adds what a file answered on a phone, also for a file that the store does not know."""
+        """Adds a verification on a phone, also of a file that the store does not know."""
         sha256 = verification.artifact_sha256
         with self._writing() as connection:
             _mention(connection, sha256, "{}")
             connection.execute(queries.ADD_PHONE_VERIFICATION, _fact(sha256, _json(asdict(verification))))
 
     def add_round(self, series: str, round_index: int, record: dict[str, Any]) -> None:
-        """Keeps one round of a measurement that is not complete, so that it can go on later."""
+        """Adds one round of an incomplete measurement, so that it can be resumed."""
         values = {"series": series, "round_index": round_index, "record": _json(record)}
         with self._writing() as connection:
             connection.execute(queries.ADD_ROUND, values)
 
     def forget_rounds(self, series: str) -> None:
-        """Drops the rounds that were kept, to begin anew."""
+        """Deletes the stored rounds of a measurement."""
         with self._writing() as connection:
             connection.execute(queries.FORGET_ROUNDS, {"series": series})
 
     def rounds(self, series: str) -> dict[int, dict[str, Any]]:
-        """The kept rounds of a measurement that is not complete, by their number."""
+        """The stored rounds of an incomplete measurement, by their number."""
         return {
             row["round_index"]: json.loads(row["record"]) for row in self._read(queries.ROUNDS, (series,))
         }
@@ -146,7 +146,7 @@ class Store:
         return measurement_from_record(json.loads(found[0]["record"])) if found else None
 
     def session_spreads(self) -> dict[Setting, SessionSpread]:
-        """What sessions differ by, for each setting in which a file was measured in several."""
+        """The spread between sessions, for each setting in which a file was measured in several."""
         medians: dict[Setting, list[SessionMedian]] = defaultdict(list)
         for row in self._read(queries.IN_SESSIONS):
             found = measurement_from_record(json.loads(row["record"]))
@@ -168,7 +168,7 @@ class Store:
         return {row["run"]: row["model_sha256"] for row in self._read("SELECT run, model_sha256 FROM runs")}
 
     def artifacts(self) -> dict[tuple[str, str], Path]:
-        """Where each file that came with its sidecar stood last, by its sha256 and its model's."""
+        """The last path of each file with a sidecar, by its sha256 and its model's."""
         found = self._read(queries.ARTIFACTS)
         return {(row["sha256"], row["parent_sha256"]): self._folder / row["path"] for row in found}
 
@@ -183,7 +183,7 @@ class Store:
         return [measurement_from_record(record) for record in records]
 
     def phone_verifications(self, artifact_sha256: str) -> list[PhoneVerification]:
-        """What a file answered on phones, oldest first."""
+        """The verifications of a file on phones, oldest first."""
         records = self._records("phone_verifications", artifact_sha256, "verified_utc")
         return [PhoneVerification(**{**each, "reasons": tuple(each["reasons"])}) for each in records]
 
@@ -236,14 +236,14 @@ class Store:
         )
 
     def _stub(self, path: Path, sha256: str) -> dict[str, Any]:
-        """What is known of a measured file without a sidecar; its size only if it still is that file."""
+        """A record of a measured file without a sidecar; with its size only if the file is unchanged."""
         path = path if path.is_absolute() else Path.cwd() / path
         same = path.is_file() and sha256_of(path) == sha256
         size = path.stat().st_size if same else None
         return {"path": self._portable(path), "model_name": path.stem, "size_bytes": size}
 
     def _portable(self, path: Path) -> str:
-        """The path as the store holds it: relative to the runs folder where it can be, so that may move."""
+        """The path for the store: relative to the runs folder if possible, so that the folder can move."""
         absolute, folder = path.resolve(), self._folder.resolve()
         return absolute.relative_to(folder).as_posix() if absolute.is_relative_to(folder) else str(absolute)
 
@@ -252,7 +252,7 @@ class Store:
 
 
 def check_undamaged(connection: sqlite3.Connection) -> None:
-    """Raises sqlite3.DatabaseError, ForeignFileError or NewerStoreError unless it is a whole store."""
+    """Raises sqlite3.DatabaseError, ForeignFileError or NewerStoreError for anything but an intact store."""
     damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if damage != "ok":
         raise sqlite3.DatabaseError(damage.strip().splitlines()[-1])
@@ -260,14 +260,14 @@ def check_undamaged(connection: sqlite3.Connection) -> None:
 
 
 def _mention(connection: sqlite3.Connection, sha256: str, record: str) -> None:
-    """Adds what a measurement or a verification tells of a file, unless its sidecar is known."""
+    """Adds a stub for a file, unless its sidecar is known."""
     connection.execute(queries.ADD_FILE, {"sha256": sha256})
     connection.execute(queries.FORGET_MENTION, {"sha256": sha256, "record": record})
     connection.execute(queries.MENTION_ARTIFACT, {"sha256": sha256, "record": record})
 
 
 def _fact(artifact_sha256: str, record: str) -> dict[str, str]:
-    """A verification or a measurement, known by its own content: the same one is never held twice."""
+    """The SQL parameters of a record, with the hash of its content as key, so that it is stored once."""
     return {
         "id": hashlib.sha256(record.encode()).hexdigest(),
         "artifact_sha256": artifact_sha256,
@@ -276,12 +276,12 @@ def _fact(artifact_sha256: str, record: str) -> dict[str, str]:
 
 
 def _json(record: dict[str, Any]) -> str:
-    """Canonical JSON; a figure that is not finite becomes null, for JSON and SQLite have no NaN."""
+    """Canonical JSON; figures that are not finite become null, since JSON and SQLite have no NaN."""
     return json.dumps(finite(record), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
-    """Readers and a writer side by side. SQLite does not wait for the lock that this switch takes: we do."""
+    """Allows readers beside a writer. Retries, since SQLite does not wait for the lock of this switch."""
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
         try:
@@ -297,7 +297,7 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
 
 @contextmanager
 def named_errors(path: Path) -> Iterator[None]:
-    """Turns what SQLite says of the file into one line for the user; the file is left as it is."""
+    """Turns SQLite's errors about the file into one line for the user; the file is not changed."""
     try:
         yield
     except NewerStoreError as error:
@@ -319,6 +319,6 @@ def named_errors(path: Path) -> Iterator[None]:
         if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
             raise
         raise PipelineError(
-            f"{path} is damaged or no SQLite file ({error}). It was left as it is: move it away, and "
+            f"{path} is damaged or no SQLite file ({error}). It was not changed: move it away, and "
             "`pipeline report` makes a new one with the runs and files that the folder holds."
         ) from error
