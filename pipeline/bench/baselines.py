@@ -30,7 +30,7 @@ class Against:
 
     baseline: MeasuredFile
     is_float32: bool
-    """Whether the baseline is the float32 file of the same model."""
+    """Whether the baseline is the float32 file of the same model, and the measured file is not one too."""
     comparison: Comparison
 
 
@@ -127,4 +127,5 @@ def _against(
     comparison = None if baseline is ours else compare_measured(ours, baseline, spreads)
     if comparison is None:
         return None
-    return Against(baseline=baseline, is_float32=bool(floats), comparison=comparison)
+    is_float32 = bool(floats) and all(each is not ours for each in floats)
+    return Against(baseline=baseline, is_float32=is_float32, comparison=comparison)

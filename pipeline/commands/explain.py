@@ -11,6 +11,7 @@ import click
 
 from pipeline.commands.output import json_option, print_records, say, stdout_console, working
 from pipeline.errors import UsageError, unknown_name
+from pipeline.lineage import KERAS_ENDINGS
 
 if TYPE_CHECKING:
     from pipeline.explain.explanation import ExplainedFile
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 SORTS = ("time", "bytes", "error", "order")
 TOP = 20
-KERAS_ENDINGS = (".keras", ".h5")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from pipeline.compression.finetune import Images
 from pipeline.compression.prepare import Prepared, equalized, prepare, prove
 from pipeline.data import augment
 from pipeline.data.dataset import Dataset
-from pipeline.data.registry import DATASETS
+from pipeline.data.registry import from_any_folder
 from pipeline.errors import PipelineError, UsageError
 from pipeline.lineage import KerasSource, find_source, image_size_of, load_model_of
 from pipeline.progress import Doing, Note, Progress, silent
@@ -64,7 +64,7 @@ def compress_config(source: KerasSource, settings: CompressConfig, *, runs: Path
         settings,
         parent=_name_of(source, runs),
         parent_sha256=sha256_of(source.model_path),
-        data=_from_any_folder(source.data),
+        data=from_any_folder(source.data),
     )
 
 
@@ -74,10 +74,6 @@ def _name_of(source: KerasSource, runs: Path) -> str:
     if source.export_folder.absolute().parent != run:
         return str(source.model_path.absolute())
     return run.name if run.resolve().parent == runs.resolve() else str(run)
-
-
-def _from_any_folder(data: str) -> str:
-    return data if data in DATASETS else str(Path(data).expanduser().absolute())
 
 
 def _prepared(source: KerasSource, config: CompressConfig, progress: Progress) -> Prepared:

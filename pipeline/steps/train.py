@@ -9,7 +9,7 @@ from models.build import build_without_weights
 from models.cost import cost
 from models.registry import family_of, resolve, without_aliases
 from pipeline.data.dataset import Dataset
-from pipeline.data.registry import DATASETS
+from pipeline.data.registry import from_any_folder
 from pipeline.data.spec import DatasetSpec
 from pipeline.progress import Note, Progress, silent
 from pipeline.records.training import TrainConfig, TrainRecord
@@ -33,9 +33,7 @@ def train(
     """Trains the family on a data set (name or folder), in a new folder of `runs`; returns its record."""
     dataset = load_dataset(data, progress)
     _name_left_out(dataset.spec, progress)
-    if data not in DATASETS:
-        data = str(Path(data).expanduser().absolute())  # so that the run works from any folder
-    config = train_config(family, data, dataset.spec, settings or TrainSettings())
+    config = train_config(family, from_any_folder(data), dataset.spec, settings or TrainSettings())
     run = trainer.start_run(config, dataset.spec, folder=runs)
     return _trained(config, dataset, run, runs, progress)
 

@@ -116,6 +116,18 @@ def test_a_line_says_with_what_it_is_compared_where_that_differs(tmp_path):
     assert "0.500x as long (mobilenet_float32)" in text
 
 
+def test_a_second_float32_of_a_model_is_compared_with_the_first_by_its_name(tmp_path):
+    for name in ("plain", "rewritten"):
+        (tmp_path / name).mkdir()
+    files = [
+        exported(tmp_path / name, Precision.FLOAT32, 10.0 / n) for n, name in ((1, "plain"), (2, "rewritten"))
+    ]
+    text = drawn(table_rows(files, {}))
+    assert "0.500x as long" in text
+    assert "its float32" not in text
+    assert [line.split()[-1] for line in text.splitlines()[1:3]] == ["against", "plain/mobilenet_float32"]
+
+
 def test_a_sidecar_of_another_file_says_nothing(tmp_path):
     stale = exported(tmp_path, Precision.FLOAT32, 10.0)
     renewed = measured(stale.measurement.path, 10.0)

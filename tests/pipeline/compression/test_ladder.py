@@ -212,6 +212,7 @@ def test_a_file_that_was_decided_is_kept_when_the_timing_is_stopped() -> None:
     (only,) = found.tries
     assert only.taken
     assert only.median_ms is None
+    assert only.artifact_sha256 == found.taken.artifact.sha256
 
 
 # how a file is made
@@ -371,6 +372,7 @@ def test_training_is_the_last_resort_and_makes_a_run(trained: tuple[str, str, Pa
     assert all(len(line) <= 80 for line in table)
     assert ["too much" in line for line in table] == [True] * 7 + [False]
     assert [line for line in table if "taken" in line] == table[-1:]
+    assert all(re.search(r" \d[\d.e+-]*  +(too much|holds)", line) for line in table)  # each with its ms
     # more right than the model it was made from
     assert float(re.search(r"qat: ([+-][\d.]+) points lost", err)[1]) <= -20
     file = only_file(folder, "wrong_qat-*")
