@@ -75,12 +75,14 @@ def _help(users: dict[str, Knob]) -> str:
         text = text if len(users) == len(FAMILIES) else f"{', '.join(users)}: {text}"
     else:
         text = " ".join(f"{', '.join(families)}: {words}" for words, families in about.items())
-    defaults = _by_family({family: _default(knob) for family, knob in users.items()})
-    if len(defaults) == 1:
+    defaults = _by_family({family: words for family, knob in users.items() if (words := _default(knob))})
+    if not defaults:
+        return text
+    if list(defaults.values()) == [list(users)]:
         shown = next(iter(defaults))
     else:
         shown = "; ".join(f"{words} {', '.join(families)}" for words, families in defaults.items())
-    return f"{text}  [default: {shown}]" if any(defaults) else text
+    return f"{text}  [default: {shown}]"
 
 
 def _default(knob: Knob) -> str:

@@ -40,6 +40,13 @@ def test_every_help_shows_an_example(name: str):
     assert f"pipeline {name}" in (get_command(name).help or "")
 
 
+def test_help_states_no_default_of_a_family_that_has_none():
+    """densenet's depth has none, resnet's has."""
+    options = {option.name: option for option in get_command("models").params}
+    assert options["depth"].help.endswith("[default: 20 resnet]")
+    assert "[default: " not in options["rho"].help
+
+
 @pytest.mark.parametrize("name", [*COMMANDS, None])
 def test_help_imports_neither_tensorflow_nor_numpy(name: str | None):
     arguments = [name, "--help"] if name else ["--help"]
