@@ -15,8 +15,8 @@ IoDtype = Literal["float32", "int8", "uint8"]
 """How input and output are stored."""
 
 _IN_FLOAT = (Rewrite.FOLD_BATCH_NORM, Rewrite.DEPTHWISE_BATCH_NORM, Rewrite.DROP_IDENTITY, Rewrite.POOL_FIRST)
-MAX_PLAIN_NORM_CHANNELS = 32
-"""In float, without a ReLU after it: from 64 channels on MUL and ADD are as fast."""
+MAX_PLAIN_NORM_CHANNELS = 16
+"""In float, without a ReLU after it: measured to help at 16; from 64 on MUL and ADD are as fast."""
 MAX_FLOAT_WEIGHTS = 1023
 """Weights of one operator; the converter stores larger ones as int8 in a dynamic file, and a depthwise
 convolution with int8 weights and float activations has no fast kernel."""
