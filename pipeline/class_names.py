@@ -57,6 +57,46 @@ def match_classes(of_model: Sequence[str], of_data: Sequence[str], *, name: str)
                 f"classes: nothing tells which is which. {_WHAT_TO_DO}"
             )
         return MatchedClasses(outputs=tuple(range(len(of_data))), words="classes matched by number")
+    return _by_name(of_model, of_data, name=name)
+
+
+def match_file(artifact: ExportArtifact, of_data: Sequence[str]) -> MatchedClasses:
+    """The same for an exported file, which may hold an app's names (--labels) and the data set's own.
+
+    For a run of ours the data set's own are known to be right, numbers too where another data set has names.
+    For a model from elsewhere they were only given by who exported it, and the names in the labels file say
+    which output is which.
+    """
+    both = [artifact.dataset_class_names, artifact.class_names]
+    num_outputs = len(artifact.class_names)
+    names = [each for each in both if each is not None and len(each) == num_outputs]
+    is_ours = artifact.family is not None
+    *others, last = names if is_ours else reversed(names)
+    match = _by_name if is_ours and not is_unnamed(of_data) else match_classes
+    for each in others:
+        try:
+            return match(each, of_data, name=artifact.path)
+        except PipelineError:
+            continue
+    return match(last, of_data, name=artifact.path)
+
+
+def check_same_classes(of_model: Sequence[str], of_data: Sequence[str], *, name: str) -> None:
+    """PipelineError unless a model's outputs are the classes of a data set in its order, to train on it."""
+    if tuple(of_model) == tuple(of_data) or (is_unnamed(of_model) and len(of_model) == len(of_data)):
+        return
+    raise PipelineError(
+        f"{name} tells apart {_few(of_model)}, the data set has {_few(of_data)}. "
+        "Give the data set that the model was trained on: --data NAME or FOLDER."
+    )
+
+
+def is_unnamed(names: Sequence[str]) -> bool:
+    """Whether these are numbers, as in a file that was exported without a data set and labels."""
+    return tuple(names) == tuple(map(str, range(len(names))))
+
+
+def _by_name(of_model: Sequence[str], of_data: Sequence[str], *, name: str) -> MatchedClasses:
     if tuple(of_model) == tuple(of_data):
         found: list[int | None] = list(range(len(of_data)))
     else:
@@ -73,39 +113,6 @@ def match_classes(of_model: Sequence[str], of_data: Sequence[str], *, name: str)
         )
     words = f"{len(outputs)} of {len(of_data)} classes of the data set matched by name"
     return MatchedClasses(outputs=tuple(outputs), words=words + _others(of_model, outputs))
-
-
-def match_file(artifact: ExportArtifact, of_data: Sequence[str]) -> MatchedClasses:
-    """The same for an exported file, which may hold an app's names (--labels) and the data set's own.
-
-    For a run of ours the data set's own are known to be right. For a model from elsewhere they were only
-    given by who exported it, and the names in the labels file say which output is which.
-    """
-    both = [artifact.dataset_class_names, artifact.class_names]
-    num_outputs = len(artifact.class_names)
-    names = [each for each in both if each is not None and len(each) == num_outputs]
-    *others, last = names if artifact.family is not None else reversed(names)
-    for each in others:
-        try:
-            return match_classes(each, of_data, name=artifact.path)
-        except PipelineError:
-            continue
-    return match_classes(last, of_data, name=artifact.path)
-
-
-def check_same_classes(of_model: Sequence[str], of_data: Sequence[str], *, name: str) -> None:
-    """PipelineError unless a model's outputs are the classes of a data set in its order, to train on it."""
-    if tuple(of_model) == tuple(of_data) or (is_unnamed(of_model) and len(of_model) == len(of_data)):
-        return
-    raise PipelineError(
-        f"{name} tells apart {_few(of_model)}, the data set has {_few(of_data)}. "
-        "Give the data set that the model was trained on: --data NAME or FOLDER."
-    )
-
-
-def is_unnamed(names: Sequence[str]) -> bool:
-    """Whether these are numbers, as in a file that was exported without a data set and labels."""
-    return tuple(names) == tuple(map(str, range(len(names))))
 
 
 def _only(names: Sequence[str]) -> dict[str, int]:

@@ -7,8 +7,9 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from report_records import export_artifact
 
-from pipeline.class_names import check_same_classes, match_classes
+from pipeline.class_names import check_same_classes, match_classes, match_file
 from pipeline.cli import run
 from pipeline.errors import PipelineError
 
@@ -99,6 +100,19 @@ def test_training_wants_the_classes_in_the_outputs_own_order():
     for names in (["b", "a"], ["a", "b", "c"]):
         with pytest.raises(PipelineError, match="tells apart"):
             check_same_classes(["a", "b"], names, name="m")
+
+
+def test_the_numbers_of_a_run_s_own_data_set_are_names():
+    """A run on digits is not verified on clothes, and what --labels names is found by its name."""
+    plain = export_artifact(family="mobilenet", class_names=("0", "1"), dataset_class_names=None)
+    with pytest.raises(PipelineError, match=r"0 of 2 classes matched by name, no output is ape, zebra\."):
+        match_file(plain, ["ape", "zebra"])
+    assert match_file(plain, ["0", "1"]).outputs == (0, 1)
+    with pytest.raises(PipelineError, match="without class names"):
+        match_file(plain, ["0"])
+    shown = export_artifact(family="mobilenet", class_names=("zebra", "ape"), dataset_class_names=("0", "1"))
+    assert match_file(shown, ["ape", "zebra"]).outputs == (1, 0)
+    assert match_file(shown, ["0", "1"]).outputs == (0, 1)
 
 
 @pytest.fixture
