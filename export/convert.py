@@ -1,4 +1,4 @@
-"""A Keras image classifier -> the bytes of a .tflite file, one function for all precisions."""
+"""Converts a Keras image classifier to the bytes of a .tflite file, in any precision."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ Trained = Callable[..., Any]
 """(values (1, height, width, channels), training=False) -> class scores, with fake quantizers inside."""
 
 EQUALIZED_TOLERANCE = 1e-3
-"""Of the largest class score, as TOLERANCE: channels scaled by up to 100 round otherwise in float32."""
+"""Share of the largest class score, like TOLERANCE; channels scaled by up to 100 are rounded differently."""
 _NUM_PROVEN = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is converted, and how raw pixels become what it takes."""
+    """The graph to convert, and the rescaling of raw pixels to its input."""
 
     graph: Any
-    """A keras.Model, or a function with quantizers of its own, of (values, training=False)."""
+    """A keras.Model, or a function of (values, training=False) with its own quantizers."""
     rescaling: Rescaling
 
 
@@ -66,19 +66,19 @@ def convert(
 ) -> bytes:
     """The .tflite file's content: one image (1, height, width, channels) in, (1, classes) out.
 
-    Takes raw 0-255 pixels: as float32, or in an integer file as int8 (pixel - 128) or uint8 (pixel); the file
-    says which in its metadata. `pixels` (n, height, width, channels) uint8 calibrate; `progress` is called
-    with (done, all) of them. What the settings say of calibration images is done by who chooses these.
+    The file takes raw 0-255 pixels: as float32, or in an integer file as int8 (pixel - 128) or uint8 (pixel);
+    its metadata says which. `pixels` (n, height, width, channels) uint8 are the calibration images, already
+    chosen by the settings; `progress` is called with (done, all) of them.
 
-    A scalar rescaling at the model's start becomes an integer input's own quantization. Where its zero is no
-    whole grey level (x / 127.5 - 1: 127.5) the network sees values off by at most half a grey level, all
-    alike; with (x - 128) / 128 they are exact. A rescaling a channel becomes a 1x1 depthwise convolution.
+    A scalar rescaling at the model's start becomes the quantization of an integer input. It is exact if its
+    zero is a whole grey level, as in (x - 128) / 128; otherwise, as in x / 127.5 - 1, all values are shifted
+    by at most half a grey level. A rescaling per channel becomes a 1x1 depthwise convolution.
 
     `trained` is the network with quantizers from quantization-aware training: an int8 file is then made from
-    it, without calibration and rewrites. Rewrites are proven on the calibration pixels, or on random ones.
+    it, without calibration and rewrites. Rewrites are checked on the calibration pixels, or on random ones.
 
-    An operator that has no integer kernel stays float (`export.tflite.inspect` names it, `export.exporter`
-    refuses it). Raises ExportError where the converter fails.
+    An operator without an integer kernel stays float (`export.tflite.inspect` names it, `export.exporter`
+    refuses it). Raises ExportError if the converter fails.
     """
     check_image_classifier(model, f"model '{model.name}'")
     shape = tuple(model.inputs[0].shape[1:])
@@ -116,10 +116,11 @@ def convert(
 def equalized_model(
     model: keras.Model, pixels: npt.NDArray[np.uint8], *, keep_float: Collection[str] = ()
 ) -> keras.Model:
-    """What an equalized int8 file is converted from: BatchNorms folded, channels alike, biases corrected.
+    """The model that an equalized int8 file is converted from: BatchNorms folded, channels equalized, biases
+    corrected.
 
-    Takes and gives what the model does; its layers keep their names. Proven on some of `pixels`, before the
-    biases take back what rounding the weights will add; those of `keep_float` are not rounded, and stay.
+    Inputs, outputs and layer names are unchanged. Checked on some of `pixels` before the biases are
+    corrected; the layers of `keep_float` are not rounded and keep their biases.
     """
     alike = with_channels_alike(model, pixels).model
     check_equal(
@@ -144,10 +145,10 @@ def converted_model(
     has_quantizers: bool = False,
     pixels: npt.NDArray[np.uint8] | None = None,
 ) -> keras.Model | None:
-    """The model, on raw pixels, whose layers a file of these settings computes, with rewrites done.
+    """The rewritten model, on raw pixels, that a file of these settings computes.
 
-    None for a file with float activations, and for an equalized one where the `pixels` that it was
-    calibrated with are not given. `has_quantizers` is whether the file was made from trained ones.
+    None for a file with float activations, and for an equalized one without the `pixels` that it was
+    calibrated with. `has_quantizers`: the file was made from trained quantizers.
     """
     if not settings.precision.spec.is_calibrated or (settings.equalize and pixels is None):
         return None
@@ -187,8 +188,8 @@ def _equalized(
 ) -> keras.Model:
     if trained is not None:
         raise ExportError(
-            f"'{model.name}' was trained with quantizers of its own, whose ranges equalizing would spoil. "
-            "Export it as it is, or equalize the run that it was made from."
+            f"'{model.name}' was trained with quantizers, whose ranges equalizing would invalidate. "
+            "Export it without --equalize, or equalize the run that it was made from."
         )
     assert pixels is not None  # checked: int8 is calibrated
     return equalized_model(model, pixels, keep_float=keep_float)
@@ -197,8 +198,8 @@ def _equalized(
 def _partly_float(converter: Any, model: keras.Model, settings: ExportSettings) -> bytes:  # noqa: ANN401
     """The int8 file in which the operators of some layers stay in float.
 
-    The two steps that tf.lite.experimental.QuantizationDebugger takes too, whose own file has float inputs:
-    calibration, and quantization of all operators but those that are named by the tensors they write.
+    Calibrates, then quantizes all operators except those given by their output tensors, as
+    tf.lite.experimental.QuantizationDebugger does, whose own file has float inputs.
     """
     converter._experimental_calibrate_only = True
     calibrated = bytes(converter.convert())
@@ -219,7 +220,7 @@ def _with_softmax(scores: Trained) -> Trained:
 
 
 def _images_like(model: keras.Model, pixels: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.uint8]:
-    """Some images to prove a rewrite on: of those given, else random ones."""
+    """Some images to check a rewrite on: of the given ones, or else random ones."""
     if pixels is not None:
         return pixels[:_NUM_PROVEN]
     shape = (_NUM_PROVEN, *model.inputs[0].shape[1:])
@@ -227,14 +228,14 @@ def _images_like(model: keras.Model, pixels: npt.NDArray[np.uint8] | None) -> np
 
 
 def int8_plan(model: keras.Model) -> Plan:
-    """How an int8 file of the model (batch, height, width, channels) sees raw pixels."""
+    """The plan for an int8 file of the model (batch, height, width, channels)."""
     if (rescaling := _by_the_input(model)) != RAW:
         return Plan(graph=split_rescaling(model).rest, rescaling=rescaling)
     return Plan(graph=model if rescaling_of(model) == RAW else in_one_operator(model), rescaling=RAW)
 
 
 def _by_the_input(model: keras.Model) -> Rescaling:
-    """The rescaling that the input's own quantization can do; RAW where there is none."""
+    """The rescaling that the input's quantization can do; RAW if there is none."""
     rescaling = rescaling_of(model)
     if rescaling == RAW or not rescaling.is_scalar or not _fits_quantization(rescaling):
         return RAW
@@ -242,26 +243,26 @@ def _by_the_input(model: keras.Model) -> Rescaling:
 
 
 def pixels_in_words(stored: TensorInfo) -> str:
-    """What an app feeds into an input of ours."""
+    """The expected input of a file of ours, in words."""
     colours = "RGB" if stored.shape[-1] == 3 else "grey"
     values = {"int8": "int8: pixel - 128", "uint8": "uint8: the pixel itself"}
     return f"raw 0-255 {colours} as {values.get(stored.dtype, stored.dtype)}"
 
 
 def _fits_quantization(rescaling: Rescaling) -> bool:
-    """Whether scale > 0 and black..white spans zero, as a quantized tensor's range must."""
+    """Whether scale > 0 and black..white includes zero, as a quantized tensor's range must."""
     scale, offset = rescaling.scale[0], rescaling.offset[0]
     return scale > 0 and offset <= 0 <= 255 * scale + offset
 
 
 def _on_whole_levels(rescaling: Rescaling) -> Rescaling:
-    """The rescaling with its zero moved to a whole grey level, by at most half a level."""
+    """The rescaling with its zero rounded to a whole grey level."""
     scale, offset = rescaling.scale[0], rescaling.offset[0]
     return Rescaling(scale=(scale,), offset=(scale * float(np.rint(offset / scale)),))
 
 
 def _frozen(graph: Any, shape: tuple[int, ...]) -> Any:  # noqa: ANN401 - TensorFlow carries no types
-    """The graph at batch 1, with its variables frozen, for a converter; its tf.Module brings a signature.
+    """The graph at batch 1, with frozen variables, for the converter.
 
     TFLiteConverter.from_keras_model saves and loads the variables twice: 27 s against 9 s for DenseNet-121.
     """
@@ -274,7 +275,7 @@ def _frozen(graph: Any, shape: tuple[int, ...]) -> Any:  # noqa: ANN401 - Tensor
 
 
 def _refuse_crashing(frozen: Any, precision: Precision) -> None:  # noqa: ANN401
-    """Raises ExportError for a graph whose conversion would end the process without a word."""
+    """Raises ExportError for a graph whose conversion would crash the process."""
     kinds = precision.spec.crashes_on
     found = [operation.name for operation in frozen.graph.get_operations() if operation.type in kinds]
     if found:

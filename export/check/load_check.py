@@ -1,4 +1,4 @@
-"""Whether a runtime can load and run a .tflite file, tried in a process of its own, which garbage may crash.
+"""Whether a runtime can load and run a .tflite file, tried in a separate process, which a bad file may crash.
 
 Standard library only. It is also the program of that process: `python -I load_check.py RUNTIME FILE`.
 """
@@ -17,20 +17,20 @@ _LIMIT_SECS = 120
 
 
 def tflite_runtime_loads(path: Path) -> tuple[bool | None, str | None]:
-    """Whether tflite-runtime loads the file, allocates and runs it once, and what it said if not.
+    """Whether tflite-runtime loads, allocates and runs the file once, and the error if not.
 
-    (None, None) where the package is not installed.
+    (None, None) if the package is not installed.
     """
     return loads("tflite-runtime", path)
 
 
 def litert_loads(path: Path) -> tuple[bool | None, str | None]:
-    """Whether LiteRT loads the file, allocates and runs it once, and what it said if not."""
+    """Whether LiteRT loads, allocates and runs the file once, and the error if not."""
     return loads("litert", path)
 
 
 def loads(runtime: str, path: Path) -> tuple[bool | None, str | None]:
-    """Whether the runtime ('litert' or 'tflite-runtime') loads and runs the file, and what it said if not."""
+    """Whether the runtime ('litert' or 'tflite-runtime') loads and runs the file, and the error if not."""
     if importlib.util.find_spec(_MODULES[runtime]) is None:
         return None, None
     try:

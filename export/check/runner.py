@@ -1,4 +1,4 @@
-"""An exported file in LiteRT: raw 0-255 pixels in, real numbers out."""
+"""Runs an exported file in LiteRT: raw 0-255 pixels in, real values out."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Floats = npt.NDArray[np.float32]
 
 
 class Runner:
-    """An interpreter of one file with one thread. One image at a time, as on a phone."""
+    """A single-threaded interpreter of one file. Runs one image at a time, as on a phone."""
 
     def __init__(self, path: Path, contents: FileContents, *, keeps_activations: bool = False) -> None:
-        """`keeps_activations` lets activation() be asked; it runs without XNNPACK, which keeps none."""
+        """`keeps_activations` enables activation(); it runs without XNNPACK, which keeps none."""
         options: dict[str, Any] = {}
         if keeps_activations:
             options = {
@@ -47,14 +47,14 @@ class Runner:
         return found
 
     def activation(self, tensor: int) -> Floats:
-        """What the last image left in an activation, dequantized; `tensor` is its index in the file."""
+        """An activation of the last image, dequantized; `tensor` is its index in the file."""
         described = self._contents.tensors[tensor]
         scale, zero_point = (described.scales or (0.0,))[0], (described.zero_points or (0,))[0]
         return real_values(self._interpreter.get_tensor(tensor), scale, zero_point)
 
 
 def stored_input(images: Floats, dtype: str) -> npt.NDArray[Any]:
-    """Raw 0-255 pixels as an input of ours holds them: int8 = pixel - 128, uint8 = pixel, else float32."""
+    """Raw 0-255 pixels as stored in an input of ours: int8 = pixel - 128, uint8 = pixel, or float32."""
     if dtype not in ZERO_PIXEL:
         return images.astype(np.float32)
     whole = np.clip(np.rint(images), 0, 255).astype(np.int16)
@@ -69,6 +69,6 @@ def real_values(stored: npt.NDArray[Any], scale: float, zero_point: int) -> Floa
 
 
 def is_finite(outputs: Floats) -> npt.NDArray[np.bool_]:
-    """(n, classes) -> (n,): whether an output has neither a NaN nor an infinity."""
+    """(n, classes) -> (n,): whether all values of an output are finite."""
     finite: npt.NDArray[np.bool_] = np.isfinite(outputs).all(axis=1)
     return finite

@@ -1,4 +1,4 @@
-"""An exported file beside its Keras model, on the same samples: label by label, and layer by layer."""
+"""Compares an exported file with its Keras model on the same samples, by label and by layer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Batch = tuple[npt.ArrayLike, npt.ArrayLike]
 Floats = npt.NDArray[np.float32]
 
 NUM_LAYER_SAMPLES = 32
-"""On so many samples the layers are compared."""
+"""Number of samples on which layers are compared."""
 
 
 @dataclass
@@ -47,10 +47,9 @@ class _Tally:
     max_abs_difference: float | None = None
 
     def add(self, expected: Floats, found: Floats, labels: npt.NDArray[np.int64]) -> None:
-        """Takes both outputs (batch, classes) and the labels (batch,).
+        """Adds both outputs (batch, classes) and the labels (batch,).
 
-        An output with a NaN or an infinity names no class: it is wrong, agrees with nothing, and is not
-        compared.
+        An output with NaN or infinity counts as wrong and as no agreement, and is not compared.
         """
         by_keras, by_tflite = expected.argmax(axis=1), found.argmax(axis=1)
         keras_finite, tflite_finite = is_finite(expected), is_finite(found)
@@ -67,16 +66,16 @@ class _Tally:
 
 
 class KerasOutputs:
-    """A Keras model's outputs for the images that it has seen, which it need not see again.
+    """Caches a Keras model's outputs for the batches that it has run on.
 
-    Holds (batch, classes) a batch, no images. For one model, with and without its softmax.
+    Holds (batch, classes) for each batch, no images; for one model, with and without its softmax.
     """
 
     def __init__(self) -> None:
         self._known: dict[tuple[bool, bytes], Floats] = {}
 
     def of(self, model: keras.Model, images: Floats, full: int, *, is_whole: bool) -> Floats:
-        """The outputs (batch, classes); `is_whole` unless the model has lost its softmax."""
+        """The outputs (batch, classes); `is_whole` unless the softmax was cut off."""
         key = is_whole, hashlib.blake2b(np.ascontiguousarray(images).data, digest_size=16).digest()
         if key not in self._known:
             self._known[key] = _by_keras(model, images, full)
@@ -96,12 +95,12 @@ class Samples:
 
 @dataclass(frozen=True, kw_only=True)
 class NamedLayers:
-    """What the layers of a file are compared with, and how they are found."""
+    """The model whose layers a file is compared with, and the tensor names to match them by."""
 
     model: keras.Model | None
-    """What export.convert.converted_model gave; None compares none."""
+    """The result of export.convert.converted_model; None compares no layers."""
     tensor_names: Sequence[str] = ()
-    """Those that the file's sidecar has; those in the file unless given."""
+    """From the file's sidecar; empty to use those in the file."""
 
 
 def verify(
@@ -113,12 +112,12 @@ def verify(
     outputs: KerasOutputs | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Verification:
-    """Runs `path` in LiteRT beside the model it was exported from.
+    """Compares the file at `path`, run in LiteRT, with the model it was exported from.
 
-    `progress` is called with the number of samples that are done. The file runs one image at a time, as on a
-    phone, one interpreter with one thread for each core. Layers are compared on the first 32 samples. A file
-    without the model's softmax is compared with the model's class scores. `outputs` keeps the model's outputs
-    for its next file.
+    `progress` is called with the number of samples done. The file runs one image at a time, as on a phone,
+    with one single-threaded interpreter per core. Layers are compared on the first 32 samples. A file without
+    the softmax is compared with the model's class scores. `outputs` caches the model's outputs for its next
+    file.
 
     Raises BadModelFileError for a damaged file and ExportError for a file of another model, or no samples.
     """
@@ -185,13 +184,13 @@ def _verification(
 
 
 def as_exported(model: keras.Model, contents: FileContents) -> keras.Model:
-    """The model without its softmax where the file was exported without (`--logits`), else as it is."""
+    """The model, without its softmax if the file was exported without (`--logits`)."""
     gives_scores = ends_in_softmax(model) and last_operator(contents) != "SOFTMAX"
     return without_softmax(model) if gives_scores else model
 
 
 def check_sidecar(path: Path, artifact: ExportArtifact) -> None:
-    """Raises ExportError where a file is not the one that its sidecar describes."""
+    """Raises ExportError if the file is not the one that its sidecar describes."""
     check_described(path, artifact, inspect(path).sha256)
 
 
@@ -245,7 +244,7 @@ def _outputs(
 
 
 def _by_keras(model: keras.Model, images: Floats, full: int) -> Floats:
-    """The model's outputs; a smaller batch is filled up to `full`, since each new size is traced anew."""
+    """The model's outputs; a smaller batch is padded to `full`, since each new size is traced again."""
     filled = np.zeros((full, *images.shape[1:]), np.float32)
     filled[: len(images)] = images
     return np.asarray(model.predict_on_batch(filled), np.float32)[: len(images)]

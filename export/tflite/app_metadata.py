@@ -1,8 +1,8 @@
-"""Standard TFLite metadata, so that MediaPipe's ImageClassifier takes a file and answers with class names.
+"""Standard TFLite metadata, for MediaPipe's ImageClassifier to load a file and return class names.
 
-A buffer named TFLITE_METADATA holds a flatbuffer that says how pixels are fed and names the labels file; that
-file stands in a zip archive behind the model, which runtimes read past. Tables, the order of their fields and
-the identifier "M001" are those of MediaPipe's mediapipe/tasks/metadata/metadata_schema.fbs.
+A buffer named TFLITE_METADATA holds a flatbuffer with the pixel format and the name of the labels file, which
+is in a zip archive after the model that runtimes ignore. Tables, field order and the identifier "M001" are
+from MediaPipe's mediapipe/tasks/metadata/metadata_schema.fbs.
 """
 
 from __future__ import annotations
@@ -21,26 +21,25 @@ from export.errors import ExportError
 from export.tflite.inspect import FileContents, inspect_bytes
 
 ENTRY = "TFLITE_METADATA"
-"""The name of the metadata entry, and of its buffer's place in the file, that every reader looks for."""
+"""The name of the metadata entry, which every reader looks for."""
 LABELS_FILE = "labels.txt"
 
 _IDENTIFIER = b"M001"
 _PARSER_VERSION = "1.0.0"
-"""Of the schema: nothing newer is used here."""
+"""Schema version: nothing newer is used here."""
 _FEATURE_PROPERTIES, _IMAGE_PROPERTIES = 1, 2  # the union ContentProperties
 _NORMALIZATION = 1  # the union ProcessUnitOptions
 _COLOUR_SPACES = {3: 1, 1: 2}  # ColorSpaceType by channels: RGB, GRAYSCALE
 _AXIS_LABELS = 2  # AssociatedFileType
 _ALIGNMENT = 16
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The oldest time that a zip can tell: two exports of one model stay equal."""
+"""The oldest time that a zip can store; it is constant so that two exports of one model are equal."""
 
 
 def with_metadata_entry(content: bytes, *, model_name: str) -> bytes:
-    """The .tflite file with the TFLITE_METADATA entry alone; an archive behind it is dropped.
+    """The .tflite file with the TFLITE_METADATA entry only; an archive after it is dropped.
 
-    What it says is of use only once with_labels_file() has appended the labels. BadModelFileError for
-    another file.
+    The entry needs the labels that with_labels_file() appends. Raises BadModelFileError for another file.
     """
     contents = inspect_bytes(content, name=model_name)
     model = schema.ModelT.InitFromPackedBuf(content, 0)
@@ -59,11 +58,10 @@ def with_metadata_entry(content: bytes, *, model_name: str) -> bytes:
 
 
 def with_labels_file(content: bytes, class_names: Sequence[str]) -> bytes:
-    """The .tflite file with a zip archive behind it that holds labels.txt, one name a line.
+    """The .tflite file with labels.txt, one name per line, in a zip archive after it.
 
-    The archive is the last thing that is added: rewriting the model would lose it. `class_names` are in the
-    order of the outputs. Raises ExportError for a name that no labels file can hold, and for another number
-    of names than of outputs.
+    Add the archive last: rewriting the model would lose it. `class_names` are in the order of the outputs.
+    Raises ExportError for a name that a labels file cannot hold, or a wrong number of names.
     """
     labels = labels_text(class_names)
     num_outputs = inspect_bytes(content, name="the exported file").outputs[0].shape[-1]
@@ -82,7 +80,7 @@ def with_labels_file(content: bytes, class_names: Sequence[str]) -> bytes:
 
 
 def labels_text(class_names: Sequence[str]) -> bytes:
-    """What a labels file holds: UTF-8, one name a line. ExportError for a name that cannot stand there."""
+    """A labels file's content: UTF-8, one name per line. Raises ExportError for an impossible name."""
     for number, name in enumerate(class_names):
         fault = _fault(name)
         if fault:
@@ -106,7 +104,7 @@ def _fault(name: str) -> str | None:
 
 
 class _AlignedBuffer(schema.BufferT):
-    """Constant data at a multiple of 16 bytes, as the converter puts it; else LiteRT copies it on loading."""
+    """Constant data aligned to 16 bytes, as from the converter; otherwise LiteRT copies it on loading."""
 
     def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802 - the generated code's name
         if self.data is not None:
@@ -182,8 +180,8 @@ def _output(builder: flatbuffers.Builder, contents: FileContents) -> int:
 def normalization(stored: TensorInfo) -> tuple[float, float]:
     """(mean, std) of a raw pixel, such that (pixel - mean) / std is the real value that the input stores.
 
-    A float file takes the pixel itself: (0, 1). An integer file's own quantization does the work, and the
-    schema wants what the float model would be fed; quantized again it is pixel - 128 (int8) or the pixel.
+    A float file takes the pixel itself: (0, 1). For an integer file the schema requires the float model's
+    input, which its own quantization turns into pixel - 128 (int8) or the pixel (uint8).
     """
     if stored.dtype not in ZERO_PIXEL or not stored.scale:
         return 0.0, 1.0
@@ -193,7 +191,7 @@ def normalization(stored: TensorInfo) -> tuple[float, float]:
 def _table(
     builder: flatbuffers.Builder, offsets: Mapping[int, int], *, numbers: Mapping[int, int] | None = None
 ) -> int:
-    """A table whose fields, by their number, are other objects or single bytes."""
+    """A table with fields by number: offsets of other objects, or single bytes."""
     small = numbers or {}
     builder.StartObject(max([*offsets, *small], default=-1) + 1)
     for field, offset in offsets.items():
@@ -212,5 +210,5 @@ def _tables(builder: flatbuffers.Builder, offsets: Sequence[int]) -> int:
 
 
 def _floats(builder: flatbuffers.Builder, value: float) -> int:
-    """A vector of one float, which the schema spreads over all channels."""
+    """A vector of one float, which applies to all channels."""
     return int(builder.CreateNumpyVector(np.array([value], np.float32)))

@@ -1,4 +1,4 @@
-"""How many bytes a file takes on its way to the phone, where the app stores send it compressed."""
+"""The size of a file as downloaded: app stores send it compressed."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _FAST_QUALITY = 5
 LGWIN = 22
 """The base-2 logarithm of the window: the library's default."""
 _PIECE = 1 << 20
-"""Bytes that one thread compresses: quality 11 takes 2 to 3 s for a megabyte."""
+"""Bytes per thread: quality 11 takes 2 to 3 s for a megabyte."""
 _HARDLY_SMALLER = 0.85
-"""Where the fast quality leaves more than this share, weights are dense, and the highest gains 1% on it."""
+"""Above this compressed share at the fast quality, weights are dense and the highest gains only 1%."""
 
 
 def downloaded_bytes(content: bytes) -> int:
-    """The file's size compressed with brotli (RFC 7932): about what its part of an app's download is.
+    """The file's size compressed with brotli (RFC 7932): about its share of an app's download.
 
-    A .tflite file lies uncompressed in the app, so that it can be mapped, and is compressed when the app is
-    sent. The stores publish neither codec nor settings for each app: this is a figure to compare files by,
-    not a promise of bytes. Weights that are pruned (zeros) or clustered (few values) leave the file's own
-    size as it is and show here alone; of these, quality 5 makes up to a fifth more bytes than 11, which is
-    taken in pieces of a megabyte. Where 5 leaves more than 85%, it is taken itself.
+    A .tflite file is uncompressed in the app, to be mapped, and compressed when the app is sent. The stores
+    do not publish codec and settings, so use this figure to compare files, not as a promise. Pruned and
+    clustered weights do not change the file's own size, only this one. Such files are compressed at quality
+    11 in pieces of a megabyte; at quality 5 they are up to a fifth larger. Files that quality 5 leaves above
+    85% are measured at 5.
     """
     fast = _compressed(content, _FAST_QUALITY)
     if fast > _HARDLY_SMALLER * len(content):

@@ -1,4 +1,4 @@
-"""What a .tflite file holds, read from its flatbuffer: no TensorFlow, no runtime that garbage could crash."""
+"""Reads a .tflite file's flatbuffer, without TensorFlow or a runtime, which a damaged file could crash."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class Tensor:
     shape: tuple[int, ...]
     dtype: str
     scales: tuple[float, ...]
-    """One for the tensor or one a channel; empty where it is not quantized."""
+    """One for the tensor or one per channel; empty if it is not quantized."""
     zero_points: tuple[int, ...]
     is_constant: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Operator:
-    """An operator of the file; inputs and outputs are indices of tensors, -1 for one left out."""
+    """An operator of the file; inputs and outputs are tensor indices, -1 if omitted."""
 
     name: str
     version: int
@@ -54,33 +54,33 @@ class Operator:
 
 @dataclass(frozen=True, kw_only=True)
 class FileContents:
-    """What a .tflite file holds."""
+    """The content of a .tflite file."""
 
     size_bytes: int
     sha256: str
     pixels: str
-    """What an app feeds, as the file itself says; empty in a file from elsewhere."""
+    """The expected input in words, from the file itself; empty in a file from elsewhere."""
     min_runtime_version: str
-    """The oldest TFLite runtime that can load it, as the converter says; empty where the file says none."""
+    """The oldest TFLite runtime that can load it, from the converter's metadata; empty without it."""
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     tensors: tuple[Tensor, ...]
     graph: tuple[Operator, ...]
-    """In the order in which they run."""
+    """In execution order."""
     operators: tuple[OperatorUse, ...]
     float_operators: tuple[str, ...]
     """Names of the operators that read or write a float tensor, conversions from and to float included.
 
-    Only a DEQUANTIZE of constant weights, which a runtime does once on loading, is left out.
+    Without a DEQUANTIZE of constant weights, which a runtime computes once on loading.
     """
     float_operator_places: tuple[str, ...]
-    """The same one by one, as 'NAME at output tensor'."""
+    """Each of these operators as 'NAME at output tensor'."""
     per_channel: bool | None
-    """Whether every int8 convolution has a scale a channel; None in a file without int8 convolutions."""
+    """Whether every int8 convolution has one scale per channel; None in a file without int8 convolutions."""
 
 
 def inspect(path: Path) -> FileContents:
-    """What the file holds. Raises BadModelFileError for a missing, truncated, empty or other file."""
+    """The file's content. Raises BadModelFileError for a missing, truncated, empty or other file."""
     try:
         content = Path(path).read_bytes()
     except OSError as error:
@@ -91,7 +91,7 @@ def inspect(path: Path) -> FileContents:
 
 
 def inspect_bytes(content: bytes, *, name: str) -> FileContents:
-    """What a .tflite file of this content holds; `name` stands in errors."""
+    """The content of a .tflite file from its bytes; `name` appears in errors."""
     if not content:
         raise BadModelFileError(f"{name} is empty. Expected a .tflite file. {_MEND}")
     if len(content) < 8 or not schema.Model.ModelBufferHasIdentifier(content, 0):
@@ -104,7 +104,7 @@ def inspect_bytes(content: bytes, *, name: str) -> FileContents:
 
 @contextmanager
 def damage_told(content: bytes, *, name: str) -> Iterator[None]:
-    """Turns whatever a damaged flatbuffer makes its reader raise into BadModelFileError."""
+    """Turns the errors of reading a damaged flatbuffer into BadModelFileError."""
     try:
         yield
     except (
@@ -122,9 +122,9 @@ def damage_told(content: bytes, *, name: str) -> Iterator[None]:
 
 
 def named(contents: FileContents, tensor_names: Sequence[str]) -> FileContents:
-    """The contents with the names that packing left out; `tensor_names` are the main graph's, by index.
+    """The contents with the names that packing dropped; `tensor_names` are the main graph's, by index.
 
-    A name that the file has itself stays. Raises ExportError where the names are those of another file.
+    Names in the file take precedence. Raises ExportError for the names of another file.
     """
     if not tensor_names:
         return contents
@@ -166,7 +166,7 @@ def _contents(content: bytes) -> FileContents:
 
 
 def _all_graphs(model: Any, constant: list[bool]) -> tuple[tuple[Tensor, ...], tuple[Operator, ...]]:  # noqa: ANN401
-    """The main graph, then the bodies of loops and branches, with indices into one list of tensors."""
+    """The operators of the main graph, then of loop and branch bodies, on one list of tensors."""
     tensors: list[Tensor] = []
     graph: list[Operator] = []
     for number in range(model.SubgraphsLength()):
@@ -180,7 +180,7 @@ def _all_graphs(model: Any, constant: list[bool]) -> tuple[tuple[Tensor, ...], t
 
 
 def _buffer_size(buffer: Any, content: bytes) -> int:  # noqa: ANN401 - generated classes carry no types
-    """Bytes of constant data; raises ValueError where they reach beyond the file."""
+    """Bytes of constant data; raises ValueError if they exceed the file."""
     start, size = buffer.Offset(), buffer.Size()
     if start > 1:  # files beyond 2 GB hold their data behind the flatbuffer
         if start + size > len(content):
@@ -265,7 +265,7 @@ def _info(tensor: Tensor) -> TensorInfo:
 
 
 def _array(found: Any) -> np.ndarray[Any, Any]:  # noqa: ANN401
-    """A vector of the flatbuffer; the generated reader gives 0 for one that is not there."""
+    """A vector of the flatbuffer; the generated reader returns 0 for a missing one."""
     return found if isinstance(found, np.ndarray) else np.empty(0, np.uint8)
 
 

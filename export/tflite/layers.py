@@ -1,4 +1,4 @@
-"""What each operator of a .tflite file holds and does: its layer, type, bytes, parameters, zeros and MACs."""
+"""The layer, type, bytes, parameters, zeros and MACs of each operator of a .tflite file."""
 
 from __future__ import annotations
 
@@ -33,47 +33,47 @@ class Layer:
     """One operator of the file."""
 
     index: int
-    """Its number in the order in which they run."""
+    """Its number in execution order."""
     operator: str
     version: int
     layer: str
-    """The Keras layer that it does; empty where the file's names do not say."""
+    """The Keras layer that it computes; empty if the file's names do not say."""
     fused_layers: tuple[str, ...]
-    """All layers that it does: of convolution, BatchNormalization and ReLU in one operator, all three."""
+    """All layers that it computes: for fused convolution, BatchNormalization and ReLU, all three."""
     output_shape: tuple[int, ...]
     dtype: str
     """Of its (first) output."""
     weights_dtype: str
-    """As stored; empty where it has no constant that it computes with."""
+    """As stored; empty if it computes with no constant."""
     weight_bytes: int
-    """Of all its constants as stored, biases too; a constant that several operators share is the first's."""
+    """Of all its constants as stored, biases too; a shared constant counts for the first operator."""
     num_parameters: int
-    """Numbers in these constants that are computed with: no axes, shapes or indices."""
+    """Values in these constants that are computed with, without axes, shapes or indices."""
     sparsity: float | None
-    """The share of zeros among its weights, biases left out; None without weights."""
+    """The share of zeros in its weights, without biases; None without weights."""
     stored_sparse: bool
-    """Whether its weights are stored without their zeros."""
+    """Whether its weights are stored as a sparse tensor."""
     num_distinct: int | None
-    """How many different values its weights have."""
+    """The number of distinct values in its weights."""
     macs: int
-    """Multiply-accumulates for one image, of convolutions and dense layers alone, as papers count them."""
+    """Multiply-accumulates for one image, of convolutions and dense layers only, as papers count them."""
     per_channel: bool | None
-    """Whether its integer weights have a scale a channel; None for others."""
+    """Whether its integer weights have one scale per channel; None for other weights."""
     computes_in_float: bool
     on_loading: bool
-    """It reads constants alone: a runtime does it once."""
+    """It reads constants only, so a runtime computes it once."""
     inputs: tuple[int, ...]
-    """The activations that it reads, by their index in the file."""
+    """The activations that it reads, by index in the file."""
     outputs: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileBytes:
-    """Where a file's bytes are; they add up to its size."""
+    """A file's bytes by kind; they add up to its size."""
 
     weights: int
     quantization: int
-    """Scales and zero points, and the ranges that some converters leave behind."""
+    """Scales and zero points, and the ranges that some converters leave in the file."""
     names: int
     """Of tensors."""
     rest: int
@@ -82,7 +82,7 @@ class FileBytes:
 
 @dataclass(frozen=True, kw_only=True)
 class FileLayers:
-    """The operators of a file in the order in which they run, and where its bytes are."""
+    """The operators of a file in execution order, and its bytes by kind."""
 
     layers: tuple[Layer, ...]
     bytes: FileBytes
@@ -90,7 +90,7 @@ class FileLayers:
 
 @dataclass(frozen=True, kw_only=True)
 class _Stored:
-    """What the flatbuffer says of a tensor beyond export.tflite.inspect.Tensor."""
+    """The fields of a tensor in the flatbuffer that export.tflite.inspect.Tensor does not have."""
 
     buffer: int
     is_sparse: bool
@@ -99,10 +99,10 @@ class _Stored:
 
 
 def read_layers(content: bytes, *, name: str, tensor_names: Sequence[str] = ()) -> FileLayers:
-    """The operators of a .tflite file; `name` stands in errors.
+    """The operators of a .tflite file; `name` appears in errors.
 
-    `tensor_names` are those of the main graph's tensors, by index, where the file was written without.
-    Raises BadModelFileError for what is no whole .tflite file, ExportError for names of another file.
+    `tensor_names` are those of the main graph's tensors, by index, for a file written without them. Raises
+    BadModelFileError for no whole .tflite file, ExportError for the names of another file.
     """
     contents = inspect_bytes(content, name=name)
     reader = _Reader(content, named(contents, tensor_names))
@@ -120,8 +120,8 @@ def read_layers(content: bytes, *, name: str, tensor_names: Sequence[str] = ()) 
 def layers_of_name(tensor_name: str) -> tuple[str, ...]:
     """The Keras layers in a tensor's name, such as 'net_1/conv1_relu_1/Relu6;net_1/conv1_1/convolution'.
 
-    The model's own scope in front and the step behind are left out, and the number that Keras puts behind
-    a scope that it enters again. A nested model's layers are 'outer/inner'.
+    Without the model's scope, the operation, and the number that a scope gets when Keras enters it again. A
+    nested model's layers are 'outer/inner'.
     """
     found = (_layer_of(part) for part in tensor_name.split(";"))
     return tuple(dict.fromkeys(name for name in found if name))
@@ -144,7 +144,7 @@ class _Reader:
         self._counted: set[int] = set()
 
     def layer(self, index: int) -> Layer:
-        """The operator of that number."""
+        """The operator with this number."""
         operator = self._graph[index]
         on_loading = self._is_fixed(operator)
         constants = [] if on_loading else self._constants(operator)
@@ -177,12 +177,12 @@ class _Reader:
         )
 
     def quantization_bytes(self) -> int:
-        """Of all scales and zero points; vectors that tensors share are counted once."""
+        """Bytes of all scales and zero points; shared vectors count once."""
         vectors = {vector for stored in self._stored for vector in stored.scale_vectors}
         return sum(size for _, size in vectors)
 
     def _own_layer(self, operator: Operator, fused: tuple[str, ...]) -> str:
-        """Of all fused layers the one with the weights, else the first that runs: the name's last."""
+        """The fused layer with the weights, or else the first to run, which the name has last."""
         if not fused:
             return ""
         if operator.name in _WEIGHTS_AXIS:
@@ -192,7 +192,7 @@ class _Reader:
         return fused[-1]
 
     def _is_known(self, tensor: int) -> bool:
-        """Whether a tensor is a constant, or made of constants alone."""
+        """Whether a tensor is a constant, or computed from constants only."""
         if self._tensors[tensor].is_constant:
             return True
         writer = self._writers.get(tensor)
@@ -203,7 +203,7 @@ class _Reader:
         return bool(inputs) and all(self._is_known(tensor) for tensor in inputs)
 
     def _constants(self, operator: Operator) -> list[int]:
-        """The constants that an operator reads, as stored: float16 weights are unpacked by one before it."""
+        """The constants that an operator reads, as stored, before float16 weights are unpacked."""
         found: list[int] = []
         for tensor in operator.inputs:
             if tensor < 0 or not self._is_known(tensor):
@@ -215,7 +215,7 @@ class _Reader:
         return self._constants(self._writers[tensor])
 
     def _weights(self, operator: Operator, constants: list[int]) -> int | None:
-        """The constant that is the operator's weights: the kernel, else its largest; None without any."""
+        """The constant with the operator's weights: the kernel, or else its largest; None if it has none."""
         if operator.name in _WEIGHTS_AXIS and len(operator.inputs) > _WEIGHTS_INPUT:
             kernel = operator.inputs[_WEIGHTS_INPUT]
             if kernel < 0 or not self._is_known(kernel):
@@ -242,13 +242,13 @@ class _Reader:
 
     def _data(self, number: int) -> npt.NDArray[np.uint8]:
         buffer = self._model.Buffers(number)
-        if buffer.Offset() > 1:  # files beyond 2 GB hold their data behind the flatbuffer
+        if buffer.Offset() > 1:  # files larger than 2 GB have their data after the flatbuffer
             return np.frombuffer(self._content, np.uint8, buffer.Size(), buffer.Offset())
         found = buffer.DataAsNumpy()
         return found if isinstance(found, np.ndarray) else np.empty(0, np.uint8)
 
     def _values(self, tensor: int) -> npt.NDArray[Any] | None:
-        """The constant's numbers, 0 where the real value is 0; None for a type that cannot be read here."""
+        """The constant's values, 0 where the real value is 0; None for an unsupported type."""
         described, data = self._tensors[tensor], self._data(self._stored[tensor].buffer)
         if described.dtype == "int4":
             values: npt.NDArray[Any] = _unpacked(data, _size(described))
@@ -292,19 +292,19 @@ def _stored(tensor: Any) -> _Stored:  # noqa: ANN401 - generated classes carry n
 
 
 def _layer_of(part: str) -> str:
-    """The layer in one tensor's name; empty where it has none."""
+    """The layer in one tensor's name; empty if it has none."""
     *scopes, _ = part.split("/")
     if len(scopes) > 1:
         is_numbered = bool(_SCOPE_NUMBER.search(scopes[0]))
         scopes = scopes[1:]
-        if is_numbered:  # Keras enters each scope twice, so that TensorFlow numbers it; steps of a layer not
+        if is_numbered:  # TensorFlow numbers a layer's scope, which Keras enters twice, but no operation's
             numbered = [scope for scope in scopes if _SCOPE_NUMBER.search(scope)]
             return "/".join(_plain(_SCOPE_NUMBER.sub("", scope)) for scope in numbered)
     return "/".join(_plain(scope) for scope in scopes if scope != "batchnorm")
 
 
 def _plain(scope: str) -> str:
-    """A layer's name without what TensorFlow Model Optimization puts before it when it trains quantized."""
+    """A layer's name without the prefix of TensorFlow Model Optimization's quantized training."""
     return scope.removeprefix("quant_")
 
 
@@ -325,7 +325,7 @@ def _macs(operator: Operator, tensors: tuple[Tensor, ...]) -> int:
 
 
 def _unpacked(data: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.int8]:
-    """Two 4-bit numbers a byte, the low one first."""
+    """Unpacks two 4-bit numbers per byte, the low one first."""
     both = np.stack([data << 4, data & 0xF0], axis=-1).reshape(-1)[:size]
     shifted: npt.NDArray[np.int8] = both.view(np.int8) >> 4
     return shifted

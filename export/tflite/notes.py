@@ -1,4 +1,4 @@
-"""Named notes inside a .tflite file, so that it says itself what pixels it takes."""
+"""Named text entries in a .tflite file's metadata, such as the pixels that it takes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 PIXELS = "pixels"
-"""The note that says what an app feeds."""
+"""The name of the entry with the expected input."""
 
 
 def with_note(content: bytes, name: str, text: str) -> bytes:
-    """The .tflite file with one more metadata entry, in UTF-8; the graph is as it was.
+    """The .tflite file with one more metadata entry, in UTF-8; the graph is unchanged.
 
-    Takes a file that the converter just wrote.
+    Takes a file as written by the converter.
     """
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     note, buffer = schema.MetadataT(), schema.BufferT()

@@ -1,4 +1,4 @@
-"""A .tflite file without what no runtime reads and without anything twice; its answers stay as they were."""
+"""Packs a .tflite file without loss: drops what no runtime reads, stores equal data once."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from export.errors import ExportError
 from export.tflite.inspect import damage_told, inspect_bytes
 
 ALIGNMENT = 16
-"""Constant data lies at multiples of so many bytes, as the schema's force_align asks for: kernels read it
-where it is mapped. What flatbuffers' object API writes is not aligned."""
+"""Alignment of constant data in bytes, from the schema's force_align: kernels read the mapped file. The object
+API of flatbuffers does not align data."""
 
 _IDENTIFIER = b"TFL3"
 _CONVERSION_METADATA = b"CONVERSION_METADATA"
-"""The converter's version and options, for statistics of its makers; the sidecar has them too."""
+"""Metadata with the converter's version and options, for its makers' statistics; also in the sidecar."""
 _CONVERTERS_DESCRIPTION = b"MLIR Converted."
 _VALIDATION = b"VALIDATION:"
-"""A subgraph whose name begins so is not run by the interpreter: this name is no mere label."""
+"""The interpreter does not run a subgraph whose name starts with this, so such a name is kept."""
 _WHAT = "the file to pack"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Packed:
-    """A packed file, and what was left out that a comparison layer by layer needs."""
+    """A packed file, and the dropped names, which a comparison by layer needs."""
 
     content: bytes
     tensor_names: tuple[str, ...]
-    """Of the main graph's tensors, by their index, as they were before."""
+    """Original names of the main graph's tensors, by index."""
 
 
 def pack(content: bytes, *, keep_names: bool = False) -> Packed:
-    """The file in as few bytes as the same graph takes: the same tensors, operators and answers.
+    """The same graph in fewer bytes: tensors, operators, their indices and the outputs are unchanged.
 
     Equal constant data, vectors and tables are stored once. The names of tensors and subgraphs and the
-    converter's notes on itself are dropped, unless `keep_names`; those of the graph's inputs and outputs
-    stay, which apps and benchmark_model ask for, and so do signatures and all other metadata. Tensors and
-    operators keep their indices. Packing a packed file changes nothing.
+    converter's metadata on itself are dropped, unless `keep_names`; the names of the graph's inputs and
+    outputs, which apps and benchmark_model use, signatures and other metadata stay. Packing a packed file
+    changes nothing.
 
-    Raises BadModelFileError for a damaged file, and ExportError for one with data that stands outside of the
-    model: weights beyond 2 GB, or an archive of labels, which belongs behind the packed file.
+    Raises BadModelFileError for a damaged file, and ExportError for one with data outside the model: weights
+    beyond 2 GB, or an archive of labels, which must be appended after packing.
     """
     contents = inspect_bytes(content, name=_WHAT)
     _refuse_data_outside(content)
@@ -66,7 +66,7 @@ def pack(content: bytes, *, keep_names: bool = False) -> Packed:
 
 
 class _Buffer(schema.BufferT):
-    """Constant data where the runtime wants it."""
+    """Constant data, aligned for the runtime."""
 
     def Pack(self, builder: _SharingBuilder) -> int:  # noqa: N802 - the generated code's name
         data = 0 if self.data is None else builder.aligned_vector(self.data, ALIGNMENT)
@@ -76,9 +76,9 @@ class _Buffer(schema.BufferT):
 
 
 class _SharingBuilder(flatbuffers.Builder):
-    """Writes a vector, string or table that stands there already not again, but points at the first one.
+    """Writes equal vectors, strings and tables once, and points to the first one.
 
-    A table is written when it is complete, its widest fields first, so that no gaps are between them.
+    A table is written when complete, with its widest fields first to avoid padding.
     """
 
     def __init__(self, size_hint: int) -> None:
@@ -88,7 +88,7 @@ class _SharingBuilder(flatbuffers.Builder):
         self._num_fields = 0
 
     def aligned_vector(self, values: npt.NDArray[Any], alignment: int) -> int:
-        """The offset of a vector of numbers whose first element lies at a multiple of `alignment` bytes."""
+        """The offset of a vector of numbers whose first element is aligned to `alignment` bytes."""
         data = values.tobytes()
         key = ("vector", alignment, values.itemsize, data)
         if key not in self._written:
@@ -108,16 +108,16 @@ class _SharingBuilder(flatbuffers.Builder):
         return self._written[key]
 
     def StartObject(self, numfields: int) -> None:  # noqa: N802
-        """Begins a table; its vectors, strings and tables are written by then."""
+        """Begins a table, after its vectors, strings and tables are written."""
         self._fields, self._num_fields = [], numfields
 
     def PrependSlot(self, flags: Any, o: int, x: Any, d: Any) -> None:  # noqa: ANN401, N802
-        """Notes a number, unless it is the default."""
+        """Records a number field, unless it has the default."""
         if x != d:
             self._fields.append((o, flags, x))
 
     def PrependUOffsetTRelativeSlot(self, o: int, x: int, d: int) -> None:  # noqa: N802
-        """Notes what a field points at."""
+        """Records the offset that a field points to."""
         if x != d:
             self._fields.append((o, None, x))
 
@@ -143,12 +143,12 @@ def _width(field: tuple[int, Any, Any]) -> int:
 
 
 def _refuse_data_outside(content: bytes) -> None:
-    """Raises ExportError for a file of more than its flatbuffer: rewriting this would lose the rest."""
+    """Raises ExportError for a file with data after its flatbuffer, which packing would lose."""
     model = schema.Model.GetRootAs(content, 0)
     if any(model.Buffers(index).Offset() > 1 for index in range(model.BuffersLength())):
         raise ExportError(
             "the file to pack holds weights behind its flatbuffer, as files beyond 2 GB do. Expected a "
-            "smaller one; use this file as it is."
+            "smaller one; use this file unpacked."
         )
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -162,7 +162,7 @@ def _refuse_data_outside(content: bytes) -> None:
 
 
 def _drop_names(model: Any) -> None:  # noqa: ANN401
-    """Names that nothing asks for, and the converter's notes on itself."""
+    """Drops unused names and the converter's metadata on itself."""
     for graph in model.subgraphs:
         if not (graph.name or b"").startswith(_VALIDATION):
             graph.name = None
@@ -177,7 +177,7 @@ def _drop_names(model: Any) -> None:  # noqa: ANN401
 
 
 def _drop_unused_buffers(model: Any) -> None:  # noqa: ANN401
-    """Leaves the buffers that hold something, behind the empty one that the schema wants at the start."""
+    """Keeps only used buffers, after the empty one that the schema requires at the start."""
     kept, places = [_Buffer()], {}
 
     def place(buffer: int) -> int:

@@ -1,4 +1,4 @@
-"""One operator of a .tflite file as a file of its own, with its constants, so that it can be run alone."""
+"""Cuts one operator of a .tflite file, with its constants, into a separate file, to run it alone."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ai_edge_litert import schema_py_generated as schema
 
 @dataclass(frozen=True, kw_only=True)
 class SubModel:
-    """A file that holds one operator, or a few; tensors are told by their index in the whole file."""
+    """A file with one operator, or a few; tensors are numbered as in the whole file."""
 
     content: bytes
     inputs: tuple[int, ...]
-    """What must be fed, in the order of the new file's inputs."""
+    """The tensors to feed, in the order of the new file's inputs."""
     outputs: tuple[int, ...]
 
 
 class Cutter:
-    """Cuts operators out of the main graph of one file. The bodies of loops and branches stay as they are."""
+    """Cuts operators out of the main graph of one file; bodies of loops and branches are copied unchanged."""
 
     def __init__(self, content: bytes) -> None:
         """`content` is a whole .tflite file that export.tflite.inspect has read."""
@@ -40,7 +40,7 @@ class Cutter:
         return len(self._graph.operators)
 
     def cut(self, number: int) -> SubModel:
-        """The operator of that number, with those that unpack its constants, such as float16 weights."""
+        """The operator with this number, and those that unpack its constants, such as float16 weights."""
         wanted = [*self._needed(number), number]
         operators = [self._graph.operators[each] for each in wanted]
         made = {int(tensor) for each in operators for tensor in _present(each.outputs)}
@@ -50,7 +50,7 @@ class Cutter:
         return SubModel(content=self._pack(operators, inputs, outputs), inputs=inputs, outputs=outputs)
 
     def _needed(self, number: int) -> list[int]:
-        """The operators of constants alone that feed this one, directly or not, in the order of the graph."""
+        """The operators on constants only that feed this one, directly or not, in graph order."""
         found: set[int] = set()
         ahead = [number]
         while ahead:
@@ -74,7 +74,7 @@ class Cutter:
         return (buffer.data is not None and len(buffer.data) > 0) or buffer.offset > 1
 
     def _pack(self, operators: Sequence[Any], inputs: tuple[int, ...], outputs: tuple[int, ...]) -> bytes:
-        """A file of these operators with the tensors and buffers that they use, numbered anew."""
+        """A file with these operators and the tensors and buffers that they use, renumbered."""
         tensors = list(
             dict.fromkeys(int(t) for each in operators for t in _present([*each.inputs, *each.outputs]))
         )
@@ -117,5 +117,5 @@ def _moved(operator: Any, place: dict[int, int]) -> Any:  # noqa: ANN401
 
 
 def _present(tensors: Any) -> list[int]:  # noqa: ANN401 - a list, an array or None
-    """The tensors of an operator that are not left out (-1)."""
+    """The tensors of an operator, without omitted ones (-1)."""
     return [] if tensors is None else [int(each) for each in tensors if each != -1]
