@@ -17,8 +17,8 @@ from export.errors import ExportError
 from export.tflite.inspect import damage_told, inspect_bytes
 
 ALIGNMENT = 16
-"""Alignment of constant data in bytes, from the schema's force_align: kernels read the mapped file. The object
-API of flatbuffers does not align data."""
+"""Alignment of constant data in bytes, from the schema's force_align: kernels read the mapped file.
+Flatbuffers' object API does not align it."""
 
 _IDENTIFIER = b"TFL3"
 _CONVERSION_METADATA = b"CONVERSION_METADATA"

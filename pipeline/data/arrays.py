@@ -1,4 +1,4 @@
-"""Data sets that are arrays of pixels in memory, and how a .npz file holds them."""
+"""Data sets that are arrays of pixels in memory, and reading them from a .npz file."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ArraySource:
         return len(self._images)
 
     def path(self, index: int) -> str:
-        """Such as 'train[17]', counted as in the published array."""
+        """Such as 'train[17]', with the index in the published array."""
         return self._paths[index]
 
     def read(self, index: int, image_size: int) -> Images:
@@ -49,7 +49,7 @@ class ArraySource:
         return pixels.from_array(self._images[index], image_size)
 
     def whole(self, image_size: int) -> Images | None:
-        """The array itself where it is RGB of this size."""
+        """The array itself if it is RGB of this size."""
         return self._images if self._images.shape[1:] == (image_size, image_size, 3) else None
 
 
@@ -58,7 +58,7 @@ def dataset(
 ) -> Dataset:
     """A data set of one or more parts, each (images, labels).
 
-    The part 'test' is the test split as it was published; the others are divided by content into `shares`.
+    The part 'test' is the published test split; the others are divided by content into `shares`.
     """
     images = np.concatenate([of_part for of_part, _ in parts.values()])
     paths: list[str] = []
@@ -84,9 +84,9 @@ def num_classes(parts: Parts) -> int:
 
 
 def read_npz(path: Path) -> Parts:
-    """The train and test parts of a .npz file, never unpickling anything. PipelineError if it has none."""
+    """The train and test parts of a .npz file, without unpickling. Raises PipelineError if it has none."""
     try:
-        # opened here, since numpy leaves its own handle open when the file is none of its kind
+        # opened here, since numpy does not close its own handle if the file is of another kind
         with path.open("rb") as opened:
             file = np.load(opened, allow_pickle=False)
             if not hasattr(file, "files"):
@@ -108,7 +108,7 @@ def read_npz(path: Path) -> Parts:
 
 
 def checked(source: str, parts: Mapping[str, tuple[Any, Any]]) -> Parts:
-    """The parts with images (n, h, w) or (n, h, w, 3) and labels (n,). PipelineError where they are not."""
+    """The parts, with images (n, h, w) or (n, h, w, 3) and labels (n,). Raises PipelineError for others."""
     result = {}
     for part, (images, labels) in parts.items():
         if images.ndim == 4 and images.shape[-1] == 1:

@@ -1,4 +1,4 @@
-"""Puts images, their classes and their splits together to a data set, or says why they do not make one."""
+"""Builds a data set from images, classes and splits, or says why it cannot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.errors import PipelineError
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
-    """What a data set's images do not say about themselves, and what was found while they were read."""
+    """Facts about a data set besides its images, and what was found while reading them."""
 
     name: str
     source: str
@@ -36,10 +36,10 @@ def assemble(
     shares: Mapping[str, float],
     settings: ReadSettings,
 ) -> Dataset:
-    """A data set of the examples; `source_of` gives the images of those that stay, by their places.
+    """A data set of the examples; `source_of` returns the images of the kept ones, by their indices.
 
-    Examples without a fixed split are divided by content into `shares`. PipelineError where fewer than two
-    classes, an empty split or a class without a training image would be left.
+    Examples without a fixed split are divided by content into `shares`. Raises PipelineError for fewer than
+    two classes, an empty split, or a class without a training image.
     """
     assigned = splits.assign(examples, described.class_names, shares)
     kept = [place for place, split in enumerate(assigned.splits) if split]

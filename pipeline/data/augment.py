@@ -1,27 +1,27 @@
-"""What is done to training pixels, as settings. Standard library only; distort.py does it."""
+"""Settings for augmenting training pixels; distort.py applies them. Standard library only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 SMALL_IMAGE = 96
-"""Up to this side images are shifted; larger ones are cropped, as the papers did."""
+"""Images up to this side are shifted; larger ones are cropped, as in the papers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """How a training image differs each time it is seen. The defaults change nothing."""
+    """Random changes of a training image in each epoch. The defaults change nothing."""
 
     shift_pixels: int = 0
-    """Pad by so many pixels and crop back: a shift of up to so many pixels each way."""
+    """Pad by this number of pixels and crop back: a shift by up to as many in each direction."""
     mirror: bool = False
-    """Left to right, every second time."""
+    """Mirror left to right with probability 1/2."""
     min_crop_area: float = 1.0
-    """A crop keeps this share of the area or more, at 3:4 to 4:3, and is resized back; 1 is no crop."""
+    """A crop keeps at least this share of the area, at 3:4 to 4:3, and is resized back; 1 is no crop."""
     colour_jitter: float = 0.0
     """Brightness, contrast and saturation, each by a factor of 1 - jitter to 1 + jitter."""
     fill: int = 128
-    """The grey level that a shift brings in; 128 is what the papers' zero padding after normalisation is."""
+    """The grey level that a shift brings in; 128 is the papers' zero padding after normalisation."""
 
     def __post_init__(self) -> None:
         if self.shift_pixels < 0:
@@ -37,11 +37,11 @@ class Augment:
 NONE = Augment()
 
 FOREIGN_CROP_AREA = 0.5
-"""The least share of the area that a crop keeps, for a model of none of our families."""
+"""Smallest area that a crop keeps, as a share, for a model that is of none of our families."""
 
 
 def preset(min_crop_area: float, *, image_size: int) -> Augment:
-    """What is done to images of this side in the training of a family with this `min_crop_area`.
+    """The augmentation for images of this side, for a family with this `min_crop_area`.
 
     Up to 96 pixels: DenseNet's C10+, a shift of an eighth (4 pixels at 32) and mirroring (Huang et al. 2017,
     section 4.1), for every family. Above: a crop and mirroring.
@@ -52,5 +52,5 @@ def preset(min_crop_area: float, *, image_size: int) -> Augment:
 
 
 def suited(augment: Augment, *, mirror_keeps_labels: bool, background: int) -> Augment:
-    """The same without what would make a data set's labels wrong, filled with its background's grey level."""
+    """The same without changes that would make the labels wrong, filled with the data set's background."""
     return replace(augment, mirror=augment.mirror and mirror_keeps_labels, fill=background)

@@ -26,7 +26,7 @@ INSTEAD = (
 
 
 def described(source: str) -> Described:
-    """What is known about it: Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images."""
+    """Its description. Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images."""
     return Described(
         name="cifar10",
         source=source,
@@ -37,7 +37,7 @@ def described(source: str) -> Described:
 
 
 def load(*, settings: ReadSettings, progress: Progress | None = None) -> Dataset:
-    """From cifar10.npz or cifar-10-batches-py in $PIPELINE_DATA or ./data, else what Keras downloads."""
+    """The data set, from cifar10.npz or cifar-10-batches-py in $PIPELINE_DATA or ./data, or from Keras."""
     path = local.find("cifar10.npz", "cifar-10-batches-py")
     if path and path.is_dir():
         return load_batches(path, settings=settings, progress=progress)
@@ -48,7 +48,7 @@ def load(*, settings: ReadSettings, progress: Progress | None = None) -> Dataset
 
 
 def load_batches(folder: Path, *, settings: ReadSettings, progress: Progress | None = None) -> Dataset:
-    """From the folder that cifar-10-python.tar.gz unpacks to (www.cs.toronto.edu/~kriz/cifar.html)."""
+    """The data set, from the folder in cifar-10-python.tar.gz (www.cs.toronto.edu/~kriz/cifar.html)."""
     parts = {}
     for part, names in (("train", TRAIN_BATCHES), ("test", (TEST_BATCH,))):
         batches = []
@@ -70,7 +70,7 @@ def _dataset(source: str, parts: arrays.Parts, settings: ReadSettings) -> Datase
 
 
 def _read_batch(path: Path) -> tuple[Any, Any]:
-    """Images (n, 32, 32, 3) and labels (n,) of a batch, whose rows are 1024 red, green, blue levels each."""
+    """Images (n, 32, 32, 3) and labels (n,) of a batch file; a row is 1024 red, green, then blue levels."""
     try:
         with path.open("rb") as file:
             batch = SafeUnpickler(file).load()
@@ -91,7 +91,7 @@ def _read_batch(path: Path) -> tuple[Any, Any]:
 
 
 _MAKE_ARRAY = np.empty(0).__reduce__()[0]
-"""What numpy pickles an array as a call of; its module was renamed in numpy 2."""
+"""The function that numpy's pickled arrays call; its module was renamed in numpy 2."""
 
 
 class SafeUnpickler(pickle.Unpickler):
@@ -108,7 +108,7 @@ class SafeUnpickler(pickle.Unpickler):
         super().__init__(file, encoding="bytes")
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - whatever pickle may call
-        """The function or class of this name, if it is one that an array needs."""
+        """The function or class with this name, if arrays need it."""
         try:
             return self.ALLOWED[module, name]
         except KeyError:

@@ -1,4 +1,4 @@
-"""A data set that can be read: batches for training and evaluation, pixels for calibration."""
+"""A readable data set: batches for training and evaluation, pixels for calibration."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Dataset:
-    """A data set's images behind its spec. Pixels are those of pixels.py: central square, RGB, 0-255."""
+    """A data set's spec and images. Pixels are as in pixels.py: central square, RGB, 0-255."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Dataset:
 
     @property
     def failure(self) -> PipelineError | None:
-        """Why an epoch could not go on (its images are gone); TensorFlow reports it as its own error."""
+        """Why an epoch failed (its images are gone); TensorFlow reports it as its own error."""
         return self._reader.failure
 
     def num_examples(self, split: str) -> int:
@@ -54,8 +54,8 @@ class Dataset:
     ) -> tf.data.Dataset:
         """(float32 (b, image_size, image_size, 3) raw 0-255 RGB, int32 (b,) labels), in one fixed order.
 
-        `limit` takes the first so many. Images that have become unreadable since the scan are left out with
-        a warning, so that no figure counts another image twice.
+        `limit` takes only the first ones. Images that have become unreadable since the scan are left out,
+        with a warning, not replaced: no figure counts an image twice.
         """
         import tensorflow as tf
 
@@ -83,9 +83,8 @@ class Dataset:
     ) -> tf.data.Dataset:
         """One epoch of the training split, shuffled and augmented; the last batch may be smaller.
 
-        Order and augmentation depend on (seed, epoch) and nothing else, so that two runs see the same pixels
-        and a run continued at epoch n sees what it would have seen. An image that has become unreadable is
-        replaced by the next one that can be read, with a warning.
+        Order and augmentation depend on (seed, epoch) only, so two runs, or a resumed one, see the same
+        pixels. An image that has become unreadable is replaced by the next readable one, with a warning.
         """
         import tensorflow as tf
 
@@ -119,10 +118,9 @@ class Dataset:
     ) -> tuple[npt.NDArray[np.uint8], Calibration]:
         """(n, image_size, image_size, 3) uint8 training images without augmentation, and which they were.
 
-        The classes take turns, each in its own seeded order, so that their counts differ by one at most while
-        every class has images left. Fewer than asked when the training split has fewer:
-        Calibration.num_samples says how many there are. `choose` gives the indices of those to keep, whatever
-        their classes.
+        The classes take turns, each in its own seeded order, so that their counts differ by at most one while
+        every class has images left. There are fewer than `num_samples` if the training split has fewer;
+        Calibration.num_samples is the number. `choose` returns the indices of those to keep.
         """
         if num_samples < 1:
             raise UsageError(f"{num_samples} calibration samples were asked for; 1 or more was expected.")
@@ -150,7 +148,7 @@ class Dataset:
     def _read_balanced(
         self, split: str, image_size: int, num_samples: int, seed: int
     ) -> tuple[npt.NDArray[np.uint8], list[int]]:
-        """The pixels and the indices of images that can be read, the classes in turn."""
+        """The pixels and the indices of readable images, the classes in turn."""
         queue = self._class_balanced(split, seed)
         rows: list[npt.NDArray[np.uint8]] = []
         taken: list[int] = []
@@ -185,7 +183,7 @@ class Dataset:
 def class_counts(
     class_names: Sequence[str], labels: Sequence[int], splits: Sequence[str]
 ) -> tuple[ClassCount, ...]:
-    """How many images of each class stand in each split."""
+    """The number of images of each class in each split."""
     numbers = np.asarray(labels, np.int64)
     counts: Mapping[str, Any] = {
         split: np.bincount(numbers[np.asarray(splits) == split], minlength=len(class_names))

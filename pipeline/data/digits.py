@@ -13,7 +13,7 @@ from pipeline.data.spec import Progress, ReadSettings
 
 SIDE = 32
 SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
-"""A fifth for the test, so that one image of the few is 0.3 points, not 0.6."""
+"""A fifth for the test split, so that one of its few images is 0.3 points, not 0.6."""
 
 
 def load(*, settings: ReadSettings, progress: Progress | None = None) -> Dataset:

@@ -1,4 +1,4 @@
-"""Does to training pixels what Augment says. All randomness is drawn beforehand, from (seed, epoch) alone."""
+"""Augments training pixels. All random values are drawn in advance, from (seed, epoch) alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Pixels = npt.NDArray[np.uint8]
 
 _ORDER, _SHIFT, _MIRROR, _CROP, _COLOUR = range(5)
-"""Each has its own stream, so that switching one on leaves the others' draws as they were."""
+"""Each has its own random stream, so that switching one on does not change the others' draws."""
 _ASPECT = (3 / 4, 4 / 3)
 
 
@@ -26,7 +26,7 @@ def shuffled(num: int, *, seed: int, epoch: int) -> npt.NDArray[np.int64]:
 
 
 def draw(augment: Augment, *, num: int, seed: int, epoch: int) -> dict[str, npt.NDArray[Any]]:
-    """What happens to the n-th image of an epoch, for each n: only what `augment` switches on.
+    """The random values for each image of an epoch, only for what `augment` switches on.
 
     shift (num, 2) int32 pixels down and right; mirror (num,) bool; crop (num, 4) float32 top, left, bottom,
     right as shares of the side; colour (num, 3) float32 factors of brightness, contrast, saturation.
@@ -48,9 +48,9 @@ def draw(augment: Augment, *, num: int, seed: int, epoch: int) -> dict[str, npt.
 
 
 def move(rows: Pixels, drawn: Mapping[str, npt.NDArray[Any]], *, fill: int) -> Pixels:
-    """(n, side, side, 3) uint8 and draw()'s rows for them: mirrored and then shifted, exactly.
+    """(n, side, side, 3) uint8, mirrored and then shifted, without interpolation, by draw()'s rows for them.
 
-    Slices of numpy, since they took a sixth of the time of TensorFlow's gather and reverse.
+    Uses numpy slices, which took a sixth of the time of TensorFlow's gather and reverse.
     """
     if "mirror" in drawn:
         rows = rows.copy()
@@ -70,7 +70,7 @@ def move(rows: Pixels, drawn: Mapping[str, npt.NDArray[Any]], *, fill: int) -> P
 
 
 def crop_and_colour(rows: tf.Tensor, drawn: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """(b, side, side, 3) uint8 and draw()'s rows for them: as float32 0-255, cropped, then coloured."""
+    """(b, side, side, 3) uint8 as float32 0-255, cropped and then coloured by draw()'s rows for them."""
     import tensorflow as tf
 
     pixels = tf.cast(rows, tf.float32)

@@ -26,7 +26,7 @@ INSTEAD = (
 
 
 def described(source: str) -> Described:
-    """What is known about it: Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747."""
+    """Its description. Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747."""
     return Described(
         name="fashion_mnist",
         source=source,
@@ -38,7 +38,7 @@ def described(source: str) -> Described:
 
 
 def load(*, settings: ReadSettings, progress: Progress | None = None) -> Dataset:
-    """From fashion_mnist.npz in $PIPELINE_DATA or ./data, else what Keras downloads."""
+    """The data set, from fashion_mnist.npz in $PIPELINE_DATA or ./data, or else Keras's download."""
     del progress
     path = local.find("fashion_mnist.npz", "fashion-mnist.npz")
     if path:

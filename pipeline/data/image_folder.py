@@ -1,8 +1,8 @@
 """Any folder of class/image files as a data set.
 
 FOLDER/CLASS/**/image: the content of each file decides its split, 80% train, 10% validation, 10% test.
-FOLDER/train/CLASS/**/image, with validation (or val, valid) or test beside it: the folders decide; of a split
-that has no folder a tenth of train is taken, by content.
+FOLDER/train/CLASS/**/image, with validation (or val, valid) or test beside it: the folders decide; for a
+split without a folder a tenth of train is taken, by content.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ SPLIT_FOLDERS = {
 LITTER = ("Thumbs.db", "desktop.ini", "__MACOSX")
 LAYOUT = "A folder of class/image files was expected, such as flowers/daisy/1.jpg and flowers/rose/2.jpg."
 NAMED_IN_ERROR = 3
-"""So many of the files that were left out are named in an error; pipeline data names all."""
+"""Number of left out files that an error names; `pipeline data` names all."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A file before it is opened. `fixed` is the split whose folder it stands in, or None."""
+    """A file before it is opened. `fixed` is the split whose folder it is in, or None."""
 
     path: Path
     class_name: str
@@ -52,17 +52,17 @@ class Found:
 
 @dataclass(kw_only=True)
 class Listing:
-    """What the folders hold, before any file is opened."""
+    """The folders' content, before any file is opened."""
 
     files: list[Found] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     classes: set[str] = field(default_factory=set)
     splits: set[str] = field(default_factory=set)
-    """Those that have a folder of their own."""
+    """The splits that have a folder."""
 
 
 class FileSource:
-    """Image files, decoded each time they are asked for."""
+    """Image files, decoded on each read."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
@@ -75,19 +75,19 @@ class FileSource:
         return _shown(self._paths[index])
 
     def read(self, index: int, image_size: int) -> npt.NDArray[np.uint8]:
-        """(image_size, image_size, 3) uint8. OSError or UnreadableImageError."""
+        """(image_size, image_size, 3) uint8. Raises OSError or UnreadableImageError."""
         return pixels.from_bytes(self._paths[index].read_bytes(), image_size)
 
     def whole(self, image_size: int) -> None:
-        """Nothing is in memory yet."""
+        """None: the images are not in memory."""
         del image_size
 
 
 def load(path: Path, *, settings: ReadSettings, progress: Progress | None = None) -> Dataset:
-    """Scans the folder and decodes every file once, so that no epoch meets a broken one.
+    """The data set in the folder; every file is decoded once, so that no epoch meets a broken one.
 
-    The images are in the order of their contents' hashes, which mixes the classes. PipelineError for a folder
-    with no image or one class, or where a split would be empty.
+    The images are ordered by the hashes of their contents, which mixes the classes. Raises PipelineError for
+    a folder without images, with one class, or with an empty split.
     """
     listing = list_folder(path)
     scanned = scan(
@@ -125,7 +125,7 @@ def load(path: Path, *, settings: ReadSettings, progress: Progress | None = None
 
 
 def list_folder(root: Path) -> Listing:
-    """The files below root by class and split, and what is left out. Links are followed, loops are not."""
+    """The files below root by class and split, and those left out. Links are followed, except loops."""
     listing = Listing()
     folders, loose = _entries(root, listing, root)
     listing.left_out += [LeftOut(path=_within(root, file), reason="not in a class folder") for file in loose]
@@ -164,7 +164,7 @@ def _walk(class_folder: Path, listing: Listing, root: Path, split: str | None) -
 
 
 def _entries(folder: Path, listing: Listing, root: Path) -> tuple[list[Path], list[Path]]:
-    """The folder's subfolders and regular files, by name; what is hidden or neither is listed as left out."""
+    """The folder's subfolders and regular files, by name; hidden and other entries are listed as left out."""
     folders, files = [], []
     try:
         entries = sorted(folder.iterdir())
@@ -185,7 +185,7 @@ def _entries(folder: Path, listing: Listing, root: Path) -> tuple[list[Path], li
 
 
 def _kind(entry: Path) -> str:
-    """'folder', 'file', or the reason why it is neither."""
+    """'folder', 'file', or why it is neither."""
     if entry.name.startswith(".") or entry.name in LITTER:
         return "hidden"
     try:
@@ -239,7 +239,7 @@ def _shares(listing: Listing) -> dict[str, float]:
 
 
 def _fixed(file: Found, listing: Listing) -> str | None:
-    """The split that the file's folder says; None where its content is to say it."""
+    """The split of the file's folder; None if its content decides."""
     whole = listing.splits >= {"validation", "test"}
     return None if file.fixed == "train" and not whole else file.fixed
 
@@ -249,5 +249,5 @@ def _within(root: Path, path: Path) -> str:
 
 
 def _shown(path: Path | str) -> str:
-    """A path as text that can be printed, whatever bytes its name is made of."""
+    """A path as printable text, even if its name is no valid text."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

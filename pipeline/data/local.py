@@ -1,4 +1,4 @@
-"""Where a named data set is looked for: the user's folders, then Keras's own download."""
+"""Finds a named data set in the user's folders, or downloads it through Keras."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any
 from pipeline.errors import PipelineError
 
 FOLDER_VARIABLE = "PIPELINE_DATA"
-"""The environment variable that names a folder to look in first."""
+"""The environment variable with the folder to search first."""
 
 
 def folders() -> list[Path]:
-    """The folders that are looked in, first to last: $PIPELINE_DATA, then ./data."""
+    """The folders to search, in order: $PIPELINE_DATA, then ./data."""
     named = os.environ.get(FOLDER_VARIABLE)
     return [*([Path(named).expanduser()] if named else []), Path("data")]
 
 
 def find(*names: str) -> Path | None:
-    """The first file or folder of one of these names, or None."""
+    """The first file or folder with one of these names, or None."""
     for folder in folders():
         for name in names:
             if (folder / name).exists():
@@ -31,13 +31,13 @@ def find(*names: str) -> Path | None:
 
 
 def from_keras(name: str, *, instead: str) -> dict[str, tuple[Any, Any]]:
-    """The train and test parts that keras.datasets.<name> downloads, or has downloaded before.
+    """The train and test parts from keras.datasets.<name>, downloaded unless cached.
 
-    PipelineError, with what to do `instead`, where the download fails.
+    Raises PipelineError, ending in the advice `instead`, if the download fails.
     """
     module = importlib.import_module(f"keras.datasets.{name}")
     try:
-        # Keras tells its progress on stdout, where only results belong
+        # Keras prints its progress on stdout, which is for results only
         with contextlib.redirect_stdout(sys.stderr):
             train, test = module.load_data()
     except Exception as error:  # keras.utils.get_file raises bare Exception where there is no network

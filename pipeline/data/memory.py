@@ -1,4 +1,4 @@
-"""How much memory a process can still take."""
+"""The memory available to this process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_bytes() -> int:
-    """Bytes that can be had without swapping: the machine's, or the container's where that is less."""
+    """Bytes available without swapping: the machine's, or the container's if that is less."""
     free = _meminfo_bytes()
     limit, used = _number(_CGROUP / "memory.max"), _number(_CGROUP / "memory.current")
     if limit is not None and used is not None:
@@ -24,7 +24,7 @@ def _meminfo_bytes() -> int:
                 return int(line.split()[1]) * 1024
     except OSError:
         pass
-    # elsewhere (macOS) half of what is built in is a careful guess
+    # elsewhere (macOS) half of the installed memory is a cautious guess
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 

@@ -1,4 +1,4 @@
-"""A data set from any .npz file, whose name may say which it is."""
+"""Loads a data set from any .npz file; known file names have class names and a licence."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pipeline.data.dataset import Dataset
 from pipeline.data.spec import Progress, ReadSettings
 
 KNOWN = {"cifar10": cifar10.described, "fashion_mnist": fashion_mnist.described}
-"""By the file's name: class names and licence."""
+"""File name -> class names and licence."""
 
 
 def load(path: Path, *, settings: ReadSettings, progress: Progress | None = None) -> Dataset:
-    """The data set in a .npz file with the keys x_train, y_train, x_test, y_test, as Keras's own have.
+    """The data set in a .npz file with x_train, y_train, x_test and y_test, as in Keras's own files.
 
-    cifar10.npz and fashion_mnist.npz get their class names and licence, others the labels' numbers.
+    cifar10.npz and fashion_mnist.npz get their class names and licence; other classes are named by number.
     """
     del progress
     parts = arrays.read_npz(path)

@@ -1,10 +1,10 @@
-"""The one way from an image to a model's pixels, for training, calibration, verification and the phone.
+"""Turns an image into a model's pixels, the same for training, calibration, verification and the phone.
 
 decode -> upright 8-bit RGB -> the largest central square -> resized to (image_size, image_size) with Pillow's
 bilinear filter, which averages over all source pixels when it shrinks (antialiased) -> raw 0-255.
 
-The aspect ratio is kept: what lies outside the central square is lost, nothing is squashed. An app does the
-same by taking the central square of the camera's frame.
+The aspect ratio is kept; parts outside the central square are lost. An app does the same with the central
+square of the camera's frame.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 Image.init()
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "ICO")
-"""What is opened; not formats that start a program (EPS) or whose header says too little (TGA)."""
+"""Accepted formats; not those that start a program (EPS) or are hard to recognise by their header (TGA)."""
 MAX_PIXELS = 89_478_485
-"""Pillow's own limit, a quarter of a gibibyte as RGB: a larger image counts as a decompression bomb."""
+"""Pillow's own limit, 256 MiB as RGB: a larger image counts as a decompression bomb."""
 OVERSAMPLE = 2
-"""A JPEG is decoded at a half, a quarter or an eighth while that is so many times image_size or more."""
+"""A JPEG is decoded at 1/2, 1/4 or 1/8 if the result is at least this many times image_size."""
 
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
 
 class UnreadableImageError(ValueError):
-    """The bytes are no image that can be used; the message is the reason in a few words."""
+    """The bytes are no usable image; the message is a short reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """An upright RGB image, the size that it had, and how it differed from plain 8-bit RGB."""
+    """An upright RGB image, its original size, and its differences from plain 8-bit RGB."""
 
     image: Image.Image
     width: int
@@ -49,7 +49,7 @@ class Decoded:
 
 
 def from_bytes(content: bytes, image_size: int) -> Pixels:
-    """The pixels of an encoded image, (image_size, image_size, 3) uint8, or UnreadableImageError."""
+    """The pixels of an encoded image, (image_size, image_size, 3) uint8. Raises UnreadableImageError."""
     return resize(decode(content, at_least=image_size * OVERSAMPLE).image, image_size)
 
 
@@ -73,9 +73,9 @@ def resize(image: Image.Image, image_size: int) -> Pixels:
 def decode(content: bytes, *, at_least: int | None = None) -> Decoded:
     """An encoded image as upright 8-bit RGB; of an animation the first frame.
 
-    `at_least` lets the JPEG decoder shrink by 2, 4 or 8 while both sides keep at least so many pixels.
-    Transparent parts are laid over white, 16-bit levels divided by 257, CMYK, palette, grey and 1-bit
-    converted. UnreadableImageError for anything else.
+    With `at_least` the JPEG decoder shrinks by 2, 4 or 8 while both sides keep at least that many pixels.
+    Transparent parts become white, 16-bit levels are divided by 257, and CMYK, palette, grey and 1-bit images
+    are converted. Raises UnreadableImageError for anything else.
     """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -114,7 +114,7 @@ def decode(content: bytes, *, at_least: int | None = None) -> Decoded:
 
 
 def quiet_pillow() -> None:
-    """Keeps Pillow's remarks on odd metadata off the screen, and has it refuse decompression bombs."""
+    """Silences Pillow's warnings about odd metadata, and makes it refuse decompression bombs."""
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
@@ -141,7 +141,7 @@ def _differences(image: Image.Image, *, sixteen_bit: bool) -> tuple[str, ...]:
 
 
 def _stored_in_16_bits(image: Image.Image) -> bool:
-    """Whether Pillow will make 8 bits a channel of a 16-bit PNG or TIFF; known until it has decoded."""
+    """Whether Pillow will reduce a 16-bit PNG or TIFF to 8 bits per channel; known only before decoding."""
     tiles: Any = getattr(image, "tile", ())
     return any(";16" in str(tile.args) for tile in tiles)
 

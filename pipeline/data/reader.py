@@ -1,4 +1,4 @@
-"""Reads images by their place in a source, in parallel, and keeps those that fit in memory."""
+"""Reads images of a source by index, in parallel, and keeps those that fit in memory."""
 
 from __future__ import annotations
 
@@ -28,40 +28,40 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 MAX_REPLACEMENTS = 1000
-"""So many images in a row that cannot be read mean that the data are gone."""
+"""Number of unreadable images in a row after which the data are considered gone."""
 SETTLE_SECS = 0.2
-"""At exit, so long without a call means that TensorFlow calls no more."""
+"""Seconds without a call after which, at exit, TensorFlow is considered to be done."""
 MAX_SETTLE_SECS = 10.0
 
 
 class Source(Protocol):
-    """Images by their place."""
+    """Images by index."""
 
     def __len__(self) -> int: ...
 
     def path(self, index: int) -> str:
-        """What a user would call the image."""
+        """The image's name for the user."""
         ...
 
     def read(self, index: int, image_size: int) -> Pixels:
-        """(image_size, image_size, 3) uint8. OSError or UnreadableImageError where it cannot be read."""
+        """(image_size, image_size, 3) uint8. Raises OSError or UnreadableImageError if it cannot be read."""
         ...
 
     def whole(self, image_size: int) -> Pixels | None:
-        """All images at once, where they lie in memory in this size as they are; else None."""
+        """All images, if they are in memory in this size already; otherwise None."""
         ...
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """Resized images of one size: (n, image_size, image_size, 3), and which of them are filled in."""
+    """Resized images of one size, (n, image_size, image_size, 3), and which of them are filled in."""
 
     rows: Pixels
     filled: Flags
 
 
 class Reader:
-    """A source's images at any size. Threads may read at once."""
+    """A source's images at any size. Thread-safe."""
 
     def __init__(self, source: Source, settings: ReadSettings) -> None:
         self.failure: PipelineError | None = None
@@ -79,11 +79,11 @@ class Reader:
         _READERS.add(self)
 
     def is_busy(self) -> bool:
-        """Whether it is being called or was in the last SETTLE_SECS."""
+        """Whether it is being called, or was within the last SETTLE_SECS."""
         return self._num_active > 0 or time.monotonic() - self._last_call < SETTLE_SECS
 
     def read(self, indices: Integers, image_size: int) -> tuple[Pixels, Flags]:
-        """Pixels (n, image_size, image_size, 3) uint8, and whether each could be read (else it is 0)."""
+        """Pixels (n, image_size, image_size, 3) uint8, 0 where an image was not read, and which were read."""
         with self._lock:
             self._num_active += 1
         try:
@@ -96,7 +96,7 @@ class Reader:
     def read_replacing(
         self, indices: Integers, image_size: int, *, spare: Integers
     ) -> tuple[Pixels, Integers]:
-        """As read(), what cannot be read replaced by the next in `spare` that can; and which they are."""
+        """The pixels, unreadable images replaced by the next readable ones in `spare`, and their indices."""
         rows, good = self.read(indices, image_size)
         if good.all():
             return rows, indices
@@ -129,7 +129,7 @@ class Reader:
         return kept.rows[indices], kept.filled[indices]
 
     def check_not_gone(self, indices: Integers) -> None:
-        """Raises the failure where not one of these images could be read."""
+        """Raises the failure if none of these images could be read."""
         if self._unreadable.issuperset(indices.tolist()):
             raise self._gone(int(indices[0]))
 
@@ -141,7 +141,7 @@ class Reader:
         return self.failure
 
     def _keep(self, image_size: int) -> _Kept | None:
-        """The store for this size, made when it is first asked for; None where the data set does not fit."""
+        """The store for this size, made on first use; None if the data set does not fit."""
         whole = self._source.whole(image_size)
         if whole is not None:
             return _Kept(rows=whole, filled=np.ones(len(whole), np.bool_))
@@ -176,7 +176,7 @@ class Reader:
             for done in [self._threads.submit(one, *pair) for pair in pairs]:
                 done.result()
         except RuntimeError:
-            # no thread is to be had, as when the program is ending: this one does it all
+            # no thread can be started, as when the program is ending: read them all in this one
             for pair in pairs:
                 one(*pair)
 
@@ -193,9 +193,9 @@ _READERS: weakref.WeakSet[Reader] = weakref.WeakSet()
 
 @atexit.register
 def _settle() -> None:
-    """Waits until TensorFlow's threads no longer call back: one that does while Python ends hangs for ever.
+    """Waits until TensorFlow's threads no longer call back: a call while Python exits would hang forever.
 
-    That is so where an iterator over batches is still alive at exit, as after an interrupted training.
+    This happens if an iterator over batches is still alive at exit, as after an interrupted training.
     """
     readers = list(_READERS)
     begun = time.monotonic()

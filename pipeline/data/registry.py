@@ -1,4 +1,4 @@
-"""The data sets that have a name, and how a name or a path becomes one.
+"""The named data sets, and loading a data set by name or path.
 
 Standard library only: numpy, Pillow, scikit-learn and TensorFlow are imported when a data set is loaded.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class KnownDataset:
-    """A row of the table of named data sets."""
+    """A named data set."""
 
     help: str
     loader: str
@@ -49,8 +49,8 @@ def load(
 ) -> Dataset:
     """A data set by its name, or from a .npz file, a cifar-10-batches-py folder or a folder of class/images.
 
-    A known name wins over a folder of that name: write ./digits for the folder. UsageError when there is no
-    such name or path, PipelineError when it is there but cannot be used.
+    A known name takes precedence over a folder of that name: write ./digits for the folder. Raises UsageError
+    for an unknown name or path, PipelineError for one that cannot be used.
     """
     settings = settings or ReadSettings()
     known = DATASETS.get(name_or_path)
@@ -63,7 +63,7 @@ def load(
 
 
 def from_any_folder(name_or_path: str) -> str:
-    """The same name, or the whole path, which means the data set whatever folder is current."""
+    """The same name, or the absolute path, which does not depend on the current folder."""
     return name_or_path if name_or_path in DATASETS else str(Path(name_or_path).expanduser().absolute())
 
 
@@ -101,7 +101,7 @@ def _not_there(given: str, path: Path) -> UsageError:
 
 
 def _neighbours(folder: Path, name: str) -> list[str]:
-    """The folder's entries that could be data sets and are called nearly `name`, nearest first."""
+    """The folder's entries that could be data sets and have names close to `name`, closest first."""
     try:
         entries = [
             entry.name

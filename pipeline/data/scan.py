@@ -1,4 +1,4 @@
-"""Reads every file of a folder once: is it an image, and of what kind. What was found is remembered."""
+"""Checks every file of a folder for an image, and caches the results."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from pipeline.data import pixels
 from pipeline.data.spec import Progress
 
 CACHE_VARIABLE = "PIPELINE_CACHE"
-"""The environment variable that names the folder where scans are remembered."""
+"""The environment variable with the folder for cached scans."""
 MAX_BYTES = 256 * 2**20
-"""A larger file is not read: no photograph is so large, but films are."""
+"""A larger file is not read: it is probably a film, not a photograph."""
 VERSION = 1
-"""Of what examine() finds; another version's memory is not used."""
+"""Version of examine()'s results; another version's cache is not used."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scanned:
-    """An image file: its content's SHA-256, its upright size, how it differs from 8-bit RGB."""
+    """An image file: its content's SHA-256, its upright size, its differences from 8-bit RGB."""
 
     sha256: str
     width: int
@@ -36,9 +36,9 @@ class Scanned:
 def scan(
     root: Path, files: Sequence[Path], *, num_threads: int | None, progress: Progress | None
 ) -> list[Scanned | str]:
-    """For each file what it is, or the reason why it cannot be used.
+    """The scan of each file, or why it cannot be used.
 
-    A file whose size, times and inode are as when it was last scanned is not read again.
+    A file with the size, times and inode of its last scan is not read again.
     """
     pixels.quiet_pillow()
     memory = _Memory(root)
@@ -56,7 +56,7 @@ def scan(
 
 
 def examine(path: Path) -> Scanned | str:
-    """Reads and decodes the whole file, a JPEG at an eighth of its size: every byte of it is looked at."""
+    """Reads and decodes the whole file, a JPEG at an eighth of its size, which still checks every byte."""
     try:
         if path.stat().st_size > MAX_BYTES:
             return f"larger than {MAX_BYTES // 2**20} MiB"
@@ -77,7 +77,7 @@ def examine(path: Path) -> Scanned | str:
 
 
 class _Memory:
-    """What was found in a folder before, in a JSON file below the user's cache folder."""
+    """Results of a folder's last scan, in a JSON file in the user's cache folder."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -105,7 +105,7 @@ class _Memory:
         return result
 
     def save(self) -> None:
-        """Remembers; a cache that cannot be written only costs the next scan its time."""
+        """Writes the cache; if that fails, the next scan only takes longer."""
         if self._now == self._before:
             return
         with suppress(OSError):

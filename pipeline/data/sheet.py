@@ -21,7 +21,7 @@ BATCH = 64
 
 
 def draw(dataset: Dataset, *, image_size: int, augment: Augment, seed: int = 0) -> Image.Image:
-    """A row for each of the first 20 classes with 8 training images, augmented as in epoch 0 of this seed.
+    """8 training images, augmented as in epoch 0 of this seed, in a row for each of the first 20 classes.
 
     140 + 8 * (image_size + 4) pixels wide, a row image_size + 4 high.
     """

@@ -1,4 +1,4 @@
-"""What is known about a data set, and how it is read. Standard library only."""
+"""The description of a data set, and the settings for reading it. Standard library only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 SPLITS = ("train", "validation", "test")
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how many are done, and of how many."""
+"""Called with the current work in words, the number done, and the total."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,14 +16,14 @@ class ReadSettings:
     """How pixels are read and kept."""
 
     cache_fraction: float = 0.25
-    """A data set whose resized pixels fit in this share of the available memory is kept there."""
+    """A data set is kept in memory if its resized pixels fit in this share of the available memory."""
     num_threads: int | None = None
-    """Threads that decode and resize; None is one a processor."""
+    """Threads that decode and resize; None is one per processor."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """A file or a folder that is no part of the data set, and why."""
+    """A file or folder that is not part of the data set, and why."""
 
     path: str
     reason: str
@@ -31,7 +31,7 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassCount:
-    """How many images of a class stand in each split."""
+    """The number of images of a class in each split."""
 
     name: str
     train: int
@@ -41,15 +41,15 @@ class ClassCount:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
-    """What is known about a data set without reading its pixels again."""
+    """The description of a data set."""
 
     name: str
     source: str
-    """Where the pixels came from: a path, or what it is embedded in."""
+    """Where the pixels come from: a path, or the package that embeds them."""
     class_names: tuple[str, ...]
     """In the order of the labels."""
     image_size: int | None
-    """The side in pixels; None where images are not square or of several sizes."""
+    """The side in pixels; None if images are not square or have several sizes."""
     num_train: int
     num_validation: int
     num_test: int
@@ -60,9 +60,9 @@ class DatasetSpec:
     mirror_keeps_labels: bool = True
     """Whether an image mirrored left to right is still of its class; a mirrored digit is not."""
     background: int = 128
-    """The grey level that an image is continued with beyond its border."""
+    """The grey level beyond an image's border."""
     left_out: tuple[LeftOut, ...] = ()
     converted: dict[str, int] = field(default_factory=dict)
-    """How many images were not plain 8-bit RGB, such as {'CMYK': 2, 'EXIF-rotated': 1}."""
+    """The number of images that were not plain 8-bit RGB, by kind, such as {'CMYK': 2, 'EXIF-rotated': 1}."""
     notes: tuple[str, ...] = ()
-    """What a user should know before training, such as copies of one image."""
+    """Remarks for the user before training, such as on copies of one image."""

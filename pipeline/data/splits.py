@@ -1,4 +1,4 @@
-"""Which split an image belongs to, and the fingerprint of them all."""
+"""Assigns images to splits, and computes the data set's fingerprint."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pipeline.data.spec import SPLITS, LeftOut
 
 VALIDATION_OF_TRAIN = {"train": 0.9, "validation": 0.1}
-"""How the training part of a published data set is divided."""
+"""Shares that the training part of a published data set is divided into."""
 THREE_WAY = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 
 def split_of(digest: bytes, shares: Mapping[str, float]) -> str:
-    """The split of an image with this SHA-256: the hash is a number in 0..1, the shares its parts.
+    """The split of an image with this SHA-256, taken as a number in 0..1 that the shares divide.
 
-    Nothing but the image itself decides, so it never changes split when others come or go, and equal images
-    stand in one split.
+    It depends on the image alone: an image keeps its split when others come or go, and equal images are in
+    the same split.
     """
     place = int.from_bytes(digest[:8], "big") / 2**64
     for split, share in shares.items():
@@ -39,7 +39,7 @@ def fingerprint(rows: Iterable[tuple[str, str, bytes]]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """An image before it has a split. `fixed` is the split that its publisher put it in, or None."""
+    """An image before it is assigned to a split. `fixed` is its publisher's split, or None."""
 
     path: str
     digest: bytes
@@ -49,7 +49,7 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """Each example's split, or None where it is left out; why; and how many are further copies."""
+    """Each example's split, or None if it is left out; the reasons; and the number of extra copies."""
 
     splits: tuple[str | None, ...]
     left_out: tuple[LeftOut, ...]
@@ -61,8 +61,8 @@ def assign(
 ) -> Assignment:
     """Puts each example in its fixed split, or in one by its content.
 
-    An image under two classes is left out of both. Of an image in two fixed splits only the test's copy
-    stays, or else the validation's: training on it would flatter the accuracy.
+    An image in two classes is left out of both. Of an image in two fixed splits only the copy in test stays,
+    or else in validation, since training on it would make the accuracy too high.
     """
     splits: list[str | None] = [example.fixed or split_of(example.digest, shares) for example in examples]
     copies: dict[bytes, list[int]] = defaultdict(list)
@@ -84,11 +84,11 @@ def assign(
 
 
 def _conflict(group: list[Example], splits: list[str], class_names: Sequence[str]) -> tuple[list[int], str]:
-    """Which places of a group of equal images cannot stay, and why."""
+    """The positions in a group of equal images to leave out, and why."""
     labels = sorted({example.label for example in group})
     if len(labels) > 1:
         names = " and ".join(f"'{class_names[label]}'" for label in labels)
-        return list(range(len(group))), f"the same image stands under {names}"
+        return list(range(len(group))), f"the same image is in the classes {names}"
     kept = max(splits, key=SPLITS.index)
     dropped = [place for place, split in enumerate(splits) if split != kept]
     return dropped, f"the same image is in the {kept} split: {group[splits.index(kept)].path}"

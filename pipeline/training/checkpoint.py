@@ -1,8 +1,8 @@
-"""What a training keeps of its epochs, so that a killed run goes on where it was.
+"""Saves and loads a training's state after each epoch, so that a killed run can be resumed.
 
 Each epoch's weights have their own file names, and state.json, whose history says which of them count, is
-written after them: whenever the process is killed, the folder holds one consistent state. Weights are .npz
-files made in memory: HDF5, Keras's own format for weights alone, crashes the process when the disk is full.
+written after them: the folder is consistent whenever the process is killed. Weights are .npz files made in
+memory: HDF5, Keras's own format for weights alone, crashes the process when the disk is full.
 """
 
 from __future__ import annotations
@@ -44,27 +44,27 @@ class History:
 
     epochs: tuple[EpochResult, ...] = ()
     first_kept: int = 1
-    """Counted from 1: the weights of earlier epochs are not yet what was asked for."""
+    """The first epoch, counted from 1, whose weights may be kept as the best."""
 
     @property
     def best(self) -> EpochResult | None:
-        """The kept epoch of the highest validation accuracy; of equal ones, that of the lowest loss."""
+        """The kept epoch with the highest validation accuracy; of equal ones, with the lowest loss."""
         kept = [row for row in self.epochs if row.epoch >= self.first_kept]
         return max(kept, key=lambda row: (row.validation_top1, -row.validation_loss), default=None)
 
     @property
     def last_file(self) -> str:
-        """The name of the weights after the last epoch."""
+        """The file name of the weights after the last epoch."""
         return _LAST.format(len(self.epochs))
 
     @property
     def best_file(self) -> str | None:
-        """The name of the best epoch's weights."""
+        """The file name of the best epoch's weights."""
         return _BEST.format(self.best.epoch) if self.best else None
 
 
 def save_epoch(run: Path, variables: Sequence[Any], history: History) -> bool:
-    """Writes the weights after the newest epoch; gives back whether it is the best one."""
+    """Writes the weights after the newest epoch; returns whether it is the best one."""
     content = weights_content(variables)
     write_bytes(run / history.last_file, content)
     is_best = history.best == history.epochs[-1]
@@ -74,7 +74,7 @@ def save_epoch(run: Path, variables: Sequence[Any], history: History) -> bool:
 
 
 def forget_epochs(run: Path, *, but: Collection[str | None] = ()) -> None:
-    """Removes the weights of single epochs from a run's folder, `but` those of these names."""
+    """Removes the weights of single epochs from a run's folder, except files named in `but`."""
     for path in (*run.glob("last-*.npz"), *run.glob("best-*.npz")):
         if path.name not in but:
             path.unlink(missing_ok=True)
@@ -92,12 +92,12 @@ def weights_content(variables: Sequence[Any]) -> bytes:
 
 
 def load_weights(variables: Sequence[Any], path: Path, *, advice: str) -> None:
-    """Fills variables with what weights_content() held.
+    """Fills variables from a file with weights_content().
 
     Raises PipelineError, which ends in the advice, for a damaged file or one of another model.
     """
     try:
-        # np.load leaves a damaged file open, unless it is handed an open one
+        # np.load does not close a damaged file that it opened itself
         with path.open("rb") as file, np.load(file) as arrays:
             values = [arrays[name] for name in arrays.files]
         if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
@@ -111,7 +111,7 @@ def load_weights(variables: Sequence[Any], path: Path, *, advice: str) -> None:
 
 
 def write_history(run: Path, epochs: Sequence[EpochResult]) -> None:
-    """Writes history.csv, a row an epoch."""
+    """Writes history.csv, one row per epoch."""
     columns = [field.name for field in fields(EpochResult)]
     lines = [",".join(columns)]
     for row in epochs:

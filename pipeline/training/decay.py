@@ -1,4 +1,4 @@
-"""Which weights are decayed."""
+"""Sets weight decay on a model's weights."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 
 
 def set_weight_decay(model: keras.Model, config: TrainConfig) -> list[str]:
-    """Sets the L2 penalty on the weights that the settings ask for, and gives back their paths.
+    """Sets the L2 penalty on the weights that the settings ask for, and returns their paths.
 
-    Convolution and dense kernels always; depthwise kernels, BatchNorm's gamma and beta, and biases only
-    when asked. The loss gains weight_decay / 2 * sum(w**2), the papers' (Caffe's, Torch's) meaning, which
-    is not that of a decoupled optimizer such as AdamW.
+    Convolution and dense kernels are always decayed; depthwise kernels, BatchNorm's gamma and beta, and
+    biases only if the settings say so. Adds weight_decay / 2 * sum(w**2) to the loss, as in the papers
+    (Caffe, Torch), unlike a decoupled optimizer such as AdamW.
     """
     if config.weight_decay == 0.0:
         return []

@@ -1,4 +1,4 @@
-"""The end of a run: model.keras, and train.json last of all."""
+"""Finishes a run: writes model.keras, then train.json."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def finish_run(
     spec: DatasetSpec,
     **measured: Any,  # noqa: ANN401
 ) -> TrainRecord:
-    """Writes the model and the record of a run, whose settings are there; `measured` is what it reached."""
+    """Writes the model and the record of a run; `measured` are the record's result fields."""
     with replacing(run / MODEL) as partial:
         model.save(partial)
     parameters, macs = own_cost(model)
@@ -50,7 +50,7 @@ def finish_run(
 
 
 def own_cost(model: keras.Model) -> tuple[int, int]:
-    """Parameters and MACs, without the depthwise convolutions that quantized training puts before norms."""
+    """Parameters and MACs, without the depthwise convolutions that quantized training adds before norms."""
     total = cost(model)
     norms = {layer.name for layer in total.layers if layer.kind == "BatchNormalization"}
     added = [
@@ -63,5 +63,5 @@ def own_cost(model: keras.Model) -> tuple[int, int]:
 
 
 def now_utc() -> str:
-    """The time, to the second, as records hold it."""
+    """The current UTC time, to the second, as in records."""
     return datetime.now(UTC).isoformat(timespec="seconds")

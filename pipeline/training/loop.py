@@ -1,4 +1,4 @@
-"""The epochs of a training or a fine-tuning, for models of Keras 3 and of tf_keras alike."""
+"""The training loop for Keras 3 and tf_keras models, for training and fine-tuning."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipeline.training.schedule import LearningRate
 
 
 class Trainee(Protocol):
-    """A model of class scores that compile_scores() compiled, and the images that it is trained on."""
+    """A model of class scores, compiled by compile_scores(), and its training images."""
 
     @property
     def model(self) -> Any:  # noqa: ANN401 - neither Keras carries types
@@ -29,24 +29,24 @@ class Trainee(Protocol):
 
     @property
     def framework(self) -> Any:  # noqa: ANN401
-        """The package keras or tf_keras, whichever the model is of."""
+        """The model's package, keras or tf_keras."""
 
     def training_batches(self, epoch: int) -> tf.data.Dataset:
-        """What the model takes, and labels: an epoch (0-based), shuffled by seed and epoch alone."""
+        """(inputs, labels) of an epoch (0-based); the order depends on seed and epoch alone."""
 
     def validation_batches(self) -> tf.data.Dataset:
-        """What the model takes, and labels, in a fixed order."""
+        """(inputs, labels) in a fixed order."""
 
     def callbacks(self) -> Sequence[Any]:
         """New callbacks for an epoch."""
 
     def seed_dropout(self, random: np.random.Generator) -> None:
-        """Lets what is dropped depend on `random` alone: no generator's state is saved."""
+        """Seeds dropout from `random`, since no generator state is saved."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Course:
-    """How long a model is trained, and how fast."""
+    """The length and the learning rate of a training."""
 
     learning_rate: LearningRate
     batch_size: int
@@ -54,16 +54,16 @@ class Course:
     """That an epoch shows."""
     seed: int
     advice: str
-    """What to do where the weights that a run goes on from are damaged."""
+    """Advice for damaged weights on resuming."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a training came to."""
+    """The result of a training."""
 
     history: History
     diverged: EpochResult | None = None
-    """The epoch whose loss was not finite; it ended the training and is not in the history."""
+    """The epoch whose loss was not finite, which ended the training; it is not in the history."""
 
 
 def run_epochs(
@@ -75,10 +75,10 @@ def run_epochs(
     save: Callable[[History], None],
     progress: Progress,
 ) -> Outcome:
-    """Trains from after `history` on, and leaves the model with the weights of the best epoch that is kept.
+    """Trains the epochs after `history`, and leaves the model with the weights of the best kept epoch.
 
-    `save` is called after each epoch, when the run's folder holds its weights, and writes the history. Two
-    trainings of one course give the same weights, also where one was killed and resumed.
+    `save` is called after each epoch, when the run's folder has its weights, and writes the history. Two
+    trainings of one course give the same weights, also if one was killed and resumed.
     """
     variables = [*trainee.model.weights, *trainee.model.optimizer.variables]
     diverged = None
@@ -109,9 +109,9 @@ def compile_scores(model: Any, framework: Any, *, optimizer: Any, loss: Any) -> 
 
 
 def evaluate(model: Any, batches: tf.data.Dataset) -> tuple[float, float]:  # noqa: ANN401
-    """Percent right, and the loss, of a compiled model on batches of what it takes and labels."""
+    """Percent right, and the loss, of a compiled model on batches of (inputs, labels)."""
     with warnings.catch_warnings():
-        # how many batches there are shows at their end, since broken images are left out
+        # the number of batches is known only at the end, since broken images are left out
         warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
         scores = model.evaluate(batches, verbose=0, return_dict=True)
     return 100 * float(scores["top1"]), float(scores["loss"])
@@ -146,7 +146,7 @@ def _run_epoch(trainee: Trainee, course: Course, *, epoch: int, progress: Traini
 
 
 def _each_step(trainee: Trainee, course: Course, epoch: int, progress: TrainingProgress) -> Any:  # noqa: ANN401
-    """Sets the learning rate before each step, counts images after it, and stops where the loss is lost."""
+    """Sets the learning rate before each step, counts images after it, stops if the loss is not finite."""
     model, size = trainee.model, course.batch_size
     first_step = epoch * course.learning_rate.steps_per_epoch
 

@@ -1,4 +1,4 @@
-"""What a training reports while it lasts: images per second and time left, and a line an epoch."""
+"""Reports a training's progress: images per second, time left, and one line per epoch."""
 
 from __future__ import annotations
 

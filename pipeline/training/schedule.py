@@ -1,4 +1,4 @@
-"""The learning rate over a training, as a pure function. Standard library only."""
+"""Learning rate schedules as pure functions. Standard library only."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class LearningRate:
     steps_per_epoch: int
     schedule: str = "cosine"
     warmup_epochs: float = 0.0
-    """The rate rises linearly over these, though over a quarter of the training at most."""
+    """The rate rises linearly over these steps, but over at most a quarter of the training."""
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
             raise unknown_name("schedule", self.schedule, SCHEDULES)
 
     def at(self, step: int) -> float:
-        """The rate of a step, counted from 0; above 0 in each, the first and the last too."""
+        """The rate of a step, counted from 0; above 0 for every step."""
         progress = step / (self.epochs * self.steps_per_epoch)
         rate = self.highest * SCHEDULES[self.schedule](progress)
         warmup_steps = min(self.warmup_epochs, self.epochs / 4) * self.steps_per_epoch

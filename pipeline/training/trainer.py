@@ -1,4 +1,4 @@
-"""A data set and settings in, a finished run out: model.keras, train.json, history.csv, TensorBoard logs."""
+"""Trains a model into a run folder: model.keras, train.json, history.csv, TensorBoard logs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def start_run(config: TrainConfig, dataset: DatasetSpec, *, folder: Path) -> Path:
-    """Makes the folder of a new run, with its settings, and gives back its path."""
+    """Makes the folder of a new run, with its settings, and returns its path."""
     run = new_folder(folder, f"{label(str(config.family), config.knobs)}-{dataset.name}")
     settings = {
         "started_utc": now_utc(),
@@ -55,7 +55,7 @@ def read_config(run: Path) -> TrainConfig:
 
 
 def check_same_data(run: Path, dataset: DatasetSpec) -> None:
-    """Refuses to go on with a run whose images have changed since: its figures would mean nothing."""
+    """Raises PipelineError if the images have changed since the run started: its figures would be wrong."""
     before = setting_of(run, "dataset_fingerprint")
     if dataset.fingerprint != before:
         raise PipelineError(
@@ -65,12 +65,11 @@ def check_same_data(run: Path, dataset: DatasetSpec) -> None:
 
 
 def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: Progress = silent) -> TrainRecord:
-    """Trains, or goes on training, the run in folder `run` and gives back its record.
+    """Trains, or resumes, the run in folder `run` and returns its record.
 
-    The images come as raw 0-255 RGB; the model normalises them itself. The weights kept are those of the
-    epoch with the best validation accuracy. Two trainings with the same settings on one machine give the
-    same weights, also when one was killed and resumed: shuffling and augmentation depend on the seed and
-    the epoch alone.
+    Images are raw 0-255 RGB; the model normalises them itself. Keeps the weights of the epoch with the best
+    validation accuracy. Two trainings with the same settings on one machine give the same weights, also if
+    one was killed and resumed: shuffling and augmentation depend on the seed and the epoch alone.
     """
     if config.epochs < 1:
         raise PipelineError(
@@ -91,7 +90,7 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: Progres
 
 @dataclass(frozen=True, kw_only=True)
 class _Scorer:
-    """A model without its softmax, and the data set that it is trained on."""
+    """A model without its softmax, and its training data set."""
 
     model: keras.Model
     dataset: Dataset
@@ -138,7 +137,7 @@ class _Scorer:
 
 
 def _compiled_scorer(model: keras.Model, config: TrainConfig) -> keras.Model:
-    """The model without its softmax, sharing its weights: cross-entropy is exact on logits alone."""
+    """The model without its softmax, with shared weights: cross-entropy is exact only on logits."""
     scorer = keras.Model(model.input, model.get_layer("logits").output, name="scorer")
     set_weight_decay(scorer, config)
     num_classes = scorer.output_shape[-1]
@@ -205,7 +204,7 @@ def _run_epochs(trainee: _Scorer, run: Path, progress: Progress) -> History:
 
 
 def _read_history(run: Path) -> History:
-    """The finished epochs of a run; none before its first one ended."""
+    """The finished epochs of a run; empty before the first one ends."""
     if not (run / STATE).is_file():
         return History()
     try:

@@ -149,7 +149,7 @@ def test_equal_files_under_two_classes_are_named_and_left_out(photos):
     shutil.copy(photos / "cat" / "3.png", photos / "dog" / "copy.png")
     found = reasons(load(str(photos)))
     assert found == dict.fromkeys(
-        ("cat/3.png", "dog/copy.png"), "the same image stands under 'cat' and 'dog'"
+        ("cat/3.png", "dog/copy.png"), "the same image is in the classes 'cat' and 'dog'"
     )
 
 
