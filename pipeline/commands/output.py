@@ -71,19 +71,19 @@ def say(message: str) -> None:
 
 
 @contextmanager
-def working(what: str) -> Iterator[Callable[[str], None]]:
-    """Shows on stderr what is being done; yields a function that shows its progress."""
+def working(what: str) -> Iterator[None]:
+    """Shows on stderr what is being done."""
     from rich.console import Console
 
     console = Console(stderr=True)
     if not console.is_terminal:
         say(f"{what} ...")
-        yield lambda detail: None  # noqa: ARG005 - a line for each step would drown a log
+        yield
         return
     from rich.markup import escape
 
-    with console.status(escape(what)) as status:
-        yield lambda detail: status.update(escape(f"{what}: {detail}"))
+    with console.status(escape(what)):
+        yield
 
 
 @contextmanager
