@@ -48,19 +48,6 @@ class BenchResult:
     """Whether Ctrl-C ended it early; the measurements until then are kept, marked as not valid."""
 
 
-def measure(
-    files: Sequence[Path], settings: BenchSettings, *, progress: Progress | None = None
-) -> list[Measurement]:
-    """The latency of each file with each number of threads; see `run_rounds`.
-
-    Raises KeyboardInterrupt if it was stopped.
-    """
-    result = run_rounds(files, settings, progress=progress)
-    if result.stopped:
-        raise KeyboardInterrupt
-    return [each.measurement for each in result.measured]
-
-
 def run_rounds(
     files: Sequence[Path], settings: BenchSettings, *, progress: Progress | None = None
 ) -> BenchResult:
