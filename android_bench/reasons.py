@@ -81,7 +81,7 @@ class Reason(StrEnum):
     THREADS_NOT_COUNTED = (
         "threads-not-counted",
         "the run was too short to count its threads: {asked} asked for",
-        "it ended within the blink of an eye",
+        "it ended before its threads could be counted",
         "raise `--min-secs`",
     )
     FEWER_RUNS = (

@@ -1,4 +1,4 @@
-"""The error of each layer of a file on a few images, where its Keras model and data set can be found."""
+"""The error of each layer of a file on a few images, if its Keras model and data set are found."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ NUM_SAMPLES = 32
 
 
 def compare_with_keras(path: Path, *, model: Path | None, data: str | None) -> ComparedFile | NotCompared:
-    """The errors of the layers that can be found in the file.
+    """The errors of the layers that are found in the file.
 
-    Where the sidecar, the model or the data set is missing the answer says so, unless `model` or `data`
-    was given: then that is the user's mistake, a PipelineError or ExportError.
+    NotCompared if the sidecar, the model or the data set is missing; but if `model` or `data` was given, a
+    missing one is the user's mistake: PipelineError or ExportError.
     """
     if not sidecar_path(path).is_file() and model is None and data is None:
         return NotCompared(

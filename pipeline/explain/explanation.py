@@ -1,4 +1,4 @@
-"""What is known of one file or of two, layer by layer: the record that is printed. No runtime at import."""
+"""The explanation of one or two files, layer by layer, as records. Imports no runtime."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _INTEGER_ACTIVATIONS = ("int8", "uint8", "int16")
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainedLayer:
-    """One operator, and what was measured of it; None is not measured."""
+    """One operator and its figures; None means not measured."""
 
     layer: Layer
     ms: float | None
     time_share: float | None
-    """0 to 1, of the whole file's time; of the operators' sum where they, run alone, take longer than it."""
+    """0 to 1, of the whole file's time, or of the operators' sum if that is larger."""
     outside_xnnpack: bool | None
-    """It runs in TFLite's own kernels; None where that is unknown."""
+    """Whether it runs in TFLite's own kernels; None if unknown."""
     relative_error: float | None
-    """0 to 1: how far its output is from the Keras layer's (export.verification.LayerError)."""
+    """0 to 1: relative difference from the Keras layer's output (export.verification.LayerError)."""
     error_growth: float | None
-    """That less the error of the worst layer that feeds it."""
+    """relative_error minus the error of the worst layer that feeds it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,24 +58,24 @@ class ExplainedFile:
     macs: int
     num_parameters: int
     zeros_share: float | None
-    """Of all weights that are stored with their zeros; None without any."""
+    """Share of zeros among the weights stored densely; None without any."""
     layers: tuple[ExplainedLayer, ...]
     timing: TimedFile | NotTimed
     comparison: ComparedFile | NotCompared
 
     @property
     def timed(self) -> TimedFile | None:
-        """The timing, where it was measured."""
+        """The timing; None if it was not measured."""
         return self.timing if isinstance(self.timing, TimedFile) else None
 
     @property
     def running(self) -> tuple[ExplainedLayer, ...]:
-        """The operators that run for each image: without those that a runtime does on loading."""
+        """The operators that run for each image, without those that a runtime runs while loading."""
         return tuple(each for each in self.layers if not each.layer.on_loading)
 
     @property
     def inner_conversions(self) -> tuple[ExplainedLayer, ...]:
-        """Operators that only convert numbers, but for those at the file's input and output."""
+        """Operators that only convert numbers, except those at the file's input and output."""
         read = {tensor for each in self.running for tensor in each.layer.inputs}
         made = {tensor for each in self.running for tensor in each.layer.outputs}
         return tuple(
@@ -88,7 +88,7 @@ class ExplainedFile:
 
     @property
     def is_integer(self) -> bool:
-        """Whether some operator with weights gives integers: an int8 or int16x8 file."""
+        """Whether some operator with weights has an integer output: an int8 or int16x8 file."""
         return any(each.layer.macs and each.layer.dtype in _INTEGER_ACTIVATIONS for each in self.running)
 
 
@@ -116,7 +116,7 @@ def _explained(layer: Layer, timed: TimedFile | None, error: LayerError | None) 
 
 
 def _places(layers: tuple[Layer, ...], errors: tuple[LayerError, ...]) -> dict[int, LayerError]:
-    """Operator -> the error of what it gives: of the layers fused in it, that of the last."""
+    """Operator -> the error of its output, which is that of the last layer fused into it."""
     running = [each for each in layers if not each.on_loading and each.dtype in _INTEGER_ACTIVATIONS]
     places: dict[int, LayerError] = {}
     for error in errors:

@@ -1,4 +1,4 @@
-"""Why a file is slow, large or wrong, in words: only what was measured or read from the file."""
+"""Why a file is slow, large or wrong: sentences from measured figures and the file's content only."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pipeline.explain.join import JoinedFiles, JoinedLayer, groups
 
 MOST = 6
 WORTH_MS_SHARE = 0.05
-"""Operators that take less of the time are not worth a sentence."""
+"""Operators below this share of the time get no sentence."""
 ENOUGH_COVERAGE = 0.5
-"""Where the operators that could be timed take less of the file's time, nothing is said of where it goes."""
+"""Below this share of the file's time in timed operators, no finding is based on time."""
 WORTH_BYTES_SHARE = 0.25
 WORTH_OVERHEAD_SHARE = 0.1
 WORTH_ZEROS_SHARE = 0.3
 WORTH_GROWTH = 0.1
 MAX_DEPTHWISE_PLACES = 25
-"""Of a depthwise kernel: XNNPACK has none for more."""
+"""Maximum kernel positions of XNNPACK's depthwise convolution."""
 _WITHOUT_INT8_KERNEL = ("RELU", "RELU6", "AVERAGE_POOL_2D")
 _SUMS = ("ADD", "SUB")
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
@@ -29,18 +29,18 @@ _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One reason, and what to do about it."""
+    """One reason and its advice."""
 
     kind: str
     file: str | None
-    """The path; None for what two files say together."""
+    """The path; None for a finding about two files."""
     weight: float
-    """What it is sorted by, 0 to 1: the share of time or bytes at stake, or an error."""
+    """The sort key, 0 to 1: the share of time or bytes concerned, or an error."""
     text: str
 
 
 def find(file: ExplainedFile) -> list[Finding]:
-    """What stands out in one file, the most important first."""
+    """The findings about one file, most important first."""
     found = [
         *_outside_xnnpack(file),
         *_slow_in_int8(file),
@@ -58,14 +58,14 @@ def find(file: ExplainedFile) -> list[Finding]:
 
 
 def find_between(this: ExplainedFile, other: ExplainedFile, joined: JoinedFiles) -> list[Finding]:
-    """Where the other file's time and bytes differ from this one's; nothing for different networks."""
+    """Findings on the differences in time and bytes; none for different networks."""
     if not joined.same_network:
         return []
     return [*_slower(this, other, joined), *_not_shrunk(this, other, joined)]
 
 
 def most_important(found: Sequence[Finding]) -> list[Finding]:
-    """At most MOST of them, the most important first; one of a kind for each file stands but once."""
+    """At most MOST findings, most important first, and at most one of a kind for each file."""
     return sorted(found, key=lambda each: -each.weight)[:MOST]
 
 
@@ -119,7 +119,7 @@ def _slow_in_int8(file: ExplainedFile) -> Iterator[Finding]:
 
 
 def _depthwise_places(each: ExplainedLayer) -> float:
-    """How many places the kernel of a depthwise convolution has; 0 for other operators."""
+    """The number of positions of a depthwise convolution's kernel; 0 for other operators."""
     layer = each.layer
     return layer.macs / math.prod(layer.output_shape) if layer.operator == "DEPTHWISE_CONV_2D" else 0
 
@@ -203,7 +203,7 @@ def _unfolded_normalization(file: ExplainedFile) -> Iterator[Finding]:
 
 
 def _multiply_add_pairs(file: ExplainedFile) -> list[tuple[ExplainedLayer, ExplainedLayer]]:
-    """A constant factor and a constant summand right behind, but for the pixels' at the input."""
+    """Pairs of a constant MUL and the constant ADD after it, except the pixel scaling at the input."""
     made = {tensor for each in file.running for tensor in each.layer.outputs}
     borders = {tensor for each in _border_conversions(file) for tensor in each.layer.outputs}
     factors = {
@@ -225,7 +225,7 @@ def _multiply_add_pairs(file: ExplainedFile) -> list[tuple[ExplainedLayer, Expla
 
 def _worst_layer(file: ExplainedFile) -> Iterator[Finding]:
     known = [each for each in file.running if each.error_growth is not None]
-    # the softmax's quantization every file has, and nobody can choose it
+    # every file quantizes the softmax, and that cannot be changed
     known = [each for each in known if each.layer.operator != "SOFTMAX"]
     worst = max(known, key=lambda each: each.error_growth or 0, default=None)
     if worst is None or (worst.error_growth or 0) < WORTH_GROWTH:
@@ -341,7 +341,7 @@ def _extra_ms(layer: JoinedLayer) -> float:
 
 
 def _not_shrunk(this: ExplainedFile, other: ExplainedFile, joined: JoinedFiles) -> Iterator[Finding]:
-    """Layers that stay as large in a file that is much smaller as a whole."""
+    """Layers that are as large in a file that is much smaller in total."""
     ratio = other.size_bytes / this.size_bytes
     kept = [
         each
@@ -381,7 +381,7 @@ def _ms(layers: Sequence[ExplainedLayer]) -> str:
 
 
 def _kinds(layers: Sequence[ExplainedLayer]) -> str:
-    """'CONV_2D x 2, MEAN', those that cost most first."""
+    """'CONV_2D x 2, MEAN', the slowest first."""
     cost: Counter[str] = Counter()
     for each in layers:
         cost[each.layer.operator] += each.ms or 0  # type: ignore[assignment]

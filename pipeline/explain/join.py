@@ -1,4 +1,4 @@
-"""The layers of two files side by side: joined by the Keras layers' names, else by the order of operators."""
+"""Joins the layers of two files: by the Keras layers' names, else by the order of operators."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from difflib import SequenceMatcher
 from pipeline.explain.explanation import ExplainedFile, ExplainedLayer
 
 _ENOUGH = 0.5
-"""Two files are of one network when they share at least so many of the smaller file's layers."""
+"""Two files are of one network if they share at least this part of the smaller file's layers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerGroup:
-    """The operators that do one layer in one file, such as the MUL and ADD of a BatchNormalization."""
+    """The operators of one layer in one file, such as the MUL and ADD of a BatchNormalization."""
 
     label: str
-    """The layer's Keras name; '#12' for operator 12, whose layer nobody knows."""
+    """The layer's Keras name; '#12' for operator 12 of an unknown layer."""
     indices: tuple[int, ...]
     operators: tuple[str, ...]
     output_shape: tuple[int, ...]
     weight_bytes: int
     ms: float | None
     outside_xnnpack: bool
-    """One of them is known to run in TFLite's own kernels."""
+    """Whether one of them is known to run in TFLite's own kernels."""
     relative_error: float | None
-    """Of the last."""
+    """Of the last operator."""
     error_growth: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class JoinedLayer:
-    """One layer in both files; None where a file has no operator for it."""
+    """One layer in both files; None if a file has no operator for it."""
 
     this: LayerGroup | None
     other: LayerGroup | None
     bytes_ratio: float | None
-    """The other's by this one's."""
+    """The other file's bytes divided by this one's."""
     time_ratio: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class JoinedFiles:
-    """Two files, layer by layer, in the order of the first."""
+    """The layers of two files, in the order of the first."""
 
     layers: tuple[JoinedLayer, ...]
     by: str
@@ -56,7 +56,7 @@ Pairs = list[tuple[LayerGroup | None, LayerGroup | None]]
 
 
 def join(this: ExplainedFile, other: ExplainedFile) -> JoinedFiles:
-    """The layers of two files; those that only one has stand where they run."""
+    """The joined layers of two files; a layer of only one file is placed where it runs."""
     ours, theirs = groups(this), groups(other)
     named_ours, named_theirs = _by_name(ours), _by_name(theirs)
     known = [{key for key in named if not key[0].startswith("#")} for named in (named_ours, named_theirs)]
@@ -72,7 +72,7 @@ def join(this: ExplainedFile, other: ExplainedFile) -> JoinedFiles:
 
 
 def groups(file: ExplainedFile) -> list[LayerGroup]:
-    """The file's operators, those of one Keras layer together, in the order in which they run."""
+    """The file's operators grouped by Keras layer, in order of execution."""
     together: dict[str, list[ExplainedLayer]] = {}
     for each in file.running:
         together.setdefault(each.layer.layer or f"#{each.layer.index}", []).append(each)
@@ -96,7 +96,7 @@ def _group(label: str, members: Sequence[ExplainedLayer]) -> LayerGroup:
 
 
 def _by_name(found: Sequence[LayerGroup]) -> dict[tuple[str, int], LayerGroup]:
-    """By name; operators without one by their kind and how many of it have gone before."""
+    """Groups by (name, occurrence); operators without a name by (kind, occurrence)."""
     seen: Counter[str] = Counter()
     named = {}
     for group in found:
@@ -107,7 +107,7 @@ def _by_name(found: Sequence[LayerGroup]) -> dict[tuple[str, int], LayerGroup]:
 
 
 def _merged(ours: dict[tuple[str, int], LayerGroup], theirs: dict[tuple[str, int], LayerGroup]) -> Pairs:
-    """Ours in their order; what only the other file has follows what runs before it there."""
+    """Ours in order; a group of only the other file follows its predecessor there."""
     behind: dict[tuple[str, int] | None, Pairs] = {}
     last = None
     for key, group in theirs.items():
@@ -123,7 +123,7 @@ def _merged(ours: dict[tuple[str, int], LayerGroup], theirs: dict[tuple[str, int
 
 
 def _aligned(ours: Sequence[LayerGroup], theirs: Sequence[LayerGroup]) -> Pairs:
-    """The longest common order of operators with equal output shapes."""
+    """Pairs by the longest common subsequence of operators with equal output shapes."""
     keys, other_keys = (
         [(group.operators, group.output_shape) for group in found] for found in (ours, theirs)
     )

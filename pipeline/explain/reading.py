@@ -1,4 +1,4 @@
-"""One or two .tflite files -> all that is known of their operators."""
+"""Explains one or two .tflite files: reads, times and compares their operators."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from pipeline.explain.timing import FileToTime, NotTimed, TimedFile, TimingSetti
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What to find out beside what stands in the file."""
+    """What to measure in addition to reading the file."""
 
     timing: TimingSettings | None
-    """None leaves the times out."""
+    """None for no times."""
     errors: bool
     """Whether to compare the layers with those of the Keras model."""
     model: Path | None = None
-    """The Keras model, where it does not stand beside the file."""
+    """The Keras model, if it is not beside the file."""
     data: str | None = None
-    """The data set, where it is not that of the training."""
+    """The data set, if it is not that of the training."""
 
 
 def explain_files(paths: Sequence[Path], wanted: Wanted) -> list[ExplainedFile]:
-    """What is known of each file, in their order; their times are measured side by side.
+    """The explanation of each file, in order; their times are measured in turns.
 
-    BadModelFileError for what is no whole .tflite file.
+    BadModelFileError for anything but a complete .tflite file.
     """
     contents = {path: _content(path) for path in paths}
     read = {path: _layers(path, content) for path, content in contents.items()}
@@ -44,7 +44,7 @@ def explain_files(paths: Sequence[Path], wanted: Wanted) -> list[ExplainedFile]:
 
 
 def zeros_share(layers: FileLayers) -> float | None:
-    """The share of zeros among all weights that are stored with their zeros; None without any."""
+    """The share of zeros among the weights stored densely; None without any."""
     found = [
         (each.sparsity, each.num_parameters)
         for each in layers.layers
@@ -68,7 +68,7 @@ def _layers(path: Path, content: bytes) -> FileLayers:
 
 
 def _names_beside(path: Path, content: bytes) -> tuple[str, ...]:
-    """The tensors' names in the file's sidecar; none without one, or where it is another file's."""
+    """The tensors' names in the file's sidecar; empty without one, or if it is another file's."""
     try:
         artifact = read_sidecar(path)
     except (FileNotFoundError, BadModelFileError):

@@ -1,4 +1,4 @@
-"""The layers of a file, or of two side by side, as a table that fits 80 columns; piped it shows more."""
+"""The layers of one or two files as a table that fits 80 columns; in a pipe it has more columns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MISSING = "-"
 WIDE = 120
-"""From so many columns on, shapes, zeros and distinct values are shown too."""
+"""At this width and above, shapes, zeros and distinct values are shown too."""
 _SHORT = {
     "DEPTHWISE_CONV_2D": "DEPTHWISE",
     "FULLY_CONNECTED": "FULLY_CONN",
@@ -30,7 +30,7 @@ _SHORT_TYPES = {"float32": "fp32", "float16": "fp16"}
 
 
 def layer_table(file: ExplainedFile, *, sort: str, top: int, width: int) -> Table:
-    """The file's operators: what each is, its bytes, MACs, time and error. `top` 0 shows all."""
+    """The file's operators with type, bytes, MACs, time and error. `top` 0 shows all."""
     shown = sorted(file.running, key=_sort_key(sort))[: top or None]
     wide = width >= WIDE
     columns: list[tuple[str, Callable[[ExplainedLayer], str]]] = [
@@ -54,7 +54,7 @@ def layer_table(file: ExplainedFile, *, sort: str, top: int, width: int) -> Tabl
 
 
 def joined_table(layers: Sequence[JoinedLayer], *, sort: str, top: int) -> Table:
-    """The layers of two files side by side, A and B, and B's bytes and time by A's."""
+    """The layers of two files A and B, and the ratios B/A of bytes and time."""
     shown = sorted(layers, key=_joined_key(sort))[: top or None]
     with_errors = [
         place
@@ -78,7 +78,7 @@ def joined_table(layers: Sequence[JoinedLayer], *, sort: str, top: int) -> Table
 
 
 def _sort_key(sort: str) -> Callable[[ExplainedLayer], float]:
-    """Ascending, what is not measured last; equals stay in the order in which they run."""
+    """A key for ascending sort; missing figures come last, equal ones keep the order of execution."""
     return {
         "time": lambda each: -(each.ms or 0),
         "bytes": lambda each: -each.layer.weight_bytes,
@@ -101,10 +101,10 @@ def _joined_key(sort: str) -> Callable[[JoinedLayer], float]:
 
 def _empty(words: Sequence[str], numbers: Sequence[str]) -> Table:
     class PlainTable(Table):
-        """Shows what it is given as it is: a name in brackets is no markup."""
+        """A table that shows text literally, without rich's markup in brackets."""
 
         def add_row(self, *cells: str) -> None:  # type: ignore[override]
-            """As Table's."""
+            """Adds a row like Table.add_row, without markup."""
             super().add_row(*map(Text, cells))
 
     table = PlainTable(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
@@ -116,7 +116,7 @@ def _empty(words: Sequence[str], numbers: Sequence[str]) -> Table:
 
 
 def _type(each: ExplainedLayer) -> str:
-    """'int8'; with the weights' type behind it where that is another."""
+    """'int8', followed by the weights' type if it differs."""
     types = [each.layer.dtype, *([each.layer.weights_dtype] if each.layer.weights_dtype else [])]
     return "/".join(dict.fromkeys(_SHORT_TYPES.get(name, name) for name in types))
 
@@ -126,7 +126,7 @@ def _operator(name: str, outside: bool | None) -> str:
 
 
 def _operators(layer: JoinedLayer) -> str:
-    """'MUL+ADD'; both files' where they differ, as 'MUL+ADD | CONV_2D'."""
+    """'MUL+ADD', or 'MUL+ADD | CONV_2D' if the two files differ."""
     found = [
         "+".join(dict.fromkeys(_SHORT.get(name, name) for name in group.operators))
         + "*" * group.outside_xnnpack

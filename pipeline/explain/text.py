@@ -1,4 +1,4 @@
-"""What stands above and below the table, in lines as wide as the terminal."""
+"""The text above and below the table, wrapped to the terminal's width."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WIDEST = 100
 
 
 def about_files(files: Sequence[ExplainedFile]) -> list[str]:
-    """What each file is as a whole, and how it was measured, or why it was not."""
+    """A summary of each file, and how it was measured, or why not."""
     lines = []
     for file, letter in zip(files, _letters(files), strict=True):
         lines += [f"{letter}{file.path}", _size(file), _timing(file), _comparison(file)]
@@ -33,22 +33,22 @@ def about_joining(joined: JoinedFiles) -> str:
 
 
 def about_delegation(files: Sequence[ExplainedFile]) -> list[str]:
-    """How much of each file runs outside XNNPACK, what the * in the table means; nothing for the rest."""
+    """For each file with operators outside XNNPACK (marked * in the table), their share."""
     lines = []
     for file, letter in zip(files, _letters(files), strict=True):
         left = [each for each in file.running if each.outside_xnnpack]
         if left:
             share = sum(each.time_share or 0 for each in left)
-            told = (
+            line = (
                 f"{letter}{len(left)} of {len(file.running)} operators run outside XNNPACK, in TFLite's "
                 f"own kernels: {share:.1%} of the time."
             )
-            lines.append(_wrapped(told, first="* ", rest="  "))
+            lines.append(_wrapped(line, first="* ", rest="  "))
     return lines
 
 
 def about_findings(findings: Sequence[Finding], files: Sequence[ExplainedFile]) -> list[str]:
-    """What stands out, numbered."""
+    """The findings, numbered."""
     if not findings:
         return ["Nothing stands out."]
     letters = {file.path: letter for file, letter in zip(files, _letters(files), strict=True)}

@@ -1,7 +1,7 @@
-"""The time of each operator of a file on this machine, measured: LiteRT's Python package profiles none.
+"""Measures the time of each operator of a file on this machine: LiteRT's Python package has no profiler.
 
-Each operator is cut out as a file of its own and fed what it gets in the whole file. The whole files and
-their operators take turns in rounds, each loaded anew in every round, in one child process.
+Each operator is cut out into its own file, with the inputs that it has in the whole file. The whole files
+and their operators take turns in rounds, each loaded anew in every round, in one child process.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ class TimingSettings:
 
     num_threads: int = 1
     num_rounds: int = 9
-    """At least 6 tell the noise."""
+    """At least 6 are needed for the noise."""
     operator_secs: float = 0.004
-    """Each operator runs at least so long in a round, and at least three times."""
+    """Minimum seconds of each operator in a round; it runs at least three times."""
     whole_secs: float = 0.08
-    """The same of the whole file."""
+    """The same for the whole file."""
     max_secs: float = 60.0
-    """No further round is begun after so many seconds."""
+    """No round starts after this many seconds."""
 
     def __post_init__(self) -> None:
-        """Refuses settings that cannot be meant."""
+        """Refuses impossible settings."""
         for name in ("num_threads", "num_rounds"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}. Give 1 or more.")
@@ -53,20 +53,20 @@ class TimingSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TimedFile:
-    """What was measured of one file, and how."""
+    """The times of one file and its operators, and their conditions."""
 
     whole_ms: float
     """The median over the rounds of the whole file's median run."""
     noise_ms: float | None
-    """Half the 95% interval of that; None after fewer than 6 rounds."""
+    """Half the 95% interval of whole_ms; None after fewer than 6 rounds."""
     operators_ms: dict[int, float]
-    """Operator's index -> its median, run alone. Those that a runtime does on loading are not in."""
+    """Operator's index -> its median, run alone; without those that a runtime runs while loading."""
     sum_ms: float
-    """Of all operators that could be timed; beside whole_ms it says how well they explain the whole."""
+    """Sum over all timed operators; compare with whole_ms."""
     outside_xnnpack: tuple[int, ...] | None
-    """Operators that XNNPACK left to TFLite's own kernels in the whole file; None where that is unknown."""
+    """Operators that XNNPACK left to TFLite's own kernels in the whole file; None if unknown."""
     failed: dict[int, str]
-    """Operators that could not be run alone, and why."""
+    """Operator's index -> why it could not be run alone."""
     round_medians_ms: tuple[float, ...]
     machine: str
     runtime: str
@@ -77,7 +77,7 @@ class TimedFile:
 
     @property
     def coverage(self) -> float:
-        """Which share of the whole file's time the operators that could be timed take, 1 at most."""
+        """The timed operators' share of the whole file's time, at most 1."""
         return min(1.0, self.sum_ms / self.whole_ms)
 
 
@@ -100,21 +100,21 @@ def time_operators(files: Sequence[FileToTime], settings: TimingSettings) -> lis
     """The times of each file's operators, in the order of the files. MissingToolError without LiteRT."""
     version = runtime_version(RUNTIME)
     said = _run(files, settings)
-    if said.died and len(files) > 1:  # one of them brought the child down: the others are still measured
+    if said.died and len(files) > 1:  # one file crashed the child: the others are still measured
         return [time_operators([file], settings)[0] for file in files]
     return [_timed(index, file, said, settings, version) for index, file in enumerate(files)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Said:
-    """The child's lines, and how it ended."""
+    """The child's output lines, and how it ended."""
 
     lines: tuple[dict[str, Any], ...]
     died: str
-    """Why it ended early; empty where it did not."""
+    """Why it ended early; empty if it did not."""
 
     def of(self, file: int, key: str) -> list[dict[str, Any]]:
-        """The lines about one file that hold `key`."""
+        """The lines about one file that contain `key`."""
         return [line for line in self.lines if line.get("file") == file and key in line]
 
 
@@ -202,7 +202,7 @@ def _timed(
 def _left(
     layers: tuple[Layer, ...], timed: Sequence[int], delegated: list[dict[str, list[int]]]
 ) -> tuple[int, ...]:
-    """The operators that are in none of the delegated parts: such a part is all between its ends."""
+    """The operators outside the delegated parts; a part is everything between its inputs and outputs."""
     writers = {tensor: layers[index] for index in timed for tensor in layers[index].outputs}
     taken: set[int] = set()
     for part in delegated:

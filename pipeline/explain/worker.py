@@ -1,8 +1,8 @@
-"""The child that times the operators of files, each cut out as a file of its own, and the whole files.
+"""The child that times whole files and their operators, each cut out into its own file.
 
 Run as a program: python -m pipeline.explain.worker PLAN. The plan is JSON (see timing.py). It prints lines
-of JSON: for each file what XNNPACK took of it, or why it cannot be run; then the medians of each round.
-Whatever the runtime prints goes to standard error.
+of JSON: for each file the part that XNNPACK took, or why it cannot be run; then the medians of each round.
+The runtime's output goes to standard error.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main(plan_path: str) -> None:
 
 
 class File:
-    """One file of the plan, what its activations hold for one random image, and its operators."""
+    """One file of the plan, its activations for one random image, and its operators."""
 
     def __init__(self, number: int, entry: dict[str, Any], num_threads: int) -> None:
         self._number, self._path, self._num_threads = number, entry["path"], num_threads
@@ -62,9 +62,9 @@ class File:
         self._activations = {tensor: interpreter.get_tensor(tensor) for tensor in wanted}
 
     def delegated(self) -> list[dict[str, list[int]]] | None:
-        """The inputs and outputs of each part of the graph that XNNPACK took; None where that is unknown."""
+        """The inputs and outputs of each part of the graph that XNNPACK took; None if unknown."""
         interpreter = self._loaded(self._path, self._fed)
-        # no public call tells which operators a delegate took
+        # there is no public call for the operators that a delegate took
         list_operators = getattr(interpreter, "_get_ops_details", None)
         if list_operators is None:
             return None
@@ -75,7 +75,7 @@ class File:
         ]
 
     def play(self, plan: dict[str, Any]) -> dict[str, Any]:
-        """One round: the whole file and each operator once, loaded anew, the medians in nanoseconds."""
+        """One round: the medians in nanoseconds of the whole file and each operator, loaded anew."""
         medians: dict[str, float] = {}
         failed: dict[str, str] = {}
         whole = self._median_ns(self._path, self._fed, plan["whole_secs"])

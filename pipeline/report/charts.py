@@ -16,12 +16,12 @@ from pipeline.report.conditions import dataset_text, machine_text, runtime_text,
 DATA = "rows"
 """The name of the charts' data set, which the page fills and filters."""
 LOG_RATIO = 12.0
-"""From this ratio of the largest to the smallest figure on, an axis is logarithmic."""
+"""An axis is logarithmic if the largest figure is at least this many times the smallest."""
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 MOST_LABELS = 9
-"""Up to so many points have their names beside them."""
+"""Points have labels if there are at most this many."""
 NO_COLOUR = "#8a8f98"
-"""Of a point whose third figure was not measured."""
+"""Colour of a point whose third figure was not measured."""
 TOOLTIPS = {
     "model_name": "Model",
     "precision": "Precision",
@@ -58,7 +58,7 @@ ACCURACY = Measure(
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """One way to look at size, latency and accuracy."""
+    """A chart's choice of axes and colour among size, latency and accuracy."""
 
     name: str
     x: Measure
@@ -81,7 +81,7 @@ VIEWS = (
 
 
 def chart_record(index: int, row: ReportRow) -> dict[str, Any]:
-    """The row as the charts and the page's filters take it: its fields, and its figures in words."""
+    """The row's record for the charts and the page's filters: its fields, and its figures as text."""
     return {
         **row_as_json(row),
         "row": index,
@@ -112,10 +112,10 @@ def chart_record(index: int, row: ReportRow) -> dict[str, Any]:
 def chart_spec(
     view: View, records: Sequence[dict[str, Any]], *, height: int, family_legend: bool
 ) -> dict[str, Any]:
-    """The view's Vega-Lite specification, as wide as its place; its data is the named set `rows`.
+    """The view's Vega-Lite specification, as wide as its container; its data is the named set `rows`.
 
-    Rows that cannot be placed (no valid latency, no size, no accuracy on an axis) are left out. The
-    parameter `highlight` is the `row` of a point to show larger; `labelled` puts names beside the points.
+    Rows without a figure on an axis (no valid latency, size or accuracy) are left out. The parameter
+    `highlight` is the `row` of a point to show larger; `labelled` shows the points' names.
     """
     drawn = [record for record in records if record["drawn"]]
     place = {"x": _axis(alt.X, view.x, drawn), "y": _axis(alt.Y, view.y, drawn)}
@@ -142,19 +142,19 @@ def chart_spec(
 
 
 def family_shapes(records: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """The mark of each family, in order of their names."""
+    """Family -> mark, in order of the families' names."""
     families = sorted({record["family"] for record in records})
     return {family: SHAPES[place % len(SHAPES)] for place, family in enumerate(families)}
 
 
 def is_log(measure: Measure, records: Sequence[dict[str, Any]]) -> bool:
-    """Whether the figure's range asks for a logarithmic scale."""
+    """Whether the figure's axis is logarithmic, by its range."""
     values = [value for record in records if (value := record[measure.field])]
     return measure.may_be_log and bool(values) and max(values) / min(values) >= LOG_RATIO
 
 
 def _rings(base: alt.Chart) -> alt.Chart:
-    """Around the Pareto-best."""
+    """Rings around the Pareto-best points."""
     rings = base.transform_filter("datum.pareto")
     return rings.mark_point(style="pareto", shape="circle", filled=False, size=300).properties(name="pareto")
 
@@ -173,7 +173,7 @@ def _points(
 
 
 def _labels(base: alt.Chart, x: Measure, drawn: Sequence[dict[str, Any]]) -> alt.Chart:
-    """Names beside the points, towards the middle, while they are few: the parameter `labelled` says so."""
+    """Names beside the points, towards the middle of the chart, if the parameter `labelled` is set."""
     alone = len({record["model_name"] for record in drawn}) <= 1
     on_the_right = f"datum.{x.field} > (x_domain[0] + x_domain[1]) / 2"
     labels = base.transform_filter("labelled").mark_text(
@@ -192,7 +192,7 @@ def _change(row: ReportRow) -> str:
 
 
 def _axis(channel: Any, measure: Measure, records: Sequence[dict[str, Any]]) -> Any:  # noqa: ANN401 - altair's
-    """The channel; its domain is the parameter x_domain or y_domain, which the page sets as it filters."""
+    """The channel; its domain is the parameter x_domain or y_domain, which the page's filters set."""
     logarithmic = is_log(measure, records)
     domain = {"expr": f"{channel.__name__.lower()}_domain"}
     scale = alt.Scale(type="log" if logarithmic else "linear", domain=domain, nice=False, padding=26)
@@ -201,7 +201,7 @@ def _axis(channel: Any, measure: Measure, records: Sequence[dict[str, Any]]) -> 
 
 
 def _domain(measure: Measure, records: Sequence[dict[str, Any]]) -> list[float]:
-    """From the smallest to the largest figure; of a single one, a range around it. page.js has the same."""
+    """The range of the figures; a range around a single figure. page.js does the same."""
     values = [value for record in records if (value := record[measure.field]) is not None] or [1.0]
     low, high = min(values), max(values)
     if low < high:
@@ -210,7 +210,7 @@ def _domain(measure: Measure, records: Sequence[dict[str, Any]]) -> list[float]:
 
 
 def _round_values(measure: Measure, records: Sequence[dict[str, Any]]) -> list[float]:
-    """1, 2 and 5 times the powers of ten within the figure's range, and one on either side."""
+    """1, 2 and 5 times the powers of ten within the figure's range, plus one at either end."""
     values = [value for record in records if (value := record[measure.field])]
     first, last = math.floor(math.log10(min(values))) - 1, math.ceil(math.log10(max(values))) + 1
     steps = [float(f"{step}e{power}") for power in range(first, last + 1) for step in (1, 2, 5)]
@@ -218,14 +218,14 @@ def _round_values(measure: Measure, records: Sequence[dict[str, Any]]) -> list[f
 
 
 def _legend_values(measure: Measure, records: Sequence[dict[str, Any]]) -> list[float]:
-    """As many of them as fit the legend."""
+    """As many round values as fit into the legend."""
     low, high = _domain(measure, records)
     values = [value for value in _round_values(measure, records) if low <= value <= high]
     return values[:: max(1, math.ceil(len(values) / 4))]
 
 
 def _colour(measure: Measure, records: Sequence[dict[str, Any]]) -> Any:  # noqa: ANN401 - altair's
-    """The third figure as colour; its range is fixed, so that a filter changes no colour."""
+    """The third figure as colour; its range is fixed, so that filters do not change colours."""
     low, high = _domain(measure, records)
     kind = "log" if is_log(measure, records) else "linear"
     scale = alt.Scale(

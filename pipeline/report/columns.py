@@ -11,21 +11,21 @@ from pipeline.report.conditions import CONDITIONS, differing, top1_text
 from pipeline.report.figures import NOT_MEASURED
 
 Key = float | str | None
-"""What a table sorts by; None comes last."""
+"""A sort key; None comes last."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A table's column: what it is called, what it says, and what it sorts by."""
+    """A table's column: heading, text and sort key."""
 
     title: str
     text: Callable[[ReportRow], str]
     key: Callable[[ReportRow], Key]
     numeric: bool = True
     descending: bool = False
-    """Whether more is better, so that sorting starts at the top."""
+    """Whether larger is better, so that it sorts in descending order first."""
     explained: str = ""
-    """One line for whoever does not know the word."""
+    """One line that explains the heading."""
 
 
 def _median(row: ReportRow) -> str:
@@ -133,7 +133,7 @@ SHA256 = Column(
 )
 
 SHORT = (MODEL, PRECISION, SIZE, TOP1, CHANGE, MEDIAN, SPREAD, MEMORY)
-"""What fits a terminal."""
+"""The columns that fit into a terminal."""
 ALL = (
     MODEL,
     PRECISION,
@@ -163,7 +163,7 @@ ON_PHONE = Column(
 
 
 def condition_columns(rows: Sequence[ReportRow]) -> tuple[Column, ...]:
-    """A column for each condition that differs among the rows; before them the phones' answers, if any."""
+    """A column for each condition that differs among the rows, after the phones' agreement, if any."""
     on_phone = (ON_PHONE,) if any(row.answers.phone_agreement is not None for row in rows) else ()
     return (*on_phone, *(_condition(name) for name in differing(rows)))
 

@@ -1,4 +1,4 @@
-"""Under which conditions the rows were measured. Standard library only."""
+"""The conditions under which rows were measured, as text. Standard library only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def machine_text(row: ReportRow) -> str | None:
 
 
 def runtime_text(row: ReportRow) -> str | None:
-    """'litert 2.3.0, cpu', with the cores it was pinned to and the tool's own flags, where there are any."""
+    """'litert 2.3.0, cpu', with the pinned cores and the tool's additional flags, if any."""
     found = row.conditions
     if found.runtime is None:
         return None
@@ -38,7 +38,7 @@ def threads_text(row: ReportRow) -> str | None:
 
 
 def dataset_text(row: ReportRow) -> str | None:
-    """'digits (3f2a91c0), 360 test images': what the accuracy was measured on."""
+    """The images of the accuracy: 'digits (3f2a91c0), 360 test images'."""
     if row.accuracy.num_samples is None:
         return None
     fingerprint = (row.accuracy.dataset_fingerprint or "")[:8]
@@ -46,7 +46,7 @@ def dataset_text(row: ReportRow) -> str | None:
 
 
 def top1_text(row: ReportRow) -> str:
-    """'93.90%' of the test split; '93.90% (validation)' where the file was verified on that alone."""
+    """'93.90%' of the test split; '93.90% (validation)' if the file was only verified on that."""
     text, split = percent_text(row.accuracy.tflite_top1), row.accuracy.split
     return text if split in (None, "test") else f"{text} ({split})"
 
@@ -72,12 +72,12 @@ def shared_conditions(rows: Sequence[ReportRow]) -> dict[str, tuple[str, ...]]:
 
 
 def differing(rows: Sequence[ReportRow]) -> list[str]:
-    """The conditions that are not the same for all measured rows; each needs a column."""
+    """The conditions that differ between measured rows; each needs a column."""
     return [name for name, texts in shared_conditions(rows).items() if name in CONDITIONS and len(texts) > 1]
 
 
 def doubts(rows: Sequence[ReportRow]) -> list[str]:
-    """One line for each measurement that does not count: not valid, or of a phone that answers wrongly."""
+    """One line for each measurement that is not valid, or whose phone gives wrong labels."""
     found = []
     for row in rows:
         if row.latency.valid is False:

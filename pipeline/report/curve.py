@@ -22,9 +22,9 @@ COLOURS = ("#9a6700", "#0b5cad")
 
 
 def curve_picture(run: Path, *, kind: str) -> bytes:
-    """The picture of a run's curve, kind 'png' or 'svg': top-1 and loss over the epochs, side by side.
+    """The picture of a run's curve: top-1 and loss over the epochs, side by side. `kind` is 'png' or 'svg'.
 
-    The training's figures are those of augmented images while the weights still changed.
+    The training split's figures are from augmented images, during each epoch.
     """
 
     rows = list(csv.DictReader(_history(run).splitlines()))

@@ -1,4 +1,4 @@
-"""Figures as a tired person reads them: three significant digits and a unit. Standard library only."""
+"""Figures as text: three significant digits and a unit. Standard library only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ NOT_MEASURED = "not measured"
 
 
 def size_text(size_bytes: float | None) -> str:
-    """'1.01 MB'; decimal units, as stores and phones count them."""
+    """'1.01 MB'; decimal units, like app stores and phones."""
     if size_bytes is None:
         return NOT_MEASURED
     for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
@@ -36,7 +36,7 @@ def percent_text(percent: float | None) -> str:
 
 
 def points_text(points: float | None) -> str:
-    """'-0.50': what the exported file loses, in percentage points, with the sign of the change."""
+    """'-0.50': the change of the exported file's accuracy in percentage points, negative for a loss."""
     if points is None:
         return NOT_MEASURED
     text = f"{-points:+.2f}"
@@ -66,7 +66,7 @@ def range_text(low: float | None, high: float | None) -> str:
 
 
 def three_digits(value: float) -> str:
-    """0.0123, 1.23, 12.3, 123, 1234: never an exponent, never fewer digits than were measured."""
+    """0.0123, 1.23, 12.3, 123, 1234: without an exponent, and with all digits before the decimal point."""
     if value == 0:
         return "0"
     magnitude = abs(value)

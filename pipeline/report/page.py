@@ -1,4 +1,4 @@
-"""The report as one HTML file that works offline: three charts and a table behind one set of filters."""
+"""The report as one HTML file that works offline: three charts and a table with common filters."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
     "img-src data: blob:"
 )
-"""The browser itself refuses every request; Vega compiles its expressions, hence unsafe-eval."""
+"""Forbids every network request; Vega compiles its expressions and needs unsafe-eval."""
 GLOBALS = "window.vegaEmbed = vegaEmbed;"
 PAGE = """<!doctype html>
 <html lang="en">
@@ -69,7 +69,7 @@ PAGE = """<!doctype html>
 
 
 def page_text(rows: Sequence[ReportRow], *, written_utc: str | None = None) -> str:
-    """The whole page. Vega-Lite stands inline; every word of a user's is escaped."""
+    """The whole page, with Vega-Lite inline; all user text is escaped."""
     written_utc = written_utc or datetime.now(UTC).isoformat(timespec="seconds")
     columns = (*ALL, *condition_columns(rows), *TRACE)
     records = [chart_record(index, row) for index, row in enumerate(rows)]
@@ -96,7 +96,7 @@ def page_text(rows: Sequence[ReportRow], *, written_utc: str | None = None) -> s
 
 
 def json_for_script(content: Any) -> str:  # noqa: ANN401 - whatever JSON takes
-    """JSON that can stand in a <script> element: no text of a user's can end it."""
+    """JSON escaped for a <script> element, so that no user text can end the element."""
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -151,7 +151,7 @@ def _conditions(rows: Sequence[ReportRow]) -> str:
 
 
 def _groups(records: Sequence[dict[str, Any]]) -> list[str]:
-    """The fields to filter by: family and precision always, a condition where it has several values."""
+    """The fields to filter by: family, precision, and each condition with several values."""
     several = {field: len({record[field] for record in records} - {NOT_MEASURED}) > 1 for field in FILTERS}
     return [field for field in FILTERS if field in ALWAYS_SHOWN or several[field]]
 
@@ -210,7 +210,7 @@ def _footer(written_utc: str) -> str:
 
 @cache
 def _vega() -> str:
-    """Vega-Embed, Vega-Lite and Vega in one script; it takes vl-convert seconds to put together."""
+    """Vega-Embed, Vega-Lite and Vega in one script; vl-convert takes seconds to bundle it."""
     return str(vl_convert.javascript_bundle(snippet=GLOBALS))
 
 

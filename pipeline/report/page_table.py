@@ -15,7 +15,7 @@ TIMINGS = (SPREAD, FIRST, INIT, MEMORY)
 
 
 def table_html(rows: Sequence[ReportRow], columns: Sequence[Column]) -> str:
-    """A table with a line a row, complete without JavaScript; `data-row` is the row's place in `rows`."""
+    """A table that is complete without JavaScript; `data-row` is the row's index in `rows`."""
     headers = "".join(_header(column) for column in columns)
     body = "".join(_line(index, row, columns) for index, row in enumerate(rows))
     return f'<table id="rows"><thead><tr>{headers}</tr></thead><tbody>{body}</tbody></table>'

@@ -1,4 +1,4 @@
-"""The size and latency chart as a still picture, for a document."""
+"""The chart of size and latency as a picture for documents."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pipeline.report.theme import vega_config
 
 WIDTH, HEIGHT = 760, 440
 SUBTITLE_LETTERS = 120
-"""What a line of conditions holds at that width."""
+"""Characters per line of conditions at that width."""
 FONTS = "Liberation Sans, Arial, sans-serif"
-"""vl-convert brings Liberation Sans along, so that a picture is the same on every machine."""
+"""vl-convert includes Liberation Sans, so that a picture is the same on every machine."""
 
 
 def png_bytes(rows: Sequence[ReportRow]) -> bytes:
-    """The chart at two pixels a point."""
+    """The chart as PNG, two pixels per point."""
     return bytes(vl_convert.vegalite_to_png(_spec(rows), scale=2))
 
 

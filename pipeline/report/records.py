@@ -18,7 +18,7 @@ def json_text(rows: Sequence[ReportRow]) -> str:
 
 
 def csv_text(rows: Sequence[ReportRow]) -> str:
-    """A header of COLUMNS, then one line a row; not measured is empty, knobs are JSON."""
+    """A header of COLUMNS, then one line per row; a missing figure is empty, knobs are JSON."""
     buffer = StringIO()
     writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -35,7 +35,7 @@ def csv_text(rows: Sequence[ReportRow]) -> str:
 
 
 def markdown_text(rows: Sequence[ReportRow]) -> str:
-    """A table for a document, its conditions above it."""
+    """A Markdown table with its conditions above it."""
     columns = (*ALL, *condition_columns(rows))
     conditions = [
         f"- {name}: {'; '.join(_escaped(text) for text in texts)}"
@@ -56,7 +56,7 @@ def _cell(column: Column, row: ReportRow) -> str:
 
 
 def _escaped(text: str) -> str:
-    """The text as one line that Markdown shows as it is."""
+    """The text as one line, with Markdown's characters escaped."""
     for mark in "\\`*_[]<>|":
         text = text.replace(mark, "\\" + mark)
     return " ".join(text.split())

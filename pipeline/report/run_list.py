@@ -1,4 +1,4 @@
-"""What the runs folder holds, run by run: finished, unfinished, or damaged. Standard library only."""
+"""Summaries of the runs in the runs folder: finished, unfinished or damaged. Standard library only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ State = Literal["finished", "unfinished", "damaged"]
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedFile:
-    """A file that a run exported; precision is None where its sidecar is damaged."""
+    """A file that a run exported; precision is None if its sidecar is damaged."""
 
     name: str
     precision: str | None
@@ -27,7 +27,7 @@ class ExportedFile:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
-    """One run of the folder. What an unfinished or a damaged run does not tell is None."""
+    """One run of the folder. None for what an unfinished or damaged run lacks."""
 
     run: str
     state: State
@@ -45,11 +45,11 @@ class RunSummary:
     model_sha256: str | None = None
     exports: tuple[ExportedFile, ...] = ()
     problem: str | None = None
-    """What is wrong, or left to do; None for a run in order."""
+    """What is wrong or still to do; None for a finished, intact run."""
 
 
 def run_summaries(folder: Path) -> list[RunSummary]:
-    """All runs of the folder: the finished and the damaged, oldest first, then the unfinished."""
+    """All runs of the folder: finished and damaged ones, oldest first, then unfinished ones."""
     ended = [_ended(run) for run in finished_runs(folder)]
     return [*ended, *(_unfinished(run) for run in unfinished_runs(folder))]
 
@@ -94,7 +94,7 @@ def _exported(file: Path) -> ExportedFile:
 
 
 def _unfinished(run: Path) -> RunSummary:
-    """What its config.json tells; that of a killed run may itself be broken."""
+    """The summary from config.json, which may itself be broken after a killed run."""
     try:
         config = setting_of(run, "config")
         family, dataset = config["family"], Path(config["data"]).name

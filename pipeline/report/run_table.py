@@ -1,4 +1,4 @@
-"""The runs as a terminal's table, and one run with the lineage of its files."""
+"""The runs as a table for the terminal, and one run with the lineage of its files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DASH = "–"
 
 
 def runs_table(summaries: Sequence[RunSummary], *, width: int, colour: bool) -> str:
-    """A line a run; what an unfinished one needs stands below."""
+    """One line per run; below the table, what unfinished runs need."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("Run", overflow="fold")
     named = all(summary.run.startswith(summary.model_name or "") for summary in summaries)
@@ -41,7 +41,7 @@ def runs_table(summaries: Sequence[RunSummary], *, width: int, colour: bool) -> 
 
 
 def run_tree(summary: RunSummary, rows: Sequence[ReportRow], *, width: int, colour: bool) -> str:
-    """model.keras, the files exported from it, and what was found of each, with their checksums."""
+    """model.keras, the files exported from it and their figures, with checksums."""
     tree = Tree(line(f"{summary.run}: {summary.model_name}, {summary.dataset}", style="bold"))
     tree.add(line(_trained_text(summary)))
     model = tree.add(line(_model_text(summary)))
@@ -68,7 +68,7 @@ def _cells(summary: RunSummary) -> list[Text]:
 
 
 def _exports(summary: RunSummary) -> Text:
-    """A line a file; the state of a run that is not finished."""
+    """One line per file, or the state of an unfinished run."""
     texts = [_export_text(file) for file in summary.exports]
     if summary.state != "finished":
         texts.insert(0, summary.state)

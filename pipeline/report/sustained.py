@@ -17,9 +17,9 @@ LATENCY, WARMTH = "#0b5cad", "#c05600"
 
 
 def sustained_picture(points: Sequence[SustainedPoint], *, title: str, subtitle: str) -> bytes:
-    """A PNG: the median of each process above, the phone's temperature below where it says one.
+    """A PNG: each process's median above, the phone's temperature below if it reports one.
 
-    Points at which Android says that it throttles are filled red.
+    Points at which Android reports throttling are filled red.
     """
     values = [
         {

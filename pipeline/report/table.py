@@ -1,4 +1,4 @@
-"""The report as a terminal's table."""
+"""The report as a table for the terminal."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from pipeline.report.terminal import line, rendered
 SETTING = ("Machine", "Runtime", "Threads")
 DASH = "–"
 SPARE = (MEMORY, SPREAD, CHANGE)
-"""What goes first when the terminal is narrow."""
+"""The columns to drop first in a narrow terminal."""
 ROOM_FOR_NAMES = 36
 GAP = 2
 
 
 def terminal_table(rows: Sequence[ReportRow], *, width: int, colour: bool) -> str:
-    """The table, the conditions of its figures, and why a measurement does not count."""
+    """The table, the conditions of its figures, and the reasons of invalid measurements."""
     columns = _fitting([*SHORT, *_keyed_columns(rows)], rows, width=width)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("", width=1)
@@ -48,7 +48,7 @@ def terminal_table(rows: Sequence[ReportRow], *, width: int, colour: bool) -> st
 
 
 def _fitting(columns: list[Column], rows: Sequence[ReportRow], *, width: int) -> list[Column]:
-    """The columns without those that leave a model's name too little room."""
+    """The columns that leave enough room for the models' names."""
     names = min(max(len(row.model.model_name) for row in rows), ROOM_FOR_NAMES)
 
     def needed() -> int:
@@ -71,7 +71,7 @@ def _cell(column: Column, row: ReportRow) -> Text:
 
 
 def _keyed_columns(rows: Sequence[ReportRow]) -> list[Column]:
-    """Narrow columns for what differs: runs of one model, and conditions, by letters explained below."""
+    """Narrow columns of letters, explained below the table, for runs and conditions that differ."""
     different = differing(rows)
     columns = []
     runs = {(row.model.model_name, row.file.run) for row in rows if row.file.run}
@@ -119,7 +119,7 @@ def _datasets(rows: Sequence[ReportRow]) -> dict[str, str]:
 
 
 def _letter(place: int) -> str:
-    """A ... Z, AA ... AZ, and on."""
+    """A ... Z, AA ... AZ, BA ..."""
     letter = ascii_uppercase[place % 26]
     return letter if place < 26 else _letter(place // 26 - 1) + letter
 

@@ -1,4 +1,4 @@
-"""What rich draws, as text."""
+"""rich's output as text."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ PIPED_WIDTH = 100
 
 
 def terminal_width() -> int | None:
-    """The columns of the terminal that stdout is; None where stdout goes into a file or a pipe."""
+    """The width of the terminal in characters; None if stdout is a file or a pipe."""
     return shutil.get_terminal_size((PIPED_WIDTH, 24)).columns if sys.stdout.isatty() else None
 
 
 def line(text: str, style: str = "") -> Text:
-    """The text on one line, without what would steer the terminal: a model's name may hold anything."""
+    """The text on one line without control characters, which a model's name may contain."""
     return Text("".join(letter if letter.isprintable() else "�" for letter in text), style=style)
 
 
 def rendered(content: RenderableType, *, width: int, colour: bool) -> str:
-    """The drawn content, without trailing spaces."""
+    """The content as drawn by rich, without trailing spaces."""
     buffer = StringIO()
     console = Console(
         file=buffer,

@@ -1,11 +1,11 @@
-"""The charts' colours and letters, light and dark, for the page and for pictures. Standard library only."""
+"""The charts' colours and fonts, light and dark, for the page and for pictures. Standard library only."""
 
 from __future__ import annotations
 
 from typing import Any
 
 VIRIDIS = ("#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b")
-"""Even to the eye and to the colour-blind; its first colours vanish on dark, its last on light."""
+"""Perceptually uniform, also for the colour-blind; its dark end is invisible on dark, its light end on light."""
 FONTS = "Inter, system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
 
 
