@@ -1,6 +1,6 @@
 """Debian's adb daemon, unpacked into a cache folder and never installed.
 
-The packages come through the machine's own apt sources, with the suite that has adbd in place of theirs.
+The packages come from the machine's apt sources, with their suite replaced by one that has adbd.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class AdbDaemon:
 
     @property
     def command(self) -> list[str]:
-        """What starts it; the port comes through ADBD_PORT."""
+        """The command line that starts it; the port is in ADBD_PORT."""
         libraries = next(self.root.glob("usr/lib/*/android")).parent
         (loader,) = (path for path in libraries.glob("ld-linux*.so.*"))
         search = f"{libraries}:{libraries / 'android'}"
@@ -46,7 +46,7 @@ class AdbDaemon:
 
 
 def adb_daemon() -> AdbDaemon:
-    """The daemon from the cache, fetched first where it is missing; LabUnavailable where that fails."""
+    """The daemon from the cache, downloaded first if missing; LabUnavailable if that fails."""
     root = _cache() / f"adbd-{SUITE}-{_architecture()}"
     if not root.is_dir():
         _fetch(root)
@@ -66,7 +66,7 @@ def _architecture() -> str:
 
 
 def _fetch(root: Path) -> None:
-    """Puts the unpacked packages at `root`, whole or not at all."""
+    """Puts the unpacked packages at `root`, atomically."""
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root.parent, prefix="fetching-") as name:
         work = Path(name)
@@ -93,7 +93,7 @@ def _unpack(debs: Iterable[Path], root: Path) -> None:
 
 
 def _private_apt(work: Path) -> dict[str, str]:
-    """The environment in which apt knows the suite's packages and touches nothing outside `work`."""
+    """An environment in which apt has the suite's packages and writes only into `work`."""
     for folder in ("state/lists/partial", "cache/archives/partial", "sources"):
         (work / folder).mkdir(parents=True)
     (work / "status").touch()
@@ -129,7 +129,7 @@ def _write_sources(folder: Path) -> None:
 
 
 def _run(command: list[str], **options: object) -> str:
-    """What it prints; LabUnavailable with its last line of complaint when it fails."""
+    """The command's output; LabUnavailable with its last error line if it fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, **options)
     except subprocess.TimeoutExpired as error:

@@ -1,4 +1,4 @@
-"""The programs that are pushed: launchers of the lab's benchmark tool, as ELF files of this machine."""
+"""The programs to push: launchers of the lab's benchmark tool, as ELF files for this machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _X86_64, _AARCH64 = 62, 183
 
 
 def build_launcher(target: Path, flavour: str) -> Path:
-    """An ELF that runs the tool as `flavour` (tflite or litert) wherever it is copied to."""
+    """An ELF that runs the tool as `flavour` (tflite or litert) from any folder."""
     if shutil.which("gcc") is None:
         raise LabUnavailable("no gcc, which builds the program that is pushed")
     values = {
@@ -38,7 +38,7 @@ def build_launcher(target: Path, flavour: str) -> Path:
 
 
 def write_wrong_abi(target: Path, source: Path) -> Path:
-    """The same file, said to be for another machine."""
+    """A copy whose header names another machine."""
     content = bytearray(source.read_bytes())
     (machine,) = struct.unpack_from("<H", content, _MACHINE_OFFSET)
     struct.pack_into("<H", content, _MACHINE_OFFSET, _AARCH64 if machine == _X86_64 else _X86_64)
@@ -48,12 +48,12 @@ def write_wrong_abi(target: Path, source: Path) -> Path:
 
 
 def compile_tool() -> None:
-    """Keeps the tool's bytecode, which its start would else compile each time."""
+    """Compiles the tool's bytecode, so that its start need not."""
     compileall.compile_dir(_SOURCE.parent, quiet=2)
 
 
 def copy_adb(target: Path) -> Path:
-    """Google's adb, out of adbutils' wheel."""
+    """Copies Google's adb from adbutils' wheel."""
     found = importlib.util.find_spec("adbutils")
     if found is None:
         raise LabUnavailable("adbutils, whose wheel carries adb, is not installed")

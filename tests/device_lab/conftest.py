@@ -22,13 +22,13 @@ def _tensorflow():
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    """Where the session's model files lie."""
+    """The folder of the session's model files."""
     return tmp_path_factory.mktemp("device_lab")
 
 
 @pytest.fixture(scope="session")
 def model(folder):
-    """A .tflite that XNNPACK takes in two pieces, as it does the MobileNet of the logs: a reshape between."""
+    """A .tflite that XNNPACK takes in two parts around a reshape, like the MobileNet of the logs."""
     tf = _tensorflow()
     import keras
 
@@ -46,7 +46,7 @@ def model(folder):
 
 @pytest.fixture(scope="session")
 def custom_model(folder):
-    """A .tflite with an operator that no runtime knows."""
+    """A .tflite with an operator that no runtime has."""
     tf = _tensorflow()
     signature = [tf.TensorSpec([4, 4], tf.float32)]
     function = tf.function(lambda matrix: tf.linalg.svd(matrix, compute_uv=False), input_signature=signature)

@@ -1,4 +1,4 @@
-"""What can go wrong with a phone's benchmark tool: switched by a test, read by the tool as it starts."""
+"""Faults of a phone's benchmark tool: set by a test, read by the tool when it starts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Faults:
-    """Nothing by default. A fault that ends or stops the tool does so in its timed runs."""
+    """No fault by default. A fault that ends or stops the tool does so in its timed runs."""
 
     abort: bool = False
     """Ends with signal 6: exit status 134."""
@@ -34,37 +34,37 @@ class Faults:
     nnapi_takes: bool = False
     """The NNAPI delegate takes every node."""
     coarse_profile: bool = False
-    """The operator profile has XNNPACK's nodes and not what is in them, as before TensorFlow 2.10."""
+    """The operator profile has XNNPACK's nodes without their operators, as before TensorFlow 2.10."""
     threads_ignored: bool = False
     """Runs with one thread and does not say so."""
     fewer_runs: int = 0
-    """Stops after so many timed runs."""
+    """Stops after this many timed runs."""
     proto_differs: bool = False
     """The protocol buffer's mean is twice the text's."""
     coarse_clock: bool = False
-    """The clock stands still during an inference."""
+    """The clock does not advance during an inference."""
     slow: float = 1.0
     """An inference takes that many times as long."""
     unconsumed: str = ""
     """Warns that this flag was not consumed, and ignores it."""
     only_for: str = ""
-    """The faults befall only a run whose command line holds these letters."""
+    """The faults only apply to a run whose command line contains this text."""
 
 
 def known_faults() -> list[str]:
-    """Their names."""
+    """The names of all faults."""
     return [field.name for field in fields(Faults)]
 
 
 def write_faults(lab: Path, faults: Faults) -> None:
-    """Switches them for every tool that starts from now on."""
+    """Sets the faults of every tool that starts from now on."""
     beside = lab / "faults.new"
     beside.write_text(json.dumps(asdict(faults)))
     beside.rename(lab / "faults.json")
 
 
 def read_faults(lab: Path, words: list[str]) -> Faults:
-    """Those that befall a tool with this command line."""
+    """The faults that apply to a tool with this command line."""
     try:
         faults = Faults(**json.loads((lab / "faults.json").read_text()))
     except FileNotFoundError:

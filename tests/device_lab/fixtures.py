@@ -1,6 +1,6 @@
-"""Fixtures for tests that want phones: import `lab` and `phone` in a conftest.
+"""Fixtures for tests that need phones: import `lab` and `phone` in a conftest.
 
-Where the lab cannot run they skip with its reason, unless PIPELINE_REQUIRE_DEVICE_LAB is 1.
+If the lab cannot run they skip with its reason, unless PIPELINE_REQUIRE_DEVICE_LAB is 1.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from device_lab.lab import Lab
 from device_lab.phone import Phone
 
 _opened: list[Lab] = []
-"""The one lab of this test run, however many conftests import the fixture."""
+"""The one lab of this test run, shared by all conftests that import the fixture."""
 
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    """The lab, built once; closed, with all its phones, at the end."""
+    """The lab, built once and closed with all its phones at the end."""
     if not _opened:
         _opened.append(_open())
     yield _opened[0]

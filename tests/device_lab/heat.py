@@ -1,6 +1,6 @@
-"""How warm a phone is: files that its dumpsys, its thermal zones and its benchmark tool share.
+"""A phone's temperature: files that its dumpsys, its thermal zones and its benchmark tool share.
 
-Seen from the machine they lie in the phone's folder, inside the phone under /lab.
+On the machine they are in the phone's folder, inside the phone in /lab.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _STATUS_STEPS = ((10.0, 4), (5.0, 3), (0.0, 2))
 
 @dataclass(frozen=True)
 class Heat:
-    """What a run of the tool does to the phone, and the phone to the tool."""
+    """How much a run of the tool warms the phone, and how much the phone then slows the tool."""
 
     celsius: float = 0.0
     """Each run warms the phone by this much."""
@@ -32,12 +32,12 @@ class Heat:
 
 
 def write_heat(lab: Path, heat: Heat) -> None:
-    """Lets the phone warm up as told."""
+    """Sets how the phone warms up."""
     _replace(lab / "heat.json", json.dumps(asdict(heat)))
 
 
 def read_heat(lab: Path) -> Heat | None:
-    """None for a phone that runs leave cold."""
+    """How the phone warms up; None if runs do not warm it."""
     try:
         return Heat(**json.loads((lab / "heat.json").read_text()))
     except FileNotFoundError:
@@ -50,7 +50,7 @@ def celsius(lab: Path) -> float:
 
 
 def set_celsius(lab: Path, value: float) -> None:
-    """Writes the battery's temperature, and that of each thermal zone, which differs by an offset."""
+    """Writes the battery's temperature, and each thermal zone's, which has an offset."""
     _replace(lab / "state/celsius", f"{value:.3f}")
     _replace(lab / "state/temperature", f"{round(value * 10)}")
     for zone in (lab / "thermal").iterdir():
@@ -64,13 +64,13 @@ def set_status(lab: Path, status: int) -> None:
 
 
 def warm_up(lab: Path, heat: Heat) -> None:
-    """What one run adds."""
+    """Adds the warmth of one run."""
     with _locked(lab):
         _settle(lab, heat, celsius(lab) + heat.celsius)
 
 
 def cool_down(lab: Path, elapsed_s: float) -> None:
-    """What that much time takes away, down to the room's temperature."""
+    """Cools the phone for `elapsed_s`, down to the room's temperature."""
     heat = read_heat(lab)
     if heat is None or not heat.cool_celsius_per_s:
         return
@@ -82,7 +82,7 @@ def cool_down(lab: Path, elapsed_s: float) -> None:
 
 
 def slowdown(lab: Path) -> float:
-    """How many times as long an inference takes now."""
+    """The factor by which an inference is slower now."""
     heat = read_heat(lab)
     if heat is None or celsius(lab) < heat.threshold_celsius:
         return 1.0
@@ -103,7 +103,7 @@ def _locked(lab: Path) -> Iterator[None]:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Writes so that a reader finds the old text or the new one."""
+    """Replaces the file's text atomically."""
     beside = path.with_name(f"{path.name}.{os.getpid()}")
     beside.write_text(f"{text}\n")
     beside.rename(path)

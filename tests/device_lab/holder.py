@@ -1,4 +1,4 @@
-"""Holds the lab's network and mounts; when its input closes, ends everything in them. Run with `-m`."""
+"""Holds the lab's network and mounts; when its input closes, ends all processes in them. Run with `-m`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from device_lab.process_table import processes_sharing
 
 
 def main(folder: str) -> None:
-    """Says "ready", waits until whoever started this closes the pipe or is gone, then clears up."""
+    """Prints "ready", waits until its parent closes the pipe or ends, then cleans up."""
     owner = os.getppid()
     unshare(NEW_NETWORK | NEW_MOUNTS)
     mount("none", "/", flags=PRIVATE | RECURSIVE)
@@ -36,7 +36,7 @@ def main(folder: str) -> None:
 
 
 def _unmount_below(folder: str) -> None:
-    """Takes the phones' storages away, which would keep their folders from being removed."""
+    """Unmounts the phones' storages, so that their folders can be removed."""
     for line in Path("/proc/self/mounts").read_text().splitlines():
         target = line.split()[1]
         if target.startswith(f"{folder}/"):

@@ -1,4 +1,4 @@
-"""A lab of phones made of real peers: Google's adb and Debian's adb daemon, in a network of their own."""
+"""A lab of phones made of real peers: Google's adb and Debian's adb daemon, in their own network."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _ADB_S = 60.0
 _WAIT_S = 20.0
 _POLL_S = 0.01
 _WITHOUT_REAL_PHONES = {"ADB_USB": "0", "ADB_MDNS": "0", "ADB_EMU": "0"}
-"""Without these the server looks for the machine's own phones, which takes three seconds besides."""
+"""Without these the server searches for the machine's own phones, which also takes three seconds."""
 _UNSET = ("ADB_SERVER_SOCKET", "ANDROID_ADB_SERVER_ADDRESS", "ANDROID_ADB_SERVER_HOST", "ANDROID_SERIAL")
 
 
 class Server(NamedTuple):
-    """Where an adb server listens."""
+    """The address of an adb server."""
 
     host: str
     port: int
@@ -44,7 +44,7 @@ class Lab:
     """Phones and the adb server that knows them. Close it, or use it in a `with`."""
 
     def __init__(self) -> None:
-        """Needs root, Debian's apt, gcc and, the first time, the network; else LabUnavailable."""
+        """Needs root, Debian's apt, gcc and, the first time, the network; LabUnavailable without them."""
         _require()
         self.daemon = adb_daemon()
         self._folder = Path(tempfile.mkdtemp(prefix="device-lab-"))
@@ -80,7 +80,7 @@ class Lab:
         self.close()
 
     def close(self) -> None:
-        """Ends every process in the lab's network and removes its folder. Twice does no harm."""
+        """Ends every process in the lab's network and removes its folder. May be called twice."""
         for phone in self._phones:
             phone.kill()
         if self._holder is not None:
@@ -99,9 +99,9 @@ class Lab:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """Puts the calling thread into the lab's network, with adb's environment set, and back again.
+        """Moves the calling thread into the lab's network, with adb's environment, and back at the end.
 
-        Threads and processes that are started meanwhile are inside too.
+        Threads and processes started in between are in it too.
         """
         before = dict(os.environ)
         with open("/proc/thread-self/ns/net") as home:  # noqa: PTH123
@@ -120,7 +120,7 @@ class Lab:
                         os.environ[name] = before[name]
 
     def environment(self) -> dict[str, str]:
-        """What adb and adbutils read from the environment inside."""
+        """The environment variables of adb and adbutils in the lab's network."""
         return {
             "ANDROID_ADB_SERVER_PORT": str(self.server.port),
             "ADBUTILS_ADB_PATH": str(self.adb_path),
@@ -128,13 +128,13 @@ class Lab:
         }
 
     def command_inside(self, *words: str) -> list[str]:
-        """A command line that runs in the lab's network, from wherever it is started."""
+        """A command line that runs in the lab's network when started from outside."""
         return ["nsenter", f"--net=/proc/{self.holder}/ns/net", *words]
 
     # adb servers
 
     def second_server(self) -> Server:
-        """One more adb server, which knows no phone yet: `lab.phone(..., server=...)`."""
+        """Another adb server, without phones yet: `lab.phone(..., server=...)` adds one."""
         server = Server("127.0.0.1", next(self._server_ports))
         home = self._folder / f"server-{server.port}"
         home.mkdir()
@@ -151,7 +151,7 @@ class Lab:
         return server
 
     def adb(self, *words: str, server: Server | None = None) -> subprocess.CompletedProcess:
-        """What adb answers, as text; whatever its exit status."""
+        """adb's result, as text; its exit status is not checked."""
         port = (server or self.server).port
         return subprocess.run(
             self.command_inside(str(self.adb_path), "-P", str(port), *words),
@@ -189,17 +189,17 @@ class Lab:
         return self._peer("unauthorized", server)
 
     def offline_phone(self, *, server: Server | None = None) -> str:
-        """The serial of a phone that adb reaches and that says nothing."""
+        """The serial of a phone that accepts adb's connection but does not answer."""
         return self._peer("offline", server)
 
     def forget(self, phone: Phone, folder: Path) -> None:
-        """Gives back what a phone that is gone has used."""
+        """Frees the resources of a removed phone."""
         self._phones.remove(phone)
         self._in_mounts("umount", str(folder / "storage"))
         shutil.rmtree(folder)
 
     def resize_storage(self, folder: Path, size_bytes: int | None) -> None:
-        """Gives a phone's storage another size; None is the first one."""
+        """Resizes a phone's storage; None restores its first size."""
         size = size_bytes or f"{(folder / 'storage_mb').read_text()}m"
         self._in_mounts("mount", "-o", f"remount,size={size}", str(folder / "storage"))
 
@@ -227,7 +227,7 @@ class Lab:
     def _spawn(
         self, module: str, *words: str, inside: bool = True, stdin: int = subprocess.DEVNULL
     ) -> subprocess.Popen:
-        """Starts a module of the lab and waits until it says that it is ready."""
+        """Starts a module of the lab and waits until it prints "ready"."""
         command = [sys.executable, "-S", "-m", f"device_lab.{module}", *words]
         complaints = self._folder / f"{module}-{len(self._processes)}.log"
         with complaints.open("w") as log:
@@ -251,7 +251,7 @@ class Lab:
         subprocess.run(command, check=True, capture_output=True)
 
     def _wait_for_port(self, port: int) -> None:
-        """Waits until somebody in the lab's network listens there."""
+        """Waits until a process in the lab's network listens on the port."""
         deadline = time.monotonic() + _WAIT_S
         while not self._listens(port):
             if time.monotonic() > deadline:

@@ -1,5 +1,5 @@
 /* Runs the lab's benchmark tool. Compiled with the paths in it, so that it works under any name and in any
- * folder. The time of its start goes along, so that the tool's own start-up can be told apart. */
+ * folder. The time of its start is passed on, so that the tool's start-up can be measured. */
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -28,7 +28,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def unshare(kinds: int) -> None:
-    """Gives the process (a thread, for the network) namespaces of its own."""
+    """Gives the process (for the network, the thread) its own namespaces."""
     _check(_libc.unshare(kinds))
 
 
@@ -46,12 +46,12 @@ def mount(
 
 
 def unmount(target: str | Path) -> None:
-    """umount2(2), at once for new look-ups and for good when nobody uses it any more."""
+    """umount2(2), lazily: hidden at once, and unmounted when it is no longer used."""
     _check(_libc.umount2(os.fsencode(target), DETACH), str(target))
 
 
 def make_read_only(target: str | Path) -> None:
-    """Makes a mount and all below it read-only; does nothing on a kernel before 5.12."""
+    """Makes a mount and all below it read-only; does nothing on kernels before 5.12."""
     attributes = struct.pack("=QQQQ", _ATTRIBUTE_READ_ONLY, 0, 0, 0)
     status = _libc.syscall(
         _MOUNT_SETATTR, _AT_FDCWD, os.fsencode(target), _AT_RECURSIVE, attributes, len(attributes)
@@ -61,12 +61,12 @@ def make_read_only(target: str | Path) -> None:
 
 
 def die_with_parent() -> None:
-    """Has the kernel kill this process when its parent ends."""
+    """Makes the kernel kill this process when its parent ends."""
     _check(_libc.prctl(_DIE_WITH_PARENT, _SIGKILL))
 
 
 def bring_loopback_up() -> None:
-    """What `ip link set lo up` does."""
+    """Equivalent to `ip link set lo up`."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         request = struct.pack("16sh14x", b"lo", 0)
         (_, flags) = struct.unpack("16sh14x", fcntl.ioctl(probe, _GET_FLAGS, request))

@@ -1,7 +1,7 @@
-"""A phone that adb lists but cannot use, speaking adb's wire protocol just so far. Run with `-m`.
+"""A phone that adb lists but cannot use, with the necessary part of adb's wire protocol. Run with `-m`.
 
-`unauthorized` asks for a signature for ever, as a phone does whose owner has not yet agreed; `offline` takes
-the connection and says nothing.
+`unauthorized` asks for a signature forever, like a phone whose owner has not accepted the prompt; `offline`
+accepts the connection but does not answer.
 """
 
 from __future__ import annotations

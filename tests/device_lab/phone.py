@@ -1,4 +1,4 @@
-"""One phone: a real adb daemon in a root of its own, and what a test can do to it."""
+"""One phone: a real adb daemon with its own root, and what a test can do to it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Phone:
         self.port = port
         self.serial = f"127.0.0.1:{port}"
         self.storage = Path(f"/proc/{lab.holder}/root{folder / 'storage'}")
-        """/data/local/tmp, as the machine sees it."""
+        """The machine's path of /data/local/tmp."""
         self._lab = lab
         self._folder = folder
         self._state = folder / "lab"
@@ -90,7 +90,7 @@ class Phone:
         self.adb("disconnect", self.serial, on_server=True)
 
     def kill(self) -> None:
-        """Ends the daemon and everything it runs with SIGKILL, as a phone that loses its battery."""
+        """Ends the daemon and everything it runs with SIGKILL, like a phone that loses power."""
         helper, self._helper = self._helper, None
         if helper is None:
             return
@@ -99,28 +99,28 @@ class Phone:
         helper.wait()
 
     def restart(self) -> None:
-        """Boots the phone anew: the same port, the same storage, connected again."""
+        """Reboots the phone: with the same port and storage, connected again."""
         self.kill()
         self.start()
 
     def remove(self) -> None:
-        """Ends the phone for good and has adb forget it."""
+        """Ends the phone for good and removes it from adb."""
         self.kill()
         self.disconnect()
         self._lab.forget(self, self._folder)
 
     def freeze(self) -> None:
-        """Stops the daemon, not what it runs: the connection stays and nothing is answered."""
+        """Stops the daemon, but not what it runs: the connection stays open without answers."""
         os.kill(self._daemon, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Lets a frozen daemon go on."""
+        """Continues a frozen daemon."""
         os.kill(self._daemon, signal.SIGCONT)
 
     # adb
 
     def adb(self, *words: str, on_server: bool = False) -> subprocess.CompletedProcess:
-        """adb for this phone, whatever its exit status; `on_server` for commands without a serial."""
+        """adb's result for this phone, exit status not checked; `on_server` for commands without a serial."""
         chosen = () if on_server else ("-s", self.serial)
         return self._lab.adb(*chosen, *words, server=self.server)
 
@@ -129,13 +129,13 @@ class Phone:
         return self.adb("shell", command)
 
     def state(self) -> str:
-        """What `adb devices` says of it; "" when adb does not list it."""
+        """Its state in `adb devices`; "" if adb does not list it."""
         return self._lab.states(self.server).get(self.serial, "")
 
     # what it says of itself
 
     def set_temperature(self, celsius: float) -> None:
-        """The battery's temperature; the thermal zones follow."""
+        """Sets the battery's temperature; the thermal zones follow."""
         heat.set_celsius(self._state, celsius)
 
     def temperature(self) -> float:
@@ -147,16 +147,16 @@ class Phone:
         heat.set_status(self._state, status)
 
     def set_level(self, percent: int) -> None:
-        """How full the battery is."""
+        """Sets the battery's level."""
         self._write_state("level", percent)
 
     def set_charging(self, charging: bool) -> None:
-        """On the cable, or not: what `dumpsys battery` says, since adb here needs no cable."""
+        """Sets what `dumpsys battery` says of the cable; adb itself needs none here."""
         self._write_state("usb_powered", str(charging).lower())
         self._write_state("battery_status", 2 if charging else 3)
 
     def set_property(self, name: str, value: str) -> None:
-        """What getprop says from now on."""
+        """Sets a property for getprop."""
         self._properties[name] = value
         write_properties(self._state, self._properties)
 
@@ -180,15 +180,15 @@ class Phone:
     # what goes wrong
 
     def set_faults(self, **faults: bool | float | str) -> None:
-        """Switches these faults of the tool and no others: see `faults.Faults`."""
+        """Sets these faults of the tool, and clears all others: see `faults.Faults`."""
         write_faults(self._state, Faults(**faults))
 
     def clear_faults(self) -> None:
-        """The tool works again."""
+        """Clears all faults of the tool."""
         write_faults(self._state, Faults())
 
     def fill_disk(self, *, free_bytes: int = 0) -> None:
-        """Leaves that much room on the storage, to the next 4096 bytes, and not less than that."""
+        """Fills the storage up to `free_bytes`, rounded up to 4096 bytes."""
         volume = os.statvfs(self.storage)
         used = (volume.f_blocks - volume.f_bfree) * volume.f_frsize
         self._lab.resize_storage(self._folder, max(used + free_bytes, volume.f_frsize))
@@ -198,14 +198,14 @@ class Phone:
         self._lab.resize_storage(self._folder, None)
 
     def truncate_models(self) -> list[Path]:
-        """Cuts every TFLite file on the storage to its first half; those files."""
+        """Cuts every TFLite file on the storage to its first half; returns those files."""
         models = [path for path in self._files() if _magic(path, 4) == b"TFL3"]
         for path in models:
             os.truncate(path, path.stat().st_size // 2)
         return models
 
     def make_tool_unexecutable(self) -> list[Path]:
-        """Takes the executable bits off every ELF file on the storage; those files."""
+        """Removes the executable bits of every ELF file on the storage; returns those files."""
         programs = [path for path in self._files() if _magic(path, 0) == b"\x7fELF"]
         for path in programs:
             path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o111)
@@ -218,7 +218,7 @@ class Phone:
         return read_runs(self._state)
 
     def processes(self) -> list[str]:
-        """The command lines of what the daemon runs now."""
+        """The command lines of the daemon's running processes."""
         if self._helper is None:
             return []
         below = [each for each in processes_sharing(self._daemon, "pid") if each != self._daemon]

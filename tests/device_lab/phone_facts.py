@@ -1,4 +1,4 @@
-"""What a phone says of itself: the recorded profiles, and the files and folders that speak for them."""
+"""The recorded profiles of phones, and the files and folders that report them inside a lab phone."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def machine_abi() -> str:
 
 
 def read_facts(name: str) -> PhoneFacts:
-    """The profile of that name; one more ABI is added to its list, this machine's, for the lab's binaries."""
+    """The profile of that name, with this machine's ABI added to its list for the lab's binaries."""
     with (PROFILES / f"{name}.toml").open("rb") as file:
         recorded = tomllib.load(file)
     properties = recorded["properties"]
@@ -66,7 +66,7 @@ def read_facts(name: str) -> PhoneFacts:
 
 
 def write_phone(folder: Path, facts: PhoneFacts) -> None:
-    """Fills a phone's new folder: lab/ with its programs and state, cpu/, and the mount points."""
+    """Fills a phone's new folder: lab/ (programs and state), cpu/, and the mount points."""
     for name in ("lab/state", "lab/offsets", "root", "storage"):
         (folder / name).mkdir(parents=True)
     lab = folder / "lab"
@@ -81,7 +81,7 @@ def write_phone(folder: Path, facts: PhoneFacts) -> None:
 
 
 def write_properties(lab: Path, properties: dict[str, str]) -> None:
-    """What getprop reads."""
+    """Writes the properties that getprop reads."""
     lines = [f"[{name}]: [{value}]\n" for name, value in sorted(properties.items())]
     (lab / "properties").write_text("".join(lines))
 
@@ -105,7 +105,7 @@ def _write_zones(lab: Path, zones: dict[str, float]) -> None:
 
 
 def _write_cpus(cpu: Path, facts: PhoneFacts) -> None:
-    """/sys/devices/system/cpu: a policy a cluster, and a link to it from each of its cores."""
+    """Writes /sys/devices/system/cpu: a policy per cluster, and a link to it from each of its cores."""
     first = 0
     everyone = f"0-{facts.num_cpus - 1}\n"
     for cluster in facts.clusters:

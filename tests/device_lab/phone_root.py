@@ -1,4 +1,4 @@
-"""Starts a phone's daemon in a root, a process table and mounts of its own, and lets the phone cool.
+"""Starts a phone's daemon with its own root, process table and mounts, and lets the phone cool.
 
 Run with `-m`; takes the path of a JSON file, prints the daemon's process id, ends when the daemon ends.
 """
@@ -29,12 +29,12 @@ from device_lab.linux import (
 
 STORAGE = "data/local/tmp"
 _OWN = {"data", "lab", "proc", "system", "lost+found"}
-"""Top-level names that are the phone's, whatever the machine has there."""
+"""Top-level names that are the phone's own, even if the machine has them."""
 _TICK_S = 0.1
 
 
 def main(path: str) -> int:
-    """The daemon's exit status."""
+    """Runs the daemon; returns its exit status."""
     spec = json.loads(Path(path).read_text())
     for name, kind in (("net", NEW_NETWORK), ("mnt", NEW_MOUNTS)):
         with Path(f"/proc/{spec['holder']}/ns/{name}").open() as namespace:
@@ -61,7 +61,7 @@ def _watch(daemon: int, lab: Path) -> int:
 
 
 def _become_daemon(spec: dict) -> None:
-    """Replaces this process by the daemon; what goes wrong before that is in the log."""
+    """Replaces this process by the daemon; earlier errors are in the log."""
     log = os.open(spec["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     nothing = os.open("/dev/null", os.O_RDONLY)
     for target, source in ((0, nothing), (1, log), (2, log)):
@@ -81,7 +81,7 @@ def _become_daemon(spec: dict) -> None:
 
 
 def build_root(root: Path, folder: Path) -> None:
-    """A tmpfs with the machine's top-level folders in it, read-only, and the phone's own over them."""
+    """Makes a tmpfs with the machine's top-level folders, read-only, and the phone's own over them."""
     mount("phone", root, "tmpfs", options="mode=755,size=4m")
     for entry in sorted(Path("/").iterdir()):
         if entry.name not in _OWN:
@@ -98,7 +98,7 @@ def build_root(root: Path, folder: Path) -> None:
 
 
 def _take_over(entry: Path, target: Path, *, inside: bool) -> None:
-    """Binds a folder; without what is mounted below it when the phone's own root is."""
+    """Bind-mounts a folder, without the mounts below it if the phone's root is one of them."""
     if entry.is_symlink():
         target.symlink_to(entry.readlink())
     elif entry.is_dir():

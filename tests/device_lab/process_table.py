@@ -1,4 +1,4 @@
-"""Which processes share a namespace with a given one."""
+"""The processes that share a namespace with a given one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def processes_sharing(process: int | str, kind: str) -> list[int]:
-    """The process ids, `process` among them, whose namespace of that kind (net, pid) is its own."""
+    """The ids of all processes, `process` included, in its namespace of that kind (net, pid)."""
     namespace = Path(f"/proc/{process}/ns/{kind}").readlink()
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
@@ -19,7 +19,7 @@ def processes_sharing(process: int | str, kind: str) -> list[int]:
 
 
 def command_line(process: int) -> str:
-    """Its words with a space between; "" when it has ended."""
+    """The process's command line, joined by spaces; "" if it has ended."""
     try:
         words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
     except OSError:

@@ -1,4 +1,4 @@
-"""Which runs of the tool a phone has seen: a line as one starts, another as it ends."""
+"""The log of the tool's runs on a phone: one line at a run's start, another at its end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Run:
-    """One run. What was killed from outside has no end and no status."""
+    """One run. A run killed from outside has no end and no status."""
 
     argv: tuple[str, ...]
     flavour: str
@@ -18,12 +18,12 @@ class Run:
     affinity: str | None
     """The mask given to taskset, in hexadecimal; None without one."""
     num_threads: int
-    """Threads the runtime was given; 0 when it never came to that."""
+    """Threads the runtime was given; 0 if it ended before."""
     started_s: float
     """CLOCK_MONOTONIC, as time.monotonic() on the machine, when the tool was executed."""
     ended_s: float | None = None
     status: int | None = None
-    """As a shell gives it: 128 more than the signal."""
+    """As in a shell: 128 plus the number of the signal."""
 
     @property
     def seconds(self) -> float | None:
@@ -31,13 +31,13 @@ class Run:
 
 
 def append(lab: Path, record: dict) -> None:
-    """Adds one line; whole even when several tools write at once."""
+    """Appends one line, atomically even if several tools write at once."""
     with (lab / "runs.jsonl").open("a") as file:
         file.write(f"{json.dumps(record)}\n")
 
 
 def read_runs(lab: Path) -> list[Run]:
-    """Every run since the phone was made, in the order of their starts."""
+    """Every run since the phone was made, in order of start."""
     path = lab / "runs.jsonl"
     runs: dict[str, Run] = {}
     for line in path.read_text().splitlines() if path.exists() else ():

@@ -14,7 +14,7 @@ from device_lab.phone_facts import PROFILES
 
 
 def main() -> int:
-    """The shell's exit status; 3 where the lab cannot run."""
+    """Runs the shell; returns its exit status, or 3 if the lab cannot run."""
     known = sorted(path.stem for path in PROFILES.glob("*.toml"))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("phones", nargs="*", default=["pixel7"], metavar="PHONE", help=", ".join(known))

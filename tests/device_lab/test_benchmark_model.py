@@ -1,4 +1,4 @@
-"""The lab's benchmark_model says what LiteRT's own tool said in the captured logs, and measures it."""
+"""The lab's benchmark_model prints what LiteRT's own tool printed in the captured logs, and measures it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(phone, flags=QUICK, *, graph=MODEL, tool=TOOL):
 
 
 def plain(text):
-    """Numbers, paths and shapes of one kind, so that two runs compare line by line."""
+    """The text with numbers, paths and shapes replaced, so that two runs compare line by line."""
     text = _PATH.sub("PATH", _PROGRAM.sub("usage: PROGRAM", text))
     return _NUMBER.sub("N", text).splitlines()
 
@@ -142,7 +142,7 @@ def test_the_first_of_two_flags_wins_and_the_second_is_left_over(ready):
 
 @pytest.mark.parametrize(("mode", "log"), [("stdout", "opprof_f32.stdout"), ("csv", "opprof_csv_f32.csv")])
 def test_a_profile_has_the_sections_of_the_log(ready, logs, mode, log):
-    """The two models differ in their operators: what frames them is compared."""
+    """The two models differ in their operators, so only the lines around them are compared."""
 
     def frame(text):
         start = text.index("Profiling Info for Benchmark Initialization")

@@ -1,4 +1,4 @@
-"""The lab is what it says: real adb, phones that differ, and every way in which one can fail."""
+"""The lab's own tests: real adb, different phones, and every way in which one can fail."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FOLDER = "/data/local/tmp"
 
 
 def eventually(what, *, seconds=5.0):
-    """Waits until it holds."""
+    """Waits until `what` is true."""
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline

@@ -1,6 +1,6 @@
 """The lab's benchmark_model: acts as TFLite's tool or LiteRT's, and really runs the file, with LiteRT.
 
-A launcher executes it with: flavour, site-packages, time of its own start, and the command line as it came.
+A launcher executes it with: flavour, site-packages, time of its start, and the unchanged command line.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from device_lab.tool import spoken  # noqa: E402
 from device_lab.tool.command_line import CommandLine  # noqa: E402
 
 LAB = Path("/lab")
-"""There inside a phone, and nowhere else."""
+"""Exists only inside a phone."""
 _CPUS = "/sys/devices/system/cpu"
 _SIGNALS = {128 + number: number for number in (signal.SIGABRT, signal.SIGKILL, signal.SIGSEGV)}
 
@@ -78,7 +78,7 @@ def _run(in_phone: bool, threads: list[int]) -> int:
 
 
 def _accepted(options: CommandLine) -> bool:
-    """Says what is wrong with the flags; False where the tool does not go on."""
+    """Prints what is wrong with the flags; False if the tool ends."""
     for name in options.duplicates:
         spoken.warn(f"Duplicate flags: {name}")
     for line in options.errors:
@@ -97,7 +97,7 @@ def _failed() -> int:
 
 
 def _see_the_machine() -> None:
-    """Takes the phone's cores away from this process: XNNPACK must see those that are there."""
+    """Removes the phone's cores from this process's view: XNNPACK must see the machine's."""
     from device_lab.linux import NEW_MOUNTS, unmount, unshare
 
     unshare(NEW_MOUNTS)
@@ -127,7 +127,7 @@ def _note_end(key: str, status: int, threads: int) -> None:
 
 
 def _leave(status: int) -> None:
-    """Ends at once, by a signal where the status says so."""
+    """Ends at once, by a signal if the status is above 128."""
     if status in _SIGNALS:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         signal.signal(_SIGNALS[status], signal.SIG_DFL) if status != 128 + signal.SIGKILL else None

@@ -1,4 +1,4 @@
-"""Reads the flags as TFLite's tools do: --name=value, the first of two wins, what is unknown is left over."""
+"""Parses flags like TFLite's tools: --name=value, the first of two wins, unknown ones are left over."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NUMBERS = {
 
 
 class CommandLine:
-    """The parameters, which of them were given, and what is to be said of the words."""
+    """The parameters, which of them were given, and the messages about the words."""
 
     def __init__(self, flavour: str, words: list[str], *, ignored: str = "") -> None:
         """`ignored` names a flag to leave unconsumed."""
@@ -35,11 +35,11 @@ class CommandLine:
 
     @property
     def refused(self) -> bool:
-        """The usage is shown and nothing is run."""
+        """Whether the tool prints its usage and runs nothing."""
         return bool(self.errors) or self["help"] is True or self.unconsumed[:1] == ["--help"]
 
     def parameter_lines(self) -> list[str]:
-        """Those that were given, or all when asked for, as the tool logs them."""
+        """The tool's log lines of the given parameters, or of all if requested."""
         lines = []
         for name, label, *mark in LABELS[self.flavour]:
             if mark == [ALWAYS] or name in self.given or self["verbose"]:
@@ -47,7 +47,7 @@ class CommandLine:
         return lines
 
     def usage(self, program: str) -> str:
-        """What --help=true shows."""
+        """The text of --help=true."""
         flags = FLAGS[self.flavour]
         width = max(len(_column(flag)) for flag in flags)
         rows = [f"\t{_column(flag):<{width}}\t{flag.kind}\toptional\t{flag.text}\n" for flag in flags]
@@ -69,7 +69,7 @@ class CommandLine:
 
 
 def _value(kind: str, text: str) -> object:
-    """ValueError for what the type does not take; a number may have letters after it, as C++ streams read."""
+    """Parses a value; ValueError for a wrong type. Letters may follow a number, as in C++ streams."""
     if kind == "string":
         return text
     if kind == "bool":

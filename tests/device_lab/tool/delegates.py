@@ -1,8 +1,8 @@
-"""What the tool does and says when a delegate is asked for by hand.
+"""What the tool does and prints for a delegate's flag.
 
-The lab's GPU is the CPU under another name: which nodes it takes, and how fast and right it is, is up to the
-faults. The lab's NNAPI takes no node, as on phones that have only the reference accelerator, or all where the
-faults say so.
+The lab's GPU is the CPU under another name: the faults set which nodes it takes, its speed and whether its
+outputs are right. The lab's NNAPI takes no nodes, as on phones that have only the reference accelerator, or
+all with the fault `nnapi_takes`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NNAPI_KERNEL = "TfLiteNnapiDelegate"
 
 
 def apply_by_hand(options: CommandLine, model: Model, faults: Faults) -> None:
-    """Applies each that was asked for; PrepareError where one fails."""
+    """Applies each requested delegate; PrepareError if one fails."""
     asked = [name for name in ("use_gpu", "use_hexagon", "use_nnapi", "use_xnnpack") if options[name]]
     if not asked and options["require_full_delegation"]:
         raise PrepareError("Disallowed CPU fallback detected.")
@@ -38,13 +38,13 @@ def apply_by_hand(options: CommandLine, model: Model, faults: Faults) -> None:
 
 
 def accelerators(options: CommandLine) -> None:
-    """The line that NNAPI adds to the parameters."""
+    """Prints the line that NNAPI adds to the parameters."""
     if options["use_nnapi"]:
         spoken.info("NNAPI accelerators available: [nnapi-reference]")
 
 
 def apply_gpu(nodes: list[Node], faults: Faults, *, kernel: str) -> tuple[int, bool]:
-    """How many kernels the GPU gets, and whether it takes every node."""
+    """The number of the GPU's kernels, and whether it takes every node."""
     if faults.gpu_fails:
         raise PrepareError("Failed to apply GPU delegate.")
     taken = num_on_gpu(len(nodes), faults)
@@ -59,21 +59,21 @@ def apply_gpu(nodes: list[Node], faults: Faults, *, kernel: str) -> tuple[int, b
 
 
 def apply_npu(nodes: list[Node], dispatch_library_path: str) -> bool:
-    """Whether LiteRT's NPU takes every node: only with the vendor's library, and without a word else."""
+    """Whether LiteRT's NPU takes every node: only with the vendor's library; without it, none, silently."""
     if dispatch_library_path:
         _say_replaced(len(nodes), len(nodes), "DispatchDelegate")
     return bool(dispatch_library_path)
 
 
 def num_on_gpu(num: int, faults: Faults) -> int:
-    """How many of so many nodes the GPU takes."""
+    """How many of `num` nodes the GPU takes."""
     if faults.gpu_none:
         return 0
     return num - 1 if faults.gpu_partial else num
 
 
 def _nnapi(nodes: list[Node], faults: Faults) -> tuple[int, bool]:
-    """How many kernels NNAPI gets, and whether it takes every node."""
+    """The number of NNAPI's kernels, and whether it takes every node."""
     if not faults.nnapi_takes:
         return 0, False
     _say_replaced(len(nodes), len(nodes), NNAPI_KERNEL)
@@ -81,7 +81,7 @@ def _nnapi(nodes: list[Node], faults: Faults) -> tuple[int, bool]:
 
 
 def taken_off_cpu(options: CommandLine, num: int, faults: Faults) -> tuple[str, int]:
-    """Which kernel other than XNNPACK's has nodes of so many, and how many: the first ones."""
+    """The kernel other than XNNPACK's that takes nodes, and how many of `num` it takes, from the first."""
     if options["use_gpu"]:
         return GPU_KERNEL, num_on_gpu(num, faults)
     if options["use_nnapi"] and faults.nnapi_takes:
@@ -90,7 +90,7 @@ def taken_off_cpu(options: CommandLine, num: int, faults: Faults) -> tuple[str, 
 
 
 def _xnnpack(nodes: list[Node], *, already: bool) -> tuple[int, bool]:
-    """The same of XNNPACK; nothing is left for it when the GPU came first."""
+    """The number of XNNPACK's kernels, and whether it takes every node; none after the GPU."""
     if already:
         return 0, False
     kernels = {node.kernel for node in nodes if node.kernel is not None}

@@ -1,7 +1,7 @@
-"""The flags of both benchmark_models in the order of their usage, and what they log of them.
+"""The flags of both benchmark_models in the order of their usage, and their labels in the log.
 
-A row is name, type, default, what it is for. Named twice, as TFLite's own tool has it: num_threads and
-gpu_invoke_loop_times.
+A row is name, type, default, description. num_threads and gpu_invoke_loop_times occur twice, as in TFLite's
+tool.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Flag(NamedTuple):
-    """One flag; the default as the usage shows it."""
+    """One flag; its default is written as in the usage."""
 
     name: str
     kind: str
@@ -116,7 +116,7 @@ LITERT = (
 FLAGS = {"tflite": SHARED + TFLITE, "litert": SHARED + LITERT}
 
 ALWAYS = "always"
-"""Marks what is logged whether it was given or not."""
+"""Marks a parameter that is logged even if it was not given."""
 
 _SHARED_LABELS = (
     ("verbose", "Log parameter values verbosely", ALWAYS),
@@ -182,4 +182,4 @@ _TFLITE_LABELS = (
     ("xnnpack_weight_cache_file_path", "xnnpack_weight_cache_file_path"),
 )
 LABELS = {"tflite": _SHARED_LABELS + _TFLITE_LABELS, "litert": _SHARED_LABELS}
-"""What each tool calls a parameter as it logs it."""
+"""Each tool's name of a parameter in its log."""

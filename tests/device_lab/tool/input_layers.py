@@ -1,4 +1,4 @@
-"""The flags about inputs: which layer has which shape, range or file."""
+"""The flags about inputs: shape, range or file of each layer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from device_lab.tool.model_runtime import Model, PrepareError, input_from, num_b
 
 @dataclass(frozen=True)
 class Layer:
-    """What the flags say of one input."""
+    """One input in the flags."""
 
     name: str
     shape: list[int]
@@ -22,7 +22,7 @@ class Layer:
 
 
 def read_layers(options: CommandLine) -> list[Layer]:
-    """One for each name in --input_layer; PrepareError where the flags do not fit one another."""
+    """A Layer for each name in --input_layer; PrepareError if the flags are inconsistent."""
     names = _split(options["input_layer"], ",")
     shapes = _split(options["input_layer_shape"], ":")
     if len(names) != len(shapes):
@@ -46,7 +46,7 @@ def read_layers(options: CommandLine) -> list[Layer]:
 
 
 def check_layers(layers: list[Layer], model: Model) -> None:
-    """Warns of a wrong name; ends the tool where the numbers of inputs or dimensions differ."""
+    """Warns of a wrong name; ends the tool if the numbers of inputs or dimensions differ."""
     inputs = model.inputs()
     if layers and len(layers) != len(inputs):
         spoken.fatal(f"Inputs mismatch: Model inputs #:{len(layers)} expected: {len(inputs)}")
@@ -103,7 +103,7 @@ def _ranges(options: CommandLine) -> dict[str, tuple[int, int]]:
 
 
 def _files(options: CommandLine) -> dict[str, str]:
-    """Name -> path; a doubled colon stands for one in a name or a path."""
+    """Name -> path; a doubled colon means one colon in a name or a path."""
     found = {}
     for item in _split(options["input_layer_value_files"], ","):
         places = _single_colons(item)
@@ -116,7 +116,7 @@ def _files(options: CommandLine) -> dict[str, str]:
 
 
 def _single_colons(item: str) -> list[int]:
-    """Where colons stand that are not doubled, read from the left."""
+    """The positions of colons that are not doubled, from the left."""
     places, index = [], 0
     while index < len(item) - 1:
         if item[index] == ":":

@@ -23,7 +23,7 @@ _SOURCE = "benchmark_litert_model.cc"
 
 
 def run(job: Job) -> None:
-    """One run of the tool; LoadError or PrepareError where it fails."""
+    """One run of the tool; LoadError or PrepareError if it fails."""
     options = job.options
     for line in options.parameter_lines():
         spoken.info(line)
@@ -78,7 +78,7 @@ def _prepare(job: Job) -> Model:
 
 
 def _say_result(result: Result) -> None:
-    """The block, as far as it goes without runs."""
+    """Prints the block of results, shortened if there were no runs."""
     warmup, timed = result.warmup, result.inference
     spoken.litert("\n========== BENCHMARK RESULTS ==========", line=91)
     spoken.litert(f"Model initialization: {result.init_us / 1000:.2f} ms", line=94)

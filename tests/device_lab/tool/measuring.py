@@ -1,4 +1,4 @@
-"""Runs a model again and again as the tool does, in the shape that faults and heat leave it."""
+"""Runs a model repeatedly like the tool, with the effects of faults and heat."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _GPU_WRONG_SPEED = 4
 
 @dataclass
 class Job:
-    """What one call of the tool works with."""
+    """The state of one call of the tool."""
 
     options: CommandLine
     faults: Faults
     slowdown: float
-    """How many times as long an inference takes, faults and heat together."""
+    """The factor by which an inference is slower, from faults and heat together."""
     threads: int = 0
-    """What the runtime was given; 0 before that."""
+    """Threads that the runtime was given; 0 before that."""
     wrong: bool = field(default=False)
-    """A GPU computes, fast and wrongly."""
+    """Whether a GPU computes fast and wrong outputs."""
 
 
 def warm_up_and_time(job: Job, model: Model, data: list[Any]) -> tuple[Timings, Timings]:
@@ -65,12 +65,12 @@ def outputs(job: Job, model: Model) -> bytes:
 
 
 def memory_kb() -> int:
-    """The most this process has had in memory so far."""
+    """The peak memory of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 class PeakMemory:
-    """Looks at the memory from time to time, in a thread, until it is stopped."""
+    """Samples the memory in a thread until it is stopped."""
 
     def __init__(self, interval_ms: int) -> None:
         self._most_pages = 0
@@ -79,7 +79,7 @@ class PeakMemory:
         self._thread.start()
 
     def stop(self) -> int:
-        """The most it has seen, in whole megabytes."""
+        """Stops; returns the highest sample in whole megabytes."""
         self._stopped.set()
         self._thread.join()
         return megabytes(self._most_pages)
@@ -92,7 +92,7 @@ class PeakMemory:
 
 
 def resident_pages() -> tuple[int, int]:
-    """Pages in memory, and those of them that are shared."""
+    """Pages in memory, and how many of them are shared."""
     words = Path("/proc/self/statm").read_text().split()
     return int(words[1]), int(words[2])
 
@@ -104,7 +104,7 @@ def megabytes(pages: int) -> int:
 def _block(
     job: Job, model: Model, data: list[Any], *, runs: int, secs: float, timed: bool = False
 ) -> Timings:
-    """One block of runs: at least so many, and at least so long, but no start after max_secs."""
+    """One block of runs: a minimum number and a minimum time, but no start after max_secs."""
     longest = job.options["max_secs"]
     spoken.info(
         f"Running benchmark for at least {runs} iterations and at least {secs:g} seconds"
@@ -125,7 +125,7 @@ def _block(
 
 
 def _run(job: Job, model: Model) -> int:
-    """Microseconds of one inference, made longer where faults or heat say so."""
+    """Microseconds of one inference, with the slowdown of faults and heat."""
     start = time.perf_counter_ns()
     model.interpreter.invoke()
     took = time.perf_counter_ns() - start
@@ -151,7 +151,7 @@ def _rest(options: CommandLine, num: int, start_s: float) -> None:
 
 
 def _befall(faults: Faults) -> None:
-    """Ends or stops the tool; raises SystemExit with what a shell will call it."""
+    """Ends or stops the tool by its fault; raises SystemExit with the shell's exit status."""
     if faults.hang:
         while True:
             signal.pause()

@@ -1,4 +1,4 @@
-"""LiteRT, imported late and with as little of numpy as it needs; its own words are caught and told apart."""
+"""LiteRT, imported late and with as little of numpy as possible; its output is captured and sorted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SENTENCES = re.compile(r"(?<=\.)(?=The model )|(?=Node number \d)|(?=Registrati
 
 
 class LoadError(Exception):
-    """The file is no model; each argument is one line."""
+    """The file is not a model; each argument is one line."""
 
 
 class PrepareError(Exception):
@@ -28,7 +28,7 @@ class PrepareError(Exception):
 
 @dataclass(frozen=True)
 class Node:
-    """An operator of the file, and which delegate's kernel computes it (None: the CPU's own)."""
+    """An operator of the file, and the delegate kernel that computes it (None: the CPU)."""
 
     index: int
     name: str
@@ -47,7 +47,7 @@ def import_litert() -> Any:
 
 
 class Model:
-    """A loaded file. `words` is what the runtime said meanwhile."""
+    """A loaded file. `words` is the runtime's output so far."""
 
     def __init__(self, path: str, *, num_threads: int, xnnpack: bool) -> None:
         litert = import_litert()
@@ -76,7 +76,7 @@ class Model:
         return self.interpreter.get_output_details()
 
     def allocate(self, shapes: list[list[int]]) -> None:
-        """Gives the inputs these shapes, if any, and allocates; PrepareError."""
+        """Resizes the inputs to these shapes, if any, and allocates; PrepareError if that fails."""
         try:
             with _stderr_caught(self.words):
                 for details, shape in zip(self.inputs(), shapes, strict=bool(shapes)):
@@ -104,7 +104,7 @@ class Model:
         return self.interpreter._get_tensor_details(index, 0)
 
     def fill(self, data: list[Any]) -> None:
-        """Copies the inputs in."""
+        """Copies data into the inputs."""
         for details, array in zip(self.inputs(), data, strict=True):
             self.interpreter.set_tensor(details["index"], array)
 
@@ -135,14 +135,14 @@ def input_from(content: bytes, details: dict) -> Any:
 
 
 def num_bytes(details: dict) -> int:
-    """What a tensor takes."""
+    """The size of a tensor in bytes."""
     import numpy as np
 
     return int(np.prod(details["shape"])) * np.dtype(details["dtype"]).itemsize
 
 
 def _computed_by(delegate: dict, originals: list[dict]) -> set[int]:
-    """The operators that a delegate's kernel stands for: from its outputs back to its inputs."""
+    """The operators that a delegate's kernel replaces, from its outputs back to its inputs."""
     producer = {int(tensor): op for op in originals for tensor in op["outputs"]}
     given = {int(tensor) for tensor in delegate["inputs"]}
     open_tensors = [int(tensor) for tensor in delegate["outputs"]]
@@ -156,7 +156,7 @@ def _computed_by(delegate: dict, originals: list[dict]) -> set[int]:
 
 
 def _lines(message: str) -> list[str]:
-    """The runtime's sentences, which come glued together, as the tool would have printed them."""
+    """The runtime's joined sentences, split into the lines that the tool would print."""
     message = message.replace(
         "mmap of size 0 requested.", "Mmap of '3' at offset '0' failed with error '22'."
     )
@@ -166,7 +166,7 @@ def _lines(message: str) -> list[str]:
 
 @contextmanager
 def _stderr_caught(lines: list[str]) -> Iterator[None]:
-    """Adds what is written to file descriptor 2 meanwhile to the lines."""
+    """Captures what is written to file descriptor 2 and adds it to the lines."""
     kept, caught = os.dup(2), os.memfd_create("stderr")
     os.dup2(caught, 2)
     try:

@@ -1,8 +1,8 @@
 """The operators' times, as TFLite's tool prints them, or as CSV.
 
-LiteRT's Python interpreter does not time operators. The list is true: which operators run, in which order,
-and whether a delegate computes them. The times are those of whole runs, shared out by each operator's
-arithmetic (multiplications and additions, or elements where there is none), so they add up to 99 % of a run.
+LiteRT's Python interpreter does not time operators. The list is real: the operators that run, their order,
+and whether a delegate computes them. The times are whole runs' times, divided by each operator's arithmetic
+(multiplications and additions, or else elements), so they add up to 99 % of a run.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Row:
 
 @dataclass(frozen=True)
 class _Format:
-    """How rows are written: their head, one of them, and the same of the summary."""
+    """The format of rows: header and row, for the table and for the summary."""
 
     head: str
     row: Callable[[Row, float, float], str]
@@ -70,7 +70,7 @@ class _Format:
 
 
 def profile_text(sections: dict[str, tuple[list[Row], Timings]], mode: str, mark: str) -> str:
-    """Each section under its name, which `mark` precedes on a terminal."""
+    """The text of all sections under their names; on a terminal `mark` precedes each name."""
     chosen = _CSV if mode == "csv" else _TEXT
     gap = "\n" * (2 if mode == "csv" else 3)
     texts = [f"{mark}{name}:\n{_section(*content, chosen)}" for name, content in sections.items()]
@@ -80,10 +80,10 @@ def profile_text(sections: dict[str, tuple[list[Row], Timings]], mode: str, mark
 def operator_rows(
     model: Model, timings: Timings, *, off_cpu: tuple[str, int] = ("", 0), coarse: bool = False
 ) -> list[Row]:
-    """The operators in the order in which they run.
+    """The operators in order of execution.
 
-    A GPU or NNAPI has the first of them, as one node: `off_cpu` is its kernel and how many. A coarse profile
-    has XNNPACK's nodes, another one what is in them.
+    A GPU or NNAPI takes the first of them as one node: `off_cpu` is its kernel and how many it takes. A
+    coarse profile has XNNPACK's nodes, any other the operators in them.
     """
     nodes = model.nodes()
     costs = {node.index: _cost(model, node) for node in nodes}
@@ -113,7 +113,7 @@ def operator_rows(
 
 
 def _node_name(model: Model, members: list[Node], index: int) -> str:
-    """A delegate's node is named as every node: by what it makes for others, and its place in the graph."""
+    """The name of a delegate's node: its outputs and its index in the graph, as for any node."""
     inside = {node.index for node in members}
     wanted = {tensor for node in model.nodes() if node.index not in inside for tensor in node.inputs}
     wanted |= {int(details["index"]) for details in model.outputs()}
@@ -122,7 +122,7 @@ def _node_name(model: Model, members: list[Node], index: int) -> str:
 
 
 def _names(model: Model, node: Node, places: dict[int, int]) -> tuple[str, str]:
-    """Type and name: the runtime's, or XNNPACK's with its place in the delegate's kernel."""
+    """Type and name: the runtime's, or XNNPACK's with the index in the delegate's kernel."""
     if node.kernel is None:
         tensors = ";".join(model.tensor_details(tensor)["name"] for tensor in node.outputs)
         return node.name, f"[{tensors}]:{node.index}"
@@ -159,7 +159,7 @@ def _letters(model: Model, tensor: int) -> str:
 
 
 def _cost(model: Model, node: Node) -> int:
-    """Multiplications and additions where there are weights, else elements."""
+    """Multiplications and additions of an operator with weights, else its elements."""
     elements = sum(_elements(model, tensor) for tensor in node.outputs)
     if node.name not in _WITH_WEIGHTS:
         return max(elements, 1)
@@ -196,7 +196,7 @@ def _table(title: str, rows: list[Row], total: float, chosen: _Format) -> str:
 
 
 def _summary(rows: list[Row], chosen: _Format) -> str:
-    """By type; the times cut to whole microseconds."""
+    """The summary by type; times are rounded down to whole microseconds."""
     times: dict[str, list[float]] = {}
     for row in rows:
         times.setdefault(row.kind, []).append(row.mean_ms)

@@ -10,7 +10,7 @@ from device_lab.tool.timings import Timings
 
 @dataclass(frozen=True)
 class Result:
-    """What the tool has measured."""
+    """The tool's measurements."""
 
     init_us: int
     warmup: Timings
@@ -18,19 +18,19 @@ class Result:
     init_kb: int
     overall_kb: int
     peak_mb: float
-    """0 where it was not asked for."""
+    """0 if it was not requested."""
     model_mb: float
     input_bytes: int
 
     @property
     def throughput(self) -> float:
-        """Megabytes (2**20) of input a second."""
+        """Megabytes (2**20) of input per second."""
         mean = self.inference.mean
         return self.input_bytes / mean * 1e6 / 1024 / 1024 if mean else 0.0
 
 
 def encode(result: Result, *, mean_factor: float = 1.0) -> bytes:
-    """The message; `mean_factor` spoils the mean."""
+    """The encoded message; `mean_factor` falsifies the mean."""
     runs = result.inference
     latency_us = (
         runs.mean * mean_factor,

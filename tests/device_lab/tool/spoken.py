@@ -1,4 +1,4 @@
-"""What the tool says, line by line and at once: INFO and WARN on stdout, the others on stderr."""
+"""The tool's output, flushed line by line: INFO and WARN on stdout, the others on stderr."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ def error(text: str) -> None:
 
 
 def fatal(text: str) -> None:
-    """The tool ends by abort() after it: raises SystemExit with 134."""
+    """Prints a fatal line; the tool ends by abort(): raises SystemExit with 134."""
     _write(2, f"FATAL: {text}\n")
     sys.exit(134)
 
 
 def runtime(text: str, *, level: str = "INFO") -> None:
-    """What the runtime logs for itself: on stderr."""
+    """Prints a log line of the runtime on stderr."""
     _write(2, f"{level}: {text}\n")
 
 
 def litert(text: str, *, line: int, file: str = "benchmark_litert_model.h") -> None:
-    """What LiteRT's own logger says: with a place, on stderr."""
+    """Prints a line of LiteRT's logger, with file and line number, on stderr."""
     _write(2, f"INFO: [{file}:{line}] {text}\n")
 
 
 def unfinished(text: str) -> None:
-    """Part of a line."""
+    """Prints part of a line."""
     _write(1, text)
 
 

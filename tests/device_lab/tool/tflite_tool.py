@@ -33,7 +33,7 @@ _APPROXIMATE = (
 
 
 def run(job: Job) -> None:
-    """One run of the tool; LoadError or PrepareError where it fails."""
+    """One run of the tool; LoadError or PrepareError if it fails."""
     options = job.options
     layers = _validated(options)
     for line in options.parameter_lines():
@@ -72,7 +72,7 @@ def run(job: Job) -> None:
 
 
 def save_result(job: Job, result: Result) -> None:
-    """Writes the protocol buffer where --result_file_path says."""
+    """Writes the protocol buffer to --result_file_path."""
     path = job.options["result_file_path"]
     if not path:
         return
@@ -103,7 +103,7 @@ def _prepare(job: Job, layers: list[Layer]) -> tuple[Model, dict[str, int]]:
     options, stages = job.options, {}
     job.threads = 1 if job.faults.threads_ignored else max(options["num_threads"], 1)
     by_hand = "use_xnnpack" in options.given
-    # a GPU is played by XNNPACK
+    # XNNPACK simulates the GPU
     xnnpack = options["use_xnnpack"] or not by_hand or options["use_gpu"]
     start = time.perf_counter_ns()
     try:
@@ -182,7 +182,7 @@ def _profile(job: Job, model: Model, stages_us: dict[str, int], timed: Timings) 
 
 
 def _save_outputs(job: Job, model: Model) -> None:
-    """Writes the raw outputs; says nothing when it cannot, as the tool does not."""
+    """Writes the raw outputs; silent if it cannot, like the tool."""
     path = job.options["output_filepath"]
     if not path or job.options["dry_run"]:
         return

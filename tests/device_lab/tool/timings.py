@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Timings:
-    """One block of runs, in their order; zeros when there was none."""
+    """One block of runs in order; all zeros without runs."""
 
     each_us: tuple[int, ...]
 
@@ -34,14 +34,14 @@ class Timings:
 
     @property
     def deviation(self) -> int:
-        """The standard deviation, cut to a whole number."""
+        """The standard deviation, rounded down."""
         if not self.each_us:
             return 0
         squares = sum(each * each for each in self.each_us) / self.count
         return int(math.sqrt(max(squares - self.mean**2, 0.0)))
 
     def percentile(self, percent: int) -> int:
-        """The value at that place, rounded down, of the sorted ones."""
+        """The sorted values' entry at that percentile, its index rounded down."""
         return sorted(self.each_us)[self.count * percent // 100] if self.each_us else 0
 
     def line(self, *, percentiles: bool = True) -> str:
