@@ -1,10 +1,10 @@
-"""How much `pipeline bench --adb` adds to benchmark_model's own running time, per model already on a phone.
+"""The overhead of `pipeline bench --adb` over benchmark_model's own time, per model already on a phone.
 
-On the device lab: Google's adb, Debian's adb daemon, a tool that runs the files with LiteRT and writes down
-when it began and ended (tests/device_lab; needs root and Debian). Each call is a process of its own, as a
-user starts it, so its wall clock holds Python's start, asking the phone, the checksums, the runs, the result
-files, the table and the store. What is left after the tool's own time is ours; what it grows by from one
-model to N is a model's share. Beside it, in turns, a bare loop over `adb shell`: push nothing, check nothing.
+On the device lab: Google's adb, Debian's adb daemon, and a tool that runs the files with LiteRT and logs its
+start and end (tests/device_lab; needs root and Debian). Each call is its own process, as for a user, so its
+wall clock includes Python's start, identifying the phone, the checksums, the runs, the result files, the
+table and the store. The overhead is the wall clock minus the tool's own time; a model's share is its growth
+from one model to N. For comparison, in turns: a bare loop over `adb shell`, without pushes and checks.
 
     python benchmarks/adb_overhead.py [--models 8] [--rounds 1,10] [--repetitions 3]
 """
@@ -28,7 +28,7 @@ from device_lab.lab import Lab
 from device_lab.phone import Phone
 
 LIMIT_SECS = 0.5
-"""What a model may cost beyond the tool's own time."""
+"""Maximum overhead of a model."""
 ALPHAS = (0.25, 0.5, 0.75, 1.0)
 SIZES = (96, 128)
 
@@ -42,7 +42,7 @@ def main() -> int:
         files = _models(Path(scratch), arguments.models)
         phone = lab.phone("pixel7")
         os.environ |= {"PIPELINE_RUNS": f"{scratch}/runs", "XDG_CACHE_HOME": f"{scratch}/cache"}
-        _bench(lab, files, num_rounds=1)  # puts everything on the phone, and keeps it
+        _bench(lab, files, num_rounds=1)  # puts all files on the phone, where they stay
         print(f"{len(files)} int8 MobileNets on a lab phone; {machine_name()}")
         print("rounds  models  wall s  tool s  ours s  per model s   start s  bare adb shell, per model s")
         for num_rounds in rounds:
@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def _compare(lab: Lab, phone: Phone, files: list[Path], num_rounds: int) -> float:
-    """One line: all files, and one file alone, whose difference is what the others cost."""
+    """Prints one line: the overhead per model, from the difference between all files and one file."""
     wall, tool = _timed(lab, phone, files, num_rounds)
     wall_one, tool_one = _timed(lab, phone, files[:1], num_rounds)
     ours, ours_one = wall - tool, wall_one - tool_one
@@ -68,7 +68,7 @@ def _compare(lab: Lab, phone: Phone, files: list[Path], num_rounds: int) -> floa
 
 
 def _timed(lab: Lab, phone: Phone, files: list[Path], num_rounds: int) -> tuple[float, float]:
-    """Wall clock of a call, and of that the tool's own, its probe included."""
+    """Wall clock of a call, and the tool's own part of it, its probe included."""
     before = len(phone.runs())
     begin = time.monotonic()
     _bench(lab, files, num_rounds=num_rounds)
@@ -94,7 +94,7 @@ def _bench(lab: Lab, files: list[Path], *, num_rounds: int) -> None:
 
 
 def _bare(lab: Lab, phone: Phone, num_rounds: int) -> float:
-    """Seconds beyond the tool's own that `adb shell benchmark_model` takes, for so many runs."""
+    """Overhead in seconds of `adb shell benchmark_model` over the tool's own time, for num_rounds runs."""
     folder = "/data/local/tmp/keras-mobile-pipeline/files"
     names = phone.shell(f"ls {folder}").stdout.split()
     models = [

@@ -1,10 +1,10 @@
 """Published nets as int8, with and without equalization and bias correction, as a table.
 
-How far the scores of the int8 file are from the float model's, on images that the calibration did not see:
-the root mean square of the difference by that of the scores (each image's mean left out), and how often both
-name the same class. DenseNet-BC 100-12 is shown CIFAR-10. ImageNet's images cannot be shipped, so MobileNet
-1.0_224 and SqueezeNet 1.1 are shown CIFAR-10's, enlarged, and crops of scikit-learn's two photographs: what
-counts is how the rows of one net compare.
+Compares the int8 file's scores with the float model's, on images not used for calibration: the root mean
+square of the difference divided by that of the scores (each image's mean subtracted), and how often both
+predict the same class. DenseNet-BC 100-12 runs on CIFAR-10. ImageNet's images cannot be shipped, so MobileNet
+1.0_224 and SqueezeNet 1.1 run on enlarged CIFAR-10 images and crops of scikit-learn's two photographs: only
+rows of the same net are comparable.
 
     PIPELINE_CIFAR10=cifar10.npz python benchmarks/equalize.py [FOLDER OF WEIGHTS]
 """
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def _images(part: str, size: int) -> np.ndarray:
-    """Images (n, size, size, 3) uint8 of one half: CIFAR-10's, and crops where a net takes larger ones."""
+    """Images (n, size, size, 3) uint8 of one half: CIFAR-10's, with crops for nets of larger inputs."""
     with np.load(os.environ["PIPELINE_CIFAR10"]) as arrays:
         small = arrays["x_train"] if part == "calibration" else arrays["x_test"]
     if small.shape[1] == size:

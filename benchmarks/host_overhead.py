@@ -1,9 +1,9 @@
-"""How much `pipeline bench` adds to a bare interpreter loop: the ratio of the medians, 1 being nothing.
+"""The overhead of `pipeline bench` over a bare interpreter loop: the ratio of the medians, 1 for none.
 
-MobileNet 0.25_128 int8 (so short that an overhead shows), LiteRT, one thread. The two loops take turns of a
-few hundred runs, each with a freshly loaded interpreter, so a drifting machine favours neither; the ratio
-is the centre of the turns' own ratios, with its 95% interval. LiteRT's own `litert-benchmark` (another
-interface to the same kernels: CompiledModel) is measured once a repetition.
+MobileNet 0.25_128 int8 (short, so that overhead is visible), LiteRT, one thread. The two loops take turns of
+a few hundred runs, each with a freshly loaded interpreter, so that drift affects both; the ratio is the
+centre of the turns' ratios, with its 95% interval. LiteRT's own `litert-benchmark` (another interface to the
+same kernels: CompiledModel) is measured once per repetition.
 
     python benchmarks/host_overhead.py [--repetitions 5] [--rounds 50] [--file FILE.tflite]
 """
@@ -27,7 +27,7 @@ from pipeline.bench.statistics import compare
 ROUND_SECS = 0.04
 WARMUP_SECS = 0.02
 
-# As anybody would write it, and nothing of ours in it.
+# The usual loop, without any code of this project.
 BARE_LOOP = """
 import statistics, sys, time
 import numpy as np
@@ -53,7 +53,7 @@ for line in sys.stdin:
 
 
 def main() -> None:
-    """Prints a line a repetition, then the ratio over all of them."""
+    """Prints a line per repetition, then the ratio over all of them."""
     arguments = _parser().parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         file = arguments.file or _mobilenet(Path(scratch))

@@ -1,10 +1,10 @@
-"""Eight phones and twenty models at once; two phones are killed on the way, one returns, one much later.
+"""Eight phones and twenty models at once; two phones are killed, one returns soon and one much later.
 
 On the device lab (tests/device_lab; needs root and Debian): eight real adb daemons and a tool that really
-runs the files, all on this machine's cores, so the latencies are those of a busy machine. What is shown is
-the matrix: that every phone works at the same time, that a lost one costs nothing but its own jobs, that the
-next call measures what is missing and nothing else, and how long all of it takes. A run that ended just
-before its phone was killed counts as a run, though its result was lost with the phone and it is made again.
+runs the files, all on this machine's cores, so the latencies are those of a busy machine. It shows that all
+phones work at the same time, that a lost phone loses only its own jobs, that the next call measures only what
+is missing, and how long everything takes. A run that ended just before its phone was killed counts, although
+its result was lost and it is repeated.
 
     python benchmarks/phone_matrix.py [--models 20] [--rounds 2]
 """
@@ -40,14 +40,14 @@ PROFILES = (
     "redmi_note_8",
 )
 GIVEN_UP_SECS = 8.0
-"""--reconnect-secs: the phone that returns is away for less, the other for longer."""
+"""--reconnect-secs: one phone returns earlier, the other later."""
 AWAY_SECS = 3.0
 DIES_AT = 0.4
-"""The two phones die when so large a share of their own runs is over."""
+"""The two phones are killed after this share of their runs."""
 
 
 def main() -> int:
-    """Prints what each call did; 1 when a measurement is missing, not valid, or was made twice."""
+    """Prints the result of each call; returns 1 if a measurement is missing, invalid or was made twice."""
     arguments = _parser().parse_args()
     with tempfile.TemporaryDirectory() as scratch, Lab() as lab, lab.inside():
         files = _models(Path(scratch), arguments.models)
@@ -156,7 +156,7 @@ def _vanish(phone: Phone, at: int, away_secs: float | None) -> None:
 
 
 def _num_measured(phone: Phone) -> int:
-    """Runs of a model that ended well."""
+    """The number of successful runs of a model."""
     return sum(each.status == 0 and not any("--help" in word for word in each.argv) for each in phone.runs())
 
 

@@ -1,4 +1,4 @@
-"""What benchmarks/rewrites.py times: for each rewrite nets of a few layers in many shapes, and whole nets."""
+"""The nets of benchmarks/rewrites.py: small nets in many shapes for each rewrite, and whole nets."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from models.build import build
 layers = keras.layers
 CHANNELS = (16, 64, 256, 1024)
 SMALL = 32
-"""Pixels of the nets made for small images: MLPerf Tiny and CIFAR."""
+"""Image size of the nets for small images: MLPerf Tiny and CIFAR."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A net, and how to make it."""
+    """A net's name and builder."""
 
     name: str
     make: Callable[[], keras.Model]
 
 
 def shapes(rewrite: Rewrite) -> list[Case]:
-    """Small nets in which that rewrite has something to do."""
+    """Small nets that the rewrite changes."""
     return list(_SHAPES[rewrite]())
 
 
 def _net(name: str, height: int, width: int, body: Callable[[Any], Any]) -> Case:
-    """An image, the body, and a classifier of four classes behind it."""
+    """An input image, the body, and a classifier of four classes."""
 
     def make() -> keras.Model:
         keras.utils.set_random_seed(0)

@@ -1,15 +1,15 @@
-"""What each rewrite of the graph brings: files with and without it, whole nets beside the stock converter.
+"""The gain of each rewrite of the graph: files with and without it, whole nets beside the stock converter.
 
     python benchmarks/rewrites.py shapes        small nets in many shapes, with and without one rewrite
     python benchmarks/rewrites.py nets          whole nets beside stock, and with and without each rewrite
-    python benchmarks/rewrites.py table         what the folder holds, as Markdown tables, the worst first
+    python benchmarks/rewrites.py table         the folder's results as Markdown tables, the worst first
 
-A ratio is the file with the rewrite by the file without it, or ours by stock's: below 1 the rewrite helps. It
-is of paired rounds, in each of which every file is loaded anew, with its verdict. LiteRT, one thread, whose
-CPU time is counted: what else runs on the machine adds none. Weights are random, and so are the statistics of
-every BatchNormalization. Stock is TFLiteConverter called as TensorFlow's guides say. Files and results
-(results.jsonl, a line each) are kept in --folder: a run that was killed goes on with what is missing. Begin a
-new folder when the rewrites change. `--repeats 3` measures everything three times, at three different times.
+A ratio is the time with the rewrite divided by that without it, or ours by stock's: below 1 the rewrite
+helps. It comes from paired rounds, in each of which every file is loaded anew, with its verdict. LiteRT, one
+thread, CPU time, which other programs do not change. Weights and the statistics of every BatchNormalization
+are random. Stock is TFLiteConverter as in TensorFlow's guides. Files and results (results.jsonl, a line each)
+are kept in --folder, so that a killed run can be resumed. Use a new folder when the rewrites change.
+`--repeats 3` measures everything three times, at three different times.
 """
 
 from __future__ import annotations
@@ -46,22 +46,22 @@ MIN_SAMPLES = 5
 """In each round."""
 STOCK = "stock"
 CLEAR = 0.02
-"""Ratios this near to 1 are alike in the tables' counts, noise or not: a file loaded elsewhere in memory."""
+"""Ratios this near to 1 count as equal in the tables: another place in memory can change as much."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One file beside another."""
+    """The comparison of two files."""
 
     kind: str
     """shapes or nets."""
     case: str
     precision: str
     against: str
-    """stock, or the rewrite that the other file is without."""
+    """'stock', or the rewrite that the other file lacks."""
     repeat: int
     nothing_to_do: bool
-    """The rewrite changes nothing there, or stock makes no file: not measured."""
+    """Not measured, since the rewrite changes nothing or stock makes no file."""
     ratio: float | None = None
     low: float | None = None
     high: float | None = None
@@ -73,13 +73,13 @@ class Result:
 
     @property
     def key(self) -> tuple[str, str, str, str, int]:
-        """What tells it from others."""
+        """The key of this comparison."""
         return self.kind, self.case, self.precision, self.against, self.repeat
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparing:
-    """What is to be measured of one case in one precision."""
+    """The comparisons to measure for one case in one precision."""
 
     kind: str
     case: Case
@@ -96,20 +96,20 @@ class Results:
         self.all = [Result(**json.loads(line)) for line in lines]
 
     def missing(self, comparing: Comparing, repeat: int) -> tuple[str, ...]:
-        """What of that is not there yet."""
+        """The comparisons that are not measured yet."""
         known = {each.key for each in self.all}
         whole = comparing.kind, comparing.case.name, str(comparing.precision)
         return tuple(each for each in comparing.against if (*whole, each, repeat) not in known)
 
     def add(self, result: Result) -> None:
-        """Writes it, at once."""
+        """Writes and flushes a result."""
         self.all.append(result)
         with self._file.open("a") as file:
             file.write(json.dumps(asdict(result)) + "\n")
 
 
 class Files:
-    """The files of one case, each converted once and kept."""
+    """The files of one case, each converted once and cached."""
 
     def __init__(self, folder: Path, case: Case, *, anywhere: bool) -> None:
         self._folder = folder
@@ -117,7 +117,7 @@ class Files:
         self._case = case
 
     def get(self, precision: Precision, kind: str, rewrites: Sequence[Rewrite] | None) -> Path:
-        """The file with these rewrites; with None the stock converter's. `kind` is part of its name."""
+        """The file with these rewrites; for None the stock converter's. `kind` is part of its name."""
         slug = "".join(letter if letter.isalnum() else "-" for letter in self._case.name)
         file = self._folder / f"{slug}_{precision}_{kind}.tflite"
         if not file.exists():
@@ -128,15 +128,15 @@ class Files:
         return file
 
     def stock(self, precision: Precision) -> Path | None:
-        """The stock converter's file; None where it makes none."""
+        """The stock converter's file; None if it cannot convert."""
         try:
             return self.get(precision, STOCK, None)
-        except RuntimeError as error:  # as for int16x8, of what has no such kernel
+        except RuntimeError as error:  # such as int16x8 without a kernel for an operator
             print(f"  refused: {error}", file=sys.stderr)
             return None
 
     def done(self, precision: Precision, rewrites: Sequence[Rewrite]) -> tuple[str, ...]:
-        """What these rewrites find to do."""
+        """The changes that these rewrites make."""
         return rewrite(self._net, rewrites, bounds=self._bounds(precision)).done
 
     def _bounds(self, precision: Precision) -> RewriteBounds:
@@ -156,7 +156,7 @@ class Files:
 
 
 def with_random_statistics(model: keras.Model, random: np.random.Generator) -> keras.Model:
-    """The model with BatchNormalizations as after a training, and biases that differ."""
+    """The model with random BatchNormalization statistics and biases, as after a training."""
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             drawn = {
@@ -204,7 +204,7 @@ def _nets(arguments: argparse.Namespace) -> Iterator[Comparing]:
 
 
 def measure(comparing: Comparing, results: Results, *, repeat: int, arguments: argparse.Namespace) -> None:
-    """Measures the file in turns with all that it is compared with, and keeps what was found."""
+    """Measures the file in turns with all files that it is compared with, and stores the results."""
     missing = results.missing(comparing, repeat)
     if not missing:
         return
@@ -243,7 +243,7 @@ def measure(comparing: Comparing, results: Results, *, repeat: int, arguments: a
 
 
 def take_turns(files: Sequence[Path], arguments: argparse.Namespace) -> list[list[float]]:
-    """Of each file the milliseconds of CPU time that a run takes, a median for each round."""
+    """Milliseconds of CPU time per run of each file, a median for each round."""
     medians: dict[Path, list[float]] = {file: [] for file in files}
     for number in range(arguments.rounds):
         for file in files if number % 2 == 0 else reversed(files):
@@ -260,7 +260,7 @@ def _one_round(file: Path, secs: float) -> float:
 
 
 def _cpu_secs(interpreter: Interpreter, runs: int) -> float:
-    """Of one run, on average of so many: a single one is too short for the clock."""
+    """Average CPU time of a run over `runs`, since a single one is too short for the clock."""
     begin = time.thread_time_ns()
     for _ in range(runs):
         interpreter.invoke()
@@ -268,7 +268,7 @@ def _cpu_secs(interpreter: Interpreter, runs: int) -> float:
 
 
 def _files(comparing: Comparing, against: Sequence[str], files: Files) -> tuple[Path, dict[str, Path]]:
-    """The file with all its rewrites, and what it is compared with, where that is another."""
+    """The file with all its rewrites, and the files with other content that it is compared with."""
     precision = comparing.precision
     others: dict[str, Path] = {}
     own = dict.fromkeys(precision.spec.rewrites)

@@ -1,15 +1,14 @@
-"""What shrinking brings, beside TensorFlow's stock converter in the same run, as Markdown tables.
+"""Sizes and speed of our files beside TensorFlow's stock converter, as Markdown tables.
 
     python benchmarks/shrink.py files                  bytes and medians of int8 MobileNets and DenseNet-121
     python benchmarks/shrink.py densenet-bc            the published DenseNet-BC 100-12, int8, on CIFAR-10
     python benchmarks/shrink.py compressed RUN...      runs of `pipeline compress`: bytes, downloads, top-1
 
-In `files` the stock file is the same net of keras.applications, converted as TensorFlow's guide to full
-integer quantization says. Both have the weights that Keras begins with, or, with --trained-like, biases and
-BatchNorms that differ from channel to channel as in a trained net, of which less is equal and can be stored
-once. One thread, LiteRT, all files in turns; the ratio is ours to stock's, from the paired rounds, with its
-verdict. CIFAR-10 is read from the .npz that PIPELINE_CIFAR10 names. The recipes of the runs are in
-docs/compression.md.
+In `files` the stock file is the same net of keras.applications, converted as in TensorFlow's guide to full
+integer quantization. Both have Keras's initial weights or, with --trained-like, biases and BatchNorms that
+differ between channels as in a trained net, so that fewer equal values can be stored once. One thread,
+LiteRT, all files in turns; the ratio is ours to stock's, from the paired rounds, with its verdict. CIFAR-10
+is read from the .npz in PIPELINE_CIFAR10. The recipes of the runs are in docs/compression.md.
 """
 
 from __future__ import annotations
@@ -55,17 +54,17 @@ SHARED_WEIGHTS = Path(__file__).parents[2] / "shared" / "weights"
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """One net as we export it and as the stock converter does."""
+    """One net, exported by us and by the stock converter."""
 
     name: str
     ours: Path
     stock: Path
     with_labels: int
-    """Bytes of our file with the metadata and the labels that an app reads."""
+    """Bytes of our file with the metadata and labels for apps."""
 
 
 def main() -> None:
-    """Prints the table asked for."""
+    """Prints the requested table."""
     arguments = _parser().parse_args()
     if arguments.table == "files":
         files(arguments)
@@ -127,7 +126,7 @@ def densenet_bc(weights: Path, keep: Path | None) -> None:
 
 
 def compressed(runs: list[str]) -> None:
-    """Bytes and top-1 of each run's float32 and int8 files, exported and verified where they are not yet."""
+    """Bytes and top-1 of each run's float32 and int8 files; exports and verifies missing ones."""
     print("| run | file | bytes | downloaded | top-1 of the file | sha256 |")
     print("| --- | --- | ---: | ---: | ---: | --- |")
     for run in runs:

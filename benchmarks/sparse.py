@@ -1,11 +1,10 @@
-"""Dense against sparse storage of pruned MobileNets, as a Markdown table: median, size, which kernels ran.
+"""Dense and sparse storage of pruned MobileNets, as a Markdown table: median, size, kernels that ran.
 
 The 1x1 kernels of a MobileNet with random weights are pruned by magnitude (speed depends on which weights are
 zero, not on their values), the float32 file is written twice, with dense and with sparse weights, and all
 files take turns in LiteRT, one thread. The ratio is sparse to dense, from the paired rounds; below 1 is
-faster. An image of 225 pixels is padded evenly by all five halvings, as XNNPACK's sparse kernels ask; one of
-224 is not.
-The int8 row sets the pruned int8 file against the same one before pruning.
+faster. With an image of 225 pixels the padding of all five strided layers is symmetric, which XNNPACK's
+sparse kernels need; with 224 it is not. The int8 row compares the pruned int8 file with the unpruned one.
 
     python benchmarks/sparse.py [--alpha 0.5 1] [--sparsity 0.75 0.9] [--image-size 225] [--num-rounds 10]
 """
@@ -41,33 +40,33 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))  # behind the installe
 from sparse_kernels import litert_runs_sparse
 
 PATTERNS = ("unstructured", "1x4", "1x16", "2:4")
-"""Single weights; blocks of 4 or 16 output channels; two of four neighbouring input channels."""
+"""Single weights; blocks of 4 or 16 output channels; two of four adjacent input channels."""
 SPARSITIES = (0.5, 0.75, 0.8, 0.9)
 INT8_SPARSITY = 0.9
 NUM_CALIBRATION = 8
 SMALLEST_POWER = 1e-9
-"""Stands for the sum of squares of a row that is zero throughout."""
+"""Lower bound of a row's sum of squares, for rows of zeros."""
 BELOW_ANY = 0.3
-"""Files are written sparsely below XNNPACK's threshold too, to show what it makes of them."""
+"""Minimum share of zeros; below XNNPACK's threshold, to show which kernels it then runs."""
 
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A pruned file, and the one it is set against."""
+    """A pruned file and the one that it is compared with."""
 
     name: str
     base: Path
     file: Path
     runs_sparse: str
-    """Which kernels LiteRT really ran here."""
+    """The kernels that LiteRT ran on this machine."""
     words: str
-    """What sparse_verdict says."""
+    """The text of sparse_verdict."""
 
 
 def main() -> None:
-    """Prints the table as soon as everything is measured."""
+    """Prints the table."""
     arguments = _parser().parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.out or Path(scratch)
@@ -86,7 +85,7 @@ def main() -> None:
 def float_rows(
     alpha: float, sparsity: float, patterns: list[str], image_size: int, folder: Path
 ) -> list[Row]:
-    """One row a pattern; 2:4 stands for itself at one half alone."""
+    """One row per pattern; 2:4 only for a sparsity of one half."""
     rows = []
     for pattern in patterns:
         if pattern == "2:4" and sparsity != 0.5:
@@ -103,7 +102,7 @@ def float_rows(
 
 
 def int8_row(alpha: float, image_size: int, folder: Path) -> Row:
-    """The pruned int8 file against the unpruned one; with_sparse_weights must refuse it."""
+    """The pruned int8 file compared with the unpruned one; with_sparse_weights must refuse it."""
     pixels = np.random.default_rng(0).integers(0, 256, (NUM_CALIBRATION, image_size, image_size, 3), np.uint8)
     files = []
     for sparsity in (0.0, INT8_SPARSITY):
@@ -120,7 +119,7 @@ def int8_row(alpha: float, image_size: int, folder: Path) -> Row:
 
 
 def random_mobilenet(alpha: float, image_size: int) -> keras.Model:
-    """A MobileNet with 1000 classes and random weights, drawn with one seed."""
+    """A MobileNet with 1000 classes and random weights from a fixed seed."""
     random = np.random.default_rng(0)
     model = build("mobilenet", alpha=alpha, image_size=image_size)
     for layer in model.layers:
@@ -132,8 +131,8 @@ def random_mobilenet(alpha: float, image_size: int) -> keras.Model:
 def pruned(model: keras.Model, sparsity: float, pattern: str) -> keras.Model:
     """The model with the smallest of each 1x1 kernel's weights, or blocks of them, set to zero.
 
-    Each output's weights are scaled to a sum of squares of 2, He et al. 2015's for ReLU: without it 27 layers
-    lose the image, and one output for all images cannot tell which kernels ran.
+    Each output's weights are scaled to a sum of squares of 2 (He et al. 2015, for ReLU): otherwise the output
+    after 27 layers is the same for all images, and does not show which kernels ran.
     """
     for layer in model.layers:
         values = layer.get_weights()
@@ -150,7 +149,7 @@ def pruned(model: keras.Model, sparsity: float, pattern: str) -> keras.Model:
 
 
 def kept(matrix: Floats, sparsity: float, pattern: str) -> npt.NDArray[np.bool_]:
-    """Which weights of (in, out) stay."""
+    """Mask (in, out) of the weights to keep."""
     magnitude = np.abs(matrix)
     if pattern == "2:4":
         groups = magnitude.reshape(-1, 4, matrix.shape[1])
@@ -201,7 +200,7 @@ def _row(name: str, base: Path, file: Path) -> Row:
         name=name,
         base=base,
         file=file,
-        runs_sparse={True: "sparse", False: "dense", None: "not told"}[litert_runs_sparse(content)],
+        runs_sparse={True: "sparse", False: "dense", None: "unknown"}[litert_runs_sparse(content)],
         words=sparse_verdict(content).words,
     )
 

@@ -1,4 +1,4 @@
-"""How long `pipeline --help` takes, beside a bare Python that imports click: the shell's prompt waits for it.
+"""The time of `pipeline --help`, compared with a bare Python that imports click.
 
 python benchmarks/startup.py [--num-runs 20]
 """

@@ -1,10 +1,10 @@
 """Sizes and medians of the three families at 224 with 1000 classes, float32 and int8, as a Markdown table.
 
-Every net is built, given random weights (size and latency depend on the shapes alone; all-equal biases would
-be stored once and flatter the sizes), exported, checked to be fully integer, and measured in LiteRT, one
-thread, all files taking turns in one run. Beside it stands a peer: the same net from keras.applications,
-converted as TensorFlow's own guide says (full integer quantization). The ratio is ours to the peer's, from
-the paired rounds, with its verdict.
+Every net is built with random weights (size and latency only depend on the shapes; but equal biases would be
+stored once and make the files too small), exported, checked to be fully integer, and measured in LiteRT, one
+thread, all files in turns in one run. Its peer is the same net from keras.applications, converted as in
+TensorFlow's guide to full integer quantization. The ratio is ours to the peer's, from the paired rounds, with
+its verdict.
 
     python benchmarks/zoo.py [--num-rounds 20] [--only mobilenet] [--out FOLDER]
 """
@@ -57,7 +57,7 @@ NUM_CALIBRATION = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One net in one precision; the peer's file where there is one."""
+    """One net in one precision, with the peer's file if there is a peer."""
 
     name: str
     precision: Precision
@@ -69,7 +69,7 @@ class Row:
 
 
 def main() -> None:
-    """Prints the table as soon as everything is measured."""
+    """Prints the table."""
     arguments = _parser().parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.out or Path(scratch)
@@ -121,18 +121,18 @@ def make(
 
 
 def as_shipped(content: bytes, *, name: str, num_classes: int) -> bytes:
-    """What `pipeline export` writes: packed, with the metadata and the labels that an app reads."""
+    """The file as `pipeline export` writes it: packed, with the metadata and labels for apps."""
     labels = [str(number) for number in range(num_classes)]
     return with_labels_file(pack(with_metadata_entry(content, model_name=name)).content, labels)
 
 
 def knobs_of_peer(knobs: dict[str, Any]) -> dict[str, Any]:
-    """keras.applications knows alpha alone; its DenseNets are functions of their own."""
+    """The peer's arguments in keras.applications: only alpha, since its DenseNets are separate functions."""
     return {name: value for name, value in knobs.items() if name == "alpha"}
 
 
 def with_random_weights(model: keras.Model, random: np.random.Generator) -> keras.Model:
-    """The model with every vector of its weights drawn near what a trained net has."""
+    """The model with random vectors of weights, similar to a trained net's."""
     for layer in model.layers:
         drawn = []
         for variable in layer.weights:
@@ -145,7 +145,7 @@ def with_random_weights(model: keras.Model, random: np.random.Generator) -> kera
 
 
 def stock_conversion(model: keras.Model, precision: Precision, pixels: np.ndarray) -> bytes:
-    """What TensorFlow's guides to quantization after training do, on pixels scaled to -1..1."""
+    """The file by TensorFlow's guides to post-training quantization, for pixels scaled to -1..1."""
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     if precision is not Precision.FLOAT32:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
