@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 VIRIDIS = ("#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b")
-"""Perceptually uniform, also for the colour-blind; hard to see are its start on dark, its end on light pages."""
+"""Perceptually uniform, also for the colour-blind; dark colours vanish on dark pages, light ones on light."""
 FONTS = "Inter, system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
 
 
