@@ -1,4 +1,4 @@
-"""Which output of a model is which class of a data set: by name, or by number where a model has no names."""
+"""Matches a model's outputs with a data set's classes, by name, or by number if the model has no names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 BACKGROUND = "background"
-"""The first of 1001 outputs of a model that was trained on ImageNet's 1000 classes and one for the rest."""
+"""The first of 1001 outputs of a model trained on ImageNet's 1000 classes and a background class."""
 _WHAT_TO_DO = (
     "Give the data set that the model was trained on: --data NAME or FOLDER; or export the model again with "
     "--labels FILE, which names each output as the data set names its class."
@@ -26,12 +26,12 @@ _WHAT_TO_DO = (
 
 @dataclass(frozen=True, kw_only=True)
 class MatchedClasses:
-    """Where the classes of a data set are among a model's outputs."""
+    """The outputs of a model that a data set's classes were matched with."""
 
     outputs: tuple[int, ...]
-    """A data set's label -> the number of the output."""
+    """Label of the data set -> number of the output."""
     words: str
-    """How many were matched and how, such as '10 of 10 classes of the data set matched by name'."""
+    """The number matched, and how, such as '10 of 10 classes of the data set matched by name'."""
 
     def labels(self, labels: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Labels of the data set as numbers of outputs."""
@@ -45,16 +45,17 @@ class MatchedClasses:
 
 
 def match_classes(of_model: Sequence[str], of_data: Sequence[str], *, name: str) -> MatchedClasses:
-    """The output of each class of a data set; PipelineError where one cannot be found. `name` is the model's.
+    """The output of each class of a data set. `name` is the model's.
 
-    Names are equal as written, or else but for case, blanks, hyphens and underscores. A data set may have
-    fewer classes than the model. A model whose names are 0, 1, 2 ... has none: only their number can agree.
+    Names match exactly, or else without regard to case, blanks, hyphens and underscores. A data set may have
+    fewer classes than the model. A model whose names are 0, 1, 2 ... counts as unnamed: the number of classes
+    must agree. Raises PipelineError if a class cannot be matched.
     """
     if is_unnamed(of_model) and tuple(of_model) != tuple(of_data):
         if len(of_model) != len(of_data):
             raise PipelineError(
                 f"{name} has {len(of_model)} outputs without class names, the data set has {len(of_data)} "
-                f"classes: nothing tells which is which. {_WHAT_TO_DO}"
+                f"classes: they cannot be matched. {_WHAT_TO_DO}"
             )
         return MatchedClasses(outputs=tuple(range(len(of_data))), words="classes matched by number")
     return _by_name(of_model, of_data, name=name)
@@ -82,7 +83,7 @@ def match_file(artifact: ExportArtifact, of_data: Sequence[str]) -> MatchedClass
 
 
 def check_same_classes(of_model: Sequence[str], of_data: Sequence[str], *, name: str) -> None:
-    """PipelineError unless a model's outputs are the classes of a data set in its order, to train on it."""
+    """Raises PipelineError unless a model's outputs are a data set's classes in order, as training needs."""
     if tuple(of_model) == tuple(of_data) or (is_unnamed(of_model) and len(of_model) == len(of_data)):
         return
     raise PipelineError(
@@ -92,7 +93,7 @@ def check_same_classes(of_model: Sequence[str], of_data: Sequence[str], *, name:
 
 
 def is_unnamed(names: Sequence[str]) -> bool:
-    """Whether these are numbers, as in a file that was exported without a data set and labels."""
+    """Whether these are numbers, as in a file exported without data set and labels."""
     return tuple(names) == tuple(map(str, range(len(names))))
 
 
@@ -116,7 +117,7 @@ def _by_name(of_model: Sequence[str], of_data: Sequence[str], *, name: str) -> M
 
 
 def _only(names: Sequence[str]) -> dict[str, int]:
-    """Name -> its place; without names that stand at two."""
+    """Name -> its index, for names that occur once."""
     times = Counter(names)
     return {name: place for place, name in enumerate(names) if times[name] == 1}
 
@@ -130,7 +131,7 @@ def _plain(name: str) -> str:
 
 
 def _others(of_model: Sequence[str], outputs: Sequence[int]) -> str:
-    """What is said of the outputs that are no class of the data set."""
+    """Describes the outputs that are no class of the data set."""
     left = len(of_model) - len(outputs)
     if left == 1 and 0 not in outputs and BACKGROUND in _plain(of_model[0]):
         return f"; output 0 is '{of_model[0]}'"

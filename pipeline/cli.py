@@ -1,7 +1,7 @@
-"""The `pipeline` command: a table of verbs, each imported only when it is called.
+"""The `pipeline` command: a table of subcommands, each imported only when it is called.
 
-The table holds each verb's help line, so that `pipeline --help` imports none of them; a test keeps the
-lines equal to the commands' own.
+The table has each subcommand's help line, so that `pipeline --help` imports none of them; a test compares
+these lines with the commands' own.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ COMMANDS = {
 
 
 class CommandTable(click.Group):
-    """A group that knows its commands by name and imports one when it is called."""
+    """A group that imports a command when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """The verbs in the order of the work."""
+        """The commands in the order of use."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
-        """The command of that name, imported now; None for an unknown one."""
+        """Imports and returns the command with this name; None for an unknown one."""
         if name not in COMMANDS:
             return None
         command = import_module(f"pipeline.commands.{name}").command
@@ -49,7 +49,7 @@ class CommandTable(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click's, with the nearest right name for a mistyped one."""
+        """As in click, with the nearest name suggested for a mistyped one."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             raise unknown_name("command", args[0], COMMANDS)
         return super().resolve_command(ctx, args)
@@ -76,13 +76,13 @@ def pipeline() -> None:
 
 
 def main() -> None:
-    """Runs the command line and exits with its status: a user's mistake is one line, a bug its traceback."""
+    """Runs the command line and exits with its status: a line for a user's mistake, a traceback for a bug."""
     quiet_native_logs()
     sys.exit(run())
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Runs one command line (default: this process's) and gives back its exit status."""
+    """Runs one command line (default: this process's) and returns its exit status."""
     from android_bench.errors import DeviceError, LogError, ToolError
     from export.errors import ExportError, SettingsError
     from models.errors import KnobError, ModelError

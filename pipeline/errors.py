@@ -1,4 +1,4 @@
-"""What a user can cause, each with an exit status. Standard library only.
+"""Errors that a user can cause, each with an exit status. Standard library only.
 
 0 done, 1 a gate not met or a finding, 2 usage, 3 a missing tool or package, 4 the device.
 """

@@ -1,4 +1,4 @@
-"""What JSON can hold. Standard library only."""
+"""Makes values fit for JSON. Standard library only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON takes
-    """The same with null for nan and inf, which neither JSON nor SQLite has words for."""
+    """The same with None for nan and infinities, which JSON and SQLite cannot store."""
     if isinstance(value, dict):
         return {key: finite(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

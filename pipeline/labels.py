@@ -1,4 +1,4 @@
-"""A labels file: the names that an app shows for the classes, one a line, in the order of the outputs."""
+"""Reads a labels file: the class names that an app shows, one per line, in the order of the outputs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from pipeline.errors import UsageError
 
 
 def read_labels(path: Path, num_classes: int) -> tuple[str, ...]:
-    """The names in the file, without the blanks around them.
+    """The names in the file, stripped of blanks.
 
-    UTF-8, with or without a byte order mark; empty lines at the end do not count. UsageError for a file that
-    cannot be read, is empty, has an empty line between names, a name twice, or another number of names than
-    `num_classes`.
+    UTF-8, with or without a byte order mark; empty lines at the end are ignored. Raises UsageError for a file
+    that cannot be read, is empty, has an empty line between names, a repeated name, or the wrong number.
     """
     names = _lines(path)
     if not names:

@@ -1,4 +1,4 @@
-"""Which Keras model an exported file comes from, and on which data set it is told right from wrong.
+"""Finds the Keras model that an exported file was made from, and the data set to verify it on.
 
 Standard library only at import.
 """
@@ -25,27 +25,27 @@ KERAS_ENDINGS = (".keras", ".h5")
 
 @dataclass(frozen=True, kw_only=True)
 class KerasSource:
-    """A trained Keras model and what is known of it."""
+    """A trained Keras model, and what is known about it."""
 
     model_path: Path
     model_name: str
     family: str | None
     """None for a model from elsewhere."""
     knobs: dict[str, Any] = field(default_factory=dict)
-    """Of a model from elsewhere: scale and offset of the pixels it was trained on, where they were given."""
+    """For a model from elsewhere: scale and offset of its training pixels, if given."""
     class_names: tuple[str, ...] | None
-    """None for a model from elsewhere whose data set was not given."""
+    """None for a model from elsewhere without a given data set."""
     data: str | None
     """What --data was, or is."""
     dataset: str | None = None
-    """The name of the data set it was trained on, where that is known."""
+    """The name of the training data set, if known."""
     export_folder: Path
     compression: CompressConfig | None = None
-    """How a run was compressed; None for a trained one and for a model from elsewhere."""
+    """The compression settings; None for a trained run and for a model from elsewhere."""
 
 
 def find_source(target: str | None, *, data: str | None, folder: Path) -> KerasSource:
-    """The model that a command's RUN or MODEL argument means; without it, the newest run's."""
+    """The model of a command's RUN or MODEL argument; without it, the newest run's."""
     if target is not None and target.endswith(KERAS_ENDINGS):
         return _foreign(Path(target), data, folder)
     run = newest_run(folder) if target is None else _run(target, folder)
@@ -77,7 +77,7 @@ def load_model_of(source: KerasSource) -> keras.Model:
 
 
 def image_size_of(model: keras.Model, path: Path) -> int:
-    """The side in pixels of the images that the model of file `path` takes; images are made square here."""
+    """The side in pixels of the square images that the model in file `path` takes."""
     height, width = model.input_shape[1:3]
     if height != width:
         raise PipelineError(
@@ -90,7 +90,7 @@ def image_size_of(model: keras.Model, path: Path) -> int:
 def source_of_file(
     tflite: Path, *, model: Path | None, data: str | None
 ) -> tuple[KerasSource, ExportArtifact]:
-    """The Keras model that an exported file was made from: its sidecar and its checksum say which."""
+    """The Keras model that an exported file was made from, by its sidecar and checksum."""
     artifact = artifact_of(tflite)
     run = tflite.absolute().parent.parent
     source = KerasSource(
@@ -106,18 +106,18 @@ def source_of_file(
 
 
 def artifact_of(tflite: Path) -> ExportArtifact:
-    """The sidecar of an exported file. PipelineError where there is none."""
+    """The sidecar of an exported file. Raises PipelineError if there is none."""
     try:
         return read_sidecar(tflite)
     except FileNotFoundError as error:
         raise PipelineError(
-            f"{tflite} has no sidecar ({tflite.stem}.json), so nobody knows which model it was made from. "
+            f"{tflite} has no sidecar ({tflite.stem}.json), so its model is unknown. "
             "Verify a file that `pipeline export` wrote, with its sidecar beside it."
         ) from error
 
 
 def data_of_file(tflite: Path, data: str | None) -> str:
-    """The data set to verify a file on: the one given, else that of the training."""
+    """The data set to verify a file on: the given one, or else the training's."""
     record = tflite.absolute().parent.parent / RECORD
     found = data or (read_record(record).config.data if record.is_file() else None)
     if found is None:
@@ -165,7 +165,7 @@ def _foreign(path: Path, data: str | None, folder: Path) -> KerasSource:
 
 
 def with_pixels(source: KerasSource, *, scale: float | None, offset: float | None) -> KerasSource:
-    """The source with the scale and offset that a model from elsewhere was trained behind."""
+    """The source with the scale and offset of the pixels that a model from elsewhere was trained on."""
     if scale is None and offset is None:
         return source
     if source.family is not None:

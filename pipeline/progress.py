@@ -1,4 +1,4 @@
-"""How a step says what it does while it lasts. Standard library only."""
+"""Progress events of the steps. Standard library only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Doing:
-    """What is done now, and how far it is."""
+    """The current work, and how much of it is done."""
 
     what: str
     detail: str = ""
@@ -20,7 +20,7 @@ class Doing:
 
 @dataclass(frozen=True)
 class Note:
-    """A sentence that the user should know before the step ends."""
+    """A message for the user before the step ends."""
 
     text: str
 
@@ -31,4 +31,4 @@ Progress = Callable[[Event], None]
 
 
 def silent(event: Event) -> None:
-    """Shows nothing."""
+    """Ignores the event."""

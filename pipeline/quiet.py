@@ -1,8 +1,8 @@
-"""Keeps TensorFlow's start-up chatter off the terminal. Standard library only.
+"""Hides TensorFlow's start-up messages. Standard library only.
 
-TensorFlow and absl write it straight to file descriptor 2 while they are imported, whatever
-TF_CPP_MIN_LOG_LEVEL says. Here that descriptor becomes a pipe whose lines are passed on but for the chatter;
-Python's own sys.stderr keeps writing to the terminal. TF_CPP_MIN_LOG_LEVEL=0 shows everything.
+TensorFlow and absl write them to file descriptor 2 on import, regardless of TF_CPP_MIN_LOG_LEVEL. Here that
+descriptor becomes a pipe, from which other lines are passed on; Python's sys.stderr still writes to the
+terminal. TF_CPP_MIN_LOG_LEVEL=0 shows everything.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""The runs folder: which runs are finished, which is the newest, which files they exported.
+"""The runs folder: the finished runs, the newest one, and the exported files.
 
 runs/<run>/ holds model.keras, train.json (written last: a run without it is not finished), history.csv,
-config.json (written first), state.json and the weights that
---resume goes on from, tensorboard/, and export/<model>_<precision>.tflite with a .json sidecar each.
-Standard library only.
+config.json (written first), state.json and the weights that --resume starts from, tensorboard/, and
+export/<model>_<precision>.tflite with a .json sidecar each. Standard library only.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ EXPORT = "export"
 
 
 def runs_folder() -> Path:
-    """The folder of all runs: ./runs, or what PIPELINE_RUNS names; it need not be there yet."""
+    """The folder of all runs: ./runs, or $PIPELINE_RUNS; it need not exist yet."""
     folder = Path(os.environ.get("PIPELINE_RUNS") or DEFAULT_RUNS)
     if folder.exists() and not folder.is_dir():
         raise UsageError(
@@ -33,7 +32,7 @@ def runs_folder() -> Path:
 
 
 def new_folder(folder: Path, name: str) -> Path:
-    """Makes a new folder in `folder`, called `name` and the first free number."""
+    """Makes a new folder in `folder`, named `name` and the first free number."""
     folder.mkdir(parents=True, exist_ok=True)
     number = 1
     while True:
@@ -47,36 +46,36 @@ def new_folder(folder: Path, name: str) -> Path:
 
 
 def how_to_resume(run: Path) -> str:
-    """The command that goes on with an unfinished run."""
+    """The command that resumes an unfinished run."""
     return f"pipeline {'compress' if _is_compression(run) else 'train'} --resume {run.name}"
 
 
 def setting_of(run: Path, name: str) -> Any:  # noqa: ANN401 - what JSON holds
-    """What a run's config.json says of `name`; PipelineError where it is damaged."""
+    """The value of `name` in a run's config.json. Raises PipelineError if the file is damaged."""
     try:
         return json.loads((run / CONFIG).read_text())[name]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PipelineError(
-            f"{run / CONFIG} is damaged ({error!r}), so nobody knows how the run was set. Start a new one."
+            f"{run / CONFIG} is damaged ({error!r}), so the run's settings are lost. Start a new one."
         ) from error
 
 
 def find_unfinished(name: str, folder: Path, *, compressed: bool) -> Path:
-    """The unfinished compression, or training, that `name` means: a path, or a folder's name in `folder`."""
+    """The unfinished compression, or training, with this path, or with this folder name in `folder`."""
     found = [path for path in (Path(name), folder / name) if (path / CONFIG).is_file()]
     if not found:
         raise unknown_name("unfinished run", name, [run.name for run in unfinished_runs(folder)])
     run = found[0]
     if (run / RECORD).exists():
         raise UsageError(f"the run {run.name} is finished; there is nothing to resume. See it: pipeline runs")
-    if _is_compression(run) is (not compressed):  # None, of damaged settings, is told by who reads them
+    if _is_compression(run) is (not compressed):  # None, for damaged settings, is reported when they are read
         kinds = ("a training, not a compression", "a compression, not a training")
         raise UsageError(f"{run.name} is {kinds[not compressed]}: {how_to_resume(run)}")
     return run
 
 
 def _is_compression(run: Path) -> bool | None:
-    """Whether a run was begun by `pipeline compress`; None where its settings are damaged."""
+    """Whether a run was started by `pipeline compress`; None if its settings are damaged."""
     try:
         return "compression" in json.loads((run / CONFIG).read_text())
     except ValueError:
@@ -90,7 +89,7 @@ def finished_runs(folder: Path) -> list[Path]:
 
 
 def unfinished_runs(folder: Path) -> list[Path]:
-    """The runs that were killed before they ended, by name; how_to_resume() goes on with them."""
+    """The unfinished runs, by name; how_to_resume() says how to resume them."""
     settings = sorted(folder.glob(f"*/{CONFIG}"))
     return [path.parent for path in settings if not (path.parent / RECORD).exists()]
 
@@ -106,7 +105,7 @@ def newest_run(folder: Path) -> Path:
 
 
 def find_run(name: str, folder: Path) -> Path:
-    """The finished run that `name` means: its path, or its folder's name in `folder`."""
+    """The finished run with this path, or with this folder name in `folder`."""
     for candidate in (Path(name), folder / name):
         if (candidate / RECORD).is_file():
             return candidate
@@ -118,13 +117,13 @@ def find_run(name: str, folder: Path) -> Path:
 
 
 def exported_files(run: Path) -> list[Path]:
-    """The .tflite files of a run that have a sidecar, in order of their names."""
+    """The .tflite files of a run that have a sidecar, by name."""
     files = sorted((run / EXPORT).glob("*.tflite"))
     return [file for file in files if file.with_suffix(".json").is_file()]
 
 
 def tflite_files(targets: tuple[str, ...], folder: Path) -> list[Path]:
-    """The .tflite files that a command's FILE and RUN arguments mean; without any, the newest run's."""
+    """The .tflite files of a command's FILE and RUN arguments; without any, the newest run's."""
     files: list[Path] = []
     for target in targets or (str(newest_run(folder)),):
         path = Path(target)
@@ -141,7 +140,7 @@ def tflite_files(targets: tuple[str, ...], folder: Path) -> list[Path]:
 
 
 def _files_of(target: str, folder: Path) -> list[Path]:
-    """The exported files of a run, or of a folder that a model from elsewhere was exported to."""
+    """The exported files in a run, or in the folder of a model from elsewhere."""
     for place in (Path(target), folder / target):
         if not (place / RECORD).is_file() and exported_files(place):
             return exported_files(place)

@@ -1,8 +1,8 @@
-"""What sessions differ by: calls of `pipeline bench` on one machine. Standard library only.
+"""The spread between sessions: calls of `pipeline bench` on one machine. Standard library only.
 
-Files of one session take turns, so that whatever slows the machine slows all of them. Files of two sessions
-did not: their medians also differ by what lies between the sessions (heat, other programs, an update). How
-much that is shows where the same file was measured in several sessions.
+Files of one session are measured in turns, so a slower machine slows all of them. Medians of different
+sessions also differ by changes in between (heat, other programs, an update). Files that were measured in
+several sessions show by how much.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
-"""Two-sided 5% points of Student's t for 1 to 10 degrees of freedom; the last stands for more."""
+"""Two-sided 5% points of Student's t for 1 to 10 degrees of freedom; the last is used for more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class SessionMedian:
 
 @dataclass(frozen=True, kw_only=True)
 class SessionSpread:
-    """How far the medians of one file lie apart from session to session."""
+    """The spread of one file's median over sessions."""
 
     log_std: float
     """Standard deviation of the logarithm of a session's median."""
@@ -41,20 +41,20 @@ class SessionSpread:
 
 
 def new_session() -> str:
-    """A name for the session that begins now."""
+    """A name for a new session."""
     return secrets.token_hex(4)
 
 
 def session_of(round_sessions: Sequence[str]) -> str | None:
-    """The session that all rounds of a measurement were taken in; None where there is no such one."""
+    """The session of all rounds of a measurement; None if they have several or none."""
     found = set(round_sessions)
     return found.pop() or None if len(found) == 1 else None
 
 
 def session_spread(medians: Iterable[SessionMedian]) -> SessionSpread | None:
-    """The spread over the sessions of files that were measured in several; None without such a file.
+    """The spread over sessions, from files measured in several; None without such a file.
 
-    All files of a session share what was special about it, so the sessions are what counts, not the files.
+    All files of a session share its conditions, so the number of sessions counts, not that of files.
     """
     logarithms: dict[Hashable, dict[str, float]] = defaultdict(dict)
     for each in medians:

@@ -1,7 +1,7 @@
-"""An Android kit: a folder with an exported file and what an app needs to use that very file.
+"""An Android kit: a folder with an exported file and what an app needs to use it.
 
-Written whole or not at all. kit.json says which files were written, by checksum, so that a later kit takes
-the place of an earlier one and of nothing else.
+Written whole or not at all. kit.json has the checksums of the written files, so that a later kit replaces an
+earlier one and nothing else.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MADE_BY = "pipeline export --android-kit"
 
 
 def check_folder(folder: Path) -> None:
-    """Raises UsageError unless `folder` is not there, is empty, or is a kit that nobody changed."""
+    """Raises UsageError unless `folder` is missing, empty, or an unchanged kit."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file. Give --android-kit a folder that is new or empty.")
     present = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
@@ -32,13 +32,13 @@ def check_folder(folder: Path) -> None:
     known = _known_files(folder)
     if known is None:
         raise UsageError(
-            f"{folder} holds {_few(present)} and is no kit of an earlier call. Nothing was written. "
+            f"{folder} holds {_few(present)} and is not an earlier kit. Nothing was written. "
             "Give --android-kit a folder that is new or empty."
         )
     others = [name for name in present if name != RECORD and not _is_as_written(folder / name, known)]
     if others:
         raise UsageError(
-            f"{folder} is a kit in which {_few(others)} came in or was changed since. Nothing was written. "
+            f"{folder} is a kit in which {_few(others)} was added or changed. Nothing was written. "
             "Move that away, or give --android-kit another folder."
         )
 
@@ -46,8 +46,8 @@ def check_folder(folder: Path) -> None:
 def write_kit(folder: Path, tflite: Path, artifact: ExportArtifact) -> None:
     """Writes the kit of one exported file: the file, labels, Gradle lines, Kotlin, README and kit.json.
 
-    UsageError as check_folder(); PipelineError where the folder cannot be written. An earlier kit's files
-    that this one does not have are removed.
+    Removes an earlier kit's files that this one does not have. Raises UsageError like check_folder(), and
+    PipelineError if the folder cannot be written.
     """
     check_folder(folder)
     earlier = _known_files(folder) if folder.is_dir() else None
@@ -73,7 +73,7 @@ def write_kit(folder: Path, tflite: Path, artifact: ExportArtifact) -> None:
 
 
 def kit_files(tflite: Path, artifact: ExportArtifact) -> dict[str, bytes]:
-    """The files of a kit by name, but kit.json."""
+    """The files of a kit by name, without kit.json."""
     from export.tflite.app_metadata import labels_text
 
     texts = {
@@ -96,7 +96,7 @@ def _record(files: Mapping[str, bytes]) -> bytes:
 
 
 def _known_files(folder: Path) -> dict[str, str] | None:
-    """The SHA-256 of each file that a kit was written with; None where the folder is no kit."""
+    """The SHA-256 of each file that a kit was written with; None if the folder is no kit."""
     try:
         record = json.loads((folder / RECORD).read_text())
         if record["made_by"] != _MADE_BY:

@@ -1,4 +1,4 @@
-"""The Kotlin and Gradle lines of an Android kit: right for one exported file. Pure text, no TensorFlow.
+"""The Kotlin and Gradle lines of an Android kit, for one exported file. Pure text, no TensorFlow.
 
 Android and MediaPipe calls as of https://ai.google.dev/edge/mediapipe/solutions/vision/image_classifier/android
 and https://ai.google.dev/edge/litert/android; minSdk as these guides and LiteRT's AARs say.
@@ -28,7 +28,7 @@ _STORED = {
     "float32": "output.getFloat(4 * index)",
 }
 _RED, _GREEN, _BLUE = "(pixel shr 16 and 0xFF)", "(pixel shr 8 and 0xFF)", "(pixel and 0xFF)"
-# what Pillow, which made the training's pixels, calls grey (ITU-R 601-2)
+# Pillow's conversion to grey, as in training (ITU-R 601-2)
 _GREY = f"(({_RED} * 19595 + {_GREEN} * 38470 + {_BLUE} * 7471 + 0x8000) shr 16)"
 
 
@@ -44,7 +44,7 @@ import android.graphics.Bitmap
 private const val WIDTH = %{width}
 private const val HEIGHT = %{height}
 
-/** What the model looks at: the largest central part of an upright photo, WIDTH x HEIGHT pixels. */
+/** The model's input: the largest central part of an upright photo, WIDTH x HEIGHT pixels. */
 fun asTheModelSees(photo: Bitmap): Bitmap {
     val readable = photo.copy(Bitmap.Config.ARGB_8888, false) // a hardware bitmap's pixels cannot be read
     var width = minOf(photo.width, photo.height * WIDTH / HEIGHT)
@@ -71,7 +71,7 @@ import com.google.mediapipe.tasks.core.BaseOptions
 import com.google.mediapipe.tasks.vision.core.RunningMode
 import com.google.mediapipe.tasks.vision.imageclassifier.ImageClassifier
 
-/** Tells what is on a photo, through MediaPipe; the class names come out of the model file itself. */
+/** Classifies a photo with MediaPipe; the class names are in the model file. */
 class MediaPipeClassifier(context: Context) : AutoCloseable {
     private val classifier = ImageClassifier.createFromOptions(
         context,
@@ -107,7 +107,7 @@ import java.nio.ByteOrder
 import java.nio.channels.FileChannel
 import org.tensorflow.lite.Interpreter
 
-/** Tells what is on a photo, through LiteRT alone. One thread at a time. */
+/** Classifies a photo with LiteRT only. Not thread-safe. */
 class LiteRtClassifier(context: Context) : AutoCloseable {
     private val labels = context.assets.open(LABELS).bufferedReader().use { it.readLines() }
     private val interpreter = Interpreter(model(context))
@@ -154,7 +154,7 @@ class LiteRtClassifier(context: Context) : AutoCloseable {
 
 
 def takes_mediapipe(artifact: ExportArtifact) -> bool:
-    """Whether MediaPipe's ImageClassifier loads the file: it wants RGB, as uint8 or float32."""
+    """Whether MediaPipe's ImageClassifier loads the file: it takes RGB, as uint8 or float32."""
     return artifact.input.dtype in ("uint8", "float32") and artifact.input.shape[-1] == 3
 
 
@@ -164,7 +164,7 @@ def pixels(artifact: ExportArtifact) -> str:
 
 
 def mediapipe(artifact: ExportArtifact) -> str:
-    """MediaPipeClassifier.kt; of use where takes_mediapipe()."""
+    """MediaPipeClassifier.kt; useful only if takes_mediapipe()."""
     return _MEDIAPIPE.substitute(model=_escaped(artifact.path))
 
 
@@ -212,5 +212,5 @@ def _num_bytes(tensor: TensorInfo) -> int:
 
 
 def _escaped(text: str) -> str:
-    """As it stands between the quotes of a Kotlin string."""
+    """The text escaped for a Kotlin string."""
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")

@@ -1,4 +1,4 @@
-"""The README of an Android kit: three steps, and what the file takes and gives."""
+"""The README of an Android kit: three steps, and the file's inputs and outputs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _TEXT = """\
 # {model_name} for Android
 
 1. Copy `{file}` and `{labels}` into `app/src/main/assets/`.
-2. Take the lines of `dependencies.gradle.kts` over into `app/build.gradle.kts`. Newer versions may exist:
+2. Copy the lines of `dependencies.gradle.kts` into `app/build.gradle.kts`. Newer versions may exist:
    https://maven.google.com
 3. Copy `Pixels.kt` and {classifiers} beside your own Kotlin,
-   put your package into their first line, and ask:
+   put your package into their first line, and call:
 
    ```kotlin
    {name}(context).use {{ classifier ->
@@ -22,8 +22,8 @@ _TEXT = """\
 
 {choice}
 
-Turn the photo upright before (a camera's JPEG says in its EXIF data how it was held). The largest central
-part of it is what the model sees, as in the training; what lies outside is lost.
+Turn the photo upright first (a camera's JPEG has the orientation in its EXIF data). The model sees the
+largest central part of it, as in training; the rest is ignored.
 
 | | |
 | --- | --- |
@@ -36,15 +36,15 @@ part of it is what the model sees, as in the training; what lies outside is lost
 | oldest TFLite runtime | {runtime} |
 """
 _BOTH = """\
-`MediaPipeClassifier.kt` is the short way; `LiteRtClassifier.kt` does the same with a smaller library: it says
-itself how pixels are fed and scores are read. One of them is enough."""
+`MediaPipeClassifier.kt` is shorter; `LiteRtClassifier.kt` does the same with a smaller library and contains
+the code that feeds pixels and reads scores. One of them is enough."""
 _ONE = """\
-`LiteRtClassifier.kt` says itself how pixels are fed and scores are read. {why}"""
+`LiteRtClassifier.kt` contains the code that feeds pixels and reads scores. {why}"""
 _INTEGER = """\
 MediaPipe's ImageClassifier
 takes no int8 input ("Requested one of these types: uint8/float32, got INT8"): to use it, export the model
 again with `--io-dtype uint8`."""
-_GREY = "MediaPipe's ImageClassifier takes RGB images alone."
+_GREY = "MediaPipe's ImageClassifier takes RGB images only."
 
 
 def readme(artifact: ExportArtifact) -> str:

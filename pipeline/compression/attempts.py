@@ -1,4 +1,4 @@
-"""The files of the ladder: each is made, checked on the validation split, and timed beside the others."""
+"""Makes the files of the ladder, checks them on the validation split, and times them."""
 
 from __future__ import annotations
 
@@ -37,41 +37,41 @@ from pipeline.lineage import KerasSource, load_model_of
 INT8 = Precision.INT8
 BATCH_SIZE = 64
 _NUM_COMPARED = 32
-"""Training images on which the layers are compared, to choose those that stay in float."""
+"""Number of training images on which layers are compared, to choose those that stay in float."""
 
 Train = Callable[[], KerasSource]
-"""Trains the model quantized, and gives back the new run."""
+"""Trains the model quantized, and returns the new run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What is to become int8, and on which images that is judged."""
+    """The model to export as int8, and the images to check it on."""
 
     source: KerasSource
     model: keras.Model
     dataset: Dataset
     image_size: int
     matched: MatchedClasses
-    """The data set's classes among the model's outputs."""
+    """The model's output for each class of the data set."""
     seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attempts:
-    """Makes the file of a rung and judges it; keeps what a later rung needs too."""
+    """Makes and checks the file of a rung; caches what later rungs need too."""
 
     subject: Subject
     scratch: Path
     """An empty folder for the files."""
     train: Train | None
-    """The last rung; None leaves it out."""
+    """For the last rung; None leaves it out."""
     calibrations: dict[tuple[int, bool], CalibrationImages] = field(default_factory=dict)
-    """By the number of images, and whether only typical ones are kept."""
+    """By number of images, and whether only typical ones are kept."""
     worst: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
-    """sha256 of a file -> the layers around each activation, those first where the error grows most."""
+    """sha256 of a file -> the layers around each activation, largest growth of error first."""
 
     def __call__(self, rung: Rung, candidates: Sequence[Candidate]) -> Candidate:
-        """The file of a rung; what the rung leaves open is that of the best file so far."""
+        """The file of a rung; settings that the rung leaves open are those of the best file so far."""
         subject = self.subject
         folder = self.scratch / str(len(list(self.scratch.iterdir())))
         if rung.trains:
@@ -94,7 +94,7 @@ class Attempts:
         return _exported(Made(subject.source, subject.model), subject, folder, settings, images=images)
 
     def calibration(self, num_samples: int, *, typical: bool) -> CalibrationImages:
-        """Training images that ranges are read from, and which they are."""
+        """Training images to calibrate with, and which they are."""
         subject = self.subject
         if (num_samples, typical) not in self.calibrations:
             pixels, record = subject.dataset.calibration_pixels(
@@ -109,7 +109,7 @@ class Attempts:
     def layers_to_keep(
         self, base: Candidate, pixels: npt.NDArray[np.uint8], *, number: int
     ) -> tuple[str, ...]:
-        """The layers around the `number` activations of a file where the error grows most."""
+        """The layers around the `number` activations where the error of a file grows most."""
         sha256 = base.artifact.sha256
         if sha256 not in self.worst:
             self.worst[sha256] = _worst_first(base, self.subject.model, pixels)
@@ -117,7 +117,7 @@ class Attempts:
 
 
 def put_in_place(taken: Candidate) -> Path:
-    """Moves the file and its sidecar into the export folder of its run; gives back the file's path there."""
+    """Moves the file and its sidecar into the export folder of its run; returns the file's new path."""
     target = taken.source.export_folder / taken.artifact.path
     try:
         with replacing(sidecar_path(target)) as partial_sidecar, replacing(target) as partial:
@@ -141,12 +141,12 @@ def _trained_candidate(source: KerasSource, subject: Subject, folder: Path) -> C
 
 @dataclass(frozen=True)
 class Made:
-    """A model that is exported, as it was loaded."""
+    """A loaded model to export."""
 
     source: KerasSource
     model: keras.Model
     quantized: Any = None
-    """With the quantizers that it was trained with."""
+    """With its trained quantizers."""
 
 
 def _exported(
@@ -157,7 +157,7 @@ def _exported(
     *,
     images: CalibrationImages | None = None,
 ) -> Candidate:
-    """Writes the int8 file with its sidecar into `folder`, and runs the validation split through it."""
+    """Writes the int8 file with its sidecar into `folder`, and checks it on the validation split."""
     source, model, spec = made.source, made.model, subject.dataset.spec
     path = folder / f"{source.model_name}_{settings.precision}.tflite"
     described = SourceModel(
@@ -190,9 +190,9 @@ def _exported(
 def _worst_first(
     base: Candidate, model: keras.Model, pixels: npt.NDArray[np.uint8]
 ) -> tuple[tuple[str, ...], ...]:
-    """For each activation, where the error grows most first: the layer that writes it, and its readers.
+    """For each activation, largest growth of error first: the layer that writes it, and its readers.
 
-    A layer alone would not do: its float output is quantized for the next one, with the same range as before.
+    The writing layer alone is not enough: its float output would be quantized for its readers as before.
     """
 
     compared_with = converted_model(model, base.artifact.settings, pixels=pixels)
@@ -201,17 +201,17 @@ def _worst_first(
     compared = compare_layers(compared_with, base.path, contents, pixels[:_NUM_COMPARED].astype(np.float32))
     worst = sorted(compared.of_the_network, key=lambda each: each.growth, reverse=True)
     if not worst:
-        raise PipelineError("no layer's output could be found in the file, so that none can be chosen.")
+        raise PipelineError("no layer's output was found in the file, so none can stay in float.")
     return tuple(layers_around(contents, model, each.layer) for each in worst)
 
 
 def _loss_and_images(candidate: Candidate) -> tuple[float, int]:
-    """More images cost every later rung time, so that they must be worth it."""
+    """Sort key: fewer images win a tie, since more images slow every later rung."""
     return -candidate.verification.tflite_top1, candidate.artifact.settings.num_calibration
 
 
 def time_files(paths: Sequence[Path]) -> Mapping[str, float | None]:
-    """The median ms of each file by its sha256, on this machine with one thread, all in turns."""
+    """The median ms of each file by its sha256, on this machine with one thread, files in turns."""
     settings = BenchSettings(num_runs=30, min_secs=0.3, max_secs=10.0, warmup_min_secs=0.2, num_rounds=6)
     result = run_rounds(paths, settings)
     return {

@@ -1,4 +1,4 @@
-"""A trained model in, a smaller run out: pruned, clustered, trained quantized; each step can be resumed."""
+"""Compresses a trained model into a new run: prunes, clusters, trains quantized; can be resumed."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ from pipeline.training.checkpoint import (
 from pipeline.training.finish import finish_run, now_utc
 
 QUANTIZED = "quantized.npz"
-"""The weights and ranges of the model with its quantizers, from which int8 is exported."""
+"""The weights and ranges of the model with quantizers, from which int8 is exported."""
 _WEIGHTS = "weights-{step}.npz"
 _NUM_OBSERVED = 512
-"""Training images that a clustered model's ranges are read from where it is not trained quantized."""
+"""Number of training images to read a clustered model's ranges from if it is not trained quantized."""
 
 
 def start_run(
     config: CompressConfig, name: str, *, folder: Path, fingerprint: str, pixels: dict[str, Any]
 ) -> Path:
-    """Makes the folder of a new run, called `name` and a number, with its settings; gives back its path.
+    """Makes the folder of a new run, called `name` and a number, with its settings; returns its path.
 
-    `pixels` are scale and offset that a model from elsewhere is fed behind.
+    `pixels` are the scale and offset of a model from elsewhere.
     """
     run = new_folder(folder, name)
     settings = {
@@ -76,15 +76,15 @@ def compress(
     name: str,
     progress: Progress = silent,
 ) -> TrainRecord:
-    """Takes all steps, or goes on where the run was killed, and gives back the new run's record.
+    """Takes all steps, or resumes a killed run, and returns the new run's record.
 
-    `parent` are the settings of the training before; `name` is what a table calls the model. `images` are
+    `parent` are the settings of the original training; `name` is the model's name in tables. `images` must be
     those that prove() was called with.
     """
     config = prepared.config
     tf_keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()
-    # each step compiles models of its own, which TensorFlow warns of as of functions traced in a loop
+    # each step compiles its own models, for which TensorFlow warns of functions traced in a loop
     tf.get_logger().setLevel(logging.ERROR)
     try:
         state = _State.read(run)
@@ -107,9 +107,9 @@ def compress(
 
 
 def load_quantized(model: keras.Model, config: CompressConfig, run: Path) -> tf_keras.Model:
-    """The twin of a compressed run's model with its quantizers, as trained: what int8 is exported from.
+    """The trained twin with quantizers of a compressed run's model, from which int8 is exported.
 
-    `model` is the run's model.keras. Takes the values that the rescaling gives, returns class scores.
+    `model` is the run's model.keras. The twin takes rescaled values and returns class scores.
     """
     prepared = prepared_of(model, config)
     with native_output.captured():
@@ -120,7 +120,7 @@ def load_quantized(model: keras.Model, config: CompressConfig, run: Path) -> tf_
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _State:
-    """What is finished: steps, and the epochs of the one under way. Replaced last, after the weights."""
+    """The finished steps, and the epochs of the current one. Written last, after the weights."""
 
     before: float | None = None
     done: tuple[StepReached, ...] = ()
@@ -156,7 +156,7 @@ class _State:
 def _take_step(
     step: str, prepared: Prepared, images: Images, run: Path, state: _State, progress: Progress
 ) -> _State:
-    """Fine-tunes with the step's wrappers, puts the weights back into the twin, and writes them down."""
+    """Fine-tunes with the step's wrappers, copies the weights back to the twin, and saves them."""
     config, plain = prepared.config, prepared.twin.model
     progress(Note(f"{_in_words(step, config)}: {config.epochs} epochs"))
     started = time.monotonic()
@@ -215,7 +215,7 @@ def _tuning(step: str, prepared: Prepared, images: Images) -> FineTuning:
     quantize.freeze_norms(model, frozen=config.freeze_norms)
     clustered = shrink.clustered_layers(plain, config) if config.cluster is not None else ()
     pruned = shrink.pruned_layers(plain, config)
-    # from the plain twin: a resumed model's kernels are filled later, and lie on the same clusters
+    # from the plain twin: a resumed model's kernels are filled later, with the same clusters
     kernels = quantize.kernel_variables(model, [*{*clustered, *pruned}])
     kept = [(variable, name in clustered) for name, variable in kernels.items()]
     return FineTuning(
@@ -224,7 +224,7 @@ def _tuning(step: str, prepared: Prepared, images: Images) -> FineTuning:
 
 
 def _unwrap(step: str, trained: tf_keras.Model, plain: tf_keras.Model) -> None:
-    """Puts the trained weights into the plain twin, without what the step wrapped around them."""
+    """Copies the trained weights to the plain twin, without the step's wrappers."""
     if step == "prune":
         _copy(tfmot.sparsity.keras.strip_pruning(trained), plain)
     elif step == "cluster":
@@ -240,7 +240,7 @@ def _copy(source: tf_keras.Model, target: tf_keras.Model) -> None:
 
 
 def _write_observed(prepared: Prepared, images: Images, run: Path) -> None:
-    """Writes the model with quantizers whose ranges are read from training images, not trained."""
+    """Writes the model with quantizers whose ranges are read from training images instead of trained."""
     config, plain = prepared.config, prepared.twin.model
     with native_output.captured():
         quantized = quantize.quantize(plain, config, input_range=prepared.input_range)

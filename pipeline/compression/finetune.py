@@ -1,4 +1,4 @@
-"""Fine-tunes a tf_keras twin for some epochs, so that a killed one goes on after the last finished epoch."""
+"""Fine-tunes a tf_keras twin; a killed fine-tuning resumes after the last finished epoch."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset
 
 ADVICE = "Compress anew."
-"""What to do where the weights that a run goes on from are damaged."""
+"""Advice for damaged weights on resuming."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
-    """The data set as the twin takes it."""
+    """The data set in the twin's input format."""
 
     dataset: Dataset
     image_size: int
@@ -50,7 +50,7 @@ class Images:
         return batches.map(self._rescaled)
 
     def num_images(self, config: CompressConfig) -> int:
-        """How many images an epoch sees."""
+        """The number of images in an epoch."""
         num_train = self.dataset.spec.num_train
         return min(num_train, (config.steps_per_epoch or num_train) * config.batch_size)
 
@@ -69,14 +69,14 @@ class Images:
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuning:
-    """One step's model with its wrappers, and how it is trained."""
+    """The model of one step with its wrappers, and its training."""
 
     step: str
     config: CompressConfig
     model: tf_keras.Model
     new_callbacks: Callable[[], list[tf_keras.callbacks.Callback]]
     first_kept: int = 1
-    """Counted from 1: weights of earlier epochs are not yet what was asked for."""
+    """The first epoch, counted from 1, whose weights may be kept; before it compression is not finished."""
 
 
 def fine_tune(
@@ -88,11 +88,11 @@ def fine_tune(
     save: Callable[[History], None],
     progress: Progress,
 ) -> tuple[History, str]:
-    """Trains the model in place, from after `epochs` on, and leaves it with the weights of the best epoch.
+    """Trains the model in place, resuming after `epochs`, and leaves it with the weights of the best epoch.
 
-    `save` is called after each epoch, when the run's folder holds its weights. Gives back the history, and a
-    note where the training diverged: it is stopped then, and the best epoch kept. Raises PipelineError where
-    it diverged before there was any.
+    `save` is called after each epoch, when the run's folder has its weights. Returns the history, and a note
+    if the training diverged, was stopped, and the best epoch kept. Raises PipelineError if it diverged before
+    there was one.
     """
     config = tuning.config
     num_images = images.num_images(config)
@@ -120,7 +120,7 @@ def fine_tune(
 
 @dataclass(frozen=True, kw_only=True)
 class _Twin:
-    """The model of one step, and the images that it is trained on."""
+    """The model of one step, and its training images."""
 
     tuning: FineTuning
     images: Images
@@ -167,7 +167,7 @@ def _rate(config: CompressConfig, step: str) -> float:
 
 
 def _diverged(tuning: FineTuning, history: History, rate: float, epoch: int) -> str:
-    """What to say of a training that diverged after something was kept; PipelineError where nothing was."""
+    """The note on a training that diverged after an epoch was kept; PipelineError if none was."""
     smaller = min(rate / 10, LEARNING_RATES[tuning.step])
     what = f"the fine-tuning of --{tuning.step} diverged in epoch {epoch} at a learning rate of {rate:g}"
     if history.best is None:

@@ -1,7 +1,7 @@
-"""The cheapest way to an int8 file that loses no more than so many points: what is tried, and in which order.
+"""Finds the cheapest way to an int8 file within a given drop, by trying one after another.
 
-Cheap are other ranges, channels brought to one range and a few layers in float; the last is training. How a
-file is made and judged is in attempts.py.
+First other calibration ranges, equalizing and a few layers in float; last, training. attempts.py makes and
+checks the files.
 """
 
 from __future__ import annotations
@@ -30,40 +30,40 @@ TimeFiles = Callable[[Sequence[Path]], Mapping[str, float | None]]
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
-    """One thing to try. What it leaves open is that of the best file so far."""
+    """One attempt. Settings that it leaves open are those of the best file so far."""
 
     name: str
     words: str
     """What it does."""
     num_calibration: int | None = None
-    """Training images that the ranges are read from."""
+    """Number of training images to calibrate with."""
     typical: bool = False
-    """Without those that widen the ranges for all the others."""
+    """Leave out the images that widen the ranges most."""
     equalize: bool = False
     num_float: int = 0
-    """So many activations, where the error grows most, stay in float with the layers around them."""
+    """Number of activations, where the error grows most, that stay in float with the layers around them."""
     trains: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Try:
-    """What a rung gave; None for what there is not, where no file could be made."""
+    """The result of a rung; None for values that are missing because no file could be made."""
 
     rung: str
     words: str
     holds: bool
-    """It loses no more than what was allowed."""
+    """Its drop is within the limit."""
     taken: bool
     drop_points: float | None
-    """Float model less file, percentage points of the validation split."""
+    """Top-1 of the float model minus the file's, percentage points on the validation split."""
     top1: float | None
     """Percent, of the file."""
     size_bytes: int | None
     downloaded_bytes: int | None
     median_ms: float | None
-    """On this machine with one thread, all tries side by side."""
+    """On this machine with one thread, all tries in turns."""
     seconds: float
-    """That it took to make and to check."""
+    """Time to make and check it."""
     float_layers: tuple[str, ...]
     run: str
     """The run whose file it is."""
@@ -74,28 +74,28 @@ class Try:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A file in the scratch folder, with its sidecar, that was checked on the validation split."""
+    """A file in the scratch folder, with its sidecar, checked on the validation split."""
 
     path: Path
     artifact: ExportArtifact
     verification: Verification
     source: KerasSource
-    """The model that it was made from: the subject's, or the one that was trained quantized."""
+    """The model that it was made from: the subject's, or the one trained quantized."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Climb:
-    """All that was tried, in its order, and the file that was taken."""
+    """All tries in order, and the chosen file."""
 
     tries: tuple[Try, ...]
     float_top1: float
-    """Percent, of the Keras model on the validation split."""
+    """Top-1 of the Keras model on the validation split, percent."""
     taken: Candidate
-    """The first that holds, or else the one that loses least."""
+    """The first within the limit, or else the one with the smallest drop."""
 
     @property
     def holds(self) -> bool:
-        """Whether the file that was taken loses no more than what was allowed."""
+        """Whether the chosen file's drop is within the limit."""
         return any(each.taken and each.holds for each in self.tries)
 
 
@@ -127,7 +127,7 @@ QAT = Rung(name="qat", words="quantization-aware training", trains=True)
 
 
 def rungs(num_train: int, *, trains: bool) -> tuple[Rung, ...]:
-    """What is tried, the cheapest first; more images only where there are more than a few."""
+    """The rungs, cheapest first; the one with more images only if the training split has more."""
     more = (MORE_IMAGES,) if num_train > FEW_IMAGES else ()
     return (CALIBRATION, *more, TYPICAL, EQUALIZE, *KEPT, *((QAT,) if trains else ()))
 
@@ -135,10 +135,10 @@ def rungs(num_train: int, *, trains: bool) -> tuple[Rung, ...]:
 def climb(
     steps: Sequence[Rung], attempt: Attempt, time_files: TimeFiles, *, max_drop: float, run: str, tell: Tell
 ) -> Climb:
-    """Tries one rung after another until a file's drop is at most `max_drop` points; times all at the end.
+    """Tries one rung after another until a file's drop is at most `max_drop` points, then times all files.
 
-    `attempt(rung, candidates so far)` makes and checks a file; `time_files(paths)` gives the median ms of
-    each by its sha256; `run` is the model's run. Raises ExportError where the first rung gives no file.
+    `attempt(rung, candidates so far)` makes and checks a file; `time_files(paths)` returns the median ms of
+    each by its sha256; `run` is the model's run. Raises ExportError if the first rung gives no file.
     """
     tries: list[Try] = []
     candidates: list[Candidate] = []
@@ -171,7 +171,7 @@ def _loss(candidate: Candidate) -> tuple[float, int]:
 
 
 def _best(candidates: Sequence[Candidate]) -> Candidate:
-    """The one that loses least; of those that lose as much the smallest, of these the first."""
+    """The candidate with the smallest drop; of equal ones the smallest file, then the first."""
     return min(candidates, key=_loss)
 
 

@@ -1,4 +1,4 @@
-"""The model that is compressed, made ready: its twin, proven equal, and what int8 needs put in."""
+"""Prepares a model for compression: adds the layers that int8 needs, makes its twin and checks it."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from pipeline.records.compression import CompressConfig
 
 _NUM_CHECKED = 16
 _NUM_EQUALIZED = 64
-"""Training images that tell how far each channel goes; their ranges are observed later, of more."""
+"""Number of training images to find channel ranges for equalizing; activation ranges use more."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """The model that is compressed, and its twin; nothing has been written yet."""
+    """The model to compress, and its twin; nothing is written yet."""
 
     given: keras.Model
     """The model as it came."""
     model: keras.Model
-    """On raw pixels, with its softmax, layers put in where int8 needs them: what model.keras will hold."""
+    """The future model.keras: on raw pixels, with its softmax, and with the layers added that int8 needs."""
     graph: keras.Model
-    """What the twin is the twin of: a copy of the model behind the rescaling, up to the class scores."""
+    """The twin's original: a copy of the model after the rescaling, up to the class scores."""
     twin: Twin
     rescaling: Rescaling
     config: CompressConfig
 
     @property
     def input_range(self) -> tuple[float, float]:
-        """The values that the network sees for black and white."""
+        """The network's input values for black and white."""
         black, white = self.rescaling(np.asarray([[0.0], [255.0]], np.float32))[:, 0]
         return float(black), float(white)
 
@@ -51,7 +51,7 @@ def prepare(model: keras.Model, config: CompressConfig) -> Prepared:
     """The twin of a model (batch, height, width, channels) raw 0-255 -> (batch, classes).
 
     Raises PipelineError, before anything slow, for a layer that cannot be twinned, pruned or trained
-    quantized, and for a name that no layer has.
+    quantized, and for an unknown layer name.
     """
     prepared = prepared_of(model, config)
     twin = prepared.twin
@@ -69,7 +69,7 @@ def prepare(model: keras.Model, config: CompressConfig) -> Prepared:
 
 
 def prepared_of(given: keras.Model, config: CompressConfig) -> Prepared:
-    """The model and its twin as they are, nothing checked but that each layer has one."""
+    """The model and its twin; checks only that each layer has a twin."""
     model = with_depthwise_before_norms(given) if config.is_quantized else given
     plan = int8_plan(_scores(model))
     return Prepared(
@@ -83,11 +83,11 @@ def prepared_of(given: keras.Model, config: CompressConfig) -> Prepared:
 
 
 def equalized(prepared: Prepared, images: Images) -> Prepared:
-    """The same with channels brought to one range, where int8 follows and nothing is given up: in DenseNet.
+    """The same with equalized channels where int8 follows and it costs nothing, as in DenseNet.
 
-    As it is where that would change an output on real images, and where kernels are clustered: they get one
-    scale each, so that a channel scaled up would cost the others steps. Raises ExportError where the training
-    images are all of one colour, so that no ranges could be read from them.
+    Unchanged if equalizing would change an output on real images, or if kernels are clustered: these get one
+    scale each, so a channel scaled up would make the others coarser. Raises ExportError if every training
+    image has a single colour.
     """
     if not prepared.config.is_quantized:
         return prepared
@@ -103,7 +103,7 @@ def equalized(prepared: Prepared, images: Images) -> Prepared:
 
 
 def prove(prepared: Prepared, images: Images) -> None:
-    """Raises PipelineError unless the twin gives the model's own outputs on real images."""
+    """Raises PipelineError unless the twin has the model's outputs on real images."""
     pixels, _ = images.dataset.balanced_samples(
         "validation", image_size=images.image_size, num_samples=_NUM_CHECKED, seed=0
     )
@@ -111,7 +111,7 @@ def prove(prepared: Prepared, images: Images) -> None:
 
 
 def take_back(prepared: Prepared) -> None:
-    """Puts the weights of the graph that the twin is the twin of into the model."""
+    """Copies the weights of the twin's original back to the model."""
     kept = dict(named_layers(prepared.model))
     for path, trained in named_layers(prepared.graph):
         # a Sequential does not list its input; a layer of another type does the rescaling, not trained
@@ -120,7 +120,7 @@ def take_back(prepared: Prepared) -> None:
 
 
 def training_pixels(prepared: Prepared, images: Images, *, num_samples: int) -> npt.NDArray[np.uint8]:
-    """Training images (n, height, width, channels), raw 0-255, from which ranges are read."""
+    """Training images (n, height, width, channels), raw 0-255, to read ranges from."""
     pixels, _ = images.dataset.calibration_pixels(
         image_size=images.image_size, num_samples=num_samples, seed=prepared.config.seed
     )
@@ -128,7 +128,7 @@ def training_pixels(prepared: Prepared, images: Images, *, num_samples: int) -> 
 
 
 def _scores(model: keras.Model) -> keras.Model:
-    """The model without its softmax; as it is where it has none."""
+    """The model without its softmax, if it has one."""
     try:
         return without_softmax(model)
     except ExportError:

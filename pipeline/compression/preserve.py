@@ -1,10 +1,10 @@
-"""Keeps, through a training, what pruning and clustering made of the kernels: zeros stay, equal stays equal.
+"""Preserves pruned and clustered kernels in training: zeros stay zero, equal weights stay equal.
 
 TFMOT's own cluster-preserving scheme (0.8.1) does not: SqueezeNet's conv10 came out of one epoch with 2,795
-distinct values where 56 went in, and its zeros fell from 80% to 36%. Here each step of the optimizer is
-followed by one that puts every weight at the mean of its cluster, whatever else wraps the layer: a cluster
-moves by the mean of its weights' steps. Deep Compression (arXiv:1510.00149, section 3.3) sums the gradients
-of a cluster's weights instead, which moves a cluster further the more weights it has.
+distinct values instead of 56, and its zeros fell from 80% to 36%. Here every weight is set to the mean of its
+cluster after each optimizer step: a cluster moves by the mean of its weights' steps. Deep Compression
+(arXiv:1510.00149, section 3.3) sums the gradients of a cluster's weights instead, so that larger clusters
+move further.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import tensorflow as tf
 import tf_keras
 
 MOST_CLUSTERS = 256
-"""A kernel of more distinct values was not clustered."""
+"""A kernel with more distinct values was not clustered."""
 
 
 class KeepStructure(tf_keras.callbacks.Callback):
-    """After each step: zeros back to zero, and the weights of a cluster back to their mean."""
+    """After each step, sets zeros back to zero and the weights of a cluster to their mean."""
 
     def __init__(self, kernels: Collection[tuple[tf.Variable, bool]]) -> None:
-        """`kernels` are variables with their present values, and whether their clusters are to be kept."""
+        """`kernels` are variables with their current values, and whether their clusters are kept."""
         super().__init__()
         self._restore = tf.function(_restoring([_keeper(kernel, clustered) for kernel, clustered in kernels]))
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ANN401, ARG002
-        """Puts all kernels right."""
+        """Restores zeros and clusters of all kernels."""
         self._restore()
 
 

@@ -1,11 +1,11 @@
 """Quantization-aware training of a tf_keras twin by TensorFlow Model Optimization, for all families.
 
-TFMOT's 8-bit scheme is replaced where it falls short (0.8.1): it leaves the kernel of a convolution
-unquantized that has a ReLU but no BatchNormalization behind it (SqueezeNet), quantizes one joint tensor of
-a chain of concatenations only (DenseNet), gives an average pooling a scale of its own, which the converter
-refuses, and lets every activation's range begin at -6 to 6, of which 1,000 steps later a third is left. So
-each layer is annotated with what TFLite will do there, one fused operator being quantized once, at its end;
-and ranges begin as observed.
+TFMOT's 8-bit scheme (0.8.1) is replaced where it falls short. It does not quantize the kernel of a
+convolution followed by a ReLU without BatchNormalization (SqueezeNet), quantizes only one tensor of a chain
+of concatenations (DenseNet), gives an average pooling a separate scale, which the converter refuses, and
+starts every activation's range at -6 to 6, a third of which remains after 1,000 steps. So each layer is
+annotated with what TFLite does there, a fused operator is quantized once, at its end, and ranges start as
+observed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pipeline.errors import PipelineError
 from pipeline.records.compression import CompressConfig
 
 PREFIX = "quant_"
-"""TFMOT's wrappers are called so, and then as the layer is."""
+"""Prefix of TFMOT's wrappers, followed by the layer's name."""
 
 _quantization: Any = tfmot.quantization.keras
 _KERNELS = {"Conv2D": "kernel", "Dense": "kernel", "DepthwiseConv2D": "depthwise_kernel"}
@@ -46,11 +46,11 @@ _SAME_SCALE = (
     "UpSampling2D",
     "ZeroPadding2D",
 )
-"""Their output has their input's scale in TFLite, so it has no range of its own to learn."""
+"""Layers whose output has their input's scale in TFLite, and so no range to learn."""
 _DECAY = 0.999
-"""Of the activations' ranges, a step; TFMOT's."""
+"""Momentum per step of the activations' ranges; TFMOT's."""
 _NARROWEST = 1e-6
-"""Of a range: where all activations are zero, as on black images, a scale of zero would be no scale."""
+"""Smallest range: activations that are all zero, as on black images, would give an invalid scale of zero."""
 _OWN_SCALE = ("Add", "Concatenate", "GlobalAveragePooling2D", "ReLU")
 
 
@@ -65,7 +65,7 @@ class _Place:
 
 
 def check_quantizable(model: tf_keras.Model, config: CompressConfig) -> None:
-    """Raises PipelineError that names every layer that cannot be trained quantized and is not skipped."""
+    """Raises PipelineError with every layer that cannot be trained quantized and is not skipped."""
     places = _places(model)
     strangers = {
         name: reason
@@ -84,11 +84,11 @@ def check_quantizable(model: tf_keras.Model, config: CompressConfig) -> None:
 def quantize(
     model: tf_keras.Model, config: CompressConfig, *, input_range: tuple[float, float]
 ) -> tf_keras.Model:
-    """The twin with quantizers on weights and activations, which learn their ranges while it is trained.
+    """The twin with quantizers on weights and activations, whose ranges are learned in training.
 
-    `input_range` holds the values of black and white: the exported file's input must be the camera's bytes
-    exactly. The kernels of clustered layers get one scale each, not one a channel, so that their few values
-    stay as few in the file: what is downloaded is smaller for it.
+    `input_range` are the values of black and white, since the exported file's input must be exactly the
+    camera's bytes. The kernels of clustered layers get one scale each, not one per channel, so that their
+    values stay few in the file and the download small.
     """
     places = _places(model)
     clustered = clustered_layers(model, config) if config.cluster is not None else ()
@@ -96,7 +96,7 @@ def quantize(
     def annotated(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
         if isinstance(layer, tf_keras.layers.InputLayer):
             return layer
-        # a skipped layer's output is quantized all the same: what reads it would compute in float otherwise
+        # a skipped layer's output is still quantized: its readers would compute in float otherwise
         settings = _LayerConfig(
             kernel=None if layer.name in config.skip_layers else _KERNELS.get(type(layer).__name__),
             ranges=_ranges(layer.name, places, clustered=layer.name in clustered),
@@ -113,7 +113,7 @@ def quantize(
 
 
 def fix_input_range(quantized: tf_keras.Model, input_range: tuple[float, float]) -> None:
-    """Sets the range of the input's quantizer, which TFMOT only ever widens."""
+    """Sets the range of the input's quantizer, which TFMOT can only widen."""
     for layer in quantized.layers:
         if type(layer).__name__ == "QuantizeLayer":
             for variable in layer.weights:
@@ -123,10 +123,10 @@ def fix_input_range(quantized: tf_keras.Model, input_range: tuple[float, float])
 
 
 def freeze_norms(quantized: tf_keras.Model, *, frozen: bool) -> None:
-    """Lets BatchNorms keep their statistics in training, or not; scales and offsets learn all the same.
+    """Freezes or unfreezes the BatchNorms' statistics in training; scales and offsets are trained anyway.
 
-    A layer that is not trainable normalises by its moving statistics; TFMOT's wrapper around it has noted its
-    weights as trainable already.
+    A layer that is not trainable normalises by its moving statistics; TFMOT's wrapper has already registered
+    its weights as trainable.
     """
     for layer in _norms(quantized):
         layer.trainable = not frozen
@@ -138,9 +138,9 @@ def _norms(quantized: tf_keras.Model) -> list[tf_keras.layers.BatchNormalization
 
 
 def observe(quantized: tf_keras.Model, values: Any, *, batch_size: int) -> None:  # noqa: ANN401
-    """Sets the activations' ranges to the mean of those of batches of `values` (n, height, width, channels).
+    """Sets the activations' ranges to the mean over batches of `values` (n, height, width, channels).
 
-    Nothing else changes but the kernels' ranges, which are those of the kernels at any time.
+    Otherwise only the kernels' ranges change, which always follow the kernels.
     """
     layers = [getattr(layer, "layer", layer) for layer in quantized.layers]
     dropouts = [layer for layer in layers if isinstance(layer, tf_keras.layers.Dropout)]
@@ -152,7 +152,7 @@ def observe(quantized: tf_keras.Model, values: Any, *, batch_size: int) -> None:
     ]
     before = [(layer, "trainable", layer.trainable) for layer in _norms(quantized)]
     before += [(layer, "rate", layer.rate) for layer in dropouts]
-    # ranges are learnt in training mode, and only they are to be in it
+    # ranges are learned in training mode, which nothing else may be in
     for layer, setting, value in before:
         setattr(layer, setting, type(value)(0))
     for number, start in enumerate(range(0, len(values), batch_size)):
@@ -166,7 +166,7 @@ def observe(quantized: tf_keras.Model, values: Any, *, batch_size: int) -> None:
 
 
 def take_weights(quantized: tf_keras.Model, plain: tf_keras.Model) -> None:
-    """Puts the trained weights of the model with quantizers into the one it was made from."""
+    """Copies the trained weights from the model with quantizers to the one it was made from."""
     wrapped = {layer.name.removeprefix(PREFIX): layer for layer in quantized.layers}
     for layer in plain.layers:
         trained = _variables(wrapped[layer.name]) if layer.weights else {}
@@ -175,20 +175,20 @@ def take_weights(quantized: tf_keras.Model, plain: tf_keras.Model) -> None:
 
 
 def kernel_variables(model: tf_keras.Model, names: Collection[str]) -> dict[str, tf.Variable]:
-    """Layer -> its kernel's variable, for the layers named, in a model with quantizers or without."""
+    """Layer -> its kernel's variable, for the named layers, in a model with or without quantizers."""
     layers = {layer.name.removeprefix(PREFIX): layer for layer in model.layers}
     return {name: _variables(layers[name])["kernel"] for name in names if name in layers}
 
 
 _SHARED: dict[str, dict[str, tf.Variable]] = {}
-"""The ranges of concatenations, while the wrappers of one model are built."""
+"""The shared ranges of concatenations, used while the wrappers of one model are built."""
 
 
 class _LearnedRange(_quantization.quantizers.MovingAverageQuantizer):
-    """The range of an activation: a moving average over the batches that it is trained on."""
+    """The range of an activation: a moving average over the training batches."""
 
     observed: int | None = None
-    """How many batches the range is the mean of, while it is observed; None in training."""
+    """Number of batches averaged so far while ranges are observed; None in training."""
 
     def __init__(self) -> None:
         super().__init__(num_bits=8, per_axis=False, symmetric=False, narrow_range=False)
@@ -205,7 +205,7 @@ class _LearnedRange(_quantization.quantizers.MovingAverageQuantizer):
 
 
 class _SharedRange(_LearnedRange):
-    """The range of a chain of concatenations, which TFLite stores with one scale: the last one learns it."""
+    """The range of a chain of concatenations, which share one scale in TFLite; the last one learns it."""
 
     def __init__(self, group: str, *, learns: bool) -> None:
         super().__init__()
@@ -223,7 +223,7 @@ class _SharedRange(_LearnedRange):
 
 
 class _RangesAlike(default_8bit_quantizers.Default8BitConvWeightsQuantizer):
-    """One range for a kernel, stored a channel, as the converter wants it to fold a BatchNormalization in."""
+    """One range for a kernel, stored per channel, as the converter needs it to fold a BatchNormalization."""
 
     def __call__(self, inputs: Any, training: Any, weights: Any, **settings: Any) -> Any:  # noqa: ANN401, ARG002
         low, high = weights["min_var"], weights["max_var"]
@@ -237,10 +237,10 @@ class _RangesAlike(default_8bit_quantizers.Default8BitConvWeightsQuantizer):
 
 
 class _LayerConfig(_quantization.QuantizeConfig):
-    """What is quantized of a layer: its kernel, and its output.
+    """How a layer's kernel and output are quantized.
 
-    `ranges` of the kernel are "channel" (one a channel), "tensor" (one) or "alike" (one, stored a channel).
-    `output` is "" (not quantized: what comes behind it is fused with it, or has its scale), "own", or
+    `ranges` of the kernel are "channel" (one per channel), "tensor" (one) or "alike" (one, stored per
+    channel). `output` is "" (not quantized, since the next layer is fused or has the same scale), "own", or
     "learns GROUP" or "shares GROUP" for concatenations.
     """
 
@@ -282,7 +282,7 @@ class _LayerConfig(_quantization.QuantizeConfig):
 
 
 class _Scheme(_quantization.default_8bit.Default8BitQuantizeScheme):
-    """TFMOT's, with no other rewriting of the graph than a quantizer behind the input."""
+    """TFMOT's scheme, changing the graph only by a quantizer after the input."""
 
     def get_layout_transformer(self) -> Any:  # noqa: ANN401
         return _InputOnly()
@@ -299,7 +299,7 @@ class _InputOnly:
 
 
 def _why_not(place: _Place, places: Mapping[str, _Place]) -> str:
-    """Why a layer cannot be trained quantized; empty where it can."""
+    """Why a layer cannot be trained quantized; empty if it can."""
     if place.kind in (*_SAME_SCALE, *_OWN_SCALE, "InputLayer"):
         return ""
     if place.kind in _KERNELS or place.kind == "Activation":
@@ -313,10 +313,10 @@ def _why_not(place: _Place, places: Mapping[str, _Place]) -> str:
 
 
 def _ranges(name: str, places: Mapping[str, _Place], *, clustered: bool) -> str:
-    """How the ranges of a layer's kernel are stored, in the words of _LayerConfig."""
+    """The `ranges` of a layer's kernel, as in _LayerConfig."""
     place = places[name]
     if place.kind == "DepthwiseConv2D":
-        return "channel"  # there is one all the same, but the converter takes it in this form only
+        return "channel"  # this gives one scale too, but the converter takes no other form
     if place.kind != "Conv2D":
         return "tensor"
     if not clustered:
@@ -325,7 +325,7 @@ def _ranges(name: str, places: Mapping[str, _Place], *, clustered: bool) -> str:
 
 
 def _output(name: str, places: Mapping[str, _Place]) -> str:
-    """How a layer's output is quantized, in the words of _LayerConfig."""
+    """The `output` of a layer, as in _LayerConfig."""
     place = places[name]
     behind = [places[each] for each in place.consumers]
     if place.kind in _SAME_SCALE:
@@ -368,17 +368,17 @@ def _places(model: tf_keras.Model) -> dict[str, _Place]:
 
 
 def _sources(inbound_nodes: Any) -> tuple[str, ...]:  # noqa: ANN401
-    """The names in tf_keras's [[[name, node, tensor, {}], ...]]."""
+    """The layer names in tf_keras's [[[name, node, tensor, {}], ...]]."""
     if inbound_nodes and isinstance(inbound_nodes[0], str):
         return (inbound_nodes[0],)
     return tuple(name for each in inbound_nodes for name in _sources(each))
 
 
 def _variables(layer: Any) -> dict[str, tf.Variable]:  # noqa: ANN401
-    """Name, such as kernel or gamma, -> variable of a layer, by the name it had before it was wrapped."""
+    """Original name, such as kernel or gamma, -> variable of a layer that may be wrapped."""
     inner = getattr(layer, "layer", layer)
     found = {_last(variable.name): variable for variable in inner.weights}
-    # the wrapper takes the weights that it quantizes out of the layer, and puts tensors in their place
+    # the wrapper replaces the weights that it quantizes by tensors
     found |= {_last(variable.name): variable for variable, _, _ in getattr(layer, "_weight_vars", [])}
     return found
 

@@ -1,4 +1,4 @@
-"""Pruning and clustering of a tf_keras twin by TensorFlow Model Optimization, and what they reached."""
+"""Pruning and clustering of a tf_keras twin by TensorFlow Model Optimization, and the results."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _KERNELS: Mapping[str, str] = {
     "Dense": "kernel",
     "SeparableConv2D": "pointwise_kernel",
 }
-"""The layers that TFMOT prunes and clusters, and the weight that it takes. Depthwise kernels stay."""
+"""The layers that TFMOT prunes and clusters, and their weight. Depthwise kernels are left out."""
 
 _PRUNED = 0.05
-"""A kernel with so large a share of zeros was pruned: training leaves none that are exactly zero."""
+"""A kernel with at least this share of zeros was pruned: training leaves no weight exactly zero."""
 _BLOCK = (1, 16)
-"""(input, output) channels; the same 16 outputs ignore an input."""
+"""(input, output) channels: 16 outputs ignore the same input."""
 _FREQUENCY = 10
-"""The masks are renewed every so many steps: thousands of times over a training, at a tenth of the cost."""
+"""Steps between updates of the masks: still thousands of updates per training, at a tenth of the cost."""
 
 
 def asked_sparsities(model: tf_keras.Model, config: CompressConfig) -> dict[str, float]:
-    """Layer -> share of zeros to reach. One share for all leaves the first convolution as it is.
+    """Layer -> share of zeros to reach. One share for all leaves the first convolution unpruned.
 
-    That layer has few weights and sees every pixel; Deep Compression and the SqueezeNet paper keep it whole.
-    Raises PipelineError for a layer that is not there, or cannot be pruned in the pattern that was asked for.
+    That layer has few weights and reads every pixel; Deep Compression and the SqueezeNet paper do not prune
+    it. Raises PipelineError for an unknown layer, or one that cannot be pruned in the given pattern.
     """
     kernels = kernels_of(model)
     _check_names(model, kernels, [*config.prune_layers, *config.skip_layers], skipped=config.skip_layers)
@@ -53,7 +53,7 @@ def asked_sparsities(model: tf_keras.Model, config: CompressConfig) -> dict[str,
 
 
 def prune(model: tf_keras.Model, config: CompressConfig, *, end_step: int) -> tf_keras.Model:
-    """The twin with pruning wrappers: the shares of zeros rise, by a cubic, until step `end_step`."""
+    """The twin with pruning wrappers: the shares of zeros rise as a cubic until step `end_step`."""
     asked = asked_sparsities(model, config)
     frequency = _FREQUENCY if end_step > 10 * _FREQUENCY else 1
     end_step = max(1, end_step - end_step % frequency)  # else the last share is never reached
@@ -78,22 +78,22 @@ def prune(model: tf_keras.Model, config: CompressConfig, *, end_step: int) -> tf
 
 
 class _PruneBlocks(pruning_wrapper.PruneLowMagnitude):
-    """Prunes blocks of 16 output channels, of 1x1 convolutions too.
+    """Prunes blocks of 16 output channels, also in 1x1 convolutions.
 
-    TFMOT refuses the four dimensions of a convolution's kernel before its pruning, which squeezes them.
+    TFMOT's check refuses kernels of four dimensions, although its pruning squeezes them.
     """
 
     def build(self, input_shape: Any) -> None:  # noqa: ANN401
-        """As the wrapper's, and then the size of the blocks."""
+        """Builds the wrapper, then sets the size of the blocks."""
         super().build(input_shape)
         self.pruning_obj._block_size = list(_BLOCK)
 
 
 def cluster(model: tf_keras.Model, config: CompressConfig) -> tf_keras.Model:
-    """The twin with clustering wrappers; zeros stay zero, and are one of the clusters.
+    """The twin with clustering wrappers; zeros stay zero and are one of the clusters.
 
-    Centroids begin evenly spaced from the smallest to the largest weight, which Deep Compression
-    (arXiv:1510.00149, section 5) found best: large weights are few, and matter.
+    Centroids start evenly spaced from the smallest to the largest weight, which Deep Compression
+    (arXiv:1510.00149, section 5) found best, since large weights are few but important.
     """
     assert config.cluster is not None
     num_clusters = config.cluster
@@ -114,7 +114,7 @@ def cluster(model: tf_keras.Model, config: CompressConfig) -> tf_keras.Model:
 
 
 def clustered_layers(model: tf_keras.Model, config: CompressConfig) -> tuple[str, ...]:
-    """The layers that are clustered: those with more weights than clusters, and not skipped."""
+    """The layers to cluster: those with more weights than clusters that are not skipped."""
     kernels = kernels_of(model)
     _check_names(model, kernels, config.skip_layers, skipped=config.skip_layers)
     return tuple(
@@ -125,7 +125,7 @@ def clustered_layers(model: tf_keras.Model, config: CompressConfig) -> tuple[str
 
 
 def pruned_layers(model: tf_keras.Model, config: CompressConfig) -> tuple[str, ...]:
-    """The layers whose zeros are to stay: those that are pruned here, and those that came pruned."""
+    """The layers whose zeros must stay: those pruned here and those pruned before."""
     asked = asked_sparsities(model, config) if "prune" in config.steps else {}
     came = [
         name
@@ -136,7 +136,7 @@ def pruned_layers(model: tf_keras.Model, config: CompressConfig) -> tuple[str, .
 
 
 def kernels_of(model: tf_keras.Model) -> dict[str, np.ndarray[Any, Any]]:
-    """Layer -> the kernel that can be pruned and clustered, in the order of the network."""
+    """Layer -> kernel, for the layers that can be pruned and clustered, in network order."""
     return {
         layer.name: getattr(layer, _KERNELS[type(layer).__name__]).numpy()
         for layer in model.layers
@@ -145,7 +145,7 @@ def kernels_of(model: tf_keras.Model) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def reached(model: tf_keras.Model, config: CompressConfig) -> tuple[LayerReached, ...]:
-    """What was asked of each layer, and what its kernel is now."""
+    """The requested and the reached compression of each layer."""
     asked = asked_sparsities(model, config) if "prune" in config.steps else {}
     clustered = clustered_layers(model, config) if config.cluster is not None else ()
     return tuple(
@@ -162,14 +162,14 @@ def reached(model: tf_keras.Model, config: CompressConfig) -> tuple[LayerReached
 
 
 def with_wrapped_layers(model: tf_keras.Model, wrapped: Callable[[Any], Any]) -> tf_keras.Model:
-    """A copy of the model, weights included, with some layers wrapped; a wrapper takes its layer's kernel."""
+    """A copy of the model with its weights and some layers wrapped; a wrapper gets its layer's kernel."""
     copy = tf_keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     return tf_keras.models.clone_model(copy, clone_function=wrapped)
 
 
 def check_skipped(model: tf_keras.Model, config: CompressConfig) -> None:
-    """Raises PipelineError for a layer to skip that is not there."""
+    """Raises PipelineError for an unknown layer to skip."""
     _check_names(model, kernels_of(model), config.skip_layers, skipped=config.skip_layers)
 
 

@@ -1,4 +1,4 @@
-"""A Keras 3 model's twin in tf_keras, all that TensorFlow Model Optimization takes, and the way back."""
+"""Copies a Keras 3 model to tf_keras, for TensorFlow Model Optimization, and its weights back."""
 
 from __future__ import annotations
 
@@ -55,26 +55,26 @@ _SETTINGS: Mapping[str, tuple[str, ...]] = {
     "UpSampling2D": ("size", "interpolation"),
     "ZeroPadding2D": ("padding", "data_format"),
 }
-"""The layers that have a twin, with the settings that say what they compute."""
+"""The layers that have a twin, with the settings that determine their result."""
 
 TOLERANCE = 1e-5
-"""Of the largest output: both Keras run the same TensorFlow operators, mostly bit-equal."""
+"""Share of the largest output: both versions of Keras run the same TensorFlow operators, mostly bit-equal."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Twin:
-    """A tf_keras model that computes what a Keras 3 model does."""
+    """A tf_keras model with the same outputs as a Keras 3 model."""
 
     model: tf_keras.Model
     layers: Mapping[str, keras.Layer]
-    """Twin layer's name -> the Keras 3 layer that it stands for. A nested model's layers keep their names,
-    unless another has it."""
+    """Twin layer's name -> its Keras 3 layer. A nested model's layers keep their names, unless another layer
+    has the same."""
 
 
 def make_twin(model: keras.Model) -> Twin:
-    """The twin of a functional or Sequential model, with its weights; nested models are laid flat.
+    """The twin of a functional or Sequential model, with its weights and with nested models flattened.
 
-    Raises PipelineError that names every layer without a twin.
+    Raises PipelineError with every layer that has no twin.
     """
     builder = _Builder()
     graph = functional(model)
@@ -91,9 +91,9 @@ def make_twin(model: keras.Model) -> Twin:
 
 
 def check_equal(model: keras.Model, twin: Twin, images: Floats) -> float:
-    """The largest difference of both outputs on images (n, height, width, channels), by the largest output.
+    """The largest difference of the outputs on images (n, height, width, channels), over the largest output.
 
-    Raises PipelineError where it is above TOLERANCE: nothing that follows would be about the user's model.
+    Raises PipelineError if it is above TOLERANCE.
     """
     expected = np.asarray(model(images, training=False))
     found = np.asarray(twin.model(images, training=False))
@@ -108,30 +108,30 @@ def check_equal(model: keras.Model, twin: Twin, images: Floats) -> float:
 
 
 def take_weights(twin: Twin, trained: tf_keras.Model) -> None:
-    """Puts the weights of `trained`, which has the twin's layers by name, into the Keras 3 layers."""
+    """Copies the weights of `trained`, which has the twin's layer names, to the Keras 3 layers."""
     for name, layer in twin.layers.items():
         layer.set_weights(trained.get_layer(name).get_weights())
 
 
 class _Builder:
-    """Builds the twin's layers, one for each layer of the model, however often that is called."""
+    """Builds the twin's layers, one for each layer of the model even if that is called several times."""
 
     def __init__(self) -> None:
         self.originals: dict[str, keras.Layer] = {}
         self._made: dict[int, tf_keras.layers.Layer] = {}
 
     def refuse_strangers(self, graph: Any, prefix: str = "") -> None:  # noqa: ANN401 - Keras carries no types
-        """Raises PipelineError that names the layers without a twin."""
+        """Raises PipelineError with the layers that have no twin."""
         found = list(dict.fromkeys(_strangers(graph, prefix)))
         if found:
             raise PipelineError(
                 f"{', '.join(found)}: not among the layers that can be pruned, clustered or trained "
                 f"quantized, which are {', '.join(_SETTINGS)}. Build the model from these and train it "
-                "again, or export it as it is: pipeline export --int8"
+                "again, or export it uncompressed: pipeline export --int8"
             )
 
     def outputs(self, graph: Any, inputs: list[Any], *, prefix: str) -> list[Any]:  # noqa: ANN401
-        """The twin's output tensors of a graph that is fed with `inputs`."""
+        """The twin's output tensors of a graph for `inputs`."""
         tensors = {id(theirs): ours for theirs, ours in zip(graph.inputs, inputs, strict=True)}
         for node in calls(graph):
             operation = node.operation
@@ -184,7 +184,7 @@ def _is_channels_first(layer: keras.Layer) -> bool:
 
 
 def _strange_activation(layer: keras.Layer) -> str:
-    """What tf_keras does not have of a layer's activation, or computes otherwise; empty where all is well."""
+    """The activation of a layer that tf_keras lacks or computes differently; empty if there is none."""
     activation = getattr(layer, "activation", None)
     if activation is None:
         return ""
@@ -199,7 +199,7 @@ def _strange_activation(layer: keras.Layer) -> str:
         return f"the activation {name}, which tf_keras lacks"
     if np.allclose(theirs(tf.constant(values)), known(values), atol=TOLERANCE):
         return ""
-    return f"the activation {name}, which tf_keras computes otherwise"
+    return f"the activation {name}, which tf_keras computes differently"
 
 
 def _plain(name: str) -> str:

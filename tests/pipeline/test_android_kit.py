@@ -273,7 +273,7 @@ def test_a_folder_with_other_things_is_left_alone(
     (tmp_path / "kit" / "thesis.txt").write_text("mine")
     out = ["--out", str(tmp_path / "out")]
     assert run(["export", str(model), "--float32", *out, "--android-kit", str(tmp_path / "kit")]) == 2
-    assert "holds thesis.txt and is no kit of an earlier call" in capsys.readouterr().err
+    assert "holds thesis.txt and is not an earlier kit" in capsys.readouterr().err
     assert [file.name for file in (tmp_path / "kit").iterdir()] == ["thesis.txt"]
     assert not (tmp_path / "out").exists(), "refused before the conversion"
 
@@ -291,7 +291,7 @@ def test_a_kit_takes_the_place_of_an_earlier_one_but_not_of_edits(
     (kit / "Pixels.kt").write_text(before)
     capsys.readouterr()
     assert run([*command, "--float32"]) == 2
-    assert "Pixels.kt came in or was changed since" in capsys.readouterr().err
+    assert "Pixels.kt was added or changed" in capsys.readouterr().err
     assert (kit / "Pixels.kt").read_text() == before
 
 

@@ -139,7 +139,7 @@ def test_all_strangers_are_named_with_what_they_are():
     assert "layer 'inner/up' is a Conv2DTranspose" in message
     assert "layer 'square' has an activation of its own" in message
     # Keras 3 and tf_keras define it differently
-    assert "layer 'hard' has the activation hard_sigmoid, which tf_keras computes otherwise" in message
+    assert "layer 'hard' has the activation hard_sigmoid, which tf_keras computes differently" in message
     assert "layer 'celu' has the activation celu, which tf_keras lacks" in message
     assert "is a bare Add, not a layer" in message
     assert "pipeline export --int8" in message

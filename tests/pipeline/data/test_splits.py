@@ -59,7 +59,7 @@ def test_the_same_image_under_two_classes_is_left_out_of_both():
     assert assigned.splits[:2] == (None, None)
     assert assigned.splits[2] is not None
     assert [item.path for item in assigned.left_out] == ["cat/1", "dog/1"]
-    assert "under 'cat' and 'dog'" in assigned.left_out[0].reason
+    assert "in the classes 'cat' and 'dog'" in assigned.left_out[0].reason
 
 
 def test_a_training_image_that_is_in_the_test_split_too_is_left_out_of_training():
