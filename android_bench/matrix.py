@@ -159,7 +159,7 @@ def _listen(events: queue.Queue[Event | _Ended], num_workers: int, listen: Liste
         try:
             listen(event)
         except KeyboardInterrupt:
-            events.put(event)  # what was begun with it is done again, whole
+            events.put(event)  # _drain passes it to `listen` again
             raise
     return error
 

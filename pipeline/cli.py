@@ -21,7 +21,7 @@ COMMANDS = {
     "train": "Train a model on your images.",
     "compress": "Prune, cluster and train quantized, into a new run.",
     "export": "Export a trained model to TFLite files.",
-    "verify": "Run exported files over the test split beside the Keras model.",
+    "verify": "Compare exported files with the Keras model on the test split.",
     "bench": "Measure the latency of exported files, on this machine or on phones.",
     "devices": "List the phones that adb sees, and what to do about those that are not ready.",
     "explain": "Say why a file is slow, large or wrong, layer by layer.",

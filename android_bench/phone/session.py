@@ -153,7 +153,7 @@ class Session:
         found = re.findall(r"^([0-9a-f]{64})\s+\*?(\S+)\r?$", done.output, flags=re.MULTILINE)
         if done.status == 127:
             raise DeviceError(
-                f"phone {self.phone.serial} has no sha256sum, so nobody can tell which file runs there. "
+                f"phone {self.phone.serial} has no sha256sum, so the files on it cannot be checked. "
                 "Android 7 or newer is needed."
             )
         return {name: digest for digest, name in found}

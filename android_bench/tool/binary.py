@@ -159,9 +159,9 @@ def _check_unchanged(url: str, tool: Tool, ledger: Path) -> None:
     elif build.sha256 != tool.sha256:
         raise ToolError(
             f"{tool.path} is not the build that was first used on {build.first_used_utc} (sha256 "
-            f"{tool.sha256[:12]}, then {build.sha256[:12]}): Google's nightly build moved on, or the file "
-            "was damaged. Figures of two builds do not compare, so it was not used. To go on with the old "
-            f"build, give it with --benchmark-model PATH; to begin anew with this one, delete {ledger}."
+            f"{tool.sha256[:12]}, then {build.sha256[:12]}): Google's nightly build changed, or the file "
+            "was damaged. Figures of two builds are not comparable, so it was not used. To keep the old "
+            f"build, give it with --benchmark-model PATH; to start again with this one, delete {ledger}."
         )
 
 
@@ -172,8 +172,8 @@ def _read_ledger(ledger: Path) -> dict[str, _KnownBuild]:
         return {url: _KnownBuild(**each) for url, each in json.loads(ledger.read_text()).items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise ToolError(
-            f"{ledger} is damaged ({error}), so nobody can tell whether a build changed. "
-            "Delete it to begin anew."
+            f"{ledger} is damaged ({error}), so it is unknown whether a build changed. "
+            "Delete it to start again."
         ) from error
 
 

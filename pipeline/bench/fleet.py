@@ -148,7 +148,7 @@ def measure(
 def planned_series(
     models: Sequence[LocalFile], member: FleetPhone, settings: FleetSettings
 ) -> list[PhoneSeries]:
-    """What is measured on a phone of the fleet."""
+    """The series to measure on one phone of the fleet."""
     celsius = settings.matrix.max_celsius
     return plan_series(models, member.info, member.tool, settings.bench, settings.phone, max_celsius=celsius)
 

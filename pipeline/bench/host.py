@@ -68,7 +68,7 @@ def run_rounds(
     stopped = False
     with Children(runtime=settings.runtime, patience_secs=settings.patience_secs) as children:
         try:
-            _take_turns(series, settings, children, progress or _tell_nobody)
+            _take_turns(series, settings, children, progress or _no_progress)
         except KeyboardInterrupt:
             stopped = True
     machine, session = machine_name(), new_session()
@@ -233,6 +233,6 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _tell_nobody(done: int, total: int, name: str) -> None:
+def _no_progress(done: int, total: int, name: str) -> None:
     """A progress callback that does nothing."""
     del done, total, name

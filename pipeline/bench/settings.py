@@ -77,13 +77,13 @@ class PhoneSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class FleetSettings:
-    """What is measured on phones, for how long, and how the phones are treated."""
+    """All settings of a call on phones."""
 
     bench: BenchSettings = field(default_factory=BenchSettings)
     phone: PhoneSettings = field(default_factory=PhoneSettings)
     matrix: MatrixSettings = field(default_factory=MatrixSettings)
     again: bool = False
-    """Measure anew what is in the store already."""
+    """Whether to repeat measurements that are in the store."""
 
 
 def share_of_runs(settings: BenchSettings, round_index: int) -> int:

@@ -122,17 +122,17 @@ def _cores(context: click.Context, parameter: click.Parameter, value: str) -> st
     default=DEFAULTS["max_drift"],
     show_default=True,
     metavar="SHARE",
-    help="Not valid when the median rises by more over the rounds.",
+    help="Not valid if the median rises by more than this over the rounds.",
 )
 @click.option("--keep", is_flag=True, help="Leave the files on the phone, for the next call.")
-@click.option("--again", is_flag=True, help="Measure anew what is in the store already.")
+@click.option("--again", is_flag=True, help="Repeat measurements that are in the store.")
 @server_option
 @click.option(
     "--sustained",
     "sustained_minutes",
     type=Finite(min=0, min_open=True),
     metavar="MINUTES",
-    help="Run one file for so long, and show how its latency moves under heat.",
+    help="Run one file for this time, and show its latency as the phone warms up.",
 )
 @click.option("--op-profile", is_flag=True, help="Show the operators that cost most, two files side by side.")
 @click.option(

@@ -55,7 +55,7 @@ class Explanation:
 @click.option(
     "--model",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The Keras model, where it does not stand beside the file.",
+    help="The Keras model, if it is not beside the file.",
 )
 @click.option("--data", metavar="NAME|FOLDER", help="[default: that of the training]")
 @json_option

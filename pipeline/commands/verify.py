@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PHONE_OPTIONS = ("serials", "delegates", "binaries", "servers", "budget_secs", "min_agreement")
 
 
-@click.command(name="verify", short_help="Run exported files over the test split beside the Keras model.")
+@click.command(name="verify", short_help="Compare exported files with the Keras model on the test split.")
 @click.argument("targets", nargs=-1, metavar="[FILE|RUN]...")
 @click.option("--data", metavar="NAME|FOLDER", help="[default: that of the training]")
 @click.option(
@@ -40,7 +40,7 @@ PHONE_OPTIONS = ("serials", "delegates", "binaries", "servers", "budget_secs", "
 @click.option(
     "--model",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The Keras model, where it is not beside the file.",
+    help="The Keras model, if it is not beside the file.",
 )
 @click.option(
     "--max-drop",
@@ -51,7 +51,7 @@ PHONE_OPTIONS = ("serials", "delegates", "binaries", "servers", "budget_secs", "
 @click.option(
     "--limit", type=click.IntRange(min=1), metavar="N", help="The first N images of the split alone."
 )
-@click.option("--adb", "on_phones", is_flag=True, help="Run them on phones too, beside LiteRT here.")
+@click.option("--adb", "on_phones", is_flag=True, help="Run them on phones, and compare with LiteRT here.")
 @serial_option
 @delegate_option
 @tool_option
@@ -70,7 +70,7 @@ PHONE_OPTIONS = ("serials", "delegates", "binaries", "servers", "budget_secs", "
     default=MIN_AGREEMENT,
     show_default=True,
     metavar="PERCENT",
-    help="On a phone: exit 1 when it gives the host's label on fewer samples.",
+    help="On a phone: exit 1 when it gives the host's label on a smaller share of the samples.",
 )
 @json_option
 @click.pass_context
@@ -84,7 +84,7 @@ def command(
     as_json: bool,
     **options: Any,  # noqa: ANN401
 ) -> int:
-    """Run exported files over the test split beside the Keras model.
+    """Compare exported files with the Keras model on the test split.
 
     FILE is a .tflite file with its sidecar, RUN a run's name or folder; without either, the newest run's
     files. Shows the top-1 of both, how often they agree, the largest difference of any output, and for

@@ -24,8 +24,8 @@ def compare_with_keras(path: Path, *, model: Path | None, data: str | None) -> C
     """
     if not sidecar_path(path).is_file() and model is None and data is None:
         return NotCompared(
-            reason=f"it has no sidecar ({sidecar_path(path).name}), so nobody knows which Keras model it was "
-            "made from. Files that `pipeline export` writes have one."
+            reason=f"it has no sidecar ({sidecar_path(path).name}), so the Keras model that it was made from "
+            "is unknown. Files that `pipeline export` writes have one."
         )
     try:
         return _compared(path, model, data)
@@ -43,8 +43,8 @@ def _compared(path: Path, model: Path | None, data: str | None) -> ComparedFile 
         return NotCompared(reason="its activations are float: there is no quantization to compare.")
     if artifact.settings.equalize:
         return NotCompared(
-            reason="it was exported with --equalize, which scales the activations: beside the model's they "
-            "would look wrong. `pipeline verify` tells the accuracy of the whole file."
+            reason="it was exported with --equalize, which scales the activations, so that they differ from "
+            "the model's. `pipeline verify` measures the accuracy of the whole file."
         )
     import numpy as np
 

@@ -180,8 +180,8 @@ def _inner_conversions(file: ExplainedFile) -> Iterator[Finding]:
         file=file.path,
         weight=share,
         text=f"{_count(between, 'operator')} inside the graph only convert numbers ({_kinds(between)}): "
-        f"{share:.0%} of the time ({_ms(between)}). They stand where neighbours have other types or scales: "
-        "branches that are concatenated, or float operators.",
+        f"{share:.0%} of the time ({_ms(between)}). They are between operators of different types or "
+        "scales: branches that are concatenated, or float operators.",
     )
 
 

@@ -98,8 +98,8 @@ def _comparison(file: ExplainedFile) -> str:
     if isinstance(found, NotCompared):
         return _wrapped(f"Error: not measured: {found.reason}")
     return _wrapped(
-        f"Error: each output beside the Keras layer's, from 0 (equal) to 1 (all lost); {found.num_samples} "
-        f"{found.split} images of {found.dataset}."
+        f"Error: each output compared with the Keras layer's, from 0 (equal) to 1 (all lost); "
+        f"{found.num_samples} {found.split} images of {found.dataset}."
     )
 
 

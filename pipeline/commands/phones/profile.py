@@ -62,8 +62,8 @@ def _print(pair: Sequence[FileProfile]) -> None:
     )
     print_table(rows)
     for each in pair:
-        left = _told(each.not_delegated, each) or "none"
-        converting = _told(each.quantization, each) or "none"
+        left = _described(each.not_delegated, each) or "none"
+        converting = _described(each.quantization, each) or "none"
         click.echo(f"{_title(each)}: not delegated: {left}; only converting numbers: {converting}.")
         if each.delegate_nodes:
             nodes = ", ".join(f"{node.node_type} x {node.count}" for node in each.delegate_nodes)
@@ -108,7 +108,7 @@ def _total(profile: FileProfile) -> str:
     return str(sum(each.count for each in profile.types))
 
 
-def _told(types: Sequence[TypeTime], profile: FileProfile) -> str:
+def _described(types: Sequence[TypeTime], profile: FileProfile) -> str:
     """'3 operators, 0.210 ms, 4.1% (QUANTIZE x 2, MEAN x 1)'; empty without any."""
     count = sum(each.count for each in types)
     if not count:
