@@ -40,6 +40,12 @@ def test_every_help_shows_an_example(name: str):
     assert f"pipeline {name}" in (get_command(name).help or "")
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_no_bound_that_is_not_there(name: str):
+    command = get_command(name)
+    assert "None" not in command.get_help(click.Context(command, info_name=name))
+
+
 def test_help_states_no_default_of_a_family_that_has_none():
     """densenet's depth has none, resnet's has."""
     options = {option.name: option for option in get_command("models").params}
