@@ -90,7 +90,6 @@ def command(
     files. Shows the top-1 of both, how often they agree, the largest difference of any output, and for
     quantized files the layer where the error grows most.
 
-    \b
     With --adb the files run on phones, and their labels are compared with LiteRT's on this machine, which
     finds a delegate that is fast but wrong.
 
