@@ -1,4 +1,4 @@
-"""Where an int8 or int16x8 file departs from its Keras model: every activation beside the layer's output."""
+"""Compares the activations of an int8 or int16x8 file with its Keras model's layer outputs."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from export.verification import LayerError
 Floats = npt.NDArray[np.float32]
 
 CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
-"""What stands between int8 and a float operator; not an operator of any layer."""
+"""Operators between int8 and float ones, which belong to no layer."""
 _QUANTIZED_TYPES = ("int8", "int16")
 _AT_ONCE = 8
-"""Images whose activations are held in memory together."""
+"""Images per batch: their activations are in memory together."""
 _SILENT = 0.01
-"""A channel whose root mean square is below this share of the median channel's is not counted."""
+"""A channel with a root mean square below this share of the median channel's is not counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedLayers:
-    """What was compared, in the order of the network."""
+    """The compared layers, in network order."""
 
     all: tuple[LayerError, ...]
     of_the_network: tuple[LayerError, ...]
-    """Without the final softmax, whose quantization every file has and nobody can choose."""
+    """Without the final softmax, whose quantization is the same in every file."""
 
 
 @dataclass(frozen=True)
 class _Place:
-    """A tensor of the file that holds what one layer gives."""
+    """A tensor of the file with the output of one layer."""
 
     tensor: int
     named: str
-    """The layer that the tensor is named after: the last of those in its name."""
+    """The layer that the tensor is named after: the last one in its name."""
     compared: str
-    """The layer whose output it holds: `named`, or one behind it that is fused into it and leaves no name."""
+    """The layer whose output it holds: `named`, or one after it that is fused into it without a name."""
 
 
 def compare_layers(model: keras.Model, path: Path, contents: FileContents, images: Floats) -> ComparedLayers:
@@ -93,7 +93,7 @@ class _ChannelSums:
         self.difference: Any = 0.0
 
     def add(self, expected: Floats, found: Floats) -> None:
-        """Takes the layer's output in Keras and in the file, the channel last."""
+        """Adds the layer's output in Keras and in the file, channels last."""
         channels = expected.shape[-1]
         ours = found.reshape(-1, channels).astype(np.float64)
         keras_output = expected.reshape(-1, channels).astype(np.float64)
@@ -101,11 +101,11 @@ class _ChannelSums:
         self.difference = self.difference + ((ours - keras_output) ** 2).sum(axis=0)
 
     def relative_error(self) -> float:
-        """Mean over the channels of rms(difference) / rms(Keras), where 1 a channel is all lost.
+        """Mean over the channels of rms(difference) / rms(Keras); at 1 a channel is lost completely.
 
-        A channel counts like any other, whatever its size: one that is a thousand times larger than the
-        rest takes the quantization range from them, which the rms over all of them would not show. Channels
-        that are (nearly) silent in Keras are left out.
+        All channels have equal weight, regardless of their size: a channel a thousand times larger than the
+        rest takes the quantization range from them, which an rms over all of them would not show. Channels
+        that are (nearly) zero in Keras are left out.
         """
         size = np.sqrt(self.expected)
         counted = size > _SILENT * np.median(size)
@@ -116,7 +116,7 @@ class _ChannelSums:
 
 
 def _inherited(name: str, steps: Mapping[str, Step], errors: Mapping[str, float]) -> float:
-    """The largest relative error of the nearest compared layers that feed this one."""
+    """The largest relative error of the nearest compared layers feeding this one."""
     largest, seen, ahead = 0.0, {name}, list(steps[name].feeds_on)
     while ahead:
         feeding = ahead.pop()
@@ -131,7 +131,7 @@ def _inherited(name: str, steps: Mapping[str, Step], errors: Mapping[str, float]
 
 
 def _places(contents: FileContents, model: keras.Model, steps: Mapping[str, Step]) -> list[_Place]:
-    """Where the file holds the outputs of layers, in the order of the network."""
+    """The tensors of the file with layer outputs, in network order."""
     order = list(steps)
     names = LayerNames(model)
     named: dict[str, int] = {}
@@ -162,7 +162,7 @@ def _fits(step: Step, shape: tuple[int, ...]) -> bool:
 
 
 def _last_fused(name: str, model: keras.Model, steps: Mapping[str, Step], seen: Collection[str]) -> str:
-    """The last layer that the operator of a layer does too, though no tensor of the file is named after it.
+    """The last layer that is fused into a layer's operator without a tensor of its name in the file.
 
     The converter folds a BatchNormalization and fuses a ReLU into the operator before them, and often keeps
     that one's name alone.

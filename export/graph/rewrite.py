@@ -1,6 +1,6 @@
-"""Changes of a Keras model's graph before conversion that leave its function as it is.
+"""Graph rewrites that do not change the model's output.
 
-Each makes a new model with layers and weights of its own; `check_equal` proves it equal on real images.
+Each makes a new model with its own layers and weights; `check_equal` compares the two on real images.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from keras_graph.nodes import Node
 from keras_graph.walk import is_graph, last_call, num_channels, structure
 
 TOLERANCE = 1e-3
-"""Of the largest class score. Float32 rounded in another order gave up to 3e-5 (MobileNetV2, 53 layers); a
-weight or an epsilon in the wrong place changes scores by percents. Weights of float16 are 5e-4 off."""
+"""Share of the largest class score. Float32 rounding in another order gave up to 3e-5 (MobileNetV2, 53
+layers), float16 weights 5e-4; a wrong weight or epsilon changes scores by percents."""
 
 DEPTHWISE_SUFFIX = "_depthwise"
-"""What with_depthwise_before_norms() adds to a BatchNormalization's name, for the layer before it."""
+"""Suffix of the layers that with_depthwise_before_norms() adds, after the BatchNormalization's name."""
 
 MAX_DEPTHWISE_TAPS = 25
-"""Places of an average pooling's window, up to which a depthwise convolution is faster in int8: the most that
-XNNPACK has an int8 depthwise kernel for (docs/compression.md)."""
+"""Largest average pooling window, in positions, for which a depthwise convolution is faster in int8: the
+limit of XNNPACK's int8 depthwise kernels (docs/compression.md)."""
 
 _BATCH_IMAGES = 32
 _TINY = 1e-30
 _RESCALING = (keras.layers.Rescaling, keras.layers.Normalization)
 _WITHOUT_ACTIVATION = (keras.layers.Concatenate, keras.layers.ZeroPadding2D, keras.layers.Cropping2D)
-"""What TFLite has no activation in."""
+"""Layers that TFLite cannot fuse an activation into."""
 _IDENTITIES = (
     keras.layers.Dropout,
     keras.layers.SpatialDropout1D,
@@ -52,11 +52,11 @@ _IDENTITIES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Rewritten:
-    """A model that computes the same, and what was done to it."""
+    """A model with the same outputs, and the changes made."""
 
     model: keras.Model
     done: tuple[str, ...]
-    """By layer name, in words; empty where there was nothing to do."""
+    """By layer name, in words; empty if there was nothing to do."""
 
 
 def rewrite(
@@ -65,11 +65,11 @@ def rewrite(
     *,
     bounds: RewriteBounds = RewriteBounds(),  # noqa: B008 - frozen
 ) -> Rewritten:
-    """The model with the wanted rewrites done; its weights are its own, names of layers stay.
+    """A new model with the wanted rewrites made; layer names are unchanged.
 
-    A BatchNormalization is folded where it alone reads a convolution (Conv2D, Conv2DTranspose,
-    DepthwiseConv2D, SeparableConv2D) or Dense without activation. Nested models are rewritten inside. What
-    runs in training mode, at several places or channels first stays as it is.
+    A BatchNormalization is folded if it is the only reader of a convolution (Conv2D, Conv2DTranspose,
+    DepthwiseConv2D, SeparableConv2D) or Dense without activation. Nested models are rewritten too. Layers
+    that run in training mode, are called several times, or are channels first are unchanged.
     """
     changes = Changes()
     _Planner(changes, frozenset(wanted), bounds).plan(model, prefix="")
@@ -83,9 +83,9 @@ def ends_in_softmax(model: keras.Model) -> bool:
 
 
 def without_softmax(model: keras.Model) -> keras.Model:
-    """The model up to its class scores: without the Softmax layer, or softmax activation, that it ends in.
+    """The model up to its class scores, without its last Softmax layer or softmax activation.
 
-    Raises ExportError where it ends in something else.
+    Raises ExportError if it ends in something else.
     """
     changes = Changes()
     last = _innermost_last(model)
@@ -97,17 +97,17 @@ def without_softmax(model: keras.Model) -> keras.Model:
         raise ExportError(
             f"'{model.name}' ends in '{last.name}' ({type(last).__name__}), not in a softmax. Expected a "
             "Softmax layer or a softmax activation as its last: if it gives class scores already, export it "
-            "as it is."
+            "unchanged."
         )
     return changes.carried_out(model)
 
 
 def with_depthwise_before_norms(model: keras.Model) -> keras.Model:
-    """The model with a 1x1 depthwise convolution of ones before each BatchNormalization that none feeds.
+    """The model with a 1x1 depthwise convolution of ones before each BatchNormalization without one.
 
-    The convolution is `<name of the BatchNormalization>_depthwise`, without bias, trainable. The output is
-    the same to the last bit. TensorFlow Model Optimization trains a BatchNormalization quantized only behind
-    a convolution or Dense that nothing else reads.
+    The convolution is named `<name of the BatchNormalization>_depthwise`, has no bias and is trainable.
+    Outputs are bit-equal. TensorFlow Model Optimization can train a BatchNormalization quantized only after a
+    convolution or Dense that nothing else reads.
     """
     changes = Changes()
     _plan_depthwise_before(changes, model)
@@ -122,9 +122,9 @@ def check_equal(
     tolerance: float = TOLERANCE,
     instead: str = "without rewrites (--no-rewrite)",
 ) -> float:
-    """The largest difference of both models on these images; ExportError where it is above the tolerance.
+    """The largest difference of both models on these images. Raises ExportError if it is above the tolerance.
 
-    `instead` is how the model can be exported all the same.
+    `instead` says in the error how the model can still be exported.
     """
     difference = largest_difference(original, rewritten, pixels)
     if not difference <= tolerance:
@@ -137,9 +137,9 @@ def check_equal(
 
 
 def largest_difference(model: keras.Model, rewritten: keras.Model, pixels: npt.NDArray[Any]) -> float:
-    """The largest difference of both models' outputs for (n, height, width, channels), by the largest output.
+    """The largest difference of the outputs for (n, height, width, channels), over the largest output.
 
-    Where both end in a softmax, of the class scores before it, which show what softmax levels out.
+    If both models end in a softmax, class scores are compared, since softmax hides differences.
     """
     shape = tuple(model.inputs[0].shape[1:])
     if pixels.shape[1:] != shape or not len(pixels):
@@ -161,7 +161,7 @@ def largest_difference(model: keras.Model, rewritten: keras.Model, pixels: npt.N
 
 
 class _Planner:
-    """Finds in a model, and in those nested in it, where a rewrite can be done."""
+    """Finds the possible rewrites in a model and in its nested models."""
 
     def __init__(self, changes: Changes, wanted: frozenset[Rewrite], bounds: RewriteBounds) -> None:
         self._changes = changes
@@ -170,7 +170,7 @@ class _Planner:
         self._planned: set[int] = set()
 
     def plan(self, model: keras.Model, *, prefix: str) -> None:
-        """Adds what can be done in this model to the changes; `prefix` stands before names in words."""
+        """Adds the rewrites of this model to the changes; `prefix` comes before layer names in words."""
         if id(model) in self._planned:
             return
         self._planned.add(id(model))
@@ -291,7 +291,7 @@ def _plan_depthwise_before(changes: Changes, model: keras.Model) -> None:
 
 
 def _relu(layer: keras.Operation) -> str | None:
-    """'relu' or 'relu6', where a layer is just that."""
+    """'relu' or 'relu6' if a layer is exactly that, else None."""
     if type(layer) is keras.layers.ReLU and not layer.negative_slope and not layer.threshold:
         return {None: "relu", 6.0: "relu6"}.get(layer.max_value)
     if type(layer) is keras.layers.Activation:
@@ -301,12 +301,12 @@ def _relu(layer: keras.Operation) -> str | None:
 
 
 def _relus(readers: Collection[Node | None]) -> set[str | None]:
-    """The kinds of ReLU among the readers; None for any other, and for the model's output."""
+    """The kinds of ReLU among the readers; None stands for any other reader, and for the model's output."""
     return {None if each is None else _relu(each.operation) for each in readers}
 
 
 def _is_image_norm(graph: CallGraph, node: Node) -> bool:
-    """Whether a call is a BatchNormalization over the last axis, in inference, and its layer's only one."""
+    """Whether a call is the only one of a BatchNormalization over the last axis, in inference."""
     norm: keras.Layer = node.operation
     return (
         type(norm) is keras.layers.BatchNormalization
@@ -340,14 +340,14 @@ def _is_zero_padding(graph: CallGraph, layer: keras.Operation) -> bool:
 
 
 def _is_image(graph: CallGraph, writer: Node | None) -> bool:
-    """Whether what a call writes is the model's input, or that rescaled."""
+    """Whether a call's output is the model's input, or the rescaled input."""
     while writer is not None and isinstance(writer.operation, _RESCALING):
         writer = graph.writer(writer)
     return writer is None
 
 
 def _affine(norm: keras.layers.BatchNormalization) -> Affine:
-    """What a BatchNormalization does in inference."""
+    """The function of a BatchNormalization in inference."""
     mean, variance = (np.asarray(each, np.float64) for each in (norm.moving_mean, norm.moving_variance))
     factor = 1 / np.sqrt(variance + norm.epsilon)
     if norm.scale:
@@ -376,7 +376,7 @@ def _is_softmax(operation: keras.Operation) -> bool:
 
 
 def _scores(model: keras.Model) -> keras.Model | None:
-    """The model up to its class scores; None where it does not end in a softmax."""
+    """The model up to its class scores; None if it does not end in a softmax."""
     last = last_call(model)
     if _is_softmax(last.operation):  # with the model's own layers: a copy takes its time
         return keras.Model(structure(model, "inputs"), last.input_tensors[0])
