@@ -105,7 +105,7 @@ def convert(
                 content = bytes(converter.convert())
     except (ExportError, KeyboardInterrupt):
         raise
-    except Exception as error:  # the converter has no error class of its own
+    except Exception as error:  # the converter has no own error class
         raise ExportError(_why_not(settings.precision, error, said.text)) from error
     if spec.is_integer:
         _check_input(content, plan.rescaling, settings.io_dtype)

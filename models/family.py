@@ -38,7 +38,7 @@ class Recipe:
     source: str
 
     def weight_decay_for(self, parameters: int) -> float:
-        """The weight decay for a model of so many parameters; none for a small one."""
+        """The weight decay for a model with this many parameters; 0 for a small one."""
         return 0.0 if parameters < SMALL_MODEL_PARAMETERS else self.weight_decay
 
 

@@ -567,7 +567,7 @@ def test_softmax_of_the_scores_is_the_models_output(nets, end, nested):
 
 
 def test_a_model_without_softmax_is_refused(nets):
-    with pytest.raises(ExportError, match=r"ends in 'logits' \(Dense\), not in a softmax.*export it unchanged"):
+    with pytest.raises(ExportError, match=r"ends in 'logits' \(Dense\), not in a softmax.*unchanged"):
         without_softmax(around(nets, layers.Conv2D(4, 3)))
 
 
