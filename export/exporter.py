@@ -194,7 +194,7 @@ def _check_class_names(class_names: Sequence[str], model: keras.Model) -> None:
     num_classes = model.outputs[0].shape[-1]
     if len(class_names) != num_classes:
         raise ExportError(
-            f"{len(class_names)} class names, but the model tells {num_classes} classes apart. "
+            f"{len(class_names)} class names, but the model has {num_classes} classes. "
             "Expected one name for each: give the data set that the model was trained on."
         )
     labels_text(class_names)  # what no labels file can hold is refused before the long conversion

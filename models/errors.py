@@ -1,4 +1,4 @@
-"""What can go wrong with a model's name, knobs or weights that a user can fix. Standard library only."""
+"""Errors in a model's name, knobs or weights that a user can fix. Standard library only."""
 
 
 class ModelError(Exception):
@@ -10,4 +10,4 @@ class KnobError(ModelError):
 
 
 class CheckpointError(ModelError):
-    """A file of weights is damaged, or does not fit the model; no weight of the model was changed."""
+    """A weights file is damaged or does not fit the model; the model is unchanged."""

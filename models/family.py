@@ -22,10 +22,10 @@ SMALL_MODEL_PARAMETERS = 500_000
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a family is trained unless the user says otherwise; the rest are the training's own defaults.
+    """A family's default training settings; others have the training's own defaults.
 
-    The papers trained on ImageNet with batches that a laptop does not hold, so the learning rate fits the
-    batch size here; `docs/training.md` lists what was changed and what it gave.
+    The papers' ImageNet batches do not fit a laptop, so the learning rate is adapted to the batch size here;
+    `docs/training.md` lists the changes and the results.
     """
 
     optimizer: str
@@ -34,7 +34,7 @@ class Recipe:
     schedule: str
     weight_decay: float
     clip_norm: float = 0.0
-    """All gradients together are scaled down to this norm; 0 does not clip."""
+    """Largest global norm of the gradients; 0 does not clip."""
     source: str
 
     def weight_decay_for(self, parameters: int) -> float:
@@ -48,10 +48,10 @@ Filling = dict[tuple[str, int], str]
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How the arrays of a published .npz file of weights are named."""
+    """The array names of a published .npz weights file."""
 
     about: str
-    """In a few words, such as 'SqueezeNet .npz with weights/...'."""
+    """Short description, such as 'SqueezeNet .npz with weights/...'."""
     filling: str
     """'module:function'; the function takes the model and the names of the arrays, and returns a Filling, or
     None for another layout."""
@@ -59,7 +59,7 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A published file of weights and the knobs to build the model with, the pixels' scaling among them."""
+    """A published weights file, and the knobs to build its model with, pixel scaling included."""
 
     file: str
     family: str
@@ -82,7 +82,7 @@ class PublishedFigure:
     mmacs: float
     """Millions of multiply-accumulates for one image."""
     top1: float | None
-    """Percent, one crop; None where nothing is printed."""
+    """Percent, one crop; None if not published."""
     top1_dataset: str | None
     source: str
 
@@ -93,7 +93,7 @@ def _no_contradiction(_: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """A family of models, all in one place."""
+    """A family of models."""
 
     name: str
     title: str

@@ -1,4 +1,4 @@
-"""How large the exported .tflite file of a model will be, before it is trained."""
+"""Estimates the size of a model's exported .tflite file before training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from models.graph import Call, Graph
 
 OPERATOR_BYTES = 165
 QUANTIZED_OPERATOR_BYTES = 350
-"""An operator's and its tensors' entries without names, as measured on packed files of three families."""
+"""Bytes of the entries of an operator and its tensors without names; measured on files of three families."""
 SCALE_BYTES = 4
 """int8: a float32 for each channel, of the weights and again of the bias; zero points are stored once."""
 FUSED = (keras.layers.InputLayer, keras.layers.ReLU, keras.layers.Dropout, keras.layers.Rescaling)
@@ -27,11 +27,11 @@ class FileSize:
 
 
 def file_size(model: keras.Model) -> FileSize:
-    """The size of the float32 and the fully integer int8 file that is exported of the model.
+    """The expected sizes of the model's float32 and fully integer int8 files.
 
-    Convolutions are counted with a bias and without the BatchNormalization behind them, which is folded; a
-    BatchNormalization without one (DenseNet) becomes a 1x1 depthwise convolution. Class names are not
-    counted.
+    Convolutions are counted with a bias and without the BatchNormalization after them, which is folded; a
+    BatchNormalization without a convolution before it (DenseNet) becomes a 1x1 depthwise convolution. Class
+    names are not counted.
     """
     graph = Graph(model)
     float32 = int8 = 0

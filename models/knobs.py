@@ -23,11 +23,11 @@ GIVEN = object()
 
 @dataclass(frozen=True, kw_only=True)
 class Default:
-    """A knob's default where other knobs have certain values."""
+    """A knob's default for certain values of other knobs."""
 
     value: Any
     when: Mapping[str, Any]
-    """Knob name -> its value, or GIVEN, or None where that knob must have no value."""
+    """Knob name -> its required value; GIVEN for any value, None for no value."""
 
     @property
     def words(self) -> str:
@@ -51,7 +51,7 @@ class Default:
 
 @dataclass(frozen=True, kw_only=True)
 class Alias:
-    """What makes a knob another way to write a second one."""
+    """Makes a knob another way to set a second knob."""
 
     knob: str
     """The name of the second."""
@@ -70,34 +70,34 @@ class Knob:
     """int, float, bool, str, or tuple: one number, or a tuple of three numbers, one a channel of RGB."""
     default: Any
     about: str
-    """What it does, in a sentence or two; `help` adds the defaults that hang on other knobs."""
+    """Description in one or two sentences; `help` adds the defaults that depend on other knobs."""
     defaults: tuple[Default, ...] = ()
-    """The first that holds replaces `default`."""
+    """The first whose condition holds replaces `default`."""
     alias: Alias | None = None
     label: str = ""
-    """Its part of a model's label where it is not at its default, such as 'alpha{:g}'; empty for none."""
+    """Its part of a model's label when not at its default, such as 'alpha{:g}'; empty for none."""
     changes_cost: bool = True
-    """Whether parameters or MACs hang on it."""
+    """Whether it changes parameters or MACs."""
     minimum: float | None = None
     above: float | None = None
-    """The value must be larger than this; minimum may be met."""
+    """Exclusive lower bound; `minimum` is inclusive."""
     maximum: float | None = None
     choices: tuple[str, ...] = ()
 
     @property
     def help(self) -> str:
-        """What it does, and its defaults that hang on other knobs."""
+        """The description, and the defaults that depend on other knobs."""
         if not self.defaults:
             return self.about
         return f"{self.about} Default: {', '.join(default.words for default in self.defaults)}."
 
     def default_with(self, others: Mapping[str, Any]) -> Any:  # noqa: ANN401
-        """The default beside these values of other knobs."""
+        """The default for these values of the other knobs."""
         return next((each.value for each in self.defaults if each.holds(others)), self.default)
 
     @property
     def range(self) -> str:
-        """What the knob takes, in words, such as 'an integer from 8 to 2048'."""
+        """The accepted values in words, such as 'an integer from 8 to 2048'."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
         kind = {
@@ -115,7 +115,7 @@ class Knob:
         return " ".join([kind, *filter(None, bounds)])
 
     def check(self, value: object) -> KnobValue:
-        """The value in the knob's own type; KnobError, naming the range, for one that does not fit."""
+        """The value in the knob's type; KnobError with the range for an invalid one."""
         if value is None and self.default is None:
             return None
         if self.choices:
@@ -127,7 +127,7 @@ class Knob:
         return checked
 
     def parse(self, text: str) -> KnobValue:
-        """The value that a word on a command line means; '1,2,3' is one number a channel."""
+        """The value of a command line argument; '1,2,3' is one number per channel."""
         if self.type is str:
             return self.check(text)
         if self.type is bool:

@@ -1,4 +1,4 @@
-"""The knobs that all families share, and those that several have. Standard library only."""
+"""The knobs that all or several families share. Standard library only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IMAGE_SIZE = Knob(
     about="Pixels along each side of the square input.",
 )
 NUM_CLASSES = Knob(
-    name="num_classes", type=int, default=1000, minimum=2, maximum=100_000, about="Classes told apart."
+    name="num_classes", type=int, default=1000, minimum=2, maximum=100_000, about="Number of classes."
 )
 STEM = Knob(
     name="stem",
@@ -54,7 +54,7 @@ COMMON = (IMAGE_SIZE, NUM_CLASSES, STEM, SCALE, OFFSET)
 
 
 def dropout(default: float, where: str) -> Knob:
-    """The share of values that a family drops while it is trained, and where."""
+    """The share of values that a family drops in training; `where` says after which layers."""
     return Knob(
         name="dropout",
         type=float,

@@ -87,7 +87,7 @@ def check_same_classes(of_model: Sequence[str], of_data: Sequence[str], *, name:
     if tuple(of_model) == tuple(of_data) or (is_unnamed(of_model) and len(of_model) == len(of_data)):
         return
     raise PipelineError(
-        f"{name} tells apart {_few(of_model)}, the data set has {_few(of_data)}. "
+        f"{name} has the classes {_few(of_model)}, the data set has {_few(of_data)}. "
         "Give the data set that the model was trained on: --data NAME or FOLDER."
     )
 
@@ -109,7 +109,7 @@ def _by_name(of_model: Sequence[str], of_data: Sequence[str], *, name: str) -> M
         shared = [of_data[label] for label, output in enumerate(found) if output in _twice(outputs)]
         reason = f"no output is {_few(missing)}" if missing else f"one output is each of {_few(shared)}"
         raise PipelineError(
-            f"{name} tells apart {_few(of_model)}, the data set has {_few(of_data)}: {len(outputs)} of "
+            f"{name} has the classes {_few(of_model)}, the data set has {_few(of_data)}: {len(outputs)} of "
             f"{len(of_data)} classes matched by name, {reason}. {_WHAT_TO_DO}"
         )
     words = f"{len(outputs)} of {len(of_data)} classes of the data set matched by name"

@@ -32,7 +32,7 @@ def read_labels(path: Path, num_classes: int) -> tuple[str, ...]:
         first[name] = number
     if len(names) != num_classes:
         raise UsageError(
-            f"{path} has {len(names)} class names, but the model tells {num_classes} classes apart. "
+            f"{path} has {len(names)} class names, but the model has {num_classes} classes. "
             "Expected one a line, in the order of the outputs."
         )
     return tuple(names)

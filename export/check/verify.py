@@ -260,6 +260,6 @@ def _check_batch(images: Floats, labels: npt.NDArray[np.int64], model: keras.Mod
         )
     if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
         raise ExportError(
-            f"labels from {labels.min()} to {labels.max()}, but the model tells {num_classes} classes apart. "
+            f"labels from {labels.min()} to {labels.max()}, but the model has {num_classes} classes. "
             "Expected the data set that it was trained on."
         )

@@ -1,8 +1,8 @@
-"""DenseNet: each layer reads the features of all layers before it in its block.
+"""DenseNet: each layer reads the outputs of all earlier layers of its block.
 
 Huang et al. 2016, "Densely Connected Convolutional Networks", arXiv:1608.06993: the four-block ImageNet nets
 (Table 1; `variant`) and the three-block CIFAR nets (section 4; `depth`). DenseNet-BC has a bottleneck and a
-compression of 0.5. Weights start as He et al. 2015 have it; BatchNormalization epsilon is 1e-5 as in Torch.
+compression of 0.5. Weights are initialized as in He et al. 2015; BatchNormalization epsilon is 1e-5 (Torch).
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def densenet(
 ) -> keras.KerasTensor:
     """Class scores (b, num_classes) from scaled pixels (b, h, w, 3).
 
-    The imagenet stem is a 7x7 convolution with stride 2 and a max pooling, which shrink to h / 4. The small
-    stem is the paper's for CIFAR, one 3x3 convolution: stride 1 up to 48 pixels, stride 2 above. Each block
-    but the last is followed by a halving: three for a variant, two for a depth.
+    The imagenet stem is a 7x7 convolution with stride 2 and a max pooling, down to h / 4. The small stem is
+    the paper's for CIFAR, one 3x3 convolution: stride 1 up to 48 pixels, stride 2 above. A transition halves
+    the size after each block but the last: three transitions for a variant, two for a depth.
     """
     layers = block_layers(variant=variant, depth=depth, bottleneck=bottleneck)
     wide = variant is not None or (bottleneck and compression < 1)
@@ -78,7 +78,7 @@ def _stem(pixels: keras.KerasTensor, stem: str, *, filters: int) -> keras.KerasT
 def _dense_layer(
     x: keras.KerasTensor, *, name: str, growth_rate: int, bottleneck: bool, dropout: float
 ) -> keras.KerasTensor:
-    """BN-ReLU-conv, appended to its input: (b, h, w, c) -> (b, h, w, c + growth_rate). Section 3."""
+    """BN-ReLU-conv, concatenated with its input: (b, h, w, c) -> (b, h, w, c + growth_rate). Section 3."""
     y = x
     if bottleneck:
         y = blocks.batch_norm_relu(y, name=f"{name}_bottleneck", epsilon=EPSILON)

@@ -1,4 +1,4 @@
-"""DenseNet-BC's published weights: which array of a file goes into which layer. Standard library only."""
+"""Maps the arrays of DenseNet-BC's published weights to our layers. Standard library only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ENDS = {"conv1": "conv1", "bn1": "final_bn", "fc": "logits"}
 
 
 def filling(_: object, names: Sequence[str]) -> Filling | None:
-    """Of PyTorch's names, such as block1.layer.0.bn1.weight."""
+    """The array for each weight, from PyTorch's names such as block1.layer.0.bn1.weight."""
     if not any(name.startswith("block1.layer.") for name in names):
         return None
     found: Filling = {}

@@ -191,7 +191,7 @@ def _strange_activation(layer: keras.Layer) -> str:
     name = getattr(activation, "__name__", "")
     known: Any = getattr(keras.activations, name, None)
     if known is None or activation is not known:
-        return "an activation of its own"
+        return "a custom activation"
     values = np.linspace(-8, 8, 64, dtype=np.float32).reshape(4, 16)
     try:
         theirs: Any = tf_keras.activations.get(name)

@@ -172,7 +172,7 @@ def test_a_folder_that_cannot_be_made_is_said(export, tmp_path):
 
 
 def test_wrong_number_of_class_names_is_refused(export):
-    with pytest.raises(ExportError, match="2 class names, but the model tells 5 classes apart"):
+    with pytest.raises(ExportError, match="2 class names, but the model has 5 classes"):
         export("float32", class_names=["a", "b"])
 
 

@@ -277,7 +277,7 @@ def test_data_set_of_other_classes_is_refused(
     (tmp_path / "pets" / "cow").rename(tmp_path / "pets" / "horse")
     assert run(["verify", str(pets)]) == 1
     message = capsys.readouterr().err
-    assert "tells apart cat, cow, dog, the data set has cat, dog, horse" in message
+    assert "has the classes cat, cow, dog, the data set has cat, dog, horse" in message
 
 
 def test_models_of_one_name_from_two_folders_stay_two(

@@ -137,7 +137,7 @@ def test_all_strangers_are_named_with_what_they_are():
     message = str(caught.value)
     assert "layer 'twice' is a Doubled" in message
     assert "layer 'inner/up' is a Conv2DTranspose" in message
-    assert "layer 'square' has an activation of its own" in message
+    assert "layer 'square' has a custom activation" in message
     # Keras 3 and tf_keras define it differently
     assert "layer 'hard' has the activation hard_sigmoid, which tf_keras computes differently" in message
     assert "layer 'celu' has the activation celu, which tf_keras lacks" in message
