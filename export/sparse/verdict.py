@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from export.errors import BadModelFileError
 from export.sparse.graph import Graph, read_graph, same_padding, type_names
+from export.tflite.inspect import read_tflite
 
 _OPERATOR = schema.BuiltinOperator
 _NAMES = {code: name for name, code in vars(_OPERATOR).items() if name[0] != "_"}
@@ -80,7 +80,7 @@ def sparse_verdict(file: bytes | Path) -> SparseVerdict:
     Reads the file and the processor's name, runs nothing. Raises BadModelFileError for a file that cannot be
     read or is no whole .tflite.
     """
-    content, name = (file, "the file") if isinstance(file, bytes) else (_read(file), str(file))
+    content, name = (file, "the file") if isinstance(file, bytes) else (read_tflite(file), str(file))
     graph = read_graph(content, name=name)
     pointwise = graph.pointwise()
     stored = {graph.stored_weights(operator) for operator in pointwise}
@@ -271,12 +271,3 @@ def _place(graph: Graph, operator: Any) -> str:  # noqa: ANN401
 
 def _form(kernel: tuple[int, ...], strides: tuple[int, int]) -> str:
     return f"{kernel[0]}x{kernel[1]} with stride {strides[0]}"
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BadModelFileError(
-            f"cannot read {path} ({error.strerror}). Expected a .tflite file; check the path."
-        ) from error

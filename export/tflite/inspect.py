@@ -81,13 +81,17 @@ class FileContents:
 
 def inspect(path: Path) -> FileContents:
     """The file's content. Raises BadModelFileError for a missing, truncated, empty or other file."""
+    return inspect_bytes(read_tflite(Path(path)), name=str(path))
+
+
+def read_tflite(path: Path) -> bytes:
+    """The file's bytes. BadModelFileError for a file that cannot be read."""
     try:
-        content = Path(path).read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise BadModelFileError(
             f"cannot read {path} ({error.strerror}). Expected a .tflite file; check the path."
         ) from error
-    return inspect_bytes(content, name=str(path))
 
 
 def inspect_bytes(content: bytes, *, name: str) -> FileContents:

@@ -10,6 +10,7 @@ from pathlib import Path
 from export.artifact import read_sidecar
 from export.errors import BadModelFileError
 from export.tflite.download_size import downloaded_bytes
+from export.tflite.inspect import read_tflite
 from export.tflite.layers import FileLayers, read_layers
 from pipeline.explain.accuracy import compare_with_keras
 from pipeline.explain.explanation import ComparedFile, ExplainedFile, NotCompared, explained_layers
@@ -35,7 +36,7 @@ def explain_files(paths: Sequence[Path], wanted: Wanted) -> list[ExplainedFile]:
 
     BadModelFileError for anything but a complete .tflite file.
     """
-    contents = {path: _content(path) for path in paths}
+    contents = {path: read_tflite(path) for path in paths}
     read = {path: _layers(path, content) for path, content in contents.items()}
     times = _times(read, wanted.timing)
     return [
@@ -52,15 +53,6 @@ def zeros_share(layers: FileLayers) -> float | None:
     ]
     whole = sum(count for _, count in found)
     return sum(share * count for share, count in found) / whole if whole else None
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BadModelFileError(
-            f"cannot read {path} ({error.strerror}). Expected a .tflite file; check the path."
-        ) from error
 
 
 def _layers(path: Path, content: bytes) -> FileLayers:
