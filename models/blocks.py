@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 MOMENTUM = 0.9
-"""Of BatchNormalization, as in Torch; Keras's 0.99 lags behind in trainings of few steps."""
+"""Momentum of BatchNormalization, as in Torch; Keras's 0.99 is too slow for trainings of few steps."""
 
 
 def conv(

@@ -9,7 +9,7 @@ LARGEST_SMALL_IMAGE = 96
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Of pixels scaled to 0-1, R, G, B."""
+"""Mean and standard deviation of pixels scaled to 0-1, R, G, B."""
 CIFAR10_MEAN = (125.3, 123.0, 113.9)
 CIFAR10_STD = (63.0, 62.1, 66.7)
 """Of 0-255 pixels, R, G, B."""

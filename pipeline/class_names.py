@@ -64,9 +64,9 @@ def match_classes(of_model: Sequence[str], of_data: Sequence[str], *, name: str)
 def match_file(artifact: ExportArtifact, of_data: Sequence[str]) -> MatchedClasses:
     """The same for an exported file, which may hold an app's names (--labels) and the data set's own.
 
-    For a run of ours the data set's own are known to be right, numbers too where another data set has names.
-    For a model from elsewhere they were only given by who exported it, and the names in the labels file say
-    which output is which.
+    For a run of ours the data set's own names are known to be right, also if they are numbers and another
+    data set has names. For a model from elsewhere they were only given at export, so the names in the labels
+    file decide.
     """
     both = [artifact.dataset_class_names, artifact.class_names]
     num_outputs = len(artifact.class_names)

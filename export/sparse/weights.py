@@ -86,7 +86,7 @@ def _sparse_enough(graph: Graph, min_sparsity: float, name: str) -> set[int]:
         )
     shares = {tensor: graph.num_zeros(tensor) / math.prod(graph.shape(tensor)) for tensor in stored}
     sparse = {tensor for tensor in stored if graph.subgraph.tensors[tensor].sparsity is not None}
-    # weights that are all zero would leave no data, by which a runtime tells a constant
+    # weights that are all zero would leave no data, and a runtime recognises a constant by its data
     chosen = {tensor for tensor, share in shares.items() if min_sparsity < share < 1} - sparse
     if not chosen and not sparse:
         raise ExportError(

@@ -17,7 +17,7 @@ from export.artifact import OperatorUse, TensorInfo
 from export.errors import BadModelFileError, ExportError
 from export.tflite.notes import PIXELS
 
-_MEND = "Export the model again, or copy the file again from where it came."
+_FIX = "Export the model again, or copy the file again from where it came."
 _OPERATOR_NAMES = {
     code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")
 }
@@ -97,10 +97,10 @@ def read_tflite(path: Path) -> bytes:
 def inspect_bytes(content: bytes, *, name: str) -> FileContents:
     """The content of a .tflite file from its bytes; `name` appears in errors."""
     if not content:
-        raise BadModelFileError(f"{name} is empty. Expected a .tflite file. {_MEND}")
+        raise BadModelFileError(f"{name} is empty. Expected a .tflite file. {_FIX}")
     if len(content) < 8 or not schema.Model.ModelBufferHasIdentifier(content, 0):
         raise BadModelFileError(
-            f"{name} is not a .tflite file (its bytes 4-8 are {content[4:8]!r}, not b'TFL3'). {_MEND}"
+            f"{name} is not a .tflite file (its bytes 4-8 are {content[4:8]!r}, not b'TFL3'). {_FIX}"
         )
     with damage_told(content, name=name):
         return _contents(content)
@@ -121,7 +121,7 @@ def damage_told(content: bytes, *, name: str) -> Iterator[None]:
         AttributeError,
     ) as error:
         raise BadModelFileError(
-            f"{name} is truncated or damaged ({len(content)} bytes; {type(error).__name__}: {error}). {_MEND}"
+            f"{name} is truncated or damaged ({len(content)} bytes; {type(error).__name__}: {error}). {_FIX}"
         ) from error
 
 

@@ -257,7 +257,7 @@ class _Reader:
             if dtype is None or len(data) % np.dtype(dtype).itemsize:
                 return None
             values = np.frombuffer(data.tobytes(), np.dtype(dtype))
-        if self._stored[tensor].is_sparse:  # only what is not zero is stored
+        if self._stored[tensor].is_sparse:  # only non-zero values are stored
             left_out = np.zeros(max(0, _size(described) - len(values)), values.dtype)
             values = np.concatenate([values, left_out])
         zero_points = set(described.zero_points)
