@@ -61,6 +61,12 @@ def match_classes(of_model: Sequence[str], of_data: Sequence[str], *, name: str)
     return _by_name(of_model, of_data, name=name)
 
 
+def match_known(of_model: Sequence[str], of_data: Sequence[str], *, name: str) -> MatchedClasses:
+    """The same for a model trained on a data set with these names: numbers are names then."""
+    match = match_classes if is_unnamed(of_data) else _by_name
+    return match(of_model, of_data, name=name)
+
+
 def match_file(artifact: ExportArtifact, of_data: Sequence[str]) -> MatchedClasses:
     """The same for an exported file, which may hold an app's names (--labels) and the data set's own.
 
@@ -73,7 +79,7 @@ def match_file(artifact: ExportArtifact, of_data: Sequence[str]) -> MatchedClass
     names = [each for each in both if each is not None and len(each) == num_outputs]
     is_ours = artifact.family is not None
     *others, last = names if is_ours else reversed(names)
-    match = _by_name if is_ours and not is_unnamed(of_data) else match_classes
+    match = match_known if is_ours else match_classes
     for each in others:
         try:
             return match(each, of_data, name=artifact.path)

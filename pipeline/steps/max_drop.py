@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.class_names import check_same_classes, match_classes
+from pipeline.class_names import check_same_classes, match_classes, match_known
 from pipeline.compression.attempts import Attempts, Subject, put_in_place, time_files
 from pipeline.compression.ladder import Climb, climb, rungs
 from pipeline.errors import PipelineError, UsageError
@@ -76,7 +76,8 @@ def _subject(source: KerasSource, settings: MaxDropSettings, progress: Progress)
     model = load_model_of(source)
     names = source.class_names or tuple(str(number) for number in range(model.output_shape[-1]))
     of_data, name = dataset.spec.class_names, source.model_path.name
-    matched = match_classes(names, of_data, name=name)
+    match = match_classes if source.class_names is None else match_known
+    matched = match(names, of_data, name=name)
     if settings.training is not None:
         check_same_classes(names, of_data, name=name)
     if not dataset.num_examples("validation"):

@@ -1,5 +1,6 @@
 """Labels of a data set as outputs of a model: by name, by number where there are no names, or refused."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from report_records import export_artifact
 from pipeline.class_names import check_same_classes, match_classes, match_file
 from pipeline.cli import run
 from pipeline.errors import PipelineError
+from pipeline.lineage import find_source
+from pipeline.steps.max_drop import int8_within
+from pipeline.steps.settings import MaxDropSettings
 
 THOUSAND = [f"class {number}" for number in range(1000)]
 
@@ -159,3 +163,14 @@ def test_verify_refuses_a_model_without_names_on_fewer_classes(foreign, capsys):
     status, printed = verified(capsys)
     assert status == 1
     assert "has 3 outputs without class names, the data set has 2 classes" in printed.err
+
+
+def test_an_int8_file_is_not_judged_on_classes_that_the_run_does_not_have(foreign):
+    """Where the model's own names are numbers, as those of digits, and the data set has as many classes."""
+    (foreign / "photos" / "dim").mkdir()
+    for number in range(30):
+        Image.new("RGB", (8, 8), (number, 100, 100)).save(foreign / "photos" / "dim" / f"{number}.png")
+    source = find_source("brightness.keras", data="photos", folder=foreign / "runs")
+    trained = dataclasses.replace(source, class_names=tuple(unnamed(3)))
+    with pytest.raises(PipelineError, match="0 of 3 classes matched by name"):
+        int8_within(trained, MaxDropSettings(max_drop=1), runs=foreign / "runs")
