@@ -1,8 +1,11 @@
-"""How the suite runs on several cores: each pytest-xdist worker computes with one thread."""
+"""How the suite runs: with one thread a pytest-xdist worker, and with the same random numbers each time."""
 
 from __future__ import annotations
 
 import os
+import sys
+
+import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before TensorFlow or NumPy is imported
     os.environ |= {
@@ -11,3 +14,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before TensorFlow or NumPy is importe
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
     }
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Seeds Keras, TensorFlow, NumPy and random, so that a net without a seed is the same in every run."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)
