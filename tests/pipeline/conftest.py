@@ -1,7 +1,8 @@
-"""A data set so small that a training on it takes seconds."""
+"""A data set so small that a training on it takes seconds, and a folder for the runs of one module."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,3 +24,13 @@ def tiny_npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "tiny.npz"
     np.savez(path, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
     return path
+
+
+@pytest.fixture(scope="module")
+def runs_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in which all tests of a module run, with the module's runs in its `runs`."""
+    folder = tmp_path_factory.mktemp("module")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIPELINE_RUNS", str(folder / "runs"))
+        patch.chdir(folder)
+        yield folder

@@ -31,21 +31,13 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0
     return json.loads(capsys.readouterr().out)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("journey")
-
-
 @pytest.fixture(scope="module", autouse=True)
-def in_folder(folder: Path) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PIPELINE_RUNS", str(folder / "runs"))
-        patch.chdir(folder)
-        yield
+def folder(runs_of_module: Path) -> Path:
+    return runs_of_module
 
 
 @pytest.fixture(scope="module")
-def trained(in_folder: None, folder: Path, tiny_npz: Path) -> Path:
+def trained(folder: Path, tiny_npz: Path) -> Path:
     arguments = ["--depth", "7", "--growth-rate", "4", "--epochs", "2", "--batch-size", "32"]
     assert run(["train", "densenet", *arguments, "--data", str(tiny_npz)]) == 0
     (run_folder,) = (folder / "runs").glob("*-tiny-1")

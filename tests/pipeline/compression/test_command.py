@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -19,21 +18,13 @@ from pipeline.cli import run
 from pipeline.runs import finished_runs
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("compress")
-
-
 @pytest.fixture(scope="module", autouse=True)
-def in_folder(folder: Path) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PIPELINE_RUNS", str(folder / "runs"))
-        patch.chdir(folder)
-        yield
+def folder(runs_of_module: Path) -> Path:
+    return runs_of_module
 
 
 @pytest.fixture(scope="module")
-def trained(in_folder: None, folder: Path, tiny_npz: Path) -> Path:
+def trained(folder: Path, tiny_npz: Path) -> Path:
     small = ["--depth", "7", "--growth-rate", "2", "--epochs", "1", "--batch-size", "32"]
     assert run(["train", "densenet", *small, "--data", str(tiny_npz)]) == 0
     (run_folder,) = (folder / "runs").glob("densenet*-tiny-1")

@@ -17,21 +17,13 @@ from pipeline.cli import run
 layers = keras.layers
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("like")
-
-
 @pytest.fixture(scope="module", autouse=True)
-def in_folder(folder: Path) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PIPELINE_RUNS", str(folder / "runs"))
-        patch.chdir(folder)
-        yield
+def folder(runs_of_module: Path) -> Path:
+    return runs_of_module
 
 
 @pytest.fixture(scope="module")
-def trained(in_folder: None, folder: Path, tiny_npz: Path) -> Path:
+def trained(folder: Path, tiny_npz: Path) -> Path:
     small = ["--depth", "7", "--growth-rate", "4", "--epochs", "1", "--batch-size", "32"]
     assert run(["train", "densenet", *small, "--data", str(tiny_npz)]) == 0
     (run_folder,) = (folder / "runs").glob("*-tiny-1")
@@ -39,7 +31,7 @@ def trained(in_folder: None, folder: Path, tiny_npz: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def foreign(in_folder: None, folder: Path) -> Path:
+def foreign(folder: Path) -> Path:
     """A model of 0..1 from elsewhere, with a 1x1 convolution of which four fifths are zero."""
     keras.utils.set_random_seed(0)
     image = keras.Input((16, 16, 3))
