@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -14,6 +15,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before TensorFlow or NumPy is importe
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
     }
+
+gc.set_threshold(200_000, 50, 100)  # TensorFlow's graphs are millions of objects: a tenth of the time
 
 
 @pytest.hookimpl(tryfirst=True)
