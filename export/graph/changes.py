@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export.graph.column_pairs import ColumnPairs
-from keras_graph.walk import is_graph, structure
+from keras_graph.walk import functional, is_graph, structure
 
 Floats = npt.NDArray[np.float64]
 
@@ -82,37 +82,23 @@ class Changes:
 
     def carried_out(self, model: keras.Model) -> keras.Model:
         """A new functional model with its own weights; nested models are new too."""
-        copies: dict[int, keras.Operation] = {}
-        origins: dict[int, keras.Operation] = {}
-
-        def copy(operation: keras.Operation) -> keras.Operation:
-            if id(operation) not in copies:
-                made = self.carried_out(operation) if is_graph(operation) else self._copied(operation)
-                copies[id(operation)], origins[id(made)] = made, operation
-            return copies[id(operation)]
-
-        def call(made: keras.Operation, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Keras carries no types
-            key = id(origins[id(made)])
-            if key in self.removed or key in self.moved_behind.values():
-                return args[0]
-            if key in self.paired:
-                return made(self.paired[key].prepare(args[0], made.name))
-            if key in self.ones_before:
-                args = (_ones(self.ones_before[key])(args[0]), *args[1:])
-            if key in self.depthwise:
-                # without a BatchNormalization's mask=None, or the number in `tensor / number`
-                args, kwargs = args[:1], {}
-            x = made(*args, **kwargs)
-            return copies[self.moved_behind[key]](x) if key in self.moved_behind else x
-
+        copying = _Copying(self)
         graph = keras.Model(structure(model, "inputs"), structure(model, "outputs"), name=model.name)
-        clone = keras.models.clone_model(graph, clone_function=copy, call_function=call)
-        for key, made in copies.items():
-            if key not in self.removed and isinstance(made, keras.Layer) and not is_graph(made):
-                self._fill(made, origins[id(made)])
+        clone = keras.models.clone_model(graph, clone_function=copying.copy, call_function=copying.call)
+        copying.fill()
         return clone
 
-    def _copied(self, operation: keras.Operation) -> keras.Operation:
+    def called_on(self, model: keras.Model, tensor: keras.KerasTensor) -> keras.KerasTensor:
+        """The output for another input of new layers like the model's, with their own weights."""
+        copying = _Copying(self)
+        output = functional(model)._run_through_graph(tensor, operation_fn=copying.copy, call_fn=copying.call)
+        copying.fill()
+        return output
+
+    def copied(self, operation: keras.Operation) -> keras.Operation:
+        """A changed copy of a layer or a nested model; a layer's weights are filled in later."""
+        if is_graph(operation):
+            return self.carried_out(operation)
         key = id(operation)
         if key in self.depthwise:
             return self.depthwise[key].layer(operation.name)
@@ -125,7 +111,7 @@ class Changes:
             config["activation"] = "linear"
         return type(operation).from_config(config)
 
-    def _fill(self, made: keras.Layer, origin: keras.Layer) -> None:
+    def fill(self, made: keras.Layer, origin: keras.Layer) -> None:
         """Sets the new layer's weights."""
         key = id(origin)
         if key in self.depthwise:
@@ -137,6 +123,44 @@ class Changes:
         made.set_weights(weights)
         if isinstance(made, keras.layers.Normalization) and made.built:
             made.finalize_state()  # its mean and variance are read from the weights once
+
+
+class _Copying:
+    """The copies made of one graph's operations."""
+
+    def __init__(self, changes: Changes) -> None:
+        self._changes = changes
+        self._copies: dict[int, keras.Operation] = {}
+        self._origins: dict[int, keras.Operation] = {}
+
+    def copy(self, operation: keras.Operation) -> keras.Operation:
+        """The one copy of an operation."""
+        key = id(operation)
+        if key not in self._copies:
+            made = self._changes.copied(operation)
+            self._copies[key], self._origins[id(made)] = made, operation
+        return self._copies[key]
+
+    def call(self, made: keras.Operation, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Keras carries no types
+        """Calls a copy, with the layers before and after it that the changes add."""
+        changes, key = self._changes, id(self._origins[id(made)])
+        if key in changes.removed or key in changes.moved_behind.values():
+            return args[0]
+        if key in changes.paired:
+            return made(changes.paired[key].prepare(args[0], made.name))
+        if key in changes.ones_before:
+            args = (_ones(changes.ones_before[key])(args[0]), *args[1:])
+        if key in changes.depthwise:
+            # without a BatchNormalization's mask=None, or the number in `tensor / number`
+            args, kwargs = args[:1], {}
+        x = made(*args, **kwargs)
+        return self._copies[changes.moved_behind[key]](x) if key in changes.moved_behind else x
+
+    def fill(self) -> None:
+        """Sets the weights of the copies, when all are built."""
+        for key, made in self._copies.items():
+            if key not in self._changes.removed and isinstance(made, keras.Layer) and not is_graph(made):
+                self._changes.fill(made, self._origins[id(made)])
 
 
 def folded_weights(layer: keras.Layer, affine: Affine) -> list[npt.NDArray[Any]]:

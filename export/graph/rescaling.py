@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,9 @@ from export.artifact import ZERO_PIXEL, TensorInfo
 from export.errors import ExportError
 from export.graph.calls import CallGraph
 from export.graph.changes import Changes, Depthwise
+from export.graph.identities import is_identity
 from keras_graph.nodes import Node, Tensor
+from keras_graph.walk import is_graph
 
 Floats = npt.NDArray[np.float64]
 
@@ -65,8 +67,8 @@ def add_rescaling(
 ) -> keras.Model:
     """The model with a Rescaling in front: one trained on 0..1 or -1..1 then takes raw 0-255 pixels.
 
-    0..1 is scale 1/255, offset 0; -1..1 is scale 1/127.5, offset -1. Layers and weights are copies. The input
-    shape is unchanged.
+    0..1 is scale 1/255, offset 0; -1..1 is scale 1/127.5, offset -1. Layers and weights are copies, with
+    unchanged names. The input shape is unchanged.
     """
     shape = tuple(model.inputs[0].shape[1:])
     for name, value in (("scale", scale), ("offset", offset)):
@@ -75,9 +77,13 @@ def add_rescaling(
                 f"{np.size(value)} values as {name}, but images of {shape[-1]} channels. "
                 f"Expected one {name} for all channels, or one for each."
             )
-    pixels = keras.Input(shape, name="image")
-    rescaled = keras.layers.Rescaling(_plain(scale), _plain(offset), name=PIXELS_LAYER)(pixels)
-    return keras.Model(pixels, Changes().carried_out(model)(rescaled), name=model.name)
+    pixels = keras.Input(shape, name=model.inputs[0].name)
+    taken = {layer.name for layer in model.layers}
+    name = PIXELS_LAYER
+    while name in taken:
+        name += "_"
+    rescaled = keras.layers.Rescaling(_plain(scale), _plain(offset), name=name)(pixels)
+    return keras.Model(pixels, Changes().called_on(model, rescaled), name=model.name)
 
 
 def rescaling_of(model: keras.Model) -> Rescaling:
@@ -102,8 +108,9 @@ def input_error_levels(stored: TensorInfo, rescaling: Rescaling) -> float:
 def split_rescaling(model: keras.Model) -> SplitModel:
     """Cuts off the Rescaling and Normalization layers, and plain arithmetic, at the model's start.
 
-    Several in a row become one rescaling. A model that starts otherwise, or uses its raw input twice, is
-    returned whole with RAW.
+    Several in a row become one rescaling, also behind layers that resize the image or act in training only,
+    and in nested models. A model that starts otherwise, or uses its raw input twice, is returned whole with
+    RAW.
     """
     begins = _beginning(model)
     if not begins.operations:
@@ -134,22 +141,46 @@ def in_one_operator(model: keras.Model) -> keras.Model:
 
 def _beginning(model: keras.Model) -> _Beginning:
     """The operations that rescale the input, in order, and their combined rescaling."""
-    graph = CallGraph(model)
-    tensor = model.inputs[0]
-    channels = int(tensor.shape[-1])
+    channels = int(model.inputs[0].shape[-1])
     scale, offset = np.ones(channels), np.zeros(channels)
     found: list[keras.Operation] = []
-    while (node := _only_reader(graph, tensor)) is not None:
-        step = _rescaling(node, tensor, channels)
+    for node in _chain(model):
+        if is_identity(node.operation) or _only_resizes(node.operation):
+            continue  # the same before it as behind it
+        step = _rescaling(node, node.input_tensors[0], channels)
         if step is None:
             break
         scale, offset = scale * step[0], offset * step[0] + step[1]
-        tensor = node.outputs[0]
         found.append(node.operation)
     if not found:
         return _Beginning(rescaling=RAW, operations=())
     rescaling = Rescaling(scale=tuple(map(float, scale)), offset=tuple(map(float, offset)))
     return _Beginning(rescaling=rescaling, operations=tuple(found))
+
+
+def _chain(model: keras.Model) -> Generator[Node, None, bool]:
+    """The calls from the input on, each the only reader of the one before; those in nested models too.
+
+    Returns whether the last one is the model's output.
+    """
+    graph = CallGraph(model)
+    tensor = model.inputs[0]
+    while (node := _only_reader(graph, tensor)) is not None:
+        if not is_graph(node.operation):
+            yield node
+        elif not (yield from _chain(node.operation)):
+            return False
+        tensor = node.outputs[0]
+    return tensor is model.outputs[0]
+
+
+def _only_resizes(operation: keras.Operation) -> bool:
+    """Whether each value is a weighted mean of values, with weights that add up to 1."""
+    return (
+        type(operation) is keras.layers.Resizing
+        and operation.interpolation in ("bilinear", "nearest")
+        and not operation.pad_to_aspect_ratio
+    )
 
 
 def _only_reader(graph: CallGraph, tensor: Tensor) -> Any:  # noqa: ANN401 - Keras carries no types

@@ -18,6 +18,7 @@ from export.errors import ExportError
 from export.graph.calls import CallGraph
 from export.graph.changes import Affine, Changes, Depthwise
 from export.graph.column_pairs import column_pairs
+from export.graph.identities import is_identity
 from export.rewrites import Rewrite, RewriteBounds
 from keras_graph.nodes import Node
 from keras_graph.walk import is_graph, last_call, num_channels, structure
@@ -38,16 +39,6 @@ _TINY = 1e-30
 _RESCALING = (keras.layers.Rescaling, keras.layers.Normalization)
 _WITHOUT_ACTIVATION = (keras.layers.Concatenate, keras.layers.ZeroPadding2D, keras.layers.Cropping2D)
 """Layers that TFLite cannot fuse an activation into."""
-_IDENTITIES = (
-    keras.layers.Dropout,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.AlphaDropout,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-    keras.layers.ActivityRegularization,
-    keras.layers.Identity,
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +186,7 @@ class _Planner:
     def _drop_identities(self, graph: CallGraph, prefix: str) -> None:
         for node in graph.nodes:
             layer = node.operation
-            if _is_identity(layer) and graph.runs_plainly(layer):
+            if is_identity(layer) and graph.runs_plainly(layer):
                 graph.remove(node)
                 if id(layer) not in self._changes.removed:
                     self._changes.removed.add(id(layer))
@@ -314,12 +305,6 @@ def _is_image_norm(graph: CallGraph, node: Node) -> bool:
         and graph.is_called_once(norm)
         and graph.runs_plainly(norm)
     )
-
-
-def _is_identity(layer: keras.Operation) -> bool:
-    if type(layer) is keras.layers.Activation:
-        return layer.activation is keras.activations.linear
-    return type(layer) in _IDENTITIES and layer.input.dtype == layer.output.dtype
 
 
 def _is_pointwise(layer: Any) -> bool:  # noqa: ANN401

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from export.errors import ExportError
+from export.graph.identities import acts_in_training
 from export.graph.rescaling import RAW, add_rescaling, in_one_operator, split_rescaling
+from keras_graph.walk import named_layers
 
 
 @pytest.mark.parametrize(
@@ -91,3 +93,69 @@ def test_arithmetic_between_two_tensors_is_no_rescaling():
     image = keras.Input((32, 32, 3))
     model = keras.Model(image, keras.layers.Flatten()(keras.ops.multiply(image, image)))
     assert split_rescaling(model).rescaling == RAW
+
+
+L = keras.layers
+BEGINNINGS = {
+    "augmentation": lambda: [L.RandomFlip("horizontal"), L.RandomRotation(0.2), L.Rescaling(1 / 127.5, -1)],
+    "augmentation in a nested model": lambda: [
+        keras.Sequential([L.RandomZoom(0.2), L.RandomContrast(0.2)]),
+        L.Rescaling(1 / 127.5, -1),
+    ],
+    "resized and rescaled in a nested model": lambda: [
+        keras.Sequential([L.Resizing(24, 20), L.Rescaling(1 / 127.5, -1)]),
+        keras.Sequential([L.RandomFlip(), L.RandomZoom(0.2)]),
+    ],
+    "all in a nested model": lambda: [
+        keras.Sequential([L.Rescaling(1 / 255), L.GaussianNoise(0.1), L.Rescaling(2, -1), L.Conv2D(2, 3)])
+    ],
+}
+
+
+@pytest.mark.parametrize("before", BEGINNINGS.values(), ids=BEGINNINGS)
+def test_a_rescaling_behind_augmentation_or_resizing_is_found(test_images, before):
+    conv = L.Conv2D(4, 3, padding="same")
+    model = keras.Sequential([keras.Input((32, 32, 3)), *before(), conv, L.Flatten()])
+    split = split_rescaling(model)
+    assert split.rescaling.scale == pytest.approx([2 / 255] * 3)
+    assert split.rescaling.offset == pytest.approx([-1] * 3)
+    images = test_images[:4].astype(np.float32)
+    again = split.rest(split.rescaling(images), training=False)
+    np.testing.assert_allclose(again, model(images, training=False), atol=1e-5)
+
+
+@pytest.mark.parametrize("before", [L.Resizing(24, 20, pad_to_aspect_ratio=True), L.RandomCrop(20, 20)])
+def test_a_rescaling_behind_a_layer_that_does_not_average_stays(before):
+    model = keras.Sequential([keras.Input((32, 32, 3)), before, L.Rescaling(1 / 255), L.Flatten()])
+    assert split_rescaling(model).rescaling == RAW
+
+
+def test_added_rescaling_leaves_the_layers_names(test_images):
+    outer = keras.Sequential([L.Conv2D(2, 3, name="inner")], name="outer")
+    model = keras.Sequential([keras.Input((32, 32, 3)), outer, L.Flatten(name="pixels")])
+    wrapped = add_rescaling(model, 1 / 255, 0.0)
+    names = [name for name, _ in named_layers(wrapped)]
+    assert names[-2:] == ["outer/inner", "pixels"]
+    images = test_images[:4].astype(np.float32)
+    np.testing.assert_allclose(wrapped(images), model(images / 255), atol=1e-5)
+
+
+AUGMENTATION = {
+    "RandomBrightness": {"factor": 0.5},
+    "RandomColorDegeneration": {"factor": 0.5},
+    "RandomFlip": {},
+    "RandomRotation": {"factor": 0.2},
+    "RandomTranslation": {"height_factor": 0.2, "width_factor": 0.2},
+    "RandomZoom": {"height_factor": 0.2},
+    "RandAugment": {},
+    "MixUp": {},
+}
+
+
+@pytest.mark.parametrize("name", AUGMENTATION)
+def test_a_layer_counted_as_acting_in_training_is_an_identity_in_inference(test_images, name):
+    layer = getattr(L, name)(**AUGMENTATION[name])
+    model = keras.Sequential([keras.Input((32, 32, 3)), layer])
+    assert acts_in_training(layer)
+    images = test_images[:4].astype(np.float32)
+    np.testing.assert_array_equal(model(images, training=False), images)
