@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+from android_bench.printed.prefixes import Prefixes
 from android_bench.reasons import Reason
 
 NUMBER = r"\d{1,18}(?:\.\d{1,18})?(?:e[+-]?\d{1,2})?"
@@ -16,15 +17,6 @@ LITERT_BLOCK = "========== BENCHMARK RESULTS =========="
 LONGEST_QUOTE = 160
 
 _LINE_END = re.compile(r"\r*\n")
-_COLOUR = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
-_ISO_TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:?\d\d)?\s+")
-_DAY_AND_TIME = r"(?:\d{4}-)?\d\d-\d\d \d\d:\d\d:\d\d\.\d+\s+"
-_LOGCAT = (
-    re.compile(_DAY_AND_TIME + r"(?P<pid>\d{1,9})\s+\d+\s+(?P<level>[VDIWEF])\s+[^:]*:\s?"),
-    re.compile(rf"(?:{_DAY_AND_TIME})?" + r"(?P<level>[VDIWEF])/[^(:]*\(\s*(?P<pid>\d{1,9})\):\s?"),
-)
-_ABSL = re.compile(r"(?P<level>[IWEF])\d{4}(?:\d{4})?\s+\d\d:\d\d:\d+\.\d+\s+\d+\s+[^\s\]]+:\d+\]\s?")
-_WORD = re.compile(r"(?P<level>VERBOSE|DEBUG|INFO|WARN|ERROR|FATAL|WARNING):\s?(?:\[[^\[\]\s]+:\d+\]\s?)?")
 _STATS = re.compile(
     r"count=(?P<count>\d{1,18})"
     rf"(?:(?: first=(?P<first_ms>{NUMBER}) curr=(?P<last_ms>{NUMBER}) min=(?P<min_ms>{NUMBER})"
@@ -84,6 +76,8 @@ class LogLine:
     """Whether its prefix marks it as an error."""
     pid: int | None
     """The process, in a logcat."""
+    file: str
+    """The source file that its prefix names; empty without."""
     ended: bool
     """False for a last line without a line end: it may have been cut."""
 
@@ -167,14 +161,25 @@ class Failure:
 
 
 def read_lines(text: str) -> list[LogLine]:
-    """All lines that are not empty, without their prefixes.
-
-    A prefix may be none, `INFO: `, `INFO: [file:line] `, absl's `I0000 00:00:1758.5 62590 file.cc:51] `,
-    logcat's (threadtime, time, brief), or an ISO time; lines end with LF or CRLF.
-    """
+    """All lines that are not empty, without their prefixes (prefixes.py); lines end with LF or CRLF."""
     parts = _LINE_END.split(text)
-    lines = [_read(part, number, ended=number < len(parts)) for number, part in enumerate(parts, start=1)]
-    return [line for line in lines if line.text]
+    prefixes = Prefixes(parts)
+    lines = []
+    for number, part in enumerate(parts, start=1):
+        bare = prefixes.bare(part)
+        if bare is None or not bare.text:
+            continue
+        lines.append(
+            LogLine(
+                number=number,
+                text=bare.text,
+                marked_error=not {"E", "F", "A"}.isdisjoint(bare.levels),
+                pid=bare.pid,
+                file=bare.file,
+                ended=number < len(parts),
+            )
+        )
+    return lines
 
 
 def parse_stats(text: str) -> Stats | None:
@@ -235,21 +240,6 @@ def equal_runs(count: int, each_ms: float) -> Stats:
     """The figures of runs that all took the same time."""
     figures = dict.fromkeys((each.name for each in fields(Stats) if each.name != "count"), each_ms)
     return Stats(count=count, **(figures | {"std_ms": 0.0}))
-
-
-def _read(raw: str, number: int, *, ended: bool) -> LogLine:
-    rest, levels, pid = _COLOUR.sub("", raw).strip(), "", None
-    if time := _ISO_TIME.match(rest):
-        rest = rest[time.end() :]
-    for form in _LOGCAT:
-        if found := form.match(rest):
-            rest, levels, pid = rest[found.end() :].lstrip(), found["level"], int(found["pid"])
-            break
-    for form in (_ABSL, _WORD):
-        if found := form.match(rest):
-            rest, levels = rest[found.end() :].lstrip(), levels + found["level"][0]
-    marked = "E" in levels or "F" in levels
-    return LogLine(number=number, text=rest, marked_error=marked, pid=pid, ended=ended)
 
 
 def _is_ordered(stats: Stats) -> bool:

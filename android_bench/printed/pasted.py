@@ -83,16 +83,23 @@ def parse_log(text: str) -> ParsedLog:
     The text may hold several runs, shell prompts, logcat of several processes, and prefixes of any kind
     (lines.read_lines). A run counts as completed if its summary is complete and agrees with its blocks.
     """
-    streams: dict[int | None, list[LogLine]] = {}
-    for line in read_lines(text):
-        streams.setdefault(line.pid, []).append(line)
-    runs = [run for lines in streams.values() for run in _split(lines) if run.is_of_the_tool]
+    runs = [run for lines in _streams(read_lines(text)) for run in _split(lines) if run.is_of_the_tool]
     runs.sort(key=lambda run: run.lines[0].number)
     outcomes = [_outcome(run) for run in runs]
     return ParsedLog(
         runs=tuple(each for each in outcomes if isinstance(each, BenchmarkReport)),
         failures=tuple(each for each in outcomes if isinstance(each, Failure)),
     )
+
+
+def _streams(lines: Sequence[LogLine]) -> Iterable[list[LogLine]]:
+    """The lines of each process; all together if only one is named, since not every format names it."""
+    if len({line.pid for line in lines} - {None}) <= 1:
+        return [list(lines)]
+    streams: dict[int | None, list[LogLine]] = {}
+    for line in lines:
+        streams.setdefault(line.pid, []).append(line)
+    return streams.values()
 
 
 def _outcome(run: _Run) -> BenchmarkReport | Failure:

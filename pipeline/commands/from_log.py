@@ -15,6 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from android_bench.delegates import Delegation
+from android_bench.errors import LogError
+from android_bench.printed.encoding import log_text
 from android_bench.printed.lines import Failure
 from android_bench.printed.pasted import parse_log
 from android_bench.printed.run import BenchmarkReport
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 STDIN = "-"
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,15 +123,12 @@ def _content(source: str) -> bytes:
 
 
 def _text(content: bytes, name: str) -> str:
-    """The content as text: UTF-8, or UTF-16 with a byte order mark, as PowerShell's > writes it."""
-    if content.startswith(_UTF16):
-        return content.decode("utf-16", errors="replace")
-    if b"\0" in content:
+    try:
+        return log_text(content)
+    except LogError as error:
         raise PipelineError(
-            f"{name} is not text: it holds NUL bytes. Give what benchmark_model printed, not a model or its "
-            "result file."
-        )
-    return content.decode("utf-8-sig", errors="replace")
+            f"{name} is not text: {error}. Give what benchmark_model printed, not a model or its result file."
+        ) from error
 
 
 def _record(report: BenchmarkReport) -> LogRecord:

@@ -4,13 +4,12 @@ expected_logs.csv was written by hand, by reading every captured log, before the
 them; of its reasons, a word or two of ours were put in after.
 """
 
-import csv
 import re
 from contextlib import suppress
 from dataclasses import astuple, replace
-from pathlib import Path
 
 import pytest
+from captured_logs import EXPECTED, LOGS, captured, figures_of, needs_logs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,13 +18,6 @@ from android_bench.errors import LogError
 from android_bench.printed.lines import Stats, parse_stats
 from android_bench.printed.pasted import parse_log
 from android_bench.printed.run import parse_run
-
-LOGS = Path(__file__).parents[3] / "shared" / "reference" / "logs"
-EXPECTED = [
-    pytest.param(row, id=row["file"])
-    for row in csv.DictReader((Path(__file__).parent / "expected_logs.csv").read_text().splitlines())
-]
-needs_logs = pytest.mark.skipif(not LOGS.is_dir(), reason=f"the captured logs are not at {LOGS}")
 
 GOOD = """\
 INFO: STARTING!
@@ -119,17 +111,6 @@ def with_line(line, *, before="INFO: The input model"):
     return GOOD.replace(before, f"{line}\n{before}", 1)
 
 
-def captured(name):
-    """The text of a log, or of a capture's two streams, and the capture's exit status where it was kept."""
-    path = LOGS / name
-    if path.suffix == ".txt":
-        return path.read_text(), None
-    stdout, stderr, status = (
-        path.parent / f"{path.name}{ending}" for ending in (".stdout", ".stderr", ".rc")
-    )
-    return stderr.read_text() + stdout.read_text(), int(status.read_text()) if status.exists() else None
-
-
 def real_texts():
     return [captured(parameter.values[0]["file"])[0] for parameter in EXPECTED] if LOGS.is_dir() else []
 
@@ -181,14 +162,6 @@ def test_every_captured_log_has_a_row():
     files = {str(path.relative_to(LOGS)) for path in LOGS.glob("*.txt")}
     files |= {str(path.relative_to(LOGS).with_suffix("")) for path in LOGS.glob("*/*.stdout")}
     assert files == {parameter.values[0]["file"] for parameter in EXPECTED}
-
-
-def figures_of(report):
-    def shown(value):
-        return "-" if value is None else f"{value:.6g}"
-
-    valid = "no" if report.reasons else "yes"
-    return shown(report.timed.median_ms), shown(report.timed.avg_ms), valid
 
 
 @needs_logs

@@ -117,10 +117,33 @@ def test_a_log_without_a_completed_run_is_status_one_and_says_what_to_give(log, 
     assert json.loads(capsys.readouterr().out) == []
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 def test_a_log_that_windows_wrote_is_read(log, capsys, encoding):
     assert show_log(log(GOOD.replace("\n", "\r\n").encode(encoding)), as_json=True) == 0
     assert len(json.loads(capsys.readouterr().out)) == 1
+
+
+def test_a_log_that_android_studio_exported_is_read(log, capsys):
+    messages = [
+        {
+            "header": {
+                "logLevel": "INFO",
+                "pid": 18088,
+                "tid": 18088,
+                "applicationId": "org.tensorflow.lite.benchmark",
+                "processName": "org.tensorflow.lite.benchmark",
+                "tag": "tflite",
+                "timestamp": {"seconds": 1721398210, "nanos": 844000000},
+            },
+            "message": line.removeprefix("INFO: "),
+        }
+        for line in GOOD.splitlines()
+    ]
+    export = json.dumps({"metadata": {"filter": "package:mine"}, "logcatMessages": messages}, indent=2)
+    assert show_log(log(export), as_json=True) == 0
+    assert json.loads(capsys.readouterr().out)[0]["median_ms"] == 7.1
+    with pytest.raises(PipelineError, match="an export of Android Studio, but is cut"):
+        show_log(log(export[:-9]), as_json=True)
 
 
 def test_a_log_in_another_encoding_is_read(log, capsys):
