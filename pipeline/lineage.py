@@ -76,17 +76,6 @@ def load_model_of(source: KerasSource) -> keras.Model:
     return model
 
 
-def image_size_of(model: keras.Model, path: Path) -> int:
-    """The side in pixels of the square images that the model in file `path` takes."""
-    height, width = model.input_shape[1:3]
-    if height != width:
-        raise PipelineError(
-            f"{path} takes images of {height}x{width}, and images are made square here. It can be exported "
-            "as float32, float16 or dynamic, which need no images, and measured; not calibrated or verified."
-        )
-    return int(height)
-
-
 def source_of_file(
     tflite: Path, *, model: Path | None, data: str | None
 ) -> tuple[KerasSource, ExportArtifact]:

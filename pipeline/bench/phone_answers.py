@@ -21,6 +21,7 @@ from pipeline.bench.fleet import FleetPhone
 from pipeline.bench.settings import BenchSettings
 from pipeline.class_names import MatchedClasses
 from pipeline.data.dataset import Dataset
+from pipeline.data.spec import ImageShape
 from pipeline.errors import PipelineError
 from pipeline.records.phone_verification import PhoneVerification
 
@@ -63,8 +64,8 @@ def answer_here(
     """
     contents = inspect(path)
     check_described(path, artifact, contents.sha256)
-    size = int(artifact.input.shape[1])
-    pixels, labels = dataset.balanced_samples(split, image_size=size, num_samples=num_samples, seed=seed)
+    shape = ImageShape(*artifact.input.shape[1:])
+    pixels, labels = dataset.balanced_samples(split, image_size=shape, num_samples=num_samples, seed=seed)
     if not len(labels):
         raise PipelineError(
             f"the split '{split}' of {dataset.spec.name} has no images. Choose another --split."

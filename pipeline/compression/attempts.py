@@ -31,6 +31,7 @@ from pipeline.compression.compress import load_quantized
 from pipeline.compression.ladder import FEW_IMAGES, Candidate, Rung
 from pipeline.data.dataset import Dataset
 from pipeline.data.registry import from_any_folder
+from pipeline.data.spec import ImageShape
 from pipeline.errors import PipelineError
 from pipeline.lineage import KerasSource, load_model_of
 
@@ -50,7 +51,7 @@ class Subject:
     source: KerasSource
     model: keras.Model
     dataset: Dataset
-    image_size: int
+    image_size: ImageShape
     matched: MatchedClasses
     """The model's output for each class of the data set."""
     seed: int

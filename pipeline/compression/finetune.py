@@ -13,6 +13,7 @@ import tf_keras
 
 from export.graph.rescaling import Rescaling
 from pipeline.data.augment import Augment
+from pipeline.data.spec import ImageShape
 from pipeline.errors import PipelineError
 from pipeline.progress import Progress
 from pipeline.records.compression import LEARNING_RATES, CompressConfig
@@ -32,7 +33,7 @@ class Images:
     """The data set in the twin's input format."""
 
     dataset: Dataset
-    image_size: int
+    image_size: ImageShape
     rescaling: Rescaling
     augment: Augment
 

@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.data import pixels, splits
 from pipeline.data.assembly import Described, assemble
 from pipeline.data.dataset import Dataset
-from pipeline.data.spec import ReadSettings
+from pipeline.data.spec import ImageShape, ReadSettings
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -44,13 +44,14 @@ class ArraySource:
         """Such as 'train[17]', with the index in the published array."""
         return self._paths[index]
 
-    def read(self, index: int, image_size: int) -> Images:
-        """(image_size, image_size, 3) uint8."""
-        return pixels.from_array(self._images[index], image_size)
+    def read(self, index: int, shape: ImageShape) -> Images:
+        """(height, width, channels) uint8."""
+        return pixels.from_array(self._images[index], shape)
 
-    def whole(self, image_size: int) -> Images | None:
-        """The array itself if it is RGB of this size."""
-        return self._images if self._images.shape[1:] == (image_size, image_size, 3) else None
+    def whole(self, shape: ImageShape) -> Images | None:
+        """The array itself if it has this shape."""
+        images = self._images if self._images.ndim == 4 else self._images[..., np.newaxis]
+        return images if images.shape[1:] == shape else None
 
 
 def dataset(

@@ -12,7 +12,7 @@ from export.artifact import Calibration
 from pipeline.data import distort
 from pipeline.data.augment import Augment
 from pipeline.data.reader import Reader, Source
-from pipeline.data.spec import SPLITS, ClassCount, DatasetSpec, ReadSettings
+from pipeline.data.spec import SPLITS, ClassCount, DatasetSpec, ImageShape, ReadSettings, shape_of
 from pipeline.errors import PipelineError, UsageError, unknown_name
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 class Dataset:
-    """A data set's spec and images. Pixels are as in pixels.py: central square, RGB, 0-255."""
+    """A data set's spec and images. Pixels are as in pixels.py: the central part, RGB or grey, 0-255.
+
+    An `image_size` is the shape of an image, or the side of a square RGB one.
+    """
 
     def __init__(
         self,
@@ -50,19 +53,19 @@ class Dataset:
         return len(self._indices(split))
 
     def batches(
-        self, split: str, *, image_size: int, batch_size: int, limit: int | None = None
+        self, split: str, *, image_size: ImageShape | int, batch_size: int, limit: int | None = None
     ) -> tf.data.Dataset:
-        """(float32 (b, image_size, image_size, 3) raw 0-255 RGB, int32 (b,) labels), in one fixed order.
+        """(float32 (b, height, width, channels) raw 0-255, int32 (b,) labels), in one fixed order.
 
         `limit` takes only the first ones. Images that have become unreadable since the scan are left out,
         with a warning, not replaced: no figure counts an image twice.
         """
         import tensorflow as tf
 
-        indices = self._indices(split)[:limit]
+        indices, shape = self._indices(split)[:limit], shape_of(image_size)
 
         def read(chosen: Integers) -> tuple[Any, Any]:
-            rows, good = self._reader.read(chosen, image_size)
+            rows, good = self._reader.read(chosen, shape)
             if not good.any():
                 self._reader.check_not_gone(indices)
             return rows[good], self._labels[chosen[good]]
@@ -70,7 +73,7 @@ class Dataset:
         return (
             tf.data.Dataset.from_tensor_slices(indices)
             .batch(batch_size)
-            .map(lambda chosen: _call(read, chosen, image_size), num_parallel_calls=tf.data.AUTOTUNE)
+            .map(lambda chosen: _call(read, chosen, shape), num_parallel_calls=tf.data.AUTOTUNE)
             .map(
                 lambda rows, labels: (tf.cast(rows, tf.float32), labels), num_parallel_calls=tf.data.AUTOTUNE
             )
@@ -79,7 +82,7 @@ class Dataset:
         )
 
     def training_batches(
-        self, *, image_size: int, batch_size: int, augment: Augment, seed: int, epoch: int
+        self, *, image_size: ImageShape | int, batch_size: int, augment: Augment, seed: int, epoch: int
     ) -> tf.data.Dataset:
         """One epoch of the training split, shuffled and augmented; the last batch may be smaller.
 
@@ -88,17 +91,17 @@ class Dataset:
         """
         import tensorflow as tf
 
-        indices = self._indices("train")
+        indices, shape = self._indices("train"), shape_of(image_size)
         order = indices[distort.shuffled(len(indices), seed=seed, epoch=epoch)]
         draws = distort.draw(augment, num=len(order), seed=seed, epoch=epoch)
 
         def read(places: Integers) -> tuple[Any, Any]:
-            rows, chosen = self._reader.read_replacing(order[places], image_size, spare=order)
+            rows, chosen = self._reader.read_replacing(order[places], shape, spare=order)
             drawn = {name: values[places] for name, values in draws.items()}
             return distort.move(rows, drawn, fill=augment.fill), self._labels[chosen]
 
         def fetch(places: tf.Tensor, drawn: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-            rows, labels = _call(read, places, image_size)
+            rows, labels = _call(read, places, shape)
             return distort.crop_and_colour(rows, drawn), labels
 
         return (
@@ -111,12 +114,12 @@ class Dataset:
     def calibration_pixels(
         self,
         *,
-        image_size: int,
+        image_size: ImageShape | int,
         num_samples: int,
         seed: int,
         choose: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.intp]] | None = None,
     ) -> tuple[npt.NDArray[np.uint8], Calibration]:
-        """(n, image_size, image_size, 3) uint8 training images without augmentation, and which they were.
+        """(n, height, width, channels) uint8 training images without augmentation, and which they were.
 
         The classes take turns, each in its own seeded order, so that their counts differ by at most one while
         every class has images left. There are fewer than `num_samples` if the training split has fewer;
@@ -124,7 +127,7 @@ class Dataset:
         """
         if num_samples < 1:
             raise UsageError(f"{num_samples} calibration samples were asked for; 1 or more was expected.")
-        pixels, taken = self._read_balanced("train", image_size, num_samples, seed)
+        pixels, taken = self._read_balanced("train", shape_of(image_size), num_samples, seed)
         kept = np.arange(len(taken)) if choose is None else choose(pixels)
         pixels = pixels[kept]
         names = [self.spec.class_names[label] for label in self._labels[taken][kept]]
@@ -139,14 +142,14 @@ class Dataset:
         )
 
     def balanced_samples(
-        self, split: str, *, image_size: int, num_samples: int, seed: int
+        self, split: str, *, image_size: ImageShape | int, num_samples: int, seed: int
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
-        """(n, image_size, image_size, 3) uint8 images of a split, their labels (n,); the classes in turn."""
-        pixels, taken = self._read_balanced(split, image_size, num_samples, seed)
+        """(n, height, width, channels) uint8 images of a split, their labels (n,); the classes in turn."""
+        pixels, taken = self._read_balanced(split, shape_of(image_size), num_samples, seed)
         return pixels, self._labels[taken]
 
     def _read_balanced(
-        self, split: str, image_size: int, num_samples: int, seed: int
+        self, split: str, shape: ImageShape, num_samples: int, seed: int
     ) -> tuple[npt.NDArray[np.uint8], list[int]]:
         """The pixels and the indices of readable images, the classes in turn."""
         queue = self._class_balanced(split, seed)
@@ -154,7 +157,7 @@ class Dataset:
         taken: list[int] = []
         while len(taken) < num_samples and len(queue):
             chosen, queue = np.split(queue, [min(num_samples - len(taken), len(queue))])
-            found, good = self._reader.read(chosen, image_size)
+            found, good = self._reader.read(chosen, shape)
             rows.append(found[good])
             taken.extend(chosen[good].tolist())
         if not taken:
@@ -195,9 +198,9 @@ def class_counts(
     )
 
 
-def _call(read: Any, chosen: tf.Tensor, image_size: int) -> tuple[tf.Tensor, tf.Tensor]:  # noqa: ANN401
+def _call(read: Any, chosen: tf.Tensor, shape: ImageShape) -> tuple[tf.Tensor, tf.Tensor]:  # noqa: ANN401
     """Runs a Python reader inside tf.data and gives its results their shapes."""
     import tensorflow as tf
 
     rows, labels = tf.numpy_function(read, [chosen], (tf.uint8, tf.int32))
-    return tf.ensure_shape(rows, (None, image_size, image_size, 3)), tf.ensure_shape(labels, (None,))
+    return tf.ensure_shape(rows, (None, *shape)), tf.ensure_shape(labels, (None,))

@@ -48,7 +48,7 @@ def draw(augment: Augment, *, num: int, seed: int, epoch: int) -> dict[str, npt.
 
 
 def move(rows: Pixels, drawn: Mapping[str, npt.NDArray[Any]], *, fill: int) -> Pixels:
-    """(n, side, side, 3) uint8, mirrored and then shifted, without interpolation, by draw()'s rows for them.
+    """(n, height, width, channels) uint8, mirrored, then shifted without interpolation, by draw()'s rows.
 
     Uses numpy slices, which took a sixth of the time of TensorFlow's gather and reverse.
     """
@@ -58,11 +58,10 @@ def move(rows: Pixels, drawn: Mapping[str, npt.NDArray[Any]], *, fill: int) -> P
     if "shift" not in drawn:
         return rows
     moved = np.full_like(rows, fill)
-    side = rows.shape[1]
     for row, target, (down, right) in zip(rows, moved, drawn["shift"].tolist(), strict=True):
         from_y, to_y = max(-down, 0), max(down, 0)
         from_x, to_x = max(-right, 0), max(right, 0)
-        height, width = side - abs(down), side - abs(right)
+        height, width = rows.shape[1] - abs(down), rows.shape[2] - abs(right)
         target[to_y : to_y + height, to_x : to_x + width] = row[
             from_y : from_y + height, from_x : from_x + width
         ]
@@ -70,7 +69,7 @@ def move(rows: Pixels, drawn: Mapping[str, npt.NDArray[Any]], *, fill: int) -> P
 
 
 def crop_and_colour(rows: tf.Tensor, drawn: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """(b, side, side, 3) uint8 as float32 0-255, cropped and then coloured by draw()'s rows for them."""
+    """(b, height, width, channels) uint8 as float32 0-255, cropped, then coloured, by draw()'s rows."""
     import tensorflow as tf
 
     pixels = tf.cast(rows, tf.float32)
@@ -101,10 +100,9 @@ def _crops(random: np.random.Generator, num: int, min_area: float) -> npt.NDArra
 def _crop(pixels: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
     import tensorflow as tf
 
-    side = pixels.shape[1]
     # the operator's 0 and 1 are the centres of the first and the last pixel
     number = tf.range(tf.shape(pixels)[0])
-    return tf.image.crop_and_resize(pixels, boxes, number, (side, side))
+    return tf.image.crop_and_resize(pixels, boxes, number, tuple(pixels.shape[1:3]))
 
 
 def _colour(pixels: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
@@ -112,7 +110,7 @@ def _colour(pixels: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
 
     brightness, contrast, saturation = (factors[:, i, None, None, None] for i in range(3))
     pixels = pixels * brightness
-    grey = tf.image.rgb_to_grayscale(pixels)
+    grey = tf.image.rgb_to_grayscale(pixels) if pixels.shape[-1] == 3 else pixels
     mean = tf.reduce_mean(grey, axis=[1, 2, 3], keepdims=True)
     pixels = mean + (grey + (pixels - grey) * saturation - mean) * contrast
     return tf.clip_by_value(pixels, 0.0, 255.0)

@@ -19,7 +19,7 @@ from pipeline.data import pixels, splits
 from pipeline.data.assembly import Described, assemble
 from pipeline.data.dataset import Dataset
 from pipeline.data.scan import Scanned, scan
-from pipeline.data.spec import LeftOut, Progress, ReadSettings
+from pipeline.data.spec import ImageShape, LeftOut, Progress, ReadSettings
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -74,13 +74,13 @@ class FileSource:
         """The file's path, for messages."""
         return _shown(self._paths[index])
 
-    def read(self, index: int, image_size: int) -> npt.NDArray[np.uint8]:
-        """(image_size, image_size, 3) uint8. Raises OSError or UnreadableImageError."""
-        return pixels.from_bytes(self._paths[index].read_bytes(), image_size)
+    def read(self, index: int, shape: ImageShape) -> npt.NDArray[np.uint8]:
+        """(height, width, channels) uint8. Raises OSError or UnreadableImageError."""
+        return pixels.from_bytes(self._paths[index].read_bytes(), shape)
 
-    def whole(self, image_size: int) -> None:
+    def whole(self, shape: ImageShape) -> None:
         """None: the images are not in memory."""
-        del image_size
+        del shape
 
 
 def load(path: Path, *, settings: ReadSettings, progress: Progress | None = None) -> Dataset:

@@ -1,10 +1,11 @@
 """Turns an image into a model's pixels, the same for training, calibration, verification and the phone.
 
-decode -> upright 8-bit RGB -> the largest central square -> resized to (image_size, image_size) with Pillow's
-bilinear filter, which averages over all source pixels when it shrinks (antialiased) -> raw 0-255.
+decode -> upright 8-bit RGB -> the largest central part of the model's aspect ratio (a square for most) ->
+resized to the model's height and width with Pillow's bilinear filter, which averages over all source pixels
+when it shrinks (antialiased) -> for a model of one channel grey, by the weights of ITU-R 601, as Pillow's
+convert("L") -> raw 0-255.
 
-The aspect ratio is kept; parts outside the central square are lost. An app does the same with the central
-square of the camera's frame.
+The aspect ratio is kept; parts outside the central one are lost. An app does the same with a camera's frame.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from pipeline.data.spec import ImageShape, shape_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -29,7 +32,7 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "ICO")
 MAX_PIXELS = 89_478_485
 """Pillow's own limit, 256 MiB as RGB: a larger image counts as a decompression bomb."""
 OVERSAMPLE = 2
-"""A JPEG is decoded at 1/2, 1/4 or 1/8 if the result is at least this many times image_size."""
+"""A JPEG is decoded at 1/2, 1/4 or 1/8 if the result is at least this many times the model's larger side."""
 
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
@@ -48,26 +51,34 @@ class Decoded:
     converted: tuple[str, ...]
 
 
-def from_bytes(content: bytes, image_size: int) -> Pixels:
-    """The pixels of an encoded image, (image_size, image_size, 3) uint8. Raises UnreadableImageError."""
-    return resize(decode(content, at_least=image_size * OVERSAMPLE).image, image_size)
+def from_bytes(content: bytes, image_size: ImageShape | int) -> Pixels:
+    """The pixels of an encoded image, (height, width, channels) uint8. Raises UnreadableImageError."""
+    shape = shape_of(image_size)
+    return resize(decode(content, at_least=max(shape[:2]) * OVERSAMPLE).image, shape)
 
 
-def from_array(array: Pixels, image_size: int) -> Pixels:
-    """The pixels of a decoded image, (h, w) grey or (h, w, 3) RGB, as (image_size, image_size, 3) uint8."""
-    if array.shape[:2] == (image_size, image_size):
-        return array if array.ndim == 3 else np.repeat(array[:, :, None], 3, axis=2)
-    return resize(Image.fromarray(array).convert("RGB"), image_size)
+def from_array(array: Pixels, image_size: ImageShape | int) -> Pixels:
+    """The pixels of a decoded image, (h, w) grey or (h, w, 3) RGB, as (height, width, channels) uint8."""
+    shape = shape_of(image_size)
+    if array.shape[:2] != shape[:2]:
+        return resize(Image.fromarray(array).convert("RGB"), shape)
+    if array.ndim == 2:
+        return np.repeat(array[:, :, None], shape.channels, axis=2)
+    return array if shape.channels == 3 else _grey(Image.fromarray(array))
 
 
-def resize(image: Image.Image, image_size: int) -> Pixels:
-    """The largest central square of an RGB image, resized: (image_size, image_size, 3) uint8, 0-255."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    box = (left, top, left + side, top + side)
-    if side == image_size:
-        return np.asarray(image.crop(box))
-    return np.asarray(image.resize((image_size, image_size), Image.Resampling.BILINEAR, box=box))
+def resize(image: Image.Image, image_size: ImageShape | int) -> Pixels:
+    """The largest central part of an RGB image, resized: (height, width, channels) uint8, 0-255."""
+    shape = shape_of(image_size)
+    width = min(image.width, image.height * shape.width // shape.height) or 1
+    height = min(image.height, image.width * shape.height // shape.width) or 1
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    box = (left, top, left + width, top + height)
+    if (height, width) == shape[:2]:
+        resized = image.crop(box)
+    else:
+        resized = image.resize((shape.width, shape.height), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(resized) if shape.channels == 3 else _grey(resized)
 
 
 def decode(content: bytes, *, at_least: int | None = None) -> Decoded:
@@ -117,6 +128,10 @@ def quiet_pillow() -> None:
     """Silences Pillow's warnings about odd metadata, and makes it refuse decompression bombs."""
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+
+def _grey(image: Image.Image) -> Pixels:
+    return np.asarray(image.convert("L"))[:, :, None]
 
 
 def _differences(image: Image.Image, *, sixteen_bit: bool) -> tuple[str, ...]:

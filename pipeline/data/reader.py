@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.data import memory
 from pipeline.data.pixels import UnreadableImageError, quiet_pillow
-from pipeline.data.spec import ReadSettings
+from pipeline.data.spec import ImageShape, ReadSettings
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -43,31 +43,31 @@ class Source(Protocol):
         """The image's name for the user."""
         ...
 
-    def read(self, index: int, image_size: int) -> Pixels:
-        """(image_size, image_size, 3) uint8. Raises OSError or UnreadableImageError if it cannot be read."""
+    def read(self, index: int, shape: ImageShape) -> Pixels:
+        """(height, width, channels) uint8. Raises OSError or UnreadableImageError if it cannot be read."""
         ...
 
-    def whole(self, image_size: int) -> Pixels | None:
-        """All images, if they are in memory in this size already; otherwise None."""
+    def whole(self, shape: ImageShape) -> Pixels | None:
+        """All images, if they are in memory in this shape already; otherwise None."""
         ...
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """Resized images of one size, (n, image_size, image_size, 3), and which of them are filled in."""
+    """Resized images of one shape, (n, height, width, channels), and which of them are filled in."""
 
     rows: Pixels
     filled: Flags
 
 
 class Reader:
-    """A source's images at any size. Thread-safe."""
+    """A source's images in any shape. Thread-safe."""
 
     def __init__(self, source: Source, settings: ReadSettings) -> None:
         self.failure: PipelineError | None = None
         self._source = source
         self._settings = settings
-        self._kept: dict[int, _Kept | None] = {}
+        self._kept: dict[ImageShape, _Kept | None] = {}
         self._unreadable: set[int] = set()
         self._lock = threading.Lock()
         self._num_active = 0
@@ -82,22 +82,22 @@ class Reader:
         """Whether it is being called, or was within the last SETTLE_SECS."""
         return self._num_active > 0 or time.monotonic() - self._last_call < SETTLE_SECS
 
-    def read(self, indices: Integers, image_size: int) -> tuple[Pixels, Flags]:
-        """Pixels (n, image_size, image_size, 3) uint8, 0 where an image was not read, and which were read."""
+    def read(self, indices: Integers, shape: ImageShape) -> tuple[Pixels, Flags]:
+        """Pixels (n, height, width, channels) uint8, 0 where an image was not read, and which were read."""
         with self._lock:
             self._num_active += 1
         try:
-            return self._read(indices, image_size)
+            return self._read(indices, shape)
         finally:
             with self._lock:
                 self._num_active -= 1
                 self._last_call = time.monotonic()
 
     def read_replacing(
-        self, indices: Integers, image_size: int, *, spare: Integers
+        self, indices: Integers, shape: ImageShape, *, spare: Integers
     ) -> tuple[Pixels, Integers]:
         """The pixels, unreadable images replaced by the next readable ones in `spare`, and their indices."""
-        rows, good = self.read(indices, image_size)
+        rows, good = self.read(indices, shape)
         if good.all():
             return rows, indices
         chosen = indices.copy()
@@ -105,7 +105,7 @@ class Reader:
             start = int(np.flatnonzero(spare == indices[place])[0])
             for step in range(1, min(len(spare), MAX_REPLACEMENTS)):
                 other = spare[[(start + step) % len(spare)]]
-                row, readable = self.read(other, image_size)
+                row, readable = self.read(other, shape)
                 if readable[0]:
                     rows[place], chosen[place] = row[0], other[0]
                     break
@@ -113,19 +113,19 @@ class Reader:
                 raise self._gone(int(indices[place]))
         return rows, chosen
 
-    def _read(self, indices: Integers, image_size: int) -> tuple[Pixels, Flags]:
-        rows = np.zeros((len(indices), image_size, image_size, 3), np.uint8)
+    def _read(self, indices: Integers, shape: ImageShape) -> tuple[Pixels, Flags]:
+        rows = np.zeros((len(indices), *shape), np.uint8)
         if not threading.main_thread().is_alive():
             # the program is ending: nobody will see the pixels, and an error would only be printed
             return rows, np.ones(len(indices), np.bool_)
-        kept = self._keep(image_size)
+        kept = self._keep(shape)
         if kept is None:
             good = np.zeros(len(indices), np.bool_)
-            self._fill(rows, good, range(len(indices)), indices, image_size)
+            self._fill(rows, good, range(len(indices)), indices, shape)
             return rows, good
         missing = [index for index in indices.tolist() if not kept.filled[index]]
         if missing:
-            self._fill(kept.rows, kept.filled, missing, missing, image_size)
+            self._fill(kept.rows, kept.filled, missing, missing, shape)
         return kept.rows[indices], kept.filled[indices]
 
     def check_not_gone(self, indices: Integers) -> None:
@@ -140,20 +140,22 @@ class Reader:
         )
         return self.failure
 
-    def _keep(self, image_size: int) -> _Kept | None:
-        """The store for this size, made on first use; None if the data set does not fit."""
-        whole = self._source.whole(image_size)
+    def _keep(self, shape: ImageShape) -> _Kept | None:
+        """The store for this shape, made on first use; None if the data set does not fit."""
+        whole = self._source.whole(shape)
         if whole is not None:
             return _Kept(rows=whole, filled=np.ones(len(whole), np.bool_))
-        if image_size not in self._kept:
-            shape = (len(self._source), image_size, image_size, 3)
+        if shape not in self._kept:
+            every = (len(self._source), *shape)
             limit = memory.available_bytes() * self._settings.cache_fraction
-            fits = np.prod(shape, dtype=np.int64) <= limit
+            fits = np.prod(every, dtype=np.int64) <= limit
             self._kept.setdefault(
-                image_size,
-                _Kept(rows=np.zeros(shape, np.uint8), filled=np.zeros(shape[0], np.bool_)) if fits else None,
+                shape,
+                _Kept(rows=np.zeros(every, np.uint8), filled=np.zeros(len(self._source), np.bool_))
+                if fits
+                else None,
             )
-        return self._kept[image_size]
+        return self._kept[shape]
 
     def _fill(
         self,
@@ -161,11 +163,11 @@ class Reader:
         good: Flags,
         places: list[int] | range,
         indices: list[int] | Integers,
-        image_size: int,
+        shape: ImageShape,
     ) -> None:
         def one(place: int, index: int) -> None:
             try:
-                rows[place] = self._source.read(index, image_size)
+                rows[place] = self._source.read(index, shape)
                 good[place] = True
                 self._unreadable.discard(index)
             except (OSError, UnreadableImageError) as error:

@@ -4,11 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import keras
 
 SPLITS = ("train", "validation", "test")
 
 Progress = Callable[[str, int, int], None]
 """Called with the current work in words, the number done, and the total."""
+
+
+class ImageShape(NamedTuple):
+    """The shape of an image as a model takes it."""
+
+    height: int
+    width: int
+    channels: int = 3
+    """3 is RGB, 1 is grey."""
+
+
+def shape_of(size: ImageShape | int) -> ImageShape:
+    """The shape; a number is the side of a square RGB image."""
+    return ImageShape(size, size) if isinstance(size, int) else size
+
+
+def image_shape_of(model: keras.Model) -> ImageShape:
+    """The shape of the images that the model takes."""
+    return ImageShape(*map(int, model.input_shape[1:]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,10 @@ from export.artifact import check_described, sidecar_path
 from export.errors import ExportError
 from export.tflite.inspect import inspect, named
 from pipeline.data.registry import load
+from pipeline.data.spec import image_shape_of
 from pipeline.errors import PipelineError
 from pipeline.explain.explanation import ComparedFile, NotCompared
-from pipeline.lineage import image_size_of, load_model_of, source_of_file
+from pipeline.lineage import load_model_of, source_of_file
 
 SPLIT = "test"
 NUM_SAMPLES = 32
@@ -53,8 +54,8 @@ def _compared(path: Path, model: Path | None, data: str | None) -> ComparedFile 
 
     dataset = load(str(source.data))
     keras_model = load_model_of(source)
-    size = image_size_of(keras_model, path)
-    batches = dataset.batches(SPLIT, image_size=size, batch_size=NUM_SAMPLES, limit=NUM_SAMPLES)
+    shape = image_shape_of(keras_model)
+    batches = dataset.batches(SPLIT, image_size=shape, batch_size=NUM_SAMPLES, limit=NUM_SAMPLES)
     images = np.concatenate([images for images, _ in batches]).astype(np.float32)
     compared_with = converted_model(
         keras_model, artifact.settings, has_quantizers=artifact.calibration is None

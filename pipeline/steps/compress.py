@@ -15,8 +15,9 @@ from pipeline.compression.prepare import Prepared, equalized, prepare, prove
 from pipeline.data import augment
 from pipeline.data.dataset import Dataset
 from pipeline.data.registry import from_any_folder
+from pipeline.data.spec import image_shape_of
 from pipeline.errors import PipelineError, UsageError
-from pipeline.lineage import KerasSource, find_source, image_size_of, load_model_of
+from pipeline.lineage import KerasSource, find_source, load_model_of
 from pipeline.progress import Doing, Note, Progress, silent
 from pipeline.records.compression import LEARNING_RATES, CompressConfig, check, config_from_json
 from pipeline.records.training import TrainConfig, TrainRecord
@@ -121,13 +122,13 @@ def _images(source: KerasSource, prepared: Prepared, dataset: Dataset) -> Images
     num_classes = prepared.model.output_shape[-1]
     names = source.class_names or tuple(str(number) for number in range(num_classes))
     check_same_classes(names, dataset.spec.class_names, name=source.model_path.name)
-    image_size = image_size_of(prepared.model, source.model_path)
+    image_size = image_shape_of(prepared.model)
     chosen = augment.NONE
     if prepared.config.augment:
         family = source.family
         area = family_of(family).min_crop_area if family is not None else augment.FOREIGN_CROP_AREA
         chosen = augment.suited(
-            augment.preset(area, image_size=image_size),
+            augment.preset(area, image_size=min(image_size[:2])),
             mirror_keeps_labels=dataset.spec.mirror_keeps_labels,
             background=dataset.spec.background,
         )

@@ -18,9 +18,10 @@ from export.quantization.typical import typical_images
 from export.settings import ExportSettings
 from pipeline.data.dataset import Dataset
 from pipeline.data.registry import from_any_folder
+from pipeline.data.spec import image_shape_of
 from pipeline.errors import UsageError
 from pipeline.labels import read_labels
-from pipeline.lineage import KerasSource, image_size_of, load_model_of
+from pipeline.lineage import KerasSource, load_model_of
 from pipeline.progress import Doing, Progress, silent
 from pipeline.steps.dataset import load_dataset
 from pipeline.store.store import open_store
@@ -96,7 +97,7 @@ def prepare(
     if source.class_names is None and dataset is not None:
         spec = dataset.spec
         source = dataclasses.replace(source, class_names=spec.class_names, dataset=spec.name)
-    images = _calibration_images(source, model, dataset, calibrated, progress) if dataset else {}
+    images = _calibration_images(model, dataset, calibrated, progress) if dataset else {}
     described = SourceModel(
         path=source.model_path,
         model=model,
@@ -181,7 +182,6 @@ def _choice(settings: ExportSettings) -> _Choice:
 
 
 def _calibration_images(
-    source: KerasSource,
     model: keras.Model,
     dataset: Dataset,
     calibrated: Sequence[ExportSettings],
@@ -190,7 +190,7 @@ def _calibration_images(
 
     found: dict[_Choice, CalibrationImages] = {}
     for number, seed, typical in dict.fromkeys(map(_choice, calibrated)):
-        image_size = image_size_of(model, source.model_path)
+        image_size = image_shape_of(model)
         progress(Doing("choosing calibration images"))
         pixels, record = dataset.calibration_pixels(
             image_size=image_size,

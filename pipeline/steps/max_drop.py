@@ -10,8 +10,9 @@ from pathlib import Path
 from pipeline.class_names import check_same_classes, match_classes, match_known
 from pipeline.compression.attempts import Attempts, Subject, put_in_place, time_files
 from pipeline.compression.ladder import Climb, climb, rungs
+from pipeline.data.spec import image_shape_of
 from pipeline.errors import PipelineError, UsageError
-from pipeline.lineage import KerasSource, find_source, image_size_of, load_model_of
+from pipeline.lineage import KerasSource, find_source, load_model_of
 from pipeline.progress import Doing, Note, Progress, silent
 from pipeline.steps.compress import compress, compress_config
 from pipeline.steps.dataset import load_dataset
@@ -88,7 +89,7 @@ def _subject(source: KerasSource, settings: MaxDropSettings, progress: Progress)
         source=source,
         model=model,
         dataset=dataset,
-        image_size=image_size_of(model, source.model_path),
+        image_size=image_shape_of(model),
         matched=matched,
         seed=settings.seed,
     )

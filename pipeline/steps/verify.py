@@ -17,7 +17,8 @@ from export.convert import converted_model
 from export.verification import Verification
 from pipeline.class_names import match_file
 from pipeline.data.dataset import Dataset
-from pipeline.lineage import KerasSource, image_size_of, load_model_of, source_of_file
+from pipeline.data.spec import image_shape_of
+from pipeline.lineage import KerasSource, load_model_of, source_of_file
 from pipeline.progress import Doing, Progress, silent
 from pipeline.steps.dataset import load_dataset
 from pipeline.steps.settings import VerifySettings
@@ -66,10 +67,10 @@ def _verified(
     progress(Doing(doing))
     total = min(dataset.num_examples(split), settings.limit or dataset.num_examples(split))
     matched = match_file(artifact, dataset.spec.class_names)
-    size, spec = image_size_of(model, path), dataset.spec
+    shape, spec = image_shape_of(model), dataset.spec
     samples = Samples(
         batches=matched.batches(
-            dataset.batches(split, image_size=size, batch_size=BATCH_SIZE, limit=settings.limit)
+            dataset.batches(split, image_size=shape, batch_size=BATCH_SIZE, limit=settings.limit)
         ),
         dataset=spec.name,
         dataset_fingerprint=spec.fingerprint,
