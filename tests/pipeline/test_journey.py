@@ -309,17 +309,3 @@ def test_curve_of_another_ending_is_refused(
 ):
     assert run(["runs", trained.name, "--curve", str(tmp_path / "curve.pdf")]) == 2
     assert "should end in .png or .svg" in capsys.readouterr().err
-
-
-def test_model_of_oblong_images_is_exported_without_images_and_not_calibrated(
-    capsys: pytest.CaptureFixture[str], tiny_npz: Path, tmp_path: Path
-):
-    layers = keras.layers
-    file = tmp_path / "oblong.keras"
-    keras.Sequential(
-        [keras.Input((24, 16, 3)), layers.Conv2D(3, 3), layers.GlobalAveragePooling2D(), layers.Softmax()]
-    ).save(file)
-    out = ["--out", str(tmp_path / "out")]
-    assert run(["export", str(file), "--int8", "--data", str(tiny_npz), *out]) == 1
-    assert "takes images of 24x16, and images are made square here" in capsys.readouterr().err
-    assert run(["export", str(file), "--float32", *out]) == 0

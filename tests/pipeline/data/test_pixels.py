@@ -8,6 +8,7 @@ import tensorflow as tf
 from PIL import ExifTags, Image
 
 from pipeline.data import pixels
+from pipeline.data.spec import ImageShape
 
 GREY_STEPS = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
@@ -159,3 +160,25 @@ def test_arrays_take_the_same_way_as_files():
         assert (pixels.from_array(np.asarray(image), size) == expected).all()
     grey = pixels.from_array(GREY_STEPS, 16)
     assert (grey == GREY_STEPS[:, :, None]).all()
+
+
+@pytest.mark.parametrize("sides", [(48, 32), (32, 48), (31, 31)])
+def test_the_central_part_has_the_aspect_of_the_model(sides):
+    image, (height, width) = colours(height=37, width=53), (12, 8)
+    image = image.resize(sides)
+    across = min(image.width, image.height * width // height)
+    down = min(image.height, image.width * height // width)
+    left, top = (image.width - across) // 2, (image.height - down) // 2
+    box = (left, top, left + across, top + down)
+    expected = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
+    assert (pixels.resize(image, ImageShape(height, width)) == np.asarray(expected)).all()
+
+
+def test_grey_is_pillow_s_from_files_and_from_arrays():
+    image = colours(height=16, width=16)
+    expected = np.asarray(image.convert("L"))[:, :, None]
+    shape = ImageShape(16, 16, 1)
+    assert (pixels.from_bytes(encoded(image, "PNG"), shape) == expected).all()
+    assert (pixels.from_array(np.asarray(image), shape) == expected).all()
+    assert (pixels.from_array(expected[:, :, 0], shape) == expected).all()
+    assert (pixels.from_bytes(encoded(image.convert("L"), "PNG"), shape) == expected).all()
