@@ -1,6 +1,6 @@
 """Finds the Keras model that an exported file was made from, and the data set to verify it on.
 
-Standard library only at import.
+Light at import: no TensorFlow.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from export.artifact import ExportArtifact, read_sidecar
 from export.files import sha256_of
+from export.pixel_conventions import RGB, PixelConvention
 from pipeline.errors import PipelineError, UsageError, unknown_name
 from pipeline.records.compression import CompressConfig
 from pipeline.records.training import read_record
@@ -72,7 +73,7 @@ def load_model_of(source: KerasSource) -> keras.Model:
 
     model = load_model(source.model_path)
     if source.family is None and source.knobs:
-        return add_rescaling(model, source.knobs["scale"], source.knobs["offset"])
+        return add_rescaling(model, **source.knobs)
     return model
 
 
@@ -153,13 +154,28 @@ def _foreign(path: Path, data: str | None, folder: Path) -> KerasSource:
     )
 
 
-def with_pixels(source: KerasSource, *, scale: float | None, offset: float | None) -> KerasSource:
-    """The source with the scale and offset of the pixels that a model from elsewhere was trained on."""
-    if scale is None and offset is None:
+def with_pixels(
+    source: KerasSource,
+    *,
+    scale: tuple[float, ...] | None = None,
+    offset: tuple[float, ...] | None = None,
+    channels: str | None = None,
+) -> KerasSource:
+    """The source with what a model from elsewhere was fed: pixel * scale + offset, as RGB or BGR."""
+    if scale is None and offset is None and channels is None:
         return source
     if source.family is not None:
         raise UsageError(
-            "--scale and --offset are for models from elsewhere: this run's model holds its own."
+            "--scale, --offset and --channels are for models from elsewhere: this run's model holds its own."
         )
-    pixels = {"scale": 1.0 if scale is None else scale, "offset": 0.0 if offset is None else offset}
-    return dataclasses.replace(source, knobs=pixels)
+    given = given_convention(scale=scale, offset=offset, channels=channels)
+    return dataclasses.replace(source, knobs=given.knobs)
+
+
+def given_convention(
+    *, scale: tuple[float, ...] | None, offset: tuple[float, ...] | None, channels: str | None
+) -> PixelConvention:
+    """The pixels that --scale, --offset and --channels describe; None is raw RGB's."""
+    return PixelConvention(
+        name="", scale=scale or (1.0,), offset=offset or (0.0,), channels=channels or RGB
+    ).named()

@@ -23,7 +23,7 @@ ROOMS = {
         ("build",),
     ),
     "export": (
-        ("errors", "files", "native_output", "rewrites", "precisions"),
+        ("errors", "files", "native_output", "rewrites", "precisions", "pixel_conventions"),
         ("settings",),
         ("artifact", "verification"),
         ("graph",),

@@ -10,6 +10,7 @@ import click
 
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, print_table, say, stages, table
+from pipeline.commands.pixels import NAMES, pixel_options
 from pipeline.commands.resume import refuse_settings
 from pipeline.errors import UsageError
 from pipeline.lineage import find_source, with_pixels
@@ -95,8 +96,7 @@ RATES = ", ".join(f"{rate:g} {step}" for step, rate in LEARNING_RATES.items())
     "--seed", type=click.IntRange(min=0, max=2**32 - 1), default=DEFAULTS["seed"], show_default=True
 )
 @click.option("--data", metavar="NAME|FOLDER", help="Images.  [default: those of the training]")
-@click.option("--scale", type=Finite(), help="A model from elsewhere was fed pixel * SCALE + OFFSET.")
-@click.option("--offset", type=Finite(), help="See --scale.")
+@pixel_options
 @click.option("--resume", metavar="RUN", help="Go on with a compression that was stopped.")
 @json_option
 def command(
@@ -183,7 +183,7 @@ def _asked(target: str | None, options: dict[str, Any]) -> tuple[KerasSource, Co
     )
     check(settings)  # before the model is searched
     source = find_source(target, data=options["data"], folder=runs_folder())
-    return with_pixels(source, scale=options["scale"], offset=options["offset"]), settings
+    return with_pixels(source, **{name: options[name] for name in NAMES}), settings
 
 
 def _share(prune: str | None) -> float | None:

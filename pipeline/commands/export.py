@@ -13,9 +13,9 @@ from export.artifact import ExportArtifact
 from export.precisions import Precision
 from export.settings import ExportSettings, settings_for
 from pipeline.android_kit.kit import check_folder, write_kit
-from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, print_table, say, stages, table
 from pipeline.commands.phones.options import given, option_name
+from pipeline.commands.pixels import NAMES, pixel_options
 from pipeline.errors import UsageError
 from pipeline.lineage import find_source, with_pixels
 from pipeline.runs import runs_folder
@@ -90,12 +90,7 @@ def _precision_options(command: Callable[..., Any]) -> Callable[..., Any]:
     metavar="FOLDER",
     help="Also write what an Android app needs: file, labels, Gradle lines, Kotlin, README.",
 )
-@click.option("--scale", type=Finite(), help="A model from elsewhere was fed pixel * SCALE + OFFSET.")
-@click.option(
-    "--offset",
-    type=Finite(),
-    help="See --scale. 0..1: 0.00392157 and 0; -1..1: 0.00784314 and -1.",
-)
+@pixel_options
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder.  [default: the run's export/]"
 )
@@ -149,7 +144,7 @@ def _exported(target: str | None, *, data: str | None, out: Path | None, **optio
 
     settings = _settings(options, for_kit=options["android_kit"] is not None)
     source = find_source(target, data=data, folder=runs_folder())
-    source = with_pixels(source, scale=options["scale"], offset=options["offset"])
+    source = with_pixels(source, **{name: options[name] for name in NAMES})
     from pipeline.steps.export import export
 
     with stages() as progress:

@@ -23,6 +23,7 @@ from pipeline.records.compression import LEARNING_RATES, CompressConfig, check, 
 from pipeline.records.training import TrainConfig, TrainRecord
 from pipeline.runs import CONFIG, setting_of
 from pipeline.steps.dataset import load_dataset
+from pipeline.steps.pixels import checked_pixels
 from pipeline.steps.resumable import resumable
 from pipeline.store.store import open_store
 from pipeline.training.trainer import check_same_data
@@ -88,6 +89,8 @@ def _compressed(
     config = prepared.config
     dataset = load_dataset(config.data, progress)
     images = _images(source, prepared, dataset)
+    if run is None and (note := checked_pixels(source, dataset, _names(source, prepared), progress=progress)):
+        progress(Note(note))
     progress(Doing("proving that the copy to be compressed computes the same"))
     prepared = equalized(prepared, images)
     prove(prepared, images)
@@ -119,9 +122,7 @@ def _compressed(
 
 
 def _images(source: KerasSource, prepared: Prepared, dataset: Dataset) -> Images:
-    num_classes = prepared.model.output_shape[-1]
-    names = source.class_names or tuple(str(number) for number in range(num_classes))
-    check_same_classes(names, dataset.spec.class_names, name=source.model_path.name)
+    check_same_classes(_names(source, prepared), dataset.spec.class_names, name=source.model_path.name)
     image_size = image_shape_of(prepared.model)
     chosen = augment.NONE
     if prepared.config.augment:
@@ -133,6 +134,10 @@ def _images(source: KerasSource, prepared: Prepared, dataset: Dataset) -> Images
             background=dataset.spec.background,
         )
     return Images(dataset=dataset, image_size=image_size, rescaling=prepared.rescaling, augment=chosen)
+
+
+def _names(source: KerasSource, prepared: Prepared) -> tuple[str, ...]:
+    return source.class_names or tuple(map(str, range(prepared.model.output_shape[-1])))
 
 
 def _check_same_parent(source: KerasSource, config: CompressConfig) -> None:

@@ -24,6 +24,7 @@ from pipeline.labels import read_labels
 from pipeline.lineage import KerasSource, load_model_of
 from pipeline.progress import Doing, Progress, silent
 from pipeline.steps.dataset import load_dataset
+from pipeline.steps.pixels import checked_pixels
 from pipeline.store.store import open_store
 
 _Choice = tuple[int, int, bool]
@@ -63,6 +64,8 @@ def export(
     of them; default: the source's own.
     """
     ready = prepare(source, settings, labels=labels, progress=progress)
+    note = checked_pixels(ready.source, ready.dataset, ready.model.class_names, progress=progress)
+    ready = dataclasses.replace(ready, notes=(note,) if note else ())
     return write(ready, out or source.export_folder, runs=runs, progress=progress)
 
 
@@ -74,6 +77,10 @@ class Ready:
     model: SourceModel
     settings: tuple[ExportSettings, ...]
     images: Mapping[_Choice, CalibrationImages]
+    dataset: Dataset | None
+    """None if neither calibration images nor class names were needed."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of the model."""
 
 
 def prepare(
@@ -110,18 +117,18 @@ def prepare(
         dataset=dataset.spec.name if calibrated and dataset else source.dataset,
         dataset_class_names=source.class_names if labels else None,
     )
-    return Ready(source=source, model=described, settings=settings, images=images)
+    return Ready(source=source, model=described, settings=settings, images=images, dataset=dataset)
 
 
 def write(ready: Ready, folder: Path, *, runs: Path, progress: Progress = silent) -> Exported:
     """Writes the files into `folder`, and their records into the store in `runs`."""
     artifacts, refused = _write(ready.model, ready.settings, ready.images, folder, progress)
     _store(artifacts, folder, runs)
-    notes = tuple(dict.fromkeys(_too_few(each, found) for each, found in ready.images.items()))
+    few = tuple(dict.fromkeys(_too_few(each, found) for each, found in ready.images.items()))
     return Exported(
         artifacts=tuple(artifacts),
         refused=tuple(refused),
-        notes=tuple(filter(None, notes)),
+        notes=(*ready.notes, *filter(None, few)),
         folder=folder,
         source=ready.source,
     )

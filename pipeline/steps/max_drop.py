@@ -16,6 +16,7 @@ from pipeline.lineage import KerasSource, find_source, load_model_of
 from pipeline.progress import Doing, Note, Progress, silent
 from pipeline.steps.compress import compress, compress_config
 from pipeline.steps.dataset import load_dataset
+from pipeline.steps.pixels import checked_pixels
 from pipeline.steps.settings import MaxDropSettings
 from pipeline.store.store import open_store
 
@@ -85,6 +86,8 @@ def _subject(source: KerasSource, settings: MaxDropSettings, progress: Progress)
         raise PipelineError(
             f"{dataset.spec.name} has no validation split to judge files on. Expected some images in it."
         )
+    if note := checked_pixels(source, dataset, names, progress=progress):
+        progress(Note(note))
     return Subject(
         source=source,
         model=model,
