@@ -82,7 +82,8 @@ def _precision_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--labels",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Class names for the app, one a line in the order of the outputs.  [default: the training's]",
+    help="Class names for the app, one a line in the order of the outputs, or JSON.  "
+    "[default: the training's]",
 )
 @click.option(
     "--android-kit",
