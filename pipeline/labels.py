@@ -1,6 +1,6 @@
 """Reads a labels file: the class names that an app shows, in the order of the outputs.
 
-Taken as text, one name a line, also with the numbers of Teachable Machine ("0 cat"); and as JSON: a list of names,
+Text has one name a line, also with the numbers of Teachable Machine ("0 cat"). JSON holds a list of names,
 {"0": "cat"} by the number of the output, or {"cat": 0} as Keras's class_indices.
 """
 
@@ -20,7 +20,7 @@ _BACKGROUND = 1001
 
 
 def read_labels(path: Path, num_classes: int) -> tuple[str, ...]:
-    """The names in the file, stripped of blanks; a name may occur twice, as ImageNet's cranes and maillots do.
+    """The names in the file, stripped of blanks. Names may repeat, as ImageNet's two cranes do.
 
     UTF-8, with or without a byte order mark; empty lines at the end are ignored. Raises UsageError for a file
     that cannot be read, is empty, has an empty name, or the wrong number of names.
@@ -75,7 +75,7 @@ def _unnumbered(lines: Sequence[str]) -> list[str]:
 
 
 def _is_json(path: Path, text: str) -> bool:
-    """Whether the file is meant as JSON: by its ending, or since a list or an object of JSON is all it holds."""
+    """Whether the file is meant as JSON: by its ending, or by holding a list or an object."""
     if path.suffix.lower() == ".json":
         return True
     if not text.lstrip().startswith(("{", "[")):
@@ -103,7 +103,7 @@ def _from_json(path: Path, text: str) -> list[str]:
 
 
 def _by_number(held: Mapping[str, Any]) -> list[Any] | None:
-    """The names in the order of their numbers, which are the values or else the keys; None without 0, 1 ..."""
+    """The names in the order of their numbers, the values or else the keys; None without 0, 1 ..."""
     names: list[Any] = list(held)
     numbers: list[Any] = list(held.values())
     if not all(type(number) is int for number in numbers):

@@ -32,6 +32,10 @@ def test_json_names_the_outputs_in_their_order(held: object, name: str, tmp_path
     assert read(tmp_path, json.dumps(held), 3, name=name) == ("tench", "sea lion", "crane")
 
 
+def test_digits_of_keras_s_class_indices_are_names(tmp_path: Path):
+    assert read(tmp_path, '{"1": 0, "0": 1}', 2) == ("1", "0")
+
+
 def test_more_than_ten_numbers_are_ordered_as_numbers(tmp_path: Path):
     held = {str(number): f"class {number}" for number in sorted(range(12), key=str)}
     assert read(tmp_path, json.dumps(held), 12) == tuple(f"class {number}" for number in range(12))
