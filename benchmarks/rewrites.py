@@ -30,7 +30,7 @@ import keras
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from rewrite_cases import NETS, Case, shapes
-from zoo import stock_conversion
+from zoo import scaled, stock_conversion
 
 from export.convert import convert
 from export.graph.rewrite import rewrite
@@ -150,7 +150,7 @@ class Files:
         shape = tuple(self._net.inputs[0].shape[1:])
         pixels = np.random.default_rng(1).integers(0, 256, (NUM_CALIBRATION, *shape), np.uint8)
         if rewrites is None:
-            return stock_conversion(self._net, precision, pixels)
+            return stock_conversion(self._net, precision, scaled(pixels))
         rewritten = rewrite(self._net, rewrites, bounds=self._bounds(precision)).model
         return convert(rewritten, ExportSettings(precision, rewrites=()), pixels=pixels)
 

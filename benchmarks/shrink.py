@@ -23,7 +23,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from zoo import as_shipped, stock_conversion, verdict, with_random_weights
+from zoo import as_shipped, scaled, stock_conversion, verdict, with_random_weights
 
 from export.artifact import read_sidecar
 from export.check.runner import Runner
@@ -178,7 +178,7 @@ def _pair(
         if not np.array_equal(_outputs(ours, images), _outputs(unpacked, images)):
             sys.exit(f"{ours} gives other outputs packed than unpacked")
     if not stock.exists():
-        stock.write_bytes(stock_conversion(peer, precision, pixels))
+        stock.write_bytes(stock_conversion(peer, precision, scaled(pixels)))
     labelled = as_shipped(ours.read_bytes(), name=name, num_classes=model.output_shape[-1])
     return Pair(name=name, ours=ours, stock=stock, with_labels=len(labelled))
 

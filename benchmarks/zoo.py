@@ -105,7 +105,7 @@ def make(
         if peer_model is not None:
             peer_file = folder / f"stock_{file.name}"
             if not peer_file.exists():
-                peer_file.write_bytes(stock_conversion(peer_model, precision, pixels))
+                peer_file.write_bytes(stock_conversion(peer_model, precision, scaled(pixels)))
         rows.append(
             Row(
                 name=label(family, knobs),
@@ -144,8 +144,13 @@ def with_random_weights(model: keras.Model, random: np.random.Generator) -> kera
     return model
 
 
-def stock_conversion(model: keras.Model, precision: Precision, pixels: np.ndarray) -> bytes:
-    """The file by TensorFlow's guides to post-training quantization, for pixels scaled to -1..1."""
+def scaled(pixels: np.ndarray) -> np.ndarray:
+    """The pixels in -1..1, as most of keras.applications takes them."""
+    return pixels.astype(np.float32) / 127.5 - 1
+
+
+def stock_conversion(model: keras.Model, precision: Precision, inputs: np.ndarray) -> bytes:
+    """The file by TensorFlow's guides to post-training quantization, calibrated with these inputs."""
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     if precision is not Precision.FLOAT32:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -153,7 +158,7 @@ def stock_conversion(model: keras.Model, precision: Precision, pixels: np.ndarra
         converter.target_spec.supported_types = [tf.float16]
     if precision in STOCK_KERNELS:
         converter.representative_dataset = lambda: (
-            [image[np.newaxis].astype(np.float32) / 127.5 - 1] for image in pixels
+            [image[np.newaxis].astype(np.float32)] for image in inputs
         )
         converter.target_spec.supported_ops = [STOCK_KERNELS[precision]]
     if precision is Precision.INT8:

@@ -1,0 +1,399 @@
+"""Every image classifier of keras.applications up to 30 M parameters: exported, verified, timed, explained.
+
+Beside it the stock converter's file of the same net, calibrated with the same images. The weights are random,
+but as spread out as trained ones: every BatchNormalization has the statistics that its input really has, with
+a random scale and offset, and the last layer gives each class its share of the images (`whitened`), so that
+the best class differs from image to image and small errors change it. `--norms random` draws the statistics
+too, which makes deep nets very sensitive to rounding.
+
+    python benchmarks/applications.py --data PHOTOS [--nets MobileNetV2 ...] [--image-size 224]
+
+Agreement is the number of images, unseen by the calibration, whose best class is the Keras model's. The error
+is the rms of the class scores' differences, divided by the scores' deviation. Time is CPU time in
+LiteRT, one thread, in paired rounds with their verdict. Results are kept in --folder, a line each, so that a
+killed run can be resumed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from math import comb
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from rewrites import take_turns, with_random_statistics
+from zoo import scaled, stock_conversion
+
+from export.precisions import Precision
+from export.settings import ExportSettings
+from pipeline.bench.child import runtime_version
+from pipeline.bench.host import machine_name
+from pipeline.bench.statistics import compare
+from pipeline.data.dataset import Dataset
+from pipeline.data.registry import load
+from pipeline.explain.reading import Wanted, explain_files
+from pipeline.lineage import find_source, with_pixels
+from pipeline.steps.export import export
+from pipeline.steps.settings import VerifySettings
+from pipeline.steps.verify import verify
+
+NETS = {
+    "MobileNet": False,
+    "MobileNetV2": False,
+    "MobileNetV3Small": True,
+    "MobileNetV3Large": True,
+    "EfficientNetB0": True,
+    "EfficientNetB1": True,
+    "EfficientNetB2": True,
+    "EfficientNetB3": True,
+    "EfficientNetV2B0": True,
+    "EfficientNetV2B1": True,
+    "NASNetMobile": False,
+    "DenseNet121": False,
+    "DenseNet169": False,
+    "ResNet50V2": False,
+    "Xception": False,
+    "InceptionV3": False,
+}
+"""Whether the net takes raw pixels; the others take -1..1."""
+PRECISIONS = (Precision.FLOAT32, Precision.FLOAT16, Precision.DYNAMIC, Precision.INT8)
+NUM_STATISTICS = 64
+"""Images from which the random weights get their statistics."""
+DOUBT = 0.05
+"""Agreement below stock's counts where chance would show it less often than this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One file: ours or the stock converter's."""
+
+    agreeing: int
+    rms_error: float
+    size_bytes: int
+    ms: float
+    export_secs: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One net in one precision."""
+
+    net: str
+    image_size: int
+    norms: str
+    precision: str
+    parameters: int
+    num_images: int
+    num_best_classes: int
+    """How many classes are some image's best one in the Keras model."""
+    ours: Side | None
+    stock: Side | None
+    ours_alone: int = 0
+    """Images on which ours agrees with Keras and stock does not."""
+    stock_alone: int = 0
+    ratio: float | None = None
+    larger_than_noise: bool | None = None
+    verified: str = ""
+    explained: str = ""
+    refused: str = ""
+
+    @property
+    def key(self) -> tuple[str, int, str, str]:
+        """What was measured."""
+        return self.net, self.image_size, self.norms, self.precision
+
+
+def main() -> None:
+    """Measures what is missing, each net in its own process, and prints the table."""
+    arguments = _parser().parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    for net in arguments.nets if not arguments.table else ():
+        print(net, file=sys.stderr)
+        process = multiprocessing.get_context("spawn").Process(target=measure, args=(net, arguments))
+        process.start()
+        process.join()
+        if process.exitcode:
+            print(f"  {net} ended with {process.exitcode}", file=sys.stderr)
+    print_table(_read(arguments.folder))
+
+
+def measure(net: str, arguments: argparse.Namespace) -> None:
+    """Measures one net in every precision that is missing."""
+    done = {each.key for each in _read(arguments.folder)}
+    missing = [
+        each
+        for each in arguments.precisions
+        if (net, arguments.image_size, arguments.norms, str(each)) not in done
+    ]
+    if missing:
+        dataset = load(str(arguments.data))
+        case = _Case(net, arguments, dataset)
+        for precision in missing:
+            print(f"  {precision}", file=sys.stderr)
+            with (arguments.folder / "results.jsonl").open("a") as file:
+                file.write(json.dumps(asdict(case.result(precision))) + "\n")
+
+
+class _Case:
+    """One net with its weights, its images, and the outputs of the Keras model."""
+
+    def __init__(self, net: str, arguments: argparse.Namespace, dataset: Dataset) -> None:
+        self._net, self._arguments, self._dataset = net, arguments, dataset
+        self._folder = arguments.folder / f"{net}-{arguments.image_size}-{arguments.norms}"
+        self._folder.mkdir(exist_ok=True)
+        size = arguments.image_size
+        self._calibration, _ = dataset.calibration_pixels(
+            image_size=size, num_samples=ExportSettings(Precision.INT8).num_calibration, seed=0
+        )
+        self._images = np.concatenate(
+            [
+                pixels
+                for split in ("validation", "test")
+                for pixels, _ in dataset.batches(split, image_size=size, batch_size=32)
+            ]
+        )
+        self._model = self._made()
+        self._scores = self._model.predict(self._inputs(self._images), verbose=0)
+
+    def result(self, precision: Precision) -> Result:
+        """Both files, compared."""
+        found: dict[str, Any] = {"ours": None, "stock": None}
+        ours, our_secs, refused = self._ours(precision)
+        stock, stock_secs = self._stock(precision)
+        classes, agreeing = {}, {}
+        files = {name: file for name, file in (("ours", ours), ("stock", stock)) if file is not None}
+        medians = dict(zip(files, take_turns(list(files.values()), self._arguments), strict=True))
+        for name, file in files.items():
+            scores = _run(file, self._images if name == "ours" else self._inputs(self._images))
+            classes[name] = scores.argmax(axis=1)
+            agreeing[name] = classes[name] == self._scores.argmax(axis=1)
+            found[name] = Side(
+                agreeing=int(agreeing[name].sum()),
+                rms_error=_error(_log(scores), _log(self._scores)),
+                size_bytes=file.stat().st_size,
+                ms=float(np.median(medians[name])),
+                export_secs=our_secs if name == "ours" else stock_secs,
+            )
+        if len(files) == 2:
+            verdict = compare(medians["ours"], medians["stock"])
+            found |= {
+                "ratio": verdict.ratio,
+                "larger_than_noise": verdict.larger_than_noise,
+                "ours_alone": int((agreeing["ours"] & ~agreeing["stock"]).sum()),
+                "stock_alone": int((agreeing["stock"] & ~agreeing["ours"]).sum()),
+            }
+        if ours is not None:
+            found |= {"verified": self._verified(ours), "explained": _explained(ours)}
+        return Result(
+            net=self._net,
+            image_size=self._arguments.image_size,
+            norms=self._arguments.norms,
+            precision=str(precision),
+            parameters=self._model.count_params(),
+            num_images=len(self._images),
+            num_best_classes=len(set(self._scores.argmax(axis=1).tolist())),
+            refused=refused,
+            **found,
+        )
+
+    def _inputs(self, pixels: np.ndarray) -> np.ndarray:
+        """What the net takes for these pixels."""
+        return pixels if NETS[self._net] else scaled(pixels)
+
+    def _made(self) -> keras.Model:
+        """The net with its weights, read from the folder if it is there."""
+        file = self._folder / f"{self._net}.keras"
+        if not file.exists():
+            pixels = self._inputs(self._calibration)
+            model = spread_out(self._net, pixels, self._arguments, len(self._dataset.spec.class_names))
+            model.save(file)
+        return keras.models.load_model(file)
+
+    def _ours(self, precision: Precision) -> tuple[Path | None, float, str]:
+        source = find_source(
+            str(self._folder / f"{self._net}.keras"), data=str(self._arguments.data), folder=self._folder
+        )
+        if not NETS[self._net]:
+            source = with_pixels(source, scale=1 / 127.5, offset=-1)
+        begin = time.perf_counter()
+        exported = export(source, [ExportSettings(precision)], runs=self._folder, out=self._folder / "export")
+        secs = time.perf_counter() - begin
+        return (exported.files[0] if exported.files else None), secs, " ".join(exported.refused)
+
+    def _stock(self, precision: Precision) -> tuple[Path | None, float]:
+        file = self._folder / f"stock_{precision}.tflite"
+        begin = time.perf_counter()
+        file.write_bytes(stock_conversion(self._model, precision, self._inputs(self._calibration)))
+        return file, time.perf_counter() - begin
+
+    def _verified(self, file: Path) -> str:
+        try:
+            found = verify([file], VerifySettings(data=str(self._arguments.data)), runs=self._folder)[0]
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+        return f"{found.agreement:.3f}"
+
+
+def spread_out(net: str, pixels: np.ndarray, arguments: argparse.Namespace, num_classes: int) -> keras.Model:
+    """The net with random weights whose class scores differ from image to image."""
+    keras.utils.set_random_seed(0)
+    size = arguments.image_size
+    model = getattr(keras.applications, net)(input_shape=(size, size, 3), weights=None, classes=num_classes)
+    with_random_statistics(model, np.random.default_rng(0))
+    images = pixels[:: max(1, len(pixels) // NUM_STATISTICS)].astype(np.float32)
+    if arguments.norms == "true":
+        _with_true_statistics(model, images)
+    return whitened(model, images)
+
+
+def _with_true_statistics(model: keras.Model, images: np.ndarray) -> None:
+    """Sets the moving statistics to those of the images, as a training would."""
+    norms = [each for each in model.layers if isinstance(each, keras.layers.BatchNormalization)]
+    for norm in norms:
+        norm.momentum = 0.0
+    dropouts = [each for each in model.layers if isinstance(each, keras.layers.Dropout)]
+    for dropout in dropouts:
+        dropout.rate = 0.0
+    model(images, training=True)
+
+
+def whitened(model: keras.Model, images: np.ndarray) -> keras.Model:
+    """The model with a last layer that gives its classes uncorrelated scores of mean 0 on the images."""
+    last = next(each for each in reversed(model.layers) if each.get_weights())
+    features = keras.Model(model.input, last.input).predict(images, verbose=0)
+    rows = features.reshape(-1, features.shape[-1]) if features.ndim == 2 else features.mean(axis=(1, 2))
+    mean = rows.mean(axis=0)
+    _, deviations, directions = np.linalg.svd(rows - mean, full_matrices=False)
+    kernel, bias = last.get_weights()
+    num_classes = kernel.shape[-1]
+    strongest = directions[:num_classes].T / (deviations[:num_classes] / np.sqrt(len(rows)))
+    rotation, _ = np.linalg.qr(np.random.default_rng(2).normal(size=(num_classes, num_classes)))
+    drawn = 3.0 * strongest @ rotation
+    last.set_weights([drawn.reshape(kernel.shape), -(mean @ drawn).reshape(bias.shape)])
+    return model
+
+
+def _run(file: Path, images: np.ndarray) -> np.ndarray:
+    """Probabilities (images, classes) of the file; integer inputs and outputs are quantized as it says."""
+    interpreter = Interpreter(model_path=str(file), num_threads=2)
+    interpreter.allocate_tensors()
+    taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    return np.stack([_run_one(interpreter, image, taken, given) for image in images])
+
+
+def _run_one(
+    interpreter: Interpreter, image: np.ndarray, taken: dict[str, Any], given: dict[str, Any]
+) -> np.ndarray:
+    (scale, zero_point), stored = taken["quantization"], image.astype(np.float32)
+    if scale:
+        limits = np.iinfo(taken["dtype"])
+        stored = np.clip(np.rint(stored / scale + zero_point), limits.min, limits.max)
+    interpreter.set_tensor(taken["index"], stored[np.newaxis].astype(taken["dtype"]))
+    interpreter.invoke()
+    output = interpreter.get_tensor(given["index"])[0].astype(np.float32)
+    scale, zero_point = given["quantization"]
+    return (output - zero_point) * scale if scale else output
+
+
+def _log(probabilities: np.ndarray) -> np.ndarray:
+    """Class scores, centred; a probability is at least the half of int8's step."""
+    scores = np.log(np.maximum(probabilities, 1 / 512))
+    return scores - scores.mean(axis=1, keepdims=True)
+
+
+def _error(found: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.sqrt(((found - expected) ** 2).mean()) / expected.std())
+
+
+def _explained(file: Path) -> str:
+    try:
+        found = explain_files([file], Wanted(timing=None, errors=True))[0]
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return f"{len(found.layers)} operators"
+
+
+def _read(folder: Path) -> list[Result]:
+    file = folder / "results.jsonl"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [_result(json.loads(line)) for line in lines]
+
+
+def _result(record: dict[str, Any]) -> Result:
+    sides = {name: Side(**record[name]) if record[name] else None for name in ("ours", "stock")}
+    return Result(**(record | sides))
+
+
+def print_table(results: Sequence[Result]) -> None:
+    """A Markdown table, then what did not hold."""
+    print(
+        "| net, pixels | precision | agree: ours, stock | error: ours, stock | bytes | time | s to export |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for each in results:
+        ours, stock = each.ours, each.stock
+        if ours is None or stock is None:
+            print(f"| {each.net} {each.image_size} | {each.precision} | refused: {each.refused} | | | | |")
+            continue
+        noise = "" if each.larger_than_noise else " (noise)"
+        print(
+            f"| {each.net} {each.image_size} | {each.precision} "
+            f"| {ours.agreeing}, {stock.agreeing} of {each.num_images} "
+            f"| {ours.rms_error:.3f}, {stock.rms_error:.3f} | {ours.size_bytes / stock.size_bytes:.3f} "
+            f"| {each.ratio:.2f}{noise} | {ours.export_secs:.0f}, {stock.export_secs:.0f} |"
+        )
+    for line in _faults(results):
+        print(f"- {line}")
+    print(
+        f"\n{machine_name()}; litert {runtime_version('litert')}, one thread. Bytes, time: ours by stock's."
+    )
+
+
+def _faults(results: Sequence[Result]) -> Iterator[str]:
+    checks: tuple[tuple[str, Callable[[Result], bool]], ...] = (
+        ("refused", lambda each: each.ours is None),
+        ("slower than stock beyond noise", lambda each: bool(each.larger_than_noise) and each.ratio > 1.02),
+        ("agrees less than stock beyond chance", _agrees_less),
+        ("not verified", lambda each: each.ours is not None and ":" in each.verified),
+        ("not explained", lambda each: each.ours is not None and ":" in each.explained),
+    )
+    for words, holds in checks:
+        found = [f"{each.net} {each.precision}" for each in results if holds(each)]
+        yield f"{words}: {', '.join(found) or 'none'} (of {len(results)})"
+
+
+def _agrees_less(each: Result) -> bool:
+    """McNemar's exact test, one-sided, on the images that one of the files gets as Keras does."""
+    number, ours = each.ours_alone + each.stock_alone, each.ours_alone
+    return number > 0 and sum(comb(number, k) for k in range(ours + 1)) / 2**number < DOUBT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="a folder of photos, a sub-folder for each class"
+    )
+    parser.add_argument("--nets", nargs="+", choices=NETS, default=list(NETS))
+    parser.add_argument("--precisions", nargs="+", type=Precision, default=list(PRECISIONS))
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--norms", choices=("true", "random"), default="true")
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--min-secs", type=float, default=2.0, help="of each file, over all rounds")
+    parser.add_argument("--folder", type=Path, default=Path("applications"), help="of files and results")
+    parser.add_argument("--table", action="store_true", help="print what is there, measure nothing")
+    return parser
+
+
+if __name__ == "__main__":
+    main()
