@@ -173,7 +173,7 @@ class _Case:
         files = {name: file for name, file in (("ours", ours), ("stock", stock)) if file is not None}
         medians = dict(zip(files, take_turns(list(files.values()), self._arguments), strict=True))
         for name, file in files.items():
-            scores = _run(file, self._images if name == "ours" else self._inputs(self._images))
+            scores = _run(file, self._stored_by_us(precision) if name == "ours" else self._stored(file))
             classes[name] = scores.argmax(axis=1)
             agreeing[name] = classes[name] == self._scores.argmax(axis=1)
             found[name] = Side(
@@ -208,6 +208,23 @@ class _Case:
     def _inputs(self, pixels: np.ndarray) -> np.ndarray:
         """What the net takes for these pixels."""
         return pixels if NETS[self._net] else scaled(pixels)
+
+    def _stored_by_us(self, precision: Precision) -> np.ndarray:
+        """The images as a file of ours takes them: raw pixels, in int8 less 128."""
+        if precision.spec.is_integer:
+            return (np.rint(self._images) - 128).astype(np.int8)
+        return self._images.astype(np.float32)
+
+    def _stored(self, file: Path) -> np.ndarray:
+        """The images as stock's file takes them, by the scale and zero point of its input."""
+        inputs = self._inputs(self._images).astype(np.float32)
+        interpreter = Interpreter(model_path=str(file))
+        taken = interpreter.get_input_details()[0]
+        scale, zero_point = taken["quantization"]
+        if not scale:
+            return inputs
+        limits = np.iinfo(taken["dtype"])
+        return np.clip(np.rint(inputs / scale + zero_point), limits.min, limits.max).astype(taken["dtype"])
 
     def _made(self) -> keras.Model:
         """The net with its weights, read from the folder if it is there."""
@@ -282,26 +299,19 @@ def whitened(model: keras.Model, images: np.ndarray) -> keras.Model:
     return model
 
 
-def _run(file: Path, images: np.ndarray) -> np.ndarray:
-    """Probabilities (images, classes) of the file; integer inputs and outputs are quantized as it says."""
+def _run(file: Path, stored: np.ndarray) -> np.ndarray:
+    """Probabilities (images, classes) of the file for images as its input stores them."""
     interpreter = Interpreter(model_path=str(file), num_threads=2)
     interpreter.allocate_tensors()
     taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    return np.stack([_run_one(interpreter, image, taken, given) for image in images])
-
-
-def _run_one(
-    interpreter: Interpreter, image: np.ndarray, taken: dict[str, Any], given: dict[str, Any]
-) -> np.ndarray:
-    (scale, zero_point), stored = taken["quantization"], image.astype(np.float32)
-    if scale:
-        limits = np.iinfo(taken["dtype"])
-        stored = np.clip(np.rint(stored / scale + zero_point), limits.min, limits.max)
-    interpreter.set_tensor(taken["index"], stored[np.newaxis].astype(taken["dtype"]))
-    interpreter.invoke()
-    output = interpreter.get_tensor(given["index"])[0].astype(np.float32)
     scale, zero_point = given["quantization"]
-    return (output - zero_point) * scale if scale else output
+    outputs = []
+    for image in stored:
+        interpreter.set_tensor(taken["index"], image[np.newaxis])
+        interpreter.invoke()
+        output = interpreter.get_tensor(given["index"])[0].astype(np.float32)
+        outputs.append((output - zero_point) * scale if scale else output)
+    return np.stack(outputs)
 
 
 def _log(probabilities: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ from export.graph.rescaling import (
     input_error_levels,
     rescaling_of,
     split_rescaling,
+    without_rescaling,
 )
 from export.graph.rewrite import Rewritten, check_equal, ends_in_softmax, rewrite, without_softmax
 from export.precisions import IoDtype, Precision
@@ -71,8 +72,9 @@ def convert(
     chosen by the settings; `progress` is called with (done, all) of them.
 
     A scalar rescaling at the model's start becomes the quantization of an integer input. It is exact if its
-    zero is a whole grey level, as in (x - 128) / 128; otherwise, as in x / 127.5 - 1, all values are shifted
-    by at most half a grey level. A rescaling per channel becomes a 1x1 depthwise convolution.
+    zero is a whole grey level, as in (x - 128) / 128; otherwise, as in x / 127.5 - 1, the rest goes into
+    the bias of the first convolution, and only padded borders are shifted, by at most half a grey level. A
+    rescaling per channel becomes a 1x1 depthwise convolution.
 
     `trained` is the network with quantizers from quantization-aware training: an int8 file is then made from
     it, without calibration and rewrites. Rewrites are checked on the calibration pixels, or on random ones.
@@ -173,7 +175,12 @@ def _plan(
     if rewritten.done:
         check_equal(whole, rewritten.model, _images_like(model, pixels))
         whole = rewritten.model
-    return int8_plan(whole) if settings.precision.spec.is_integer else Plan(graph=whole, rescaling=RAW)
+    if not settings.precision.spec.is_integer:
+        return Plan(graph=whole, rescaling=RAW)
+    rescaling = _by_the_input(whole)
+    if rescaling == RAW:
+        return int8_plan(whole)
+    return Plan(graph=without_rescaling(whole, rescaling), rescaling=rescaling)
 
 
 def _rewritten(model: keras.Model, settings: ExportSettings) -> Rewritten:
@@ -228,7 +235,10 @@ def _images_like(model: keras.Model, pixels: npt.NDArray[np.uint8] | None) -> np
 
 
 def int8_plan(model: keras.Model) -> Plan:
-    """The plan for an int8 file of the model (batch, height, width, channels)."""
+    """The plan for the int8 file of a model (batch, height, width, channels) whose layers stay as they are.
+
+    Where the zero of its rescaling is no whole grey level, values are shifted by at most half of one.
+    """
     if (rescaling := _by_the_input(model)) != RAW:
         return Plan(graph=split_rescaling(model).rest, rescaling=rescaling)
     return Plan(graph=model if rescaling_of(model) == RAW else in_one_operator(model), rescaling=RAW)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from export.artifact import ZERO_PIXEL, TensorInfo
 from export.errors import ExportError
 from export.graph.calls import CallGraph
-from export.graph.changes import Changes, Depthwise
+from export.graph.changes import Affine, Changes, Depthwise
 from export.graph.identities import is_identity
 from export.pixel_conventions import BGR, RGB
 from keras_graph.nodes import Node, Tensor
@@ -132,6 +132,24 @@ def split_rescaling(model: keras.Model) -> SplitModel:
     )
 
 
+def without_rescaling(model: keras.Model, instead: Rescaling) -> keras.Model:
+    """A copy of the model without its rescaling, for an input rescaled by `instead`, of the same scale.
+
+    The difference of the offsets goes into the bias of the first convolution, which is exact but for padded
+    borders. Where the input is not read by one Conv2D or DepthwiseConv2D alone, the difference remains.
+    """
+    begins = _beginning(model)
+    changes = Changes(removed={id(each) for each in begins.operations})
+    first = _first_convolution(model, begins.operations)
+    if first is not None:
+        depthwise = isinstance(first, keras.layers.DepthwiseConv2D)
+        kernel = np.asarray(first.get_weights()[0], np.float64)
+        sums = kernel.sum(axis=(0, 1) if depthwise else (0, 1, 2)).ravel()
+        missing = begins.rescaling.offset[0] - instead.offset[0]
+        changes.folded[id(first)] = Affine(factor=np.ones_like(sums), shift=missing * sums)
+    return changes.carried_out(model)
+
+
 def in_one_operator(model: keras.Model) -> keras.Model:
     """A copy of the model, on raw pixels, with its rescaling as a 1x1 depthwise convolution with bias.
 
@@ -190,6 +208,22 @@ def _only_resizes(operation: keras.Operation) -> bool:
         and operation.interpolation in ("bilinear", "nearest")
         and not operation.pad_to_aspect_ratio
     )
+
+
+def _first_convolution(model: keras.Model, rescaling: tuple[keras.Operation, ...]) -> keras.Layer | None:
+    """The layer that reads the rescaled values, if it is a convolution; padding may stand before it."""
+    left = set(map(id, rescaling))
+    for node in _chain(model):
+        operation = node.operation
+        if id(operation) in left:
+            left.remove(id(operation))
+        elif left or is_identity(operation) or isinstance(operation, keras.layers.ZeroPadding2D):
+            continue
+        elif isinstance(operation, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
+            return None if operation.data_format == "channels_first" else operation
+        else:
+            return None
+    return None
 
 
 def _only_reader(graph: CallGraph, tensor: Tensor) -> Any:  # noqa: ANN401 - Keras carries no types

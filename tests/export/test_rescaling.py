@@ -6,7 +6,14 @@ import pytest
 
 from export.errors import ExportError
 from export.graph.identities import acts_in_training
-from export.graph.rescaling import RAW, add_rescaling, in_one_operator, split_rescaling
+from export.graph.rescaling import (
+    RAW,
+    Rescaling,
+    add_rescaling,
+    in_one_operator,
+    split_rescaling,
+    without_rescaling,
+)
 from keras_graph.walk import named_layers
 
 
@@ -159,3 +166,45 @@ def test_a_layer_counted_as_acting_in_training_is_an_identity_in_inference(test_
     assert acts_in_training(layer)
     images = test_images[:4].astype(np.float32)
     np.testing.assert_array_equal(model(images, training=False), images)
+
+
+def _beginnings():
+    layers = keras.layers
+    return {
+        "convolution": lambda x: layers.Conv2D(4, 3, use_bias=False)(x),
+        "with activation": lambda x: layers.Conv2D(4, 3, strides=2, activation="tanh")(x),
+        "depthwise": lambda x: layers.DepthwiseConv2D(3, depth_multiplier=2)(x),
+        "nested": lambda x: keras.Sequential([layers.Input((16, 16, 3)), layers.Conv2D(4, 3)])(x),
+    }
+
+
+@pytest.mark.parametrize("beginning", _beginnings())
+def test_half_a_grey_level_goes_into_the_first_convolution(beginning):
+    """Keras's own output on raw pixels; without padding the two are equal but for float32's rounding."""
+    image = keras.Input((16, 16, 3))
+    x = _beginnings()[beginning](keras.layers.Rescaling(1 / 127.5, -1)(image))
+    model = keras.Model(image, keras.layers.Flatten()(x))
+    on_levels = Rescaling(scale=(1 / 127.5,), offset=(-128 / 127.5,))
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3)).astype(np.float32)
+    rest = without_rescaling(model, on_levels)
+    np.testing.assert_allclose(rest(on_levels(pixels)), model(pixels), atol=1e-5)
+    assert np.abs(split_rescaling(model).rest(on_levels(pixels)) - model(pixels)).max() > 1e-3
+
+
+def test_behind_padding_only_the_border_is_off_by_half_a_grey_level():
+    image = keras.Input((16, 16, 3))
+    x = keras.layers.ZeroPadding2D(1)(keras.layers.Rescaling(1 / 127.5, -1)(image))
+    model = keras.Model(image, keras.layers.Conv2D(4, 3)(x))
+    on_levels = Rescaling(scale=(1 / 127.5,), offset=(-128 / 127.5,))
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3)).astype(np.float32)
+    off = np.abs(without_rescaling(model, on_levels)(on_levels(pixels)) - model(pixels))
+    assert off[:, 1:-1, 1:-1].max() < 1e-5 < 1e-3 < off.max()
+
+
+def test_an_input_that_two_layers_read_keeps_the_half_level():
+    image = keras.Input((16, 16, 3))
+    x = keras.layers.Rescaling(1 / 127.5, -1)(image)
+    model = keras.Model(image, keras.layers.Concatenate()([keras.layers.Conv2D(4, 3, padding="same")(x), x]))
+    on_levels = Rescaling(scale=(1 / 127.5,), offset=(-128 / 127.5,))
+    rest = without_rescaling(model, on_levels)
+    np.testing.assert_array_equal(rest.get_weights()[1], model.get_weights()[1])
