@@ -199,6 +199,12 @@ class Reason(StrEnum):
         "it has a summary, but no average",
         "another build",
     )
+    NO_SUMMARY = (
+        "no-summary",
+        "no summary{after}",
+        "a log without the tool's last lines: the run may have failed after these figures",
+        "give the whole log",
+    )
     NOT_TIMED = (
         "not-timed",
         "no inference was timed{why}",

@@ -17,7 +17,8 @@ from android_bench.printed.lines import (
     parse_stats,
     read_lines,
 )
-from android_bench.printed.run import ANCHOR, ECHO, BenchmarkReport, report_of
+from android_bench.printed.run import ANCHOR, ECHO, BenchmarkReport, report_of, unfinished_report
+from android_bench.printed.summary import summaries
 
 _COMMAND, _STARTING, _ECHO, _BLOCKS, _SUMMARY, _REST = 0, 1, 3, 7, 8, 9
 _ORDER: tuple[tuple[int, re.Pattern[str]], ...] = (
@@ -81,7 +82,8 @@ def parse_log(text: str) -> ParsedLog:
     """Every run of benchmark_model in a text. Raises nothing; empty for a text without runs.
 
     The text may hold several runs, shell prompts, logcat of several processes, and prefixes of any kind
-    (lines.read_lines). A run counts as completed if its summary is complete and agrees with its blocks.
+    (prefixes.py). A run counts as completed if its summary is complete and agrees with its blocks. One with
+    both blocks but without a summary is a report too, which is not valid.
     """
     runs = [run for lines in _streams(read_lines(text)) for run in _split(lines) if run.is_of_the_tool]
     runs.sort(key=lambda run: run.lines[0].number)
@@ -106,7 +108,7 @@ def _outcome(run: _Run) -> BenchmarkReport | Failure:
     if failure := find_failure(run.lines, 1 if run.refused else None):
         return failure
     try:
-        return report_of(run.lines)
+        return report_of(run.lines) if summaries(run.lines) else unfinished_report(run.lines)
     except LogError as error:
         last = run.last or run.lines[-1]
         return Failure(line=last.number, reason=str(error))

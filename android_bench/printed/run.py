@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from android_bench.delegates import (
     DELEGATES,
@@ -18,22 +17,19 @@ from android_bench.delegates import (
 )
 from android_bench.errors import LogError
 from android_bench.printed.lines import (
-    LITERT_BLOCK,
     NUMBER,
     LogLine,
     Stats,
-    equal_runs,
     find_failure,
     first_error,
-    milliseconds,
     parse_stats,
     read_lines,
 )
+from android_bench.printed.summary import MIB, Summary, all_matches, scaled, summaries
 from android_bench.reasons import Reason
 
 Asked = Mapping[str, str | None]
 """The requested runs and seconds of a block, as printed."""
-MIB = 1024 * 1024
 ANCHOR = re.compile(
     rf"Running benchmark for at least (?P<runs>\d{{1,18}}) iterations and at least (?P<min>-?{NUMBER}) "
     rf"seconds(?: but terminate if exceeding (?P<max>{NUMBER}) seconds)?\.?"
@@ -44,6 +40,7 @@ ECHO = re.compile(r"(?P<name>[A-Z#][\w#/(). -]*?)\s*: \[(?P<value>.*)\]")
 FILLED = 0.9
 """Runs that took this share of the maximum time were ended by it: the tool also works between runs."""
 
+_INIT = re.compile(rf"Initialized session in (?P<value>{NUMBER})ms\.?")
 _SIZE = re.compile(rf"The input model file size \(MB\): (?P<value>{NUMBER})")
 _MEMORY = re.compile(
     r"(?:Memory footprint delta from the start of the tool|Peak memory footprint) \(MB\): "
@@ -53,34 +50,6 @@ _PEAK = re.compile(rf"Overall peak memory footprint \(MB\) via periodic monitori
 _UNCONSUMED = re.compile(r"Unconsumed cmdline flags: (?P<flags>.*)")
 _DUPLICATE = re.compile(r"Duplicate flags: (?P<name>.*)")
 _MISNAMED = re.compile(r"Tensor # (?P<index>\d+) is named (?P<name>.*) but flags call it (?P<given>.*)")
-_SUMMARIES = (
-    re.compile(
-        rf"Inference timings in us: Init: (?P<init>{NUMBER}), First inference: (?P<first>{NUMBER}), "
-        rf"Warmup \(avg\): (?P<warmup>{NUMBER}), Inference \(avg\): (?P<avg>{NUMBER})"
-    ),
-    re.compile(
-        rf"Average inference timings in us: Warmup: (?P<warmup>{NUMBER}), Init: (?P<init>{NUMBER}), "
-        rf"[\w ]+: (?P<avg>{NUMBER})"
-    ),
-)
-_NO_RUNS = "No inference runs were performed."
-_LITERT_ROWS = {
-    name: re.compile(form.replace("#", r"(?P<value>\d{1,15}\.\d\d)"))
-    for name, form in {
-        "init": r"Model initialization:\s+# ms",
-        "first": r"(?:Warmup \(first\)|First inference):\s+# ms",
-        "warmup": r"Warmup \(avg\):\s+# ms \((?P<count>\d{1,18}) runs\)",
-        "avg": r"Inference \(avg\):\s+# ms \((?P<count>\d{1,18}) runs\)",
-        "min": r"Inference \(min\):\s+# ms",
-        "max": r"Inference \(max\):\s+# ms",
-        "std": r"Inference \(std\):\s+#(?: ms)?",
-        "init_memory": r"Init footprint:\s+# MB",
-        "overall_memory": r"Overall footprint:\s+# MB",
-        "peak_memory": r"Peak memory:\s+# MB",
-    }.items()
-}
-"""Every row ends with a unit, a bracket or two decimals, so that a cut row does not match."""
-_LITERT_NEEDED = ("init", "avg", "min", "max", "std")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +70,7 @@ class BenchmarkReport:
     """Of the timed block, like the seconds."""
     asked_min_secs: float | None
     asked_max_secs: float | None
-    init_ms: float
+    init_ms: float | None
     first_ms: float | None
     """The first inference after initialisation, warm-up included."""
     warmup: Stats | None
@@ -116,33 +85,6 @@ class BenchmarkReport:
     unconsumed_flags: tuple[str, ...]
     reasons: tuple[str, ...]
     """Why the run is not the requested one, by the text alone; empty if it is."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Summary:
-    """The summary of a run."""
-
-    tool: Tool
-    init_ms: float
-    first_ms: float | None = None
-    """The first inference of the warm-up; None in TFLite's line before 2020."""
-    warmup: Stats
-    timed: Stats
-    memory_bytes: tuple[int | None, int | None, int | None] = (None, None, None)
-    """Until the model was ready, until the end, and at the peak; only LiteRT v2 prints them here."""
-    ended: bool = True
-    """False if its last number may be cut: it must then agree with the timed block."""
-
-    def agrees(self, told: Stats, block: Stats) -> bool:
-        """Whether the summary agrees with the block's own line, to the digits printed in the summary."""
-        if told.count is not None and told.count != block.count:
-            return False
-        if block.avg_ms is None:
-            return not told.avg_ms
-        if told.avg_ms is None:
-            return told.count is None
-        slack = 0.0051 if self.tool == LITERT else _sixth_digit(block.avg_ms) * 0.51
-        return abs(told.avg_ms - block.avg_ms) <= slack
 
 
 @dataclass(frozen=True)
@@ -179,23 +121,48 @@ def parse_run(text: str, *, status: int | None = None) -> BenchmarkReport:
 
 def report_of(lines: Sequence[LogLine]) -> BenchmarkReport:
     """The report of the lines of one run that did not fail; LogError if it is not completed."""
-    summaries = [*_tflite_summaries(lines), *_litert_summaries(lines)]
-    if not summaries:
+    found = summaries(lines)
+    if not found:
         raise LogError(_why_cut(lines))
-    if len(summaries) > 1:
-        raise LogError(Reason.SEVERAL_RUNS.text(found=f"{len(summaries)} runs where one was expected"))
-    summary = summaries[0]
-    timed, warmup, anchor = _blocks(lines, summary)
+    if len(found) > 1:
+        raise LogError(Reason.SEVERAL_RUNS.text(found=f"{len(found)} runs where one was expected"))
+    timed, warmup, anchor = _blocks(lines, found[0])
+    return _report(lines, found[0], timed, warmup, anchor)
+
+
+def unfinished_report(lines: Sequence[LogLine]) -> BenchmarkReport:
+    """The report of a run that has both blocks but no summary, which is not valid; LogError without them."""
+    blocks = _found_blocks(lines)
+    timed = blocks[-1].stats if len(blocks) == 2 else None
+    if timed is None or not timed.count:
+        raise LogError(_why_cut(lines))
+    whole = [line for line in lines if line.ended]
+    init = next(all_matches(_INIT, whole), None)
+    summary = Summary(
+        tool=LITERT if any("litert" in line.file for line in lines) else TFLITE,
+        init_ms=None if init is None else float(init["value"]),
+        warmup=Stats(count=None),
+        timed=timed,
+    )
+    cause = first_error(lines)
+    after = f" after the error '{cause.quoted}'" if cause else ""
+    report = _report(lines, summary, timed, blocks[0].stats, blocks[-1].anchor)
+    return replace(report, reasons=(Reason.NO_SUMMARY.text(after=after), *report.reasons))
+
+
+def _report(
+    lines: Sequence[LogLine], summary: Summary, timed: Stats, warmup: Stats | None, anchor: Asked
+) -> BenchmarkReport:
     whole = [line for line in lines if line.ended]
     echo: dict[str, str] = {}
-    for found in _all(ECHO, whole):
+    for found in all_matches(ECHO, whole):
         echo.setdefault(found["name"].lower(), found["value"])  # the first counts
     asked_runs = int(anchor.get("runs") or 0) or _whole_number(echo.get("min num runs"))
     asked_max_secs = _seconds(anchor.get("max") or echo.get("max runs duration (seconds)"))
     asked = tuple(each.kind for each in DELEGATES if echo.get(each.echo) in ("1", "true"))
     delegations = find_delegations(line.text for line in whole)
     init_memory, overall_memory, peak_memory = _memory(whole, summary)
-    flags = [flag for found in _all(_UNCONSUMED, whole) for flag in _split_flags(found["flags"])]
+    flags = [flag for found in all_matches(_UNCONSUMED, whole) for flag in _split_flags(found["flags"])]
     return BenchmarkReport(
         tool=summary.tool,
         graph=echo.get("graph") or None,
@@ -208,7 +175,7 @@ def report_of(lines: Sequence[LogLine]) -> BenchmarkReport:
         first_ms=_first_ms(timed, warmup, summary),
         warmup=warmup,
         timed=timed,
-        model_size_bytes=_scaled(next(_all(_SIZE, whole), None), "value", 1e6),
+        model_size_bytes=scaled(next(all_matches(_SIZE, whole), None), "value", 1e6),
         init_memory_bytes=init_memory,
         overall_memory_bytes=overall_memory,
         peak_memory_bytes=peak_memory,
@@ -216,8 +183,8 @@ def report_of(lines: Sequence[LogLine]) -> BenchmarkReport:
         unconsumed_flags=tuple(flags),
         reasons=(
             *(Reason.UNKNOWN_FLAG.text(flag=flag) for flag in flags),
-            *(Reason.FLAG_TWICE.text(flag=found["name"].strip()) for found in _all(_DUPLICATE, whole)),
-            *(Reason.MISNAMED_INPUT.text(**found.groupdict()) for found in _all(_MISNAMED, whole)),
+            *(Reason.FLAG_TWICE.text(flag=found["name"].strip()) for found in all_matches(_DUPLICATE, whole)),
+            *(Reason.MISNAMED_INPUT.text(**found.groupdict()) for found in all_matches(_MISNAMED, whole)),
             *delegation_reasons(delegations, asked),
             *count_reasons(timed, asked_runs, asked_max_secs),
             *_resolution_reasons(timed),
@@ -239,79 +206,14 @@ def _resolution_reasons(timed: Stats) -> list[str]:
     return [Reason.BELOW_RESOLUTION.text()] if middle_ms == 0 else []
 
 
-def _all(form: re.Pattern[str], lines: Sequence[LogLine]) -> Iterator[re.Match[str]]:
-    return (found for line in lines if (found := form.fullmatch(line.text)) is not None)
-
-
-def _tflite_summaries(lines: Sequence[LogLine]) -> Iterator[_Summary]:
-    for line in lines:
-        found = next((found for form in _SUMMARIES if (found := form.fullmatch(line.text))), None)
-        if found is not None:
-            first = found.groupdict().get("first")
-            yield _Summary(
-                tool=TFLITE,
-                init_ms=milliseconds(found["init"]),
-                first_ms=None if first is None else milliseconds(first),
-                warmup=Stats(count=None, avg_ms=milliseconds(found["warmup"])),
-                timed=Stats(count=None, avg_ms=milliseconds(found["avg"])),
-                ended=line.ended,
-            )
-
-
-def _litert_summaries(lines: Sequence[LogLine]) -> Iterator[_Summary]:
-    """LiteRT v2's summaries: ms with two decimals, MB of 1024 * 1024 bytes (kB / 1024 in its source)."""
-    begins = [index for index, line in enumerate(lines) if line.text == LITERT_BLOCK]
-    for begin, end in zip(begins, [*begins[1:], len(lines)], strict=False):
-        summary = _litert_summary(lines[begin:end])
-        if summary is not None:
-            yield summary
-
-
-def _litert_summary(block: Sequence[LogLine]) -> _Summary | None:
-    if any(line.text == _NO_RUNS for line in block):
-        return _Summary(tool=LITERT, init_ms=0.0, warmup=Stats(count=0), timed=Stats(count=0))
-    found = {name: next(_all(form, block), None) for name, form in _LITERT_ROWS.items()}
-    rows = {name: row for name, row in found.items() if row is not None}
-    if any(name not in rows for name in _LITERT_NEEDED):
-        return None
-    values = {name: float(row["value"]) for name, row in rows.items()}
-    first_ms, warmup = values.get("first"), Stats(count=None)
-    if "warmup" in rows:
-        count = int(rows["warmup"]["count"])
-        warmup = Stats(count=count, first_ms=first_ms, avg_ms=values["warmup"] if count else None)
-    count = int(rows["avg"]["count"])
-    if count <= 1:
-        timed = equal_runs(1, values["avg"]) if count else Stats(count=0)
-    else:
-        timed = Stats(count=count, **{f"{name}_ms": values[name] for name in ("min", "max", "avg", "std")})
-    return _Summary(
-        tool=LITERT,
-        init_ms=values["init"],
-        first_ms=first_ms,
-        warmup=warmup,
-        timed=timed,
-        memory_bytes=(
-            _scaled(found["init_memory"], "value", MIB),
-            _scaled(found["overall_memory"], "value", MIB),
-            _scaled(found["peak_memory"], "value", MIB),
-        ),
-    )
-
-
 def _blocks(
-    lines: Sequence[LogLine], summary: _Summary
+    lines: Sequence[LogLine], summary: Summary
 ) -> tuple[Stats, Stats | None, Mapping[str, str | None]]:
     """Figures of the timed runs and of the warm-up, and the request for the timed runs as printed.
 
     LogError unless the summary agrees with both. Only the summary's figures if the text has no blocks.
     """
-    blocks: list[_Block] = []
-    for line in lines:
-        if anchor := ANCHOR.fullmatch(line.text):
-            blocks.append(_Block(anchor=anchor.groupdict()))
-        elif line.is_stats:
-            begun = blocks.pop().anchor if blocks and blocks[-1].line is None else {}
-            blocks.append(_Block(anchor=begun, line=line))
+    blocks = _found_blocks(lines)
     if len(blocks) > 2:
         raise LogError(Reason.SEVERAL_RUNS.text(found=f"{len(blocks)} blocks of runs, and a run has two"))
     if not blocks:
@@ -324,7 +226,18 @@ def _blocks(
     return timed, _warmup(blocks[0], summary) if len(blocks) == 2 else None, blocks[-1].anchor
 
 
-def _timed(block: _Block, summary: _Summary, *, alone: bool) -> Stats:
+def _found_blocks(lines: Sequence[LogLine]) -> list[_Block]:
+    blocks: list[_Block] = []
+    for line in lines:
+        if anchor := ANCHOR.fullmatch(line.text):
+            blocks.append(_Block(anchor=anchor.groupdict()))
+        elif line.is_stats:
+            begun = blocks.pop().anchor if blocks and blocks[-1].line is None else {}
+            blocks.append(_Block(anchor=begun, line=line))
+    return blocks
+
+
+def _timed(block: _Block, summary: Summary, *, alone: bool) -> Stats:
     stats = block.stats
     if stats is None:
         raise LogError(Reason.CUT.text(where=f" in the timed block: '{block.quoted}'"))
@@ -337,7 +250,7 @@ def _timed(block: _Block, summary: _Summary, *, alone: bool) -> Stats:
     return stats
 
 
-def _warmup(block: _Block, summary: _Summary) -> Stats | None:
+def _warmup(block: _Block, summary: Summary) -> Stats | None:
     """The warm-up's figures; None if their line is cut or there was no warm-up."""
     stats = block.stats
     if stats is None or stats.count == 0:
@@ -373,25 +286,16 @@ def _whole_number(text: str | None) -> int | None:
     return int(text) if text is not None and re.fullmatch(r"-?\d{1,9}", text) else None
 
 
-def _scaled(found: re.Match[str] | None, group: str, unit: float) -> int | None:
-    return None if found is None else round(float(found[group]) * unit)
-
-
-def _first_ms(timed: Stats, warmup: Stats | None, summary: _Summary) -> float | None:
+def _first_ms(timed: Stats, warmup: Stats | None, summary: Summary) -> float | None:
     """The first run of the warm-up, or of the timed runs without a warm-up."""
     if warmup is not None:
         return summary.first_ms if warmup.first_ms is None else warmup.first_ms
     return timed.first_ms if summary.warmup.avg_ms == 0 else summary.first_ms
 
 
-def _memory(lines: Sequence[LogLine], summary: _Summary) -> tuple[int | None, int | None, int | None]:
+def _memory(lines: Sequence[LogLine], summary: Summary) -> tuple[int | None, int | None, int | None]:
     """Memory until the model was ready, until the end, and at the peak, in bytes."""
     if summary.tool == LITERT:
         return summary.memory_bytes
-    delta, peak = next(_all(_MEMORY, lines), None), next(_all(_PEAK, lines), None)
-    return _scaled(delta, "init", MIB), _scaled(delta, "overall", MIB), _scaled(peak, "value", MIB)
-
-
-def _sixth_digit(value: float) -> float:
-    """The value of a number's sixth significant digit."""
-    return math.pow(10, math.floor(math.log10(value)) - 5) if value > 0 else 0.0
+    delta, peak = next(all_matches(_MEMORY, lines), None), next(all_matches(_PEAK, lines), None)
+    return scaled(delta, "init", MIB), scaled(delta, "overall", MIB), scaled(peak, "value", MIB)

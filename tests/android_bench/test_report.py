@@ -543,6 +543,34 @@ def test_one_block_alone_is_the_timed_one_only_where_the_summary_says_so():
     assert parse_log("".join(alike[:13] + alike[17:])).runs == ()
 
 
+@pytest.mark.parametrize("form", ["{}", "INFO: {}", "07-14 13:14:52.097 22838 22901 I tflite  : {}"])
+def test_without_a_summary_whole_blocks_are_a_run_that_is_not_valid(form):
+    words = [re.sub("^[A-Z]+: ", "", line) for line in GOOD.splitlines()[:16] if line]
+    text = "".join(form.format(line) + "\n" for line in words)
+    (run,) = parse_log(text).runs
+    whole = parse_run(GOOD)
+    assert run == replace(
+        whole,
+        init_memory_bytes=None,
+        overall_memory_bytes=None,
+        peak_memory_bytes=None,
+        reasons=("no summary",),
+    )
+    assert len(parse_log(text + text).runs) == 2
+    assert [len(each) for each in (parse_log(text + FAILED).runs, parse_log(text + GOOD).runs)] == [1, 2]
+    assert parse_log(text + "ERROR: out of memory\n").runs[0].reasons == (
+        "no summary after the error 'out of memory'",
+    )
+    grepped = "".join(form.format(line) + "\n" for line in words if line.startswith("count="))
+    assert [each.timed for each in parse_log(grepped).runs] == [TIMED]
+
+
+@pytest.mark.parametrize("num_lines", [13, 15])
+def test_a_warm_up_alone_is_never_the_timed_runs(num_lines):
+    log = parse_log("".join(GOOD.splitlines(keepends=True)[:num_lines]))
+    assert (log.runs, len(log.failures)) == ((), 1)
+
+
 def test_without_running_benchmark_lines_the_first_block_is_the_warm_up():
     text = "".join(line for line in GOOD.splitlines(keepends=True) if "Running benchmark" not in line)
     run = parse_log(text).runs[0]
@@ -560,7 +588,7 @@ def test_a_summary_that_may_be_cut_counts_only_where_it_agrees_with_the_block():
     whole = GOOD[: GOOD.index("INFO: Note")].rstrip("\n")
     assert parse_log(whole).runs[0].timed == TIMED
     for num_lost in range(1, 40):
-        assert parse_log(whole[:-num_lost]).runs == ()
+        assert completed(whole[:-num_lost]) == []
     alone = whole[whole.index("INFO: Inference timings") :]
     assert parse_log(alone).runs == ()
     assert len(parse_log(alone + "\n").runs) == 1
@@ -694,15 +722,20 @@ FUZZ = settings(max_examples=400, deadline=None, suppress_health_check=list(Heal
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
+def completed(text):
+    """The runs that have their summary."""
+    return [run for run in parse_log(text).runs if not any("no summary" in each for each in run.reasons)]
+
+
 def timed(report):
     return report.timed, report.warmup, report.init_ms, report.first_ms
 
 
 def test_cut_at_any_byte_a_run_is_whole_or_none():
     for text in (GOOD, OLD, LITERT, FAILED + OLD):
-        content, whole = text.encode(), [timed(run) for run in parse_log(text).runs]
+        content, whole = text.encode(), [timed(run) for run in completed(text)]
         for end in range(len(content)):
-            found = [timed(run) for run in parse_log(content[:end].decode(errors="replace")).runs]
+            found = [timed(run) for run in completed(content[:end].decode(errors="replace"))]
             assert found == whole[: len(found)]
 
 
@@ -710,7 +743,7 @@ def test_cut_at_any_byte_a_run_is_whole_or_none():
 @given(text=st.sampled_from(TEXTS), share=st.floats(0, 1))
 def test_of_a_log_cut_anywhere_every_run_is_one_of_the_whole(text, share):
     cut = text.encode()[: int(len(text.encode()) * share)].decode(errors="replace")
-    whole, found = parse_log(text).runs, parse_log(cut).runs
+    whole, found = completed(text), completed(cut)
     assert [timed(run) for run in found] == [timed(run) for run in whole[: len(found)]]
     for run in found:
         assert_figures_stand_in(run.timed, cut)
