@@ -163,6 +163,12 @@ class Reason(StrEnum):
         "the shell ended without a word on the tool",
         "reboot the phone, then run it again",
     )
+    NO_TASKSET = (
+        "no-taskset",
+        "the phone cannot pin a process to cores: {said}",
+        "Android's toybox has no taskset there",
+        "leave `--cores` out",
+    )
     SHELL_ENDED = (
         "shell-ended",
         "the phone's shell ended after {good} of {asked} samples (status {status})",

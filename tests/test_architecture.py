@@ -36,7 +36,7 @@ ROOMS = {
     ),
     "android_bench": (
         ("errors", "reasons", "settings"),
-        ("delegates",),
+        ("delegates", "adb_words"),
         ("phone", "printed"),
         ("tool",),
         ("matrix",),

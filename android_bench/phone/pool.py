@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from android_bench.adb_words import advice
 from android_bench.errors import DeviceError, NoPhoneError, NotReadyError
 from android_bench.phone.adb import AdbServer, ListedPhone
-from android_bench.phone.wire import advice
 from spelling import did_you_mean
 
 ALL = "all"

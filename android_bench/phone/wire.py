@@ -14,15 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from android_bench.adb_words import cannot_write, explained
 from android_bench.errors import (
     ConnectionLostError,
     DeviceError,
-    NoPhoneError,
-    NotReadyError,
     StorageError,
     TimeLimitError,
 )
-from android_bench.reasons import Reason
 
 CHUNK_BYTES = 64 * 1024
 """Maximum payload of a packet of the sync protocol (SYNC_DATA_MAX)."""
@@ -142,7 +140,7 @@ def send_file(wire: Wire, file: Upload) -> Iterator[int]:
     answer, length = struct.unpack("<4sI", wire.read(8))
     if answer != b"OKAY":
         why = wire.read(length).decode(errors="replace")
-        raise StorageError(Reason.CANNOT_WRITE.text(path=file.remote, why=why, advice=_storage_advice(why)))
+        raise StorageError(cannot_write(file.remote, why))
 
 
 def receive_file(wire: Wire, remote: str) -> bytes:
@@ -170,7 +168,7 @@ def named_errors(who: str, limit_secs: float) -> Iterator[None]:
             "again: what was measured is kept."
         ) from error
     except RefusedError as error:
-        raise _explain(who, str(error)) from error
+        raise explained(who, str(error)) from error
     except (EOFError, OSError) as error:
         raise ConnectionLostError(
             f"{who} is gone: the connection closed in the middle. Check the cable, or reconnect it with "
@@ -182,25 +180,6 @@ def _wake_advice(who: str) -> str:
     if who.startswith("adb server"):
         return "Restart it (adb kill-server, adb start-server)"
     return "Check the cable and the screen, or plug it in anew"
-
-
-def advice(state: str) -> str:
-    """Advice for a phone in one of adb's states; empty if it is ready."""
-    known = {
-        "device": "",
-        "unauthorized": "Accept the prompt 'Allow USB debugging' on the phone's screen, then retry.",
-        "authorizing": "Wait a moment, or accept the prompt on the phone's screen, then retry.",
-        "offline": "Unplug it and plug it in again (or: adb reconnect offline), then retry.",
-        "no permissions": "Add a udev rule for it, or run the adb server as a user who may use USB.",
-        "recovery": "Start Android on it: adb reboot.",
-        "sideload": "Start Android on it: adb reboot.",
-        "bootloader": "Start Android on it: fastboot reboot.",
-        "host": "This is no phone; unplug it.",
-    }
-    for name, text in known.items():
-        if state.startswith(name):
-            return text
-    return "Unplug it and plug it in again, then retry."
 
 
 def _chunks(content: bytes | Path) -> Iterator[bytes]:
@@ -219,20 +198,3 @@ def _chunks(content: bytes | Path) -> Iterator[bytes]:
 
 def _unreadable(path: Path, error: OSError) -> StorageError:
     return StorageError(f"cannot read {path} on this machine ({error.strerror}). Check the path.")
-
-
-def _storage_advice(why: str) -> str:
-    if "No space left" in why:
-        return "The phone's storage is full: free some space there, then run the same command again."
-    return "Check the storage of the phone, then run the same command again."
-
-
-def _explain(who: str, words: str) -> DeviceError:
-    first = words.strip().splitlines()[0] if words.strip() else "no reason given"
-    lower = words.lower()
-    if "not found" in lower or "no devices" in lower:
-        return NoPhoneError(f"{who} is not connected (adb says: {first}). Connected phones: pipeline devices")
-    for state in ("unauthorized", "authorizing", "offline"):
-        if state in lower:
-            return NotReadyError(f'{who} is not ready (adb says "{state}"). {advice(state)}')
-    return ConnectionLostError(f"{who} cannot be used: adb says: {first}. Reconnect it and try again.")

@@ -113,6 +113,11 @@ class LogLine:
         return _SHELL.search(self.text) is not None and " --" not in self.text
 
     @property
+    def says_no_taskset(self) -> bool:
+        """Whether the shell does not find the program that pins the tool to cores."""
+        return self.is_shell_error and re.search(r"\btaskset: ", self.text) is not None
+
+    @property
     def is_stats(self) -> bool:
         """Whether it holds a block's figures, complete or cut; false for the profiler's `Timings`."""
         return self.text.startswith("count=")
@@ -220,6 +225,8 @@ def find_failure(lines: Sequence[LogLine], status: int | None) -> Failure | None
     said = " (".join(line.quoted for line in (cause, effect) if line is not None)
     said += ")" if cause and effect else ""
     ended = crash.quoted if crash else _status_words(status, said)
+    if cause is not None and cause.says_no_taskset:
+        return Failure(line=cause.number, reason=Reason.NO_TASKSET.text(said=cause.quoted))
     where = cause or effect or crash or fatal or (lines[-1] if lines else None)
     parts = [said, ended] if said else [ended or BENCHMARKING_FAILED, _last_words(lines)]
     reason = Reason.FAILED.text(said="; ".join(part for part in parts if part))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from android_bench.adb_words import failure_said
 from android_bench.delegates import DELEGATES
 from android_bench.errors import LogError
 from android_bench.printed.lines import (
@@ -39,6 +40,7 @@ _FLAGS = {
     *(each.echo for each in DELEGATES),
 }
 """The tool's names of the flags that a run repeats."""
+_OUR_PROGRAMS = re.compile(r"benchmark|\btaskset: ")
 _EARLY = re.compile(
     r"Created TensorFlow Lite .*|Replacing \d+ out of .*|(?:Explicitly applied|Though) .* delegate.*"
     r"|.* nodes delegated out of .*|(?:First )?\d+ operations will run on the GPU.*"
@@ -85,13 +87,27 @@ def parse_log(text: str) -> ParsedLog:
     (prefixes.py). A run counts as completed if its summary is complete and agrees with its blocks. One with
     both blocks but without a summary is a report too, which is not valid.
     """
-    runs = [run for lines in _streams(read_lines(text)) for run in _split(lines) if run.is_of_the_tool]
+    lines, adb_failures = _without_adb(read_lines(text))
+    runs = [run for stream in _streams(lines) for run in _split(stream) if run.is_of_the_tool]
     runs.sort(key=lambda run: run.lines[0].number)
     outcomes = [_outcome(run) for run in runs]
+    failures = [*adb_failures, *(each for each in outcomes if isinstance(each, Failure))]
     return ParsedLog(
         runs=tuple(each for each in outcomes if isinstance(each, BenchmarkReport)),
-        failures=tuple(each for each in outcomes if isinstance(each, Failure)),
+        failures=tuple(sorted(failures, key=lambda each: each.line)),
     )
+
+
+def _without_adb(lines: Sequence[LogLine]) -> tuple[list[LogLine], list[Failure]]:
+    """The lines that are not adb's, and what it failed at, each once."""
+    rest, found = [], dict[str, Failure]()
+    for line in lines:
+        reason = failure_said(line.text)
+        if reason is None:
+            rest.append(line)
+        else:
+            found.setdefault(reason, Failure(line=line.number, reason=reason))
+    return rest, list(found.values())
 
 
 def _streams(lines: Sequence[LogLine]) -> Iterable[list[LogLine]]:
@@ -161,8 +177,8 @@ def _add(line: LogLine, rank: int | None, run: _Run) -> None:
         return  # from an earlier run
     run.lines.append(line)
     if rank is None:
-        refusal = line.is_crash or ("benchmark" in line.text and line.is_shell_error)
-        run.refused |= refusal and run.reached <= _COMMAND
+        refusal = line.is_crash or (_OUR_PROGRAMS.search(line.text) and line.is_shell_error)
+        run.refused |= bool(refusal) and run.reached <= _COMMAND
         return
     run.reached, run.last = max(rank, run.reached), line
     if line.is_stats:

@@ -92,10 +92,15 @@ def run_samples(
 
 
 def _check_tool(flags: ToolFlags, tensor: InputTensor) -> None:
-    if not {"input_layer_value_files", "output_filepath"} <= flags.names:
+    if "input_layer_value_files" not in flags.names:
         raise ToolError(
             "this benchmark_model takes no input files and writes no outputs (LiteRT v2's tool does not). "
             "Give TFLite's: --benchmark-model PATH"
+        )
+    if "output_filepath" not in flags.names:
+        raise ToolError(
+            "this benchmark_model takes input files but cannot write outputs: it has no --output_filepath. "
+            "TFLite 2.9's has none. Give a newer one of TFLite's: --benchmark-model PATH"
         )
     if "," in tensor.name:
         raise DeviceError(

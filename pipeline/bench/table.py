@@ -43,7 +43,7 @@ Column = tuple[str, Callable[[TableRow], str]]
 THREADS: tuple[Column, ...] = (("threads", lambda row: str(row.measurement.num_threads)),)
 DELEGATE: tuple[Column, ...] = (("delegate", lambda row: kind_of_delegate(row.measurement.delegate)),)
 LATENCY: tuple[Column, ...] = (
-    ("median\nms", lambda row: milliseconds(row.measurement.median_ms)),
+    ("median\nms", lambda row: middle(row.measurement)),
     ("±\nms", lambda row: milliseconds(row.measurement.noise_ms)),
     ("p5\nms", lambda row: milliseconds(row.measurement.p5_ms)),
     ("p95\nms", lambda row: milliseconds(row.measurement.p95_ms)),
@@ -95,6 +95,13 @@ def latency_tables(rows: Sequence[TableRow], *, width: int) -> list[Table]:
 def milliseconds(value: float | None) -> str:
     """Three significant digits, but all digits before the decimal point."""
     return _three_digits(value)
+
+
+def middle(measurement: Measurement, unit: str = "") -> str:
+    """The median, or '7.11 average' where the tool gave no median."""
+    if measurement.median_ms is None and measurement.avg_ms is not None:
+        return f"{milliseconds(measurement.avg_ms)}{unit} average"
+    return f"{milliseconds(measurement.median_ms)}{unit}"
 
 
 def megabytes(size_bytes: int | None) -> str:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from android_bench.adb_words import advice
 from android_bench.errors import DeviceError, NoPhoneError
 from android_bench.matrix import too_warm
 from android_bench.phone.adb import Phone
 from android_bench.phone.device import identify
 from android_bench.phone.pool import list_phones
-from android_bench.phone.wire import advice
 from android_bench.settings import MatrixSettings
 from pipeline.commands.output import json_option, print_records, print_table, say, table
 from pipeline.commands.phones.options import adb_servers, server_option

@@ -97,7 +97,7 @@ def show_log(source: str, *, as_json: bool) -> int:
     elif records:
         _show(records)
     for failure in log.failures:
-        say(f"{name}, line {failure.line}: a run did not complete: {failure.reason}.")
+        say(f"{name}, line {failure.line}: a run did not complete: {failure.reason.rstrip('.')}.")
     if not records:
         say(
             f"{name} holds no completed run of benchmark_model. Give all that it printed, from STARTING! to "

@@ -69,6 +69,8 @@ class ReportedLatency:
     """The file's newest valid measurement on one machine with one setting."""
 
     median_ms: float | None
+    avg_ms: float | None
+    """Shown where there is no median: versions of benchmark_model before 2023 print none."""
     p5_ms: float | None
     p95_ms: float | None
     noise_ms: float | None
@@ -143,11 +145,11 @@ PART_OF = {field.name: part for part, kind in PARTS.items() for field in fields(
 COLUMNS = (
     "model_name", "family", "alpha", "knobs", "image_size", "precision", "size_bytes", "downloaded_bytes",
     "parameters", "macs", "keras_top1", "tflite_top1", "drop_points", "agreement", "dataset",
-    "dataset_fingerprint", "split", "num_samples", "verified_utc", "median_ms", "p5_ms", "p95_ms", "noise_ms",
-    "first_ms", "init_ms", "peak_memory_bytes", "num_runs", "num_threads", "cores", "extra_flags", "runtime",
-    "runtime_version", "delegate", "machine", "where", "measured_utc", "valid", "reasons", "phone_top1",
-    "phone_agreement", "phone_samples", "sha256", "parent_sha256", "run", "path", "pareto",
-    "session",
+    "dataset_fingerprint", "split", "num_samples", "verified_utc", "median_ms", "avg_ms", "p5_ms", "p95_ms",
+    "noise_ms", "first_ms", "init_ms", "peak_memory_bytes", "num_runs", "num_threads", "cores",
+    "extra_flags", "runtime", "runtime_version", "delegate", "machine", "where", "measured_utc", "valid",
+    "reasons", "phone_top1", "phone_agreement", "phone_samples", "sha256", "parent_sha256", "run", "path",
+    "pareto", "session",
 )  # fmt: skip
 """A row's figures in the order of `pipeline report --json` and of its CSV."""
 

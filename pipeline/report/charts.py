@@ -93,7 +93,7 @@ def chart_record(index: int, row: ReportRow) -> dict[str, Any]:
         "top1_text": top1_text(row),
         "change_text": _change(row),
         "agreement_text": figures.percent_text(row.accuracy.agreement),
-        "median_text": figures.ms_text(row.latency.median_ms),
+        "median_text": figures.latency_text(row.latency.median_ms, row.latency.avg_ms),
         "spread_text": figures.range_text(row.latency.p5_ms, row.latency.p95_ms),
         "first_text": figures.ms_text(row.latency.first_ms),
         "memory_text": figures.size_text(row.latency.peak_memory_bytes),

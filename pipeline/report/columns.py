@@ -29,7 +29,15 @@ class Column:
 
 
 def _median(row: ReportRow) -> str:
-    return "invalid" if row.latency.valid is False else figures.ms_text(row.latency.median_ms)
+    found = row.latency
+    return "invalid" if found.valid is False else figures.latency_text(found.median_ms, found.avg_ms)
+
+
+def _middle_ms(row: ReportRow) -> float | None:
+    found = row.latency
+    if not found.valid:
+        return None
+    return found.avg_ms if found.median_ms is None else found.median_ms
 
 
 def _short(sha256: str) -> str:
@@ -84,7 +92,7 @@ AGREEMENT = Column(
 MEDIAN = Column(
     title="Median",
     text=_median,
-    key=lambda row: row.latency.median_ms if row.latency.valid else None,
+    key=_middle_ms,
     explained="Latency of one image",
 )
 SPREAD = Column(

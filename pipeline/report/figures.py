@@ -30,6 +30,13 @@ def ms_text(ms: float | None) -> str:
     return NOT_MEASURED if ms is None else f"{three_digits(ms)} ms"
 
 
+def latency_text(median_ms: float | None, avg_ms: float | None) -> str:
+    """The median; '1.23 ms (average)' where the tool gave no median."""
+    if median_ms is None and avg_ms is not None:
+        return f"{ms_text(avg_ms)} (average)"
+    return ms_text(median_ms)
+
+
 def percent_text(percent: float | None) -> str:
     """'93.90%'."""
     return NOT_MEASURED if percent is None else f"{percent:.2f}%"

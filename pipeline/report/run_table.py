@@ -116,9 +116,10 @@ def _measured_text(row: ReportRow) -> str:
     conditions = f"{machine_text(row)}, {runtime_text(row)}, {threads_text(row)}"
     if not found.valid:
         return f"measurement not valid ({'; '.join(found.reasons)}): {conditions}"
-    return (
-        f"median {figures.ms_text(found.median_ms)} on {conditions}, {figures.utc_text(found.measured_utc)}"
-    )
+    what = f"median {figures.ms_text(found.median_ms)}"
+    if found.median_ms is None:
+        what = f"average {figures.ms_text(found.avg_ms)}"
+    return f"{what} on {conditions}, {figures.utc_text(found.measured_utc)}"
 
 
 def _short(sha256: str | None) -> str:

@@ -139,7 +139,11 @@ _SESSIONS = f"""
 ALTER TABLE measurements ADD COLUMN {_generated("round_sessions TEXT")};
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _PHONES, _DOWNLOADED, _SESSIONS)
+_AVERAGES = f"""
+ALTER TABLE measurements ADD COLUMN {_generated("avg_ms REAL")};
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _PHONES, _DOWNLOADED, _SESSIONS, _AVERAGES)
 """MIGRATIONS[n] takes a store of version n to version n + 1. Never edited once released: append."""
 
 

@@ -17,7 +17,7 @@ from android_bench.matrix import Event, PhoneLost, RoundDone, Status
 from export.files import sha256_of
 from pipeline.bench.baselines import Spreads, compare_measured, same_setting
 from pipeline.bench.fleet import FleetPhone, PhoneResult
-from pipeline.bench.table import TableRow, latency_tables, milliseconds, table_rows
+from pipeline.bench.table import TableRow, latency_tables, middle, table_rows
 from pipeline.commands.output import print_records, say, stdout_console, table
 from pipeline.commands.phones.options import DEVICE_TROUBLE
 from pipeline.records.measurement import part_of, setting_of
@@ -128,7 +128,7 @@ def _say_measured(event: Any, result: PhoneResult) -> None:  # noqa: ANN401 - a 
 
     measurement = result.complete[event.job.key].measurement
     done = f"{len(result.complete)} of {len(result.series)}"
-    what = f"{milliseconds(measurement.median_ms)} ms" if measurement.valid else "not valid"
+    what = middle(measurement, " ms") if measurement.valid else "not valid"
     say(f"{result.info.where}: {event.job.label}: {what} ({done})")
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from android_bench.adb_words import advice
 from android_bench.delegates import WORDS
 from android_bench.phone.adb import default_server, parse_server
 from android_bench.phone.pool import ALL, list_phones, select
-from android_bench.phone.wire import advice
 from android_bench.tool.binary import read_tool
 from pipeline.commands.output import say
 from pipeline.errors import UsageError

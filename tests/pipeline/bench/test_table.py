@@ -6,7 +6,15 @@ import pytest
 from rich.console import Console
 
 from pipeline.bench.statistics import Comparison
-from pipeline.bench.table import TableRow, latency_tables, megabytes, milliseconds, short_names, verdict
+from pipeline.bench.table import (
+    TableRow,
+    latency_tables,
+    megabytes,
+    middle,
+    milliseconds,
+    short_names,
+    verdict,
+)
 from pipeline.records.measurement import Measurement
 
 
@@ -62,6 +70,13 @@ def drawn(rows, width):
 )
 def test_milliseconds_have_three_digits(value, text):
     assert milliseconds(value) == text
+
+
+def test_a_tool_that_gave_no_median_has_its_average_called_so():
+    old = measurement(median_ms=None, avg_ms=7.1052)
+    assert "7.11 average" in drawn([TableRow(name="old", measurement=old, size_bytes=1)], 200)
+    assert (middle(old, " ms"), middle(measurement(), " ms")) == ("7.11 ms average", "12.3 ms")
+    assert middle(measurement(median_ms=None, avg_ms=None)) == "-"
 
 
 def test_megabytes_are_a_million_bytes():

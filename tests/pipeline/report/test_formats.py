@@ -41,6 +41,7 @@ NAMES = [
     "num_samples",
     "verified_utc",
     "median_ms",
+    "avg_ms",
     "p5_ms",
     "p95_ms",
     "noise_ms",
@@ -130,6 +131,13 @@ def test_the_reasons_of_an_invalid_measurement_stand_below_the_table(zoo_rows):
     ]
     assert told in table(broken)
     assert "invalid" in table(broken)
+
+
+def test_a_latency_without_a_median_is_its_average_and_called_so(zoo_rows):
+    old = [changed(row, median_ms=None, avg_ms=7.1052, valid=True) for row in zoo_rows[:1]]
+    for text in (table([*old, *zoo_rows[1:]]), markdown_text(old), page_text(old)):
+        assert re.search(r"7\.11 ms\s+\(average\)", text)
+    assert csv_text(old).count(",7.1052,") == 1
 
 
 def test_a_name_cannot_steer_the_terminal(zoo_rows):

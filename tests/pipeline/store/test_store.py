@@ -62,6 +62,7 @@ def test_a_row_joins_run_file_verification_and_measurement_by_hash(tmp_path):
             "num_samples": 101,
             "verified_utc": check.verified_utc,
             "median_ms": 1.234,
+            "avg_ms": 1.25,
             "p5_ms": 1.21,
             "p95_ms": 1.31,
             "noise_ms": 0.004,
