@@ -123,6 +123,7 @@ USES = {
     "export.graph.rescaling.in_one_operator": lambda g: rescaling.in_one_operator(g.model),
     "export.graph.rescaling.rescaling_of": lambda g: rescaling.rescaling_of(g.model),
     "export.graph.rescaling.split_rescaling": lambda g: rescaling.split_rescaling(g.model),
+    "export.graph.rescaling.without_rescaling": lambda g: rescaling.without_rescaling(g.model, rescaling.RAW),
     "export.graph.rewrite.check_equal": lambda g: rewrite.check_equal(g.model, g.model, g.pixels),
     "export.graph.rewrite.ends_in_softmax": lambda g: rewrite.ends_in_softmax(g.model),
     "export.graph.rewrite.largest_difference": lambda g: rewrite.largest_difference(
