@@ -25,7 +25,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.graph_transfor
     model_transformer,
 )
 
-from pipeline.compression.shrink import clustered_layers, with_wrapped_layers
+from pipeline.compression.shrink import clustered_layers
 from pipeline.errors import PipelineError
 from pipeline.records.compression import CompressConfig
 
@@ -105,7 +105,7 @@ def quantize(
         return _quantization.quantize_annotate_layer(layer, quantize_config=settings)
 
     with _quantization.quantize_scope({"_LayerConfig": _LayerConfig}):
-        marked = with_wrapped_layers(model, annotated)
+        marked = tf_keras.models.clone_model(model, clone_function=annotated)  # quantize_apply copies it
         quantized = _quantization.quantize_apply(marked, _Scheme())
     _SHARED.clear()
     fix_input_range(quantized, input_range)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 from tensorflow_model_optimization.python.core.sparsity.keras import pruning_wrapper
@@ -163,9 +164,16 @@ def reached(model: tf_keras.Model, config: CompressConfig) -> tuple[LayerReached
 
 def with_wrapped_layers(model: tf_keras.Model, wrapped: Callable[[Any], Any]) -> tf_keras.Model:
     """A copy of the model with its weights and some layers wrapped; a wrapper gets its layer's kernel."""
-    copy = tf_keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    return tf_keras.models.clone_model(copy, clone_function=wrapped)
+
+    def copied(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
+        copy = type(layer).from_config(layer.get_config())
+        if layer.weights:
+            with tf.name_scope(layer.name):  # of the variables' names, as a call of the layer gives them
+                copy.build(layer.get_build_config()["input_shape"])
+            copy.set_weights(layer.get_weights())
+        return wrapped(copy)
+
+    return tf_keras.models.clone_model(model, clone_function=copied)
 
 
 def check_skipped(model: tf_keras.Model, config: CompressConfig) -> None:
