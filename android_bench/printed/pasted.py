@@ -18,6 +18,7 @@ from android_bench.printed.lines import (
     parse_stats,
     read_lines,
 )
+from android_bench.printed.profile import Profile, profile_of
 from android_bench.printed.run import ANCHOR, ECHO, BenchmarkReport, report_of, unfinished_report
 from android_bench.printed.summary import summaries
 
@@ -54,6 +55,8 @@ class ParsedLog:
     """The runs of a log, in order."""
 
     runs: tuple[BenchmarkReport, ...]
+    profiles: tuple[Profile, ...]
+    """Of each run; without operators where it was not profiled."""
     failures: tuple[Failure, ...]
     """Runs that failed or were cut."""
 
@@ -92,8 +95,12 @@ def parse_log(text: str) -> ParsedLog:
     runs.sort(key=lambda run: run.lines[0].number)
     outcomes = [_outcome(run) for run in runs]
     failures = [*adb_failures, *(each for each in outcomes if isinstance(each, Failure))]
+    told = [
+        (run, each) for run, each in zip(runs, outcomes, strict=True) if isinstance(each, BenchmarkReport)
+    ]
     return ParsedLog(
-        runs=tuple(each for each in outcomes if isinstance(each, BenchmarkReport)),
+        runs=tuple(report for _, report in told),
+        profiles=tuple(profile_of(run.lines) for run, _ in told),
         failures=tuple(sorted(failures, key=lambda each: each.line)),
     )
 

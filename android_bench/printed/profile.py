@@ -74,11 +74,16 @@ class TypeTime:
 
 
 def parse_profile(text: str) -> Profile:
-    """The profile in a run's text or CSV; without one, no operators and not complete.
+    """The profile in a run's text or CSV; without one, no operators and not complete."""
+    return profile_of(read_lines(text))
+
+
+def profile_of(lines: Sequence[LogLine]) -> Profile:
+    """The profile in a run's lines.
 
     Cut rows are left out. LiteRT v2 prints one table without a title, for the timed runs.
     """
-    init, runs = _sections(read_lines(text))
+    init, runs = _sections(lines)
     rows, complete = _table(runs)
     return Profile(
         operators=_with_shares(rows),

@@ -27,7 +27,8 @@ class FileProfile:
 
     name: str
     delegate: str
-    num_threads: int
+    num_threads: int | None
+    """None where the log of a run does not say."""
     median_ms: float | None
     """Of the profiled run, which profiling makes slower: not a latency to quote."""
     types: tuple[TypeTime, ...]
@@ -60,7 +61,16 @@ def profile_files(member: FleetPhone, series: list[PhoneSeries], matrix: MatrixS
                     f"{each.label} on {member.info.where}: the tool wrote no operator profile. "
                     "Give another build: --benchmark-model PATH"
                 )
-            found.append(_summary(each, profile, outcome.report.timed.median_ms, outcome.reasons))
+            found.append(
+                file_profile(
+                    profile,
+                    name=each.file.stem,
+                    delegate=each.delegate,
+                    num_threads=each.num_threads,
+                    median_ms=outcome.report.timed.median_ms,
+                    reasons=outcome.reasons,
+                )
+            )
     return found
 
 
@@ -76,17 +86,24 @@ def _request(series: PhoneSeries) -> RunRequest:
     )
 
 
-def _summary(
-    series: PhoneSeries, profile: Profile, median_ms: float | None, reasons: tuple[str, ...]
+def file_profile(
+    profile: Profile,
+    *,
+    name: str,
+    delegate: str,
+    num_threads: int | None,
+    median_ms: float | None,
+    reasons: tuple[str, ...],
 ) -> FileProfile:
+    """What a profile says of a file, by type of operator."""
     types = summarize(profile)
     left = dataclasses.replace(
         profile, operators=tuple(each for each in profile.operators if not each.delegated)
     )
     return FileProfile(
-        name=series.file.stem,
-        delegate=series.delegate,
-        num_threads=series.num_threads,
+        name=name,
+        delegate=delegate,
+        num_threads=num_threads,
         median_ms=median_ms,
         types=types,
         operators_ms=sum(each.inference_ms for each in types),

@@ -18,7 +18,8 @@ from android_bench.delegates import Delegation
 from android_bench.errors import LogError
 from android_bench.printed.encoding import log_text
 from android_bench.printed.lines import Failure
-from android_bench.printed.pasted import parse_log
+from android_bench.printed.pasted import ParsedLog, parse_log
+from android_bench.printed.profile import OperatorTime, Profile
 from android_bench.printed.run import BenchmarkReport
 from pipeline.bench.table import MISSING, megabytes, milliseconds
 from pipeline.commands.output import print_records, say, stdout_console
@@ -59,6 +60,8 @@ class LogRecord:
     valid: bool
     reasons: tuple[str, ...]
     """Why it is not the requested run."""
+    operators: tuple[OperatorTime, ...]
+    """The profile of the timed runs, where the run was profiled; not whole where the log is cut."""
 
 
 Column = tuple[str, Callable[[LogRecord], str]]
@@ -91,11 +94,12 @@ def show_log(source: str, *, as_json: bool) -> int:
     """
     name = "the input" if source == STDIN else source
     log = parse_log(_text(_content(source), name))
-    records = [_record(report) for report in log.runs]
+    records = [_record(*each) for each in zip(log.runs, log.profiles, strict=True)]
     if as_json:
         print_records(records)
     elif records:
         _show(records)
+        _show_profiles(log, _names(records))
     for failure in log.failures:
         say(f"{name}, line {failure.line}: a run did not complete: {failure.reason.rstrip('.')}.")
     if not records:
@@ -131,7 +135,7 @@ def _text(content: bytes, name: str) -> str:
         ) from error
 
 
-def _record(report: BenchmarkReport) -> LogRecord:
+def _record(report: BenchmarkReport, profile: Profile) -> LogRecord:
     timed = report.timed
     return LogRecord(
         graph=report.graph,
@@ -155,6 +159,7 @@ def _record(report: BenchmarkReport) -> LogRecord:
         model_size_bytes=report.model_size_bytes,
         valid=not report.reasons,
         reasons=report.reasons,
+        operators=profile.operators,
     )
 
 
@@ -173,6 +178,29 @@ def _show(records: Sequence[LogRecord]) -> None:
             click.echo(f"{name}: {', '.join(record.delegates)}.")
         for reason in record.reasons:
             click.echo(f"{name} is not valid: {reason}.")
+
+
+def _show_profiles(log: ParsedLog, names: Sequence[str]) -> None:
+    from pipeline.bench.phone_profile import file_profile
+    from pipeline.commands.phones.profile import show_profiles
+
+    profiled = [each for each in zip(names, log.runs, log.profiles, strict=True) if each[2].operators]
+    show_profiles(
+        [
+            file_profile(
+                profile,
+                name=name,
+                delegate=" and ".join(dict.fromkeys(each.kind for each in run.delegations)) or "cpu",
+                num_threads=run.num_threads,
+                median_ms=run.timed.median_ms,
+                reasons=(),  # shown with the latency
+            )
+            for name, run, profile in profiled
+        ]
+    )
+    for name, _, profile in profiled:
+        if not profile.complete:
+            click.echo(f"{name}: the operators are not whole: the log's profile is cut or garbled.")
 
 
 def _tables(records: Sequence[LogRecord], names: Sequence[str], *, width: int) -> list[Table]:

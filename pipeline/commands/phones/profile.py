@@ -45,10 +45,15 @@ def profile_on_phone(
         print_records(found)
     else:
         click.echo(f"{member.info.where}: {member.info.machine}")
-        for first in range(0, len(found), 2):
-            _print(found[first : first + 2])
+        show_profiles(found)
         click.echo("Profiling slows a run: compare shares here, and milliseconds in pipeline bench --adb.")
     return 1 if any(each.reasons for each in found) else 0
+
+
+def show_profiles(found: Sequence[FileProfile]) -> None:
+    """Prints the operators by type, two files side by side."""
+    for first in range(0, len(found), 2):
+        _print(found[first : first + 2])
 
 
 def _print(pair: Sequence[FileProfile]) -> None:
@@ -73,7 +78,7 @@ def _print(pair: Sequence[FileProfile]) -> None:
 
 
 def _title(profile: FileProfile) -> str:
-    threads = "" if profile.num_threads == 1 else f", {profile.num_threads} threads"
+    threads = "" if profile.num_threads in (1, None) else f", {profile.num_threads} threads"
     return f"{profile.name} [{profile.delegate}{threads}]"
 
 

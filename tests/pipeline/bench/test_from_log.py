@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,50 @@ def test_a_figure_that_was_not_printed_is_a_dash_and_null(log, capsys):
     assert show_log(log(old), as_json=True) == 0
     (record,) = json.loads(capsys.readouterr().out)
     assert (record["median_ms"], record["num_runs"], record["avg_ms"]) == (None, None, 79.7609)
+
+
+PROFILE = """\
+INFO: Operator-wise Profiling Info for Regular Benchmark Runs:
+============================== Run Order ==============================
+[node type] [first] [avg ms] [%] [cdf%] [mem KB] [times called] [Name]
+QUANTIZE 0.1 0.1 10.000% 10.000% 0.000 1 in:0
+Convolution (NHWC, QC8) IGEMM 0.9 0.9 90.000% 100.000% 0.000 1 Delegate/Convolution (NHWC, QC8) IGEMM:0
+
+Number of nodes executed: 2
+"""
+
+
+@pytest.mark.parametrize("form", ["{}", "07-14 13:14:52.097 22838 22901 I tflite  : {}", "> {}"])
+def test_the_profile_in_a_log_is_shown(log, capsys, form):
+    text = "".join(form.format(line) + "\n" for line in (GOOD + PROFILE).splitlines())
+    path = log(text)
+    assert show_log(path, as_json=False) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"QUANTIZE +0\.100 +10\.0% +1", out)
+    assert re.search(r"Convolution IGEMM +0\.900 +90\.0% +1", out)
+    assert "only converting numbers: 1 operator, 0.100 ms, 10.0% (QUANTIZE x 1)" in out
+    assert "not whole" not in out
+    show_log(path, as_json=True)
+    (record,) = json.loads(capsys.readouterr().out)
+    assert [each["node_type"] for each in record["operators"]] == [
+        "QUANTIZE",
+        "Convolution (NHWC, QC8) IGEMM",
+    ]
+    show_log(log(GOOD + PROFILE.replace("executed: 2", "executed: 3")), as_json=False)
+    assert "the operators are not whole" in capsys.readouterr().out
+
+
+def test_a_log_without_a_profile_shows_none(log, capsys):
+    show_log(log(GOOD), as_json=False)
+    assert "operator" not in capsys.readouterr().out
+
+
+def test_the_captured_profiles_are_shown(capsys):
+    if not LOGS.is_dir():
+        pytest.skip(f"the captured logs are not at {LOGS}")
+    for name in ("litert_2.1.4_x86_64/opprof_f32.stdout", "tflite_2.9_x86_64/opprof_f32.stdout"):
+        show_log(str(LOGS / name), as_json=False)
+        assert "only converting numbers: none" in capsys.readouterr().out
 
 
 def test_runs_of_one_file_are_numbered(log, capsys):
