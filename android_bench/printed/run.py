@@ -41,6 +41,7 @@ FILLED = 0.9
 """Runs that took this share of the maximum time were ended by it: the tool also works between runs."""
 
 _INIT = re.compile(rf"Initialized session in (?P<value>{NUMBER})ms\.?")
+_LOADING = re.compile(r"Loading model from: (?P<path>\S.*)")
 _SIZE = re.compile(rf"The input model file size \(MB\): (?P<value>{NUMBER})")
 _MEMORY = re.compile(
     r"(?:Memory footprint delta from the start of the tool|Peak memory footprint) \(MB\): "
@@ -165,7 +166,7 @@ def _report(
     flags = [flag for found in all_matches(_UNCONSUMED, whole) for flag in _split_flags(found["flags"])]
     return BenchmarkReport(
         tool=summary.tool,
-        graph=echo.get("graph") or None,
+        graph=echo.get("graph") or _loaded(whole),
         num_threads=_whole_number(echo.get("num threads")),
         asked_delegates=asked,
         asked_runs=asked_runs,
@@ -272,6 +273,12 @@ def _why_cut(lines: Sequence[LogLine]) -> str:
     if cut := next((line for line in lines if line.is_stats and parse_stats(line.text) is None), None):
         return Reason.CUT.text(where=f" in a block of runs: '{cut.quoted}'")
     return Reason.CUT.text(where=f": no summary after '{lines[-1].quoted}'")
+
+
+def _loaded(lines: Sequence[LogLine]) -> str | None:
+    """The file that LiteRT v2's tool says it loads; it does not repeat its flag."""
+    found = next(all_matches(_LOADING, lines), None)
+    return found["path"] if found else None
 
 
 def _split_flags(flags: str) -> list[str]:

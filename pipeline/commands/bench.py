@@ -137,8 +137,8 @@ def _cores(context: click.Context, parameter: click.Parameter, value: str) -> st
 @click.option("--op-profile", is_flag=True, help="Show the operators that cost most, two files side by side.")
 @click.option(
     "--from-log",
-    metavar="FILE|-",
-    help="Read what benchmark_model printed elsewhere, logcat too; measures and stores nothing.",
+    metavar="FILE|FOLDER|-",
+    help="Read what benchmark_model printed elsewhere: a log, a cloud lab's folder. Stores nothing.",
 )
 @json_option
 @click.pass_context

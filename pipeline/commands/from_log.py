@@ -17,10 +17,10 @@ from rich.text import Text
 from android_bench.delegates import Delegation
 from android_bench.errors import LogError
 from android_bench.printed.encoding import log_text
+from android_bench.printed.lab_folder import LabRun, read_folder
 from android_bench.printed.lines import Failure
-from android_bench.printed.pasted import ParsedLog, parse_log
-from android_bench.printed.profile import OperatorTime, Profile
-from android_bench.printed.run import BenchmarkReport
+from android_bench.printed.pasted import parse_log
+from android_bench.printed.profile import OperatorTime
 from pipeline.bench.table import MISSING, megabytes, milliseconds
 from pipeline.commands.output import print_records, say, stdout_console
 from pipeline.errors import PipelineError, UsageError
@@ -35,6 +35,10 @@ STDIN = "-"
 class LogRecord:
     """A completed run. None for what the log does not contain."""
 
+    where: str | None
+    """The phone, where a lab's folder names it."""
+    accelerator: str | None
+    """The delegate that the lab was asked for, where its folder says so."""
     graph: str | None
     """The file's path on the phone."""
     tool: str
@@ -87,21 +91,22 @@ _REST: tuple[Column, ...] = (
 
 
 def show_log(source: str, *, as_json: bool) -> int:
-    """Prints every completed run in a log (a path, or '-' for stdin); returns 1 if there is none.
+    """Prints every completed run in a log (a path, a lab's folder, or '-' for stdin); returns 1 without one.
 
     Failed and cut runs are reported on stderr. UsageError for a path that cannot be read, PipelineError for a
     file that is not text.
     """
     name = "the input" if source == STDIN else source
-    log = parse_log(_text(_content(source), name))
-    records = [_record(*each) for each in zip(log.runs, log.profiles, strict=True)]
+    runs, failures = _folder(source) if source != STDIN and _is_folder(source) else _log(source, name)
+    records = [_record(run) for run in runs]
     if as_json:
         print_records(records)
     elif records:
-        _show(records)
-        _show_profiles(log, _names(records))
-    for failure in log.failures:
-        say(f"{name}, line {failure.line}: a run did not complete: {failure.reason.rstrip('.')}.")
+        names = _names(records)
+        _show(records, names)
+        _show_profiles(runs, names)
+    for path, failure in failures:
+        say(f"{path}, line {failure.line}: a run did not complete: {failure.reason.rstrip('.')}.")
     if not records:
         say(
             f"{name} holds no completed run of benchmark_model. Give all that it printed, from STARTING! to "
@@ -109,8 +114,43 @@ def show_log(source: str, *, as_json: bool) -> int:
         )
         return 1
     if not as_json:
-        click.echo(_last_line(len(records), log.failures))
+        click.echo(_last_line(len(records), len(failures)))
     return 0
+
+
+Failures = list[tuple[str, Failure]]
+"""The failed runs, each with the name of its log."""
+
+
+def _log(source: str, name: str) -> tuple[list[LabRun], Failures]:
+    log = parse_log(_text(_content(source), name))
+    runs = [
+        LabRun(where=None, accelerator=None, report=report, profile=profile)
+        for report, profile in zip(log.runs, log.profiles, strict=True)
+    ]
+    return runs, [(name, failure) for failure in log.failures]
+
+
+def _is_folder(source: str) -> bool:
+    try:
+        return Path(source).is_dir()
+    except ValueError:  # a NUL in a path
+        return False
+
+
+def _folder(source: str) -> tuple[list[LabRun], Failures]:
+    try:
+        found = read_folder(Path(source))
+    except OSError as error:
+        raise UsageError(
+            f"{error.filename or source} cannot be read: {error.strerror}. Give a folder that you may read."
+        ) from error
+    if not found.num_files:
+        raise UsageError(
+            f"the folder {source} holds no log (.txt, .log, logcat, stdout) and no result file (results.pb). "
+            "Give what a lab's session left, or a log's path."
+        )
+    return found.runs, [(str(each.path), each.failure) for each in found.failures]
 
 
 def _content(source: str) -> bytes:
@@ -120,10 +160,10 @@ def _content(source: str) -> bytes:
         return Path(source).read_bytes()
     except OSError as error:
         raise UsageError(
-            f"the log {source} cannot be read: {error.strerror}. Give a text file's path, or - for stdin."
+            f"the log {source} cannot be read: {error.strerror}. Give a log, a folder, or - for stdin."
         ) from error
     except ValueError as error:  # a NUL in a path
-        raise UsageError(f"{source!r} is no path. Give a text file's path, or - for stdin.") from error
+        raise UsageError(f"{source!r} is no path. Give a log, a folder, or - for stdin.") from error
 
 
 def _text(content: bytes, name: str) -> str:
@@ -135,9 +175,12 @@ def _text(content: bytes, name: str) -> str:
         ) from error
 
 
-def _record(report: BenchmarkReport, profile: Profile) -> LogRecord:
+def _record(run: LabRun) -> LogRecord:
+    report = run.report
     timed = report.timed
     return LogRecord(
+        where=run.where,
+        accelerator=run.accelerator,
         graph=report.graph,
         tool=report.tool,
         num_threads=report.num_threads,
@@ -159,7 +202,7 @@ def _record(report: BenchmarkReport, profile: Profile) -> LogRecord:
         model_size_bytes=report.model_size_bytes,
         valid=not report.reasons,
         reasons=report.reasons,
-        operators=profile.operators,
+        operators=run.profile.operators,
     )
 
 
@@ -168,8 +211,7 @@ def _delegate(delegation: Delegation) -> str:
     return f"{kind}: {delegation.share}"
 
 
-def _show(records: Sequence[LogRecord]) -> None:
-    names = _names(records)
+def _show(records: Sequence[LogRecord], names: Sequence[str]) -> None:
     console = stdout_console()
     for table in _tables(records, names, width=console.width):
         console.print(table)
@@ -180,26 +222,26 @@ def _show(records: Sequence[LogRecord]) -> None:
             click.echo(f"{name} is not valid: {reason}.")
 
 
-def _show_profiles(log: ParsedLog, names: Sequence[str]) -> None:
+def _show_profiles(runs: Sequence[LabRun], names: Sequence[str]) -> None:
     from pipeline.bench.phone_profile import file_profile
     from pipeline.commands.phones.profile import show_profiles
 
-    profiled = [each for each in zip(names, log.runs, log.profiles, strict=True) if each[2].operators]
+    profiled = [each for each in zip(names, runs, strict=True) if each[1].profile.operators]
     show_profiles(
         [
             file_profile(
-                profile,
+                run.profile,
                 name=name,
-                delegate=" and ".join(dict.fromkeys(each.kind for each in run.delegations)) or "cpu",
-                num_threads=run.num_threads,
-                median_ms=run.timed.median_ms,
+                delegate=" and ".join(dict.fromkeys(each.kind for each in run.report.delegations)) or "cpu",
+                num_threads=run.report.num_threads,
+                median_ms=run.report.timed.median_ms,
                 reasons=(),  # shown with the latency
             )
-            for name, run, profile in profiled
+            for name, run in profiled
         ]
     )
-    for name, _, profile in profiled:
-        if not profile.complete:
+    for name, run in profiled:
+        if not run.profile.complete:
             click.echo(f"{name}: the operators are not whole: the log's profile is cut or garbled.")
 
 
@@ -223,11 +265,15 @@ def _table(records: Sequence[LogRecord], names: Sequence[str], columns: Sequence
 
 
 def _names(records: Sequence[LogRecord]) -> list[str]:
-    """The files' names; prefixed with the run's number if two are equal or one is missing."""
-    stems = ["" if record.graph is None else _stem(record.graph) for record in records]
+    """The phones' and files' names; prefixed with the run's number if two are equal or one is missing."""
+    told = [
+        (record.where, record.accelerator, None if record.graph is None else _stem(record.graph))
+        for record in records
+    ]
+    names = [" ".join(word for word in words if word) for words in told]
     return [
-        stem if stem and stems.count(stem) == 1 else f"run {number} {stem}".strip()
-        for number, stem in enumerate(stems, start=1)
+        name if name and names.count(name) == 1 else f"run {number} {name}".strip()
+        for number, name in enumerate(names, start=1)
     ]
 
 
@@ -236,7 +282,7 @@ def _stem(path: str) -> str:
     return name.removesuffix(".tflite")
 
 
-def _last_line(num_runs: int, failures: Sequence[Failure]) -> str:
+def _last_line(num_runs: int, num_failures: int) -> str:
     runs = "1 run" if num_runs == 1 else f"{num_runs} runs"
-    failed = f", {len(failures)} that did not complete" if failures else ""
+    failed = f", {num_failures} that did not complete" if num_failures else ""
     return f"{runs}{failed}. Nothing was stored: a log names its file, but does not say what was in it."

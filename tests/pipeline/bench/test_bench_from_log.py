@@ -150,7 +150,7 @@ def test_another_option_beside_it_is_refused(from_log, tmp_path, words):
 def test_a_file_that_is_not_there_is_a_mistake_of_the_user(from_log, tmp_path):
     status, out, err = from_log(tmp_path / "missing.txt")
     assert (status, out) == (2, "")
-    assert "No such file or directory. Give a text file's path, or - for stdin." in err
+    assert "No such file or directory. Give a log, a folder, or - for stdin." in err
 
 
 def test_nothing_is_stored(from_log, tmp_path, runs):

@@ -203,8 +203,8 @@ def test_a_file_that_is_not_text_is_a_finding(log):
 
 
 def test_a_path_that_cannot_be_read_is_a_usage_error(tmp_path):
-    for path in (tmp_path / "missing.txt", tmp_path):
-        with pytest.raises(UsageError, match=r"cannot be read.*Give a text file's path") as refusal:
+    for path in (tmp_path / "missing.txt", tmp_path / "\0"):
+        with pytest.raises(UsageError, match=r"Give a log, a folder") as refusal:
             show_log(str(path), as_json=False)
         assert refusal.value.exit_status == 2
 
