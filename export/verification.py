@@ -20,7 +20,7 @@ class LayerError:
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """An exported file compared with its Keras model on the same samples."""
+    """A file on labelled samples, compared with its Keras model if there is one."""
 
     artifact_sha256: str
     path: str
@@ -30,13 +30,13 @@ class Verification:
     """SHA-256 over all images and their splits, since two folders may have the same name."""
     split: str
     num_samples: int
-    keras_top1: float
-    """Percent."""
+    keras_top1: float | None
+    """Percent; None without a Keras model to compare with, as agreement and drop_points."""
     tflite_top1: float
     """Percent."""
-    drop_points: float
+    drop_points: float | None
     """keras_top1 - tflite_top1, percentage points."""
-    agreement: float
+    agreement: float | None
     """Percent of samples on which both give the same label."""
     max_abs_difference: float | None
     """Largest difference of dequantized outputs where both are finite; None if there are no such outputs."""
@@ -53,6 +53,8 @@ class Verification:
     """The same of the file."""
     classes_matched: str = ""
     """How the data set's classes were matched with the outputs, in words."""
+    pixels_doubt: str = ""
+    """Why it seems to be fed other pixels than it was trained on; empty if it does not."""
 
 
 def verification_from_record(record: dict[str, Any]) -> Verification:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 BACKGROUND = "background"
 """The first of 1001 outputs of a model trained on ImageNet's 1000 classes and a background class."""
 _WHAT_TO_DO = (
-    "Give the data set that the model was trained on: --data NAME or FOLDER; or export the model again with "
-    "--labels FILE, which names each output as the data set names its class."
+    "Give the data set that the model was trained on: --data NAME or FOLDER; or name each "
+    "output as the data set names its class: --labels FILE, of export, or of verify for others' files."
 )
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +20,25 @@ from export.tflite.inspect import FileContents
 Floats = npt.NDArray[np.float32]
 
 
+Stored = Callable[[Floats], npt.NDArray[Any]]
+"""(n, height, width, channels) images -> what a file's input takes of them."""
+
+
 class Runner:
     """A single-threaded interpreter of one file. Runs one image at a time, as on a phone."""
 
-    def __init__(self, path: Path, contents: FileContents, *, keeps_activations: bool = False) -> None:
-        """`keeps_activations` enables activation(); it runs without XNNPACK, which keeps none."""
+    def __init__(
+        self,
+        path: Path,
+        contents: FileContents,
+        *,
+        stored: Stored | None = None,
+        keeps_activations: bool = False,
+    ) -> None:
+        """`stored` is what the input takes of images; by default that of a file of ours.
+
+        `keeps_activations` enables activation(); it runs without XNNPACK, which keeps none.
+        """
         options: dict[str, Any] = {}
         if keeps_activations:
             options = {
@@ -31,19 +49,19 @@ class Runner:
             self._interpreter = Interpreter(model_path=str(path), num_threads=1, **options)
             self._interpreter.allocate_tensors()
         self._contents = contents
+        self._stored = stored or (lambda images: stored_input(images, contents.inputs[0].dtype))
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._output = self._interpreter.get_output_details()[0]["index"]
 
     def outputs(self, images: Floats) -> Floats:
         """(n, height, width, channels) raw 0-255 -> (n, classes), dequantized."""
         output = self._contents.outputs[0]
-        found = np.empty((len(images), output.shape[-1]), np.float32)
-        for index, stored in enumerate(stored_input(images, self._contents.inputs[0].dtype)):
+        found = np.empty((len(images), math.prod(output.shape)), np.float32)
+        for index, stored in enumerate(self._stored(images)):
             self._interpreter.set_tensor(self._input, stored[np.newaxis])
             self._interpreter.invoke()
-            found[index] = real_values(
-                self._interpreter.get_tensor(self._output)[0], output.scale, output.zero_point
-            )
+            given = self._interpreter.get_tensor(self._output).ravel()
+            found[index] = real_values(given, output.scale, output.zero_point)
         return found
 
     def activation(self, tensor: int) -> Floats:
@@ -51,6 +69,25 @@ class Runner:
         described = self._contents.tensors[tensor]
         scale, zero_point = (described.scales or (0.0,))[0], (described.zero_points or (0,))[0]
         return real_values(self._interpreter.get_tensor(tensor), scale, zero_point)
+
+
+class Runners:
+    """A file in one single-threaded interpreter per core; for use in `with`."""
+
+    def __init__(self, path: Path, contents: FileContents, *, stored: Stored | None = None) -> None:
+        self._runners = [Runner(path, contents, stored=stored) for _ in range(os.cpu_count() or 1)]
+        self._pool = ThreadPoolExecutor(len(self._runners))
+
+    def __enter__(self) -> Runners:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def outputs(self, images: Floats) -> Floats:
+        """(n, height, width, channels) -> (n, classes), dequantized."""
+        shares = np.array_split(images, len(self._runners))
+        return np.concatenate(list(self._pool.map(Runner.outputs, self._runners, shares)))
 
 
 def stored_input(images: Floats, dtype: str) -> npt.NDArray[Any]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.metadata
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,12 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from export.artifact import ZERO_PIXEL, ExportArtifact, check_described
+from export.check.foreign import ForeignFile
 from export.check.layer_errors import ComparedLayers, compare_layers, last_operator
 from export.check.load_check import litert_loads
-from export.check.runner import Runner, is_finite
+from export.check.runner import Runners, is_finite
 from export.errors import BadModelFileError, ExportError
 from export.graph.rescaling import RAW, input_error_levels, rescaling_of
 from export.graph.rewrite import ends_in_softmax, without_softmax
+from export.pixel_conventions import PixelConvention
 from export.tflite.inspect import FileContents, inspect, named
 from export.verification import Verification
 
@@ -32,6 +32,9 @@ Floats = npt.NDArray[np.float32]
 
 NUM_LAYER_SAMPLES = 32
 """Number of samples on which layers are compared."""
+
+
+_NO_LAYERS = ComparedLayers(all=(), of_the_network=())
 
 
 @dataclass
@@ -46,20 +49,22 @@ class _Tally:
     tflite_not_finite: int = 0
     max_abs_difference: float | None = None
 
-    def add(self, expected: Floats, found: Floats, labels: npt.NDArray[np.int64]) -> None:
-        """Adds both outputs (batch, classes) and the labels (batch,).
+    def add(self, expected: Floats | None, found: Floats, labels: npt.NDArray[np.int64]) -> None:
+        """Adds both outputs (batch, classes) and the labels (batch,); `expected` is None without a model.
 
         An output with NaN or infinity counts as wrong and as no agreement, and is not compared.
         """
-        by_keras, by_tflite = expected.argmax(axis=1), found.argmax(axis=1)
-        keras_finite, tflite_finite = is_finite(expected), is_finite(found)
-        both = keras_finite & tflite_finite
+        by_tflite, tflite_finite = found.argmax(axis=1), is_finite(found)
         self.samples += len(labels)
-        self.keras_right += int((keras_finite & (by_keras == labels)).sum())
         self.tflite_right += int((tflite_finite & (by_tflite == labels)).sum())
+        self.tflite_not_finite += int((~tflite_finite).sum())
+        if expected is None:
+            return
+        by_keras, keras_finite = expected.argmax(axis=1), is_finite(expected)
+        both = keras_finite & tflite_finite
+        self.keras_right += int((keras_finite & (by_keras == labels)).sum())
         self.agreeing += int((both & (by_keras == by_tflite)).sum())
         self.keras_not_finite += int((~keras_finite).sum())
-        self.tflite_not_finite += int((~tflite_finite).sum())
         if both.any():
             largest = float(np.abs(expected[both] - found[both]).max())
             self.max_abs_difference = max(self.max_abs_difference or 0.0, largest)
@@ -133,22 +138,53 @@ def verify(
     kept: list[Floats] = []
     known = KerasOutputs() if outputs is None else outputs
     by_keras = functools.partial(known.of, model, is_whole=model is whole)
-    for images, labels, expected, found in _outputs(model, by_keras, path, contents, samples.batches):
-        tally.add(expected, found, labels)
-        if sum(len(each) for each in kept) < NUM_LAYER_SAMPLES:
-            kept.append(images[:NUM_LAYER_SAMPLES])
-        if progress is not None:
-            progress(tally.samples)
+    takes, num_classes = tuple(model.inputs[0].shape[1:]), int(model.outputs[0].shape[-1])
+    full = 0
+    with Runners(path, contents) as runners:
+        for images, labels in _checked(samples.batches, takes, num_classes):
+            full = max(full, len(images))
+            tally.add(by_keras(images, full), runners.outputs(images), labels)
+            if sum(len(each) for each in kept) < NUM_LAYER_SAMPLES:
+                kept.append(images[:NUM_LAYER_SAMPLES])
+            if progress is not None:
+                progress(tally.samples)
+    _check_any(tally, samples)
+    compared = _NO_LAYERS
+    if layers is not None and layers.model is not None:
+        images = np.concatenate(kept)[:NUM_LAYER_SAMPLES]
+        compared = compare_layers(layers.model, path, named(contents, layers.tensor_names), images)
+    return _verification(path, contents, samples, tally, compared, time.perf_counter() - start)
+
+
+def verify_alone(
+    file: ForeignFile,
+    samples: Samples,
+    pixels: PixelConvention,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> Verification:
+    """The top-1 of a file without a Keras model, fed as `pixels` says, run in LiteRT.
+
+    Raises ExportError for no samples, or those of another data set.
+    """
+    start = time.perf_counter()
+    tally = _Tally()
+    with Runners(file.path, file.contents, stored=lambda images: file.stored(pixels(images))) as runners:
+        for images, labels in _checked(samples.batches, file.shape, file.num_classes):
+            tally.add(None, runners.outputs(images), labels)
+            if progress is not None:
+                progress(tally.samples)
+    _check_any(tally, samples)
+    alone = _verification(file.path, file.contents, samples, tally, _NO_LAYERS, time.perf_counter() - start)
+    return replace(alone, keras_top1=None, drop_points=None, agreement=None)
+
+
+def _check_any(tally: _Tally, samples: Samples) -> None:
     if not tally.samples:
         raise ExportError(
             f"no samples in split '{samples.split}' of {samples.dataset}. "
             "Expected at least one batch of images."
         )
-    compared = ComparedLayers(all=(), of_the_network=())
-    if layers is not None and layers.model is not None:
-        images = np.concatenate(kept)[:NUM_LAYER_SAMPLES]
-        compared = compare_layers(layers.model, path, named(contents, layers.tensor_names), images)
-    return _verification(path, contents, samples, tally, compared, time.perf_counter() - start)
 
 
 def _verification(
@@ -220,27 +256,15 @@ def _shown(shapes: list[tuple[int, ...]]) -> str:
     return ", ".join(map(str, shapes)) or "nothing"
 
 
-def _outputs(
-    model: keras.Model,
-    by_keras: Callable[[Floats, int], Floats],
-    path: Path,
-    contents: FileContents,
-    batches: Iterable[Batch],
-) -> Iterator[tuple[Floats, npt.NDArray[np.int64], Floats, Floats]]:
-    """Images, labels, the Keras model's outputs and the file's, dequantized, batch by batch."""
-    num_threads, full = os.cpu_count() or 1, 0
-    runners = [Runner(path, contents) for _ in range(num_threads)]
-    with ThreadPoolExecutor(num_threads) as pool:
-        for raw, raw_labels in batches:
-            images, labels = np.asarray(raw, np.float32), np.asarray(raw_labels).astype(np.int64)
-            _check_batch(images, labels, model)
-            if not len(images):
-                continue
-            full = max(full, len(images))
-            expected = by_keras(images, full)
-            shares = np.array_split(images, num_threads)
-            found = np.concatenate(list(pool.map(Runner.outputs, runners, shares)))
-            yield images, labels, expected, found
+def _checked(
+    batches: Iterable[Batch], takes: tuple[int, ...], num_classes: int
+) -> Iterator[tuple[Floats, npt.NDArray[np.int64]]]:
+    """Images and labels of the batches that are not empty. ExportError for those of another data set."""
+    for raw, raw_labels in batches:
+        images, labels = np.asarray(raw, np.float32), np.asarray(raw_labels).astype(np.int64)
+        _check_batch(images, labels, takes, num_classes)
+        if len(images):
+            yield images, labels
 
 
 def _by_keras(model: keras.Model, images: Floats, full: int) -> Floats:
@@ -250,8 +274,9 @@ def _by_keras(model: keras.Model, images: Floats, full: int) -> Floats:
     return np.asarray(model.predict_on_batch(filled), np.float32)[: len(images)]
 
 
-def _check_batch(images: Floats, labels: npt.NDArray[np.int64], model: keras.Model) -> None:
-    takes, num_classes = tuple(model.inputs[0].shape[1:]), int(model.outputs[0].shape[-1])
+def _check_batch(
+    images: Floats, labels: npt.NDArray[np.int64], takes: tuple[int, ...], num_classes: int
+) -> None:
     if images.shape[1:] != takes or labels.shape != images.shape[:1]:
         raise ExportError(
             f"images of shape {images.shape} with labels of shape {labels.shape}. "

@@ -87,7 +87,7 @@ def _holds(verified: Sequence[Verification]) -> bool:
     """Whether every file reaches the accuracy expected of the demo; prints the failures on stderr."""
     good = True
     for found in verified:
-        if found.tflite_top1 < MIN_TOP1 or found.drop_points > MAX_DROP_POINTS:
+        if found.tflite_top1 < MIN_TOP1 or (found.drop_points or 0.0) > MAX_DROP_POINTS:
             good = False
             say(
                 f"pipeline: {Path(found.path).name} reaches {found.tflite_top1:.2f}%, "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from export.artifact import sidecar_path
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, print_table, say, stages, table
 from pipeline.commands.phones.options import (
@@ -17,6 +18,7 @@ from pipeline.commands.phones.options import (
     server_option,
     tool_option,
 )
+from pipeline.commands.pixels import NAMES, pixel_options
 from pipeline.errors import UsageError
 from pipeline.records.phone_verification import MIN_AGREEMENT
 from pipeline.runs import runs_folder, tflite_files
@@ -25,6 +27,7 @@ from pipeline.steps.settings import PhoneVerifySettings, VerifySettings
 if TYPE_CHECKING:
     from export.verification import Verification
 
+ON_HOST = ("data", "split", "model", "limit", "labels", *NAMES)
 PHONE_OPTIONS = ("serials", "delegates", "binaries", "servers", "budget_secs", "min_agreement")
 
 
@@ -42,6 +45,13 @@ PHONE_OPTIONS = ("serials", "delegates", "binaries", "servers", "budget_secs", "
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The Keras model, if it is not beside the file.",
 )
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A file from elsewhere: the names of its outputs, one a line.  [default: those inside it]",
+)
+@pixel_options
 @click.option(
     "--max-drop",
     type=Finite(),
@@ -86,9 +96,12 @@ def command(
 ) -> int:
     """Compare exported files with the Keras model on the test split.
 
-    FILE is a .tflite file with its sidecar, RUN a run's name or folder; without either, the newest run's
-    files. Shows the top-1 of both, how often they agree, the largest difference of any output, and for
-    quantized files the layer where the error grows most.
+    FILE is a .tflite file, RUN a run's name or folder; without either, the newest run's files. Shows the
+    top-1 of both, how often they agree, the largest difference of any output, and for quantized files the
+    layer where the error grows most.
+
+    Of a file without a sidecar, from any tool, the top-1 alone is shown. Exit status 1 when other pixels
+    than those it is fed are clearly better.
 
     With --adb the files run on phones, and their labels are compared with LiteRT's on this machine, which
     finds a delegate that is fast but wrong.
@@ -96,6 +109,7 @@ def command(
     \b
     pipeline verify --max-drop 1.0
     pipeline verify runs/mobilenet_alpha0.5_160-photos-1/export/mobilenet_alpha0.5_160_int8.tflite
+    pipeline verify theirs.tflite --data photos/ --labels names.txt --scale 0.00784314 --offset -1
     pipeline verify --adb --delegate cpu,gpu
     """
     files = tflite_files(targets, runs_folder())
@@ -104,21 +118,23 @@ def command(
     refuse_without_adb(context, PHONE_OPTIONS)
     from pipeline.steps.verify import verify
 
-    settings = VerifySettings(**{name: options[name] for name in ("data", "split", "model", "limit")})
+    if max_drop is not None:
+        _refuse_gate(files)
+    settings = VerifySettings(**{name: options[name] for name in ON_HOST})
     with stages() as progress:
         verified = verify(files, settings, runs=runs_folder(), progress=progress)
     if as_json:
         print_records(verified)
     else:
         _print(verified)
-    failed = [found for found in verified if max_drop is not None and found.drop_points > max_drop]
+    failed = [found for found in verified if max_drop is not None and (found.drop_points or 0.0) > max_drop]
     for found in failed:
         say(
             f"pipeline: {Path(found.path).name} loses {found.drop_points:.2f} points of top-1, "
             f"more than --max-drop {max_drop:g}. "
             + (f"Its error grows most at {found.worst_layer}." if found.worst_layer else "")
         )
-    broken = list(_not_finite(verified))
+    broken = [*_not_finite(verified), *_doubtful(verified)]
     for text in broken:
         say(f"pipeline: {text}")
     if not as_json and not failed and not broken:
@@ -126,15 +142,26 @@ def command(
     return 1 if failed or broken else 0
 
 
+def _refuse_gate(files: Sequence[Path]) -> None:
+    """Raises UsageError if a file cannot have a drop."""
+    alone = [file for file in files if not sidecar_path(file).is_file()]
+    if alone:
+        raise UsageError(
+            f"{alone[0].name} has no sidecar, so there is no Keras model to compare with. Expected a file "
+            "that `pipeline export` wrote: leave out --max-drop, or the file."
+        )
+
+
 def _on_phones(
     files: Sequence[Path], max_drop: float | None, options: dict[str, Any], *, as_json: bool
 ) -> int:
     from pipeline.commands.phones.verify import Gate, Phones, show_answers
 
-    if options["model"] is not None:
-        raise UsageError(
-            "--model is for the host: on a phone the file is compared with itself. Leave it out."
-        )
+    for name in ("model", "labels", *NAMES):
+        if options[name] is not None:
+            raise UsageError(
+                f"--{name} is for the host: on a phone the file is compared with itself. Leave it out."
+            )
     settings = PhoneVerifySettings(
         delegates=options["delegates"],
         data=options["data"],
@@ -153,10 +180,10 @@ def _print(verified: Sequence[Verification]) -> None:
     for name, found in zip(_names(verified), verified, strict=True):
         rows.add_row(
             name,
-            f"{found.keras_top1:.2f}%",
+            _percent(found.keras_top1),
             f"{found.tflite_top1:.2f}%",
-            f"{found.drop_points:+.2f}",
-            f"{found.agreement:.2f}%",
+            "-" if found.drop_points is None else f"{found.drop_points:+.2f}",
+            _percent(found.agreement),
             _difference(found),
             found.worst_layer or "-",
         )
@@ -166,23 +193,45 @@ def _print(verified: Sequence[Verification]) -> None:
         f"{_images(verified)}; {one.runtime} {one.runtime_version}; "
         "drop in percentage points, max diff the largest of any output"
     )
+    alone = [name for name, found in zip(_names(verified), verified, strict=True) if found.keras_top1 is None]
+    if alone:
+        click.echo(f"{', '.join(alone)}: no Keras model to compare with")
     for words, files in _by_classes(verified).items():
         click.echo(words if len(files) == len(verified) else f"{', '.join(files)}: {words}")
 
 
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.2f}%"
+
+
 def _difference(found: Verification) -> str:
+    if found.keras_top1 is None:
+        return "-"
     if found.max_abs_difference is None or found.num_keras_not_finite or found.num_tflite_not_finite:
         return "not finite"
     return f"{found.max_abs_difference:.3g}"
+
+
+def _doubtful(verified: Sequence[Verification]) -> Iterator[str]:
+    """A line for each file that seems to be fed other pixels than it was trained on; one for equal doubts."""
+    doubts: dict[str, list[str]] = {}
+    for name, found in zip(_names(verified), verified, strict=True):
+        if found.pixels_doubt:
+            doubts.setdefault(found.pixels_doubt, []).append(name)
+    for words, files in doubts.items():
+        yield f"{', '.join(files)}: {words}"
 
 
 def _not_finite(verified: Sequence[Verification]) -> Iterator[str]:
     """A line for each file, and for each model, whose outputs are not finite."""
     for name, found in zip(_names(verified), verified, strict=True):
         if found.num_keras_not_finite or found.num_tflite_not_finite:
+            keras = (
+                f", its Keras model on {found.num_keras_not_finite:,}" if found.keras_top1 is not None else ""
+            )
             yield (
                 f"{name} gives NaN or infinite values on {found.num_tflite_not_finite:,} of "
-                f"{found.num_samples:,} images, its Keras model on {found.num_keras_not_finite:,}: these "
+                f"{found.num_samples:,} images{keras}: these "
                 "count as wrong. Train the model again, or choose another precision if the file alone does."
             )
 

@@ -154,7 +154,9 @@ def climb(
             tries.append(_refused(rung, run, str(error), time.perf_counter() - began))
             tell(f"{rung.name}: {error}")
             continue
-        float_top1 = float_top1 if candidates else candidate.verification.keras_top1
+        if not candidates:
+            assert candidate.verification.keras_top1 is not None  # it is compared with its Keras model
+            float_top1 = candidate.verification.keras_top1
         candidates.append(candidate)
         tries.append(_tried(rung, candidate, float_top1, max_drop, time.perf_counter() - began))
         tell(f"{rung.name}: {tries[-1].drop_points:+.2f} points lost, {tries[-1].size_bytes:,} bytes")

@@ -45,6 +45,19 @@ class VerifySettings:
     """Number of images, from the first; None for all."""
     model: Path | None = None
     """The Keras model, if it is not beside the file."""
+    labels: Path | None = None
+    """A file from elsewhere: the names of its outputs, one a line."""
+    scale: tuple[float, ...] | None = None
+    """A file from elsewhere is fed pixel * scale + offset; one number, or one for each channel."""
+    offset: tuple[float, ...] | None = None
+    channels: str | None = None
+    """'rgb' or 'bgr'; scale and offset are in this order."""
+
+    @property
+    def pixels(self) -> dict[str, Any]:
+        """scale, offset and channels if any of them is given; else empty."""
+        given = {"scale": self.scale, "offset": self.offset, "channels": self.channels}
+        return given if any(each is not None for each in given.values()) else {}
 
 
 @dataclass(frozen=True, kw_only=True)

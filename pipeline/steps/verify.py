@@ -10,17 +10,21 @@ from pathlib import Path
 
 import keras
 
-from export.artifact import ExportArtifact
+from export.artifact import ExportArtifact, sidecar_path
+from export.check.pixel_trial import MARGIN_POINTS
 from export.check.verify import KerasOutputs, NamedLayers, Samples, check_sidecar
 from export.check.verify import verify as verify_file
 from export.convert import converted_model
 from export.verification import Verification
-from pipeline.class_names import match_file
+from pipeline.class_names import MatchedClasses, match_file
 from pipeline.data.dataset import Dataset
 from pipeline.data.spec import image_shape_of
-from pipeline.lineage import KerasSource, load_model_of, source_of_file
+from pipeline.errors import UsageError
+from pipeline.lineage import KerasSource, data_of_file, load_model_of, source_of_file
 from pipeline.progress import Doing, Progress, silent
 from pipeline.steps.dataset import load_dataset
+from pipeline.steps.foreign import verify_foreign
+from pipeline.steps.pixels import doubt, tried
 from pipeline.steps.settings import VerifySettings
 from pipeline.store.store import open_store
 
@@ -36,27 +40,46 @@ def verify(
 ) -> list[Verification]:
     """Verifies the files one after another; each result is in the store in `runs` before the next begins.
 
-    A Keras model is loaded and run over the images once for all of its files.
+    A Keras model is loaded and run over the images once for all of its files. Of a file without a sidecar
+    the top-1 alone is found.
     """
     settings = settings or VerifySettings()
-    sources = {path: source_of_file(path, model=settings.model, data=settings.data) for path in files}
-    names = dict.fromkeys(str(source.data) for source, _ in sources.values())
-    datasets = {name: load_dataset(name, progress) for name in names}
+    ours = [path for path in files if sidecar_path(path).is_file()]
+    _check_options(ours, settings)
+    sources = {path: source_of_file(path, model=settings.model, data=settings.data) for path in ours}
+    data = {path: data_of_file(path, settings.data) for path in files}
+    datasets = {name: load_dataset(name, progress) for name in dict.fromkeys(data.values())}
     models = _Models([source for source, _ in sources.values()], progress)
     found = []
-    for path, (source, artifact) in sources.items():
+    for path in files:
+        dataset = datasets[data[path]]
+        if path not in sources:
+            found.append(verify_foreign(path, dataset, settings, progress))
+            with open_store(runs) as store:
+                store.add_verification(found[-1])
+            continue
+        source, artifact = sources[path]
         check_sidecar(path, artifact)
-        dataset = datasets[str(source.data)]
-        found.append(_verified(path, artifact, models.take(source), dataset, settings, progress))
+        found.append(_verified(path, artifact, source, models.take(source), dataset, settings, progress))
         with open_store(runs) as store:
             store.add_artifact(artifact, path.parent)
             store.add_verification(found[-1])
     return found
 
 
+def _check_options(ours: Sequence[Path], settings: VerifySettings) -> None:
+    """Raises UsageError for options of files from elsewhere where a sidecar says these things."""
+    if ours and (settings.pixels or settings.labels):
+        raise UsageError(
+            f"--scale, --offset, --channels and --labels are for files without a sidecar: that of {ours[0]} "
+            "says them. Leave them out, or export the file again with them."
+        )
+
+
 def _verified(
     path: Path,
     artifact: ExportArtifact,
+    source: KerasSource,
     loaded: _Loaded,
     dataset: Dataset,
     settings: VerifySettings,
@@ -85,15 +108,35 @@ def _verified(
         outputs=loaded.outputs,
         progress=lambda done: progress(Doing(doing, f"{done:,} of {total:,} images", done, total)),
     )
-    return dataclasses.replace(found, classes_matched=matched.words)
+    doubted = loaded.doubt(source, dataset, matched, split=split, top1=found.keras_top1)
+    return dataclasses.replace(found, classes_matched=matched.words, pixels_doubt=doubted)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Loaded:
-    """A Keras model, and its outputs on the images that it has seen."""
+    """A Keras model, its outputs on the images that it has seen, and what is doubtful about its pixels."""
 
     model: keras.Model
     outputs: KerasOutputs
+    doubts: dict[str, str] = dataclasses.field(default_factory=dict)
+    """By the fingerprint of the images."""
+
+    def doubt(
+        self,
+        source: KerasSource,
+        dataset: Dataset,
+        matched: MatchedClasses,
+        *,
+        split: str,
+        top1: float | None,
+    ) -> str:
+        """Why it seems to be fed other pixels than it was trained on; empty if it does not."""
+        if source.family is not None or top1 is None or top1 > 100 - MARGIN_POINTS:
+            return ""
+        key = dataset.spec.fingerprint
+        if key not in self.doubts:
+            self.doubts[key] = doubt(tried(source, dataset, matched, split=split))
+        return self.doubts[key]
 
 
 class _Models:

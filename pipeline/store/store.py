@@ -103,8 +103,9 @@ class Store:
         """Adds a verification, also of a file that the store does not know."""
         record = _json(asdict(verification))
         sha256 = verification.artifact_sha256
+        stub = _json(self._stub(Path(verification.path), sha256)) if verification.path else "{}"
         with self._writing() as connection:
-            _mention(connection, sha256, "{}")
+            _mention(connection, sha256, stub)
             connection.execute(queries.ADD_VERIFICATION, _fact(sha256, record))
 
     def add_measurement(self, measurement: Measurement) -> None:

@@ -35,10 +35,10 @@ def exported(model: Path, out: Path, *options: str) -> list[str]:
     return [str(file) for file in sorted(out.glob("*.tflite"))]
 
 
-def verified(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+def verified(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> dict[str, Any]:
     """What `pipeline verify` printed of each file, by its checksum."""
     capsys.readouterr()
-    assert run(["verify", *arguments, "--json"]) == 0
+    assert run(["verify", *arguments, "--json"]) == status
     return {record["artifact_sha256"]: record for record in json.loads(capsys.readouterr().out)}
 
 
@@ -69,9 +69,10 @@ def test_two_exports_behind_different_scales_keep_their_own_figures(
         exported(own_model, tmp_path / f"out{number}", "--float32", "--scale", str(scale))[0]
         for number, scale in enumerate(SCALES)
     ]
-    together = verified(capsys, *files, *data)
-    for file in files:
-        ((sha256, alone),) = verified(capsys, file, *data).items()
+    together = verified(capsys, *files, *data, status=1)  # the second file is fed the wrong pixels
+    for file, status in zip(files, (0, 1), strict=True):
+        ((sha256, alone),) = verified(capsys, file, *data, status=status).items()
+        assert bool(alone["pixels_doubt"]) is bool(status)
         assert together[sha256]["keras_top1"] == alone["keras_top1"]
         assert together[sha256]["agreement"] == 100
     # the images' brightest channel is their class: reference, without the model
