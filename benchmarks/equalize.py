@@ -23,7 +23,7 @@ from sklearn.datasets import load_sample_images
 
 from export.check.runner import Runner
 from export.convert import convert
-from export.graph.rewrite import without_softmax
+from export.graph.rewrite import without_probabilities
 from export.precisions import Precision
 from export.quantization.correct_bias import correct_bias
 from export.quantization.equalize import equalize
@@ -97,7 +97,7 @@ def _resized(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def _float_scores(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    scores = without_softmax(model)
+    scores = without_probabilities(model)
     batches = np.split(images.astype(np.float32), range(BATCH, len(images), BATCH))
     return np.concatenate([np.asarray(scores(batch, training=False)) for batch in batches])
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from export.errors import BadModelFileError, ExportError
+from export.head import Head, HeadKind, head_from_record
 from export.precisions import Precision
 from export.settings import ExportSettings, settings_from_record
 
@@ -76,7 +77,9 @@ class ExportArtifact:
     pixels: str
     """The expected input in words, such as 'raw 0-255 RGB as int8: pixel - 128'."""
     class_names: tuple[str, ...]
-    """The names that an app shows, in the order of the outputs."""
+    """The names that an app shows, in the order of the outputs; of one output with a threshold two."""
+    head: Head = field(default_factory=lambda: Head(kind=HeadKind.CLASSES, num_outputs=0))
+    """What the outputs mean."""
     operators: tuple[OperatorUse, ...]
     float_operators: tuple[str, ...]
     """Operators that compute in float; empty in a fully integer file."""
@@ -153,6 +156,7 @@ def artifact_from_record(record: dict[str, Any]) -> ExportArtifact:
             "input": _tensor(record["input"]),
             "output": _tensor(record["output"]),
             "class_names": tuple(record["class_names"]),
+            "head": _head(record),
             "dataset_class_names": tuple(own) if (own := record["dataset_class_names"]) else None,
             "operators": tuple(OperatorUse(**use) for use in record["operators"]),
             "float_operators": tuple(record["float_operators"]),
@@ -161,6 +165,13 @@ def artifact_from_record(record: dict[str, Any]) -> ExportArtifact:
             "calibration": Calibration(**calibration) if calibration else None,
         }
     )
+
+
+def _head(record: dict[str, Any]) -> Head:
+    """The head; of an older record, which has none, a class an output."""
+    if "head" in record:
+        return head_from_record(record["head"])
+    return Head(kind=HeadKind.CLASSES, num_outputs=len(record["class_names"]))
 
 
 def _tensor(record: dict[str, Any]) -> TensorInfo:

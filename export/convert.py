@@ -28,7 +28,7 @@ from export.graph.rescaling import (
     split_rescaling,
     without_rescaling,
 )
-from export.graph.rewrite import Rewritten, check_equal, ends_in_softmax, rewrite, without_softmax
+from export.graph.rewrite import Rewritten, check_equal, ends_in, rewrite, without_probabilities
 from export.precisions import IoDtype, Precision
 from export.quantization import calibrate
 from export.quantization.correct_bias import correct_bias
@@ -156,7 +156,7 @@ def converted_model(
         return None
     if settings.equalize and pixels is not None:
         model = equalized_model(model, pixels, keep_float=settings.keep_float)
-    whole = without_softmax(model) if settings.logits else model
+    whole = without_probabilities(model) if settings.logits else model
     return whole if has_quantizers else _rewritten(whole, settings).model
 
 
@@ -167,9 +167,9 @@ def _plan(
     trained: Trained | None,
 ) -> Plan:
     source = _equalized(model, pixels, trained, settings.keep_float) if settings.equalize else model
-    whole = without_softmax(source) if settings.logits else source
+    whole = without_probabilities(source) if settings.logits else source
     if trained is not None:
-        graph = _with_softmax(trained) if ends_in_softmax(whole) else trained
+        graph = _with_activation(trained, ends_in(whole))
         return Plan(graph=graph, rescaling=_by_the_input(model))
     rewritten = _rewritten(whole, settings)
     if rewritten.done:
@@ -219,9 +219,14 @@ def _partly_float(converter: Any, model: keras.Model, settings: ExportSettings) 
     )
 
 
-def _with_softmax(scores: Trained) -> Trained:
+def _with_activation(scores: Trained, activation: str | None) -> Trained:
+    """The same with a softmax or sigmoid behind it; None adds nothing."""
+    if activation is None:
+        return scores
+    function = {"softmax": tf.nn.softmax, "sigmoid": tf.nn.sigmoid}[activation]
+
     def probabilities(values: tf.Tensor, **settings: bool) -> tf.Tensor:
-        return tf.nn.softmax(scores(values, **settings))
+        return function(scores(values, **settings))
 
     return probabilities
 

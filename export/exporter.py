@@ -14,12 +14,12 @@ from typing import Any
 import keras
 
 from export.artifact import ExportArtifact, sidecar_content, sidecar_path
-from export.check.layer_errors import CONVERSIONS
 from export.check.load_check import litert_loads, tflite_runtime_loads
 from export.convert import Progress, Trained, convert
 from export.errors import ExportError, FloatOperatorError
 from export.files import replacing, sha256_of
 from export.graph.keras_file import load_model
+from export.graph.rewrite import head_of_model
 from export.quantization.calibrate import CalibrationImages
 from export.quantization.float_layers import operators_of
 from export.settings import ExportSettings
@@ -27,6 +27,7 @@ from export.sparse.weights import with_sparse_weights
 from export.tflite.app_metadata import labels_text, with_labels_file, with_metadata_entry
 from export.tflite.download_size import downloaded_bytes
 from export.tflite.inspect import FileContents, Operator, inspect_bytes
+from export.tflite.output import CONVERSIONS, head_of_file
 from export.tflite.pack import pack
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "ai-edge-litert", "tflite-runtime")
@@ -143,6 +144,7 @@ def _artifact(file: _File, source: SourceModel, settings: ExportSettings, *, nam
         output=contents.outputs[0],
         pixels=contents.pixels,
         class_names=tuple(source.class_names),
+        head=head_of_file(contents),
         operators=contents.operators,
         float_operators=contents.float_operators,
         float_layers=file.float_layers,
@@ -191,7 +193,7 @@ def _in_float(operators: Collection[Operator], contents: FileContents) -> list[O
 
 
 def _check_class_names(class_names: Sequence[str], model: keras.Model) -> None:
-    num_classes = model.outputs[0].shape[-1]
+    num_classes = head_of_model(model).num_classes
     if len(class_names) != num_classes:
         raise ExportError(
             f"{len(class_names)} class names, but the model has {num_classes} classes. "

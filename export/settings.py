@@ -27,7 +27,7 @@ class ExportSettings:
     io_dtype: IoDtype = None  # type: ignore[assignment]  # filled in
     """Type of input and output; by default the precision's first."""
     logits: bool = False
-    """Leave out the softmax: the output is class scores."""
+    """Leave out the softmax or sigmoid: the output is class scores."""
     rewrites: tuple[Rewrite, ...] = None  # type: ignore[assignment]  # filled in
     """Changes of the graph before conversion; by default the precision's."""
     sparse: bool = False

@@ -24,7 +24,7 @@ ROOMS = {
     ),
     "export": (
         ("errors", "files", "native_output", "rewrites", "precisions", "pixel_conventions"),
-        ("settings",),
+        ("settings", "head"),
         ("artifact", "verification"),
         ("graph",),
         ("tflite",),

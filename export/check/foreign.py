@@ -14,9 +14,11 @@ from export.artifact import ZERO_PIXEL, TensorInfo
 from export.check.load_check import litert_loads
 from export.check.runner import Floats
 from export.errors import BadModelFileError, ExportError
+from export.head import Head
 from export.pixel_conventions import RAW_PIXELS, PixelConvention
 from export.tflite.inspect import FileContents, inspect_bytes, read_tflite
 from export.tflite.metadata_reader import AppMetadata, read_app_metadata
+from export.tflite.output import head_of_file
 
 _IMAGE_TYPES = ("float32", "uint8", "int8")
 _SCORE_TYPES = ("float32", "uint8", "int8")
@@ -35,7 +37,7 @@ class ForeignFile:
     """Height, width, channels."""
     channels_first: bool
     """Whether its input is (1, channels, height, width)."""
-    num_classes: int
+    head: Head
     class_names: tuple[str, ...] | None
     """From the labels file inside it."""
     pixels: PixelConvention
@@ -62,15 +64,15 @@ def read_foreign(path: Path) -> ForeignFile:
     metadata = read_app_metadata(content, name=str(path))
     shape, channels_first = _image_shape(contents.inputs[0].shape)
     pixels, pixels_from = _pixels(contents.inputs[0], metadata, num_channels=shape[2])
-    num_classes = math.prod(contents.outputs[0].shape)
+    head = head_of_file(contents)
     names = metadata.class_names
     return ForeignFile(
         path=path,
         contents=contents,
         shape=shape,
         channels_first=channels_first,
-        num_classes=num_classes,
-        class_names=names if names and len(names) == num_classes else None,
+        head=head,
+        class_names=names if names and len(names) == head.num_classes else None,
         pixels=pixels,
         pixels_from=pixels_from,
     )

@@ -15,12 +15,11 @@ from export.check.runner import Runner
 from export.graph.layer_names import FUSED, LayerNames, layer_named
 from export.graph.layer_outputs import LayerOutputs, Step, network_steps
 from export.tflite.inspect import FileContents
+from export.tflite.output import PROBABILITIES, made_by, network_output
 from export.verification import LayerError
 
 Floats = npt.NDArray[np.float32]
 
-CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
-"""Operators between int8 and float ones, which belong to no layer."""
 _QUANTIZED_TYPES = ("int8", "int16")
 _AT_ONCE = 8
 """Images per batch: their activations are in memory together."""
@@ -34,7 +33,7 @@ class ComparedLayers:
 
     all: tuple[LayerError, ...]
     of_the_network: tuple[LayerError, ...]
-    """Without the final softmax, whose quantization is the same in every file."""
+    """Without the final softmax or sigmoid, whose quantization is the same in every file."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,7 @@ def compare_layers(model: keras.Model, path: Path, contents: FileContents, image
             for place in places:
                 sums[place.compared].add(expected[place.compared][index], file_side.activation(place.tensor))
     errors = {name: each.relative_error() for name, each in sums.items()}
+    last = network_output(contents)
     found = {
         place: LayerError(
             layer=place.named,
@@ -80,7 +80,9 @@ def compare_layers(model: keras.Model, path: Path, contents: FileContents, image
     return ComparedLayers(
         all=tuple(found.values()),
         of_the_network=tuple(
-            error for place, error in found.items() if _made_by(contents, place.tensor) != "SOFTMAX"
+            error
+            for place, error in found.items()
+            if place.tensor != last or made_by(contents, last) not in PROBABILITIES
         ),
     )
 
@@ -172,21 +174,3 @@ def _last_fused(name: str, model: keras.Model, steps: Mapping[str, Step], seen: 
         if len(readers) != 1 or readers[0] in seen or not isinstance(layer_named(model, readers[0]), FUSED):
             return name
         name = readers[0]
-
-
-def network_output(contents: FileContents) -> int:
-    """The tensor with the network's output, before conversions of its type: float to int8, int8 to uint8."""
-    tensor = contents.graph[-1].outputs[0]
-    for operator in reversed(contents.graph):
-        if tensor in operator.outputs and operator.name in CONVERSIONS:
-            tensor = operator.inputs[0]
-    return tensor
-
-
-def last_operator(contents: FileContents) -> str:
-    """The name of the operator that makes the file's output, before conversions of its type."""
-    return _made_by(contents, network_output(contents))
-
-
-def _made_by(contents: FileContents, tensor: int) -> str:
-    return next(operator.name for operator in contents.graph if tensor in operator.outputs)

@@ -17,14 +17,16 @@ import numpy.typing as npt
 
 from export.artifact import ZERO_PIXEL, ExportArtifact, check_described
 from export.check.foreign import ForeignFile
-from export.check.layer_errors import ComparedLayers, compare_layers, last_operator
+from export.check.layer_errors import ComparedLayers, compare_layers
 from export.check.load_check import litert_loads
 from export.check.runner import Runners, is_finite
 from export.errors import BadModelFileError, ExportError
 from export.graph.rescaling import RAW, input_error_levels, rescaling_of
-from export.graph.rewrite import ends_in_softmax, without_softmax
+from export.graph.rewrite import ends_in, without_probabilities
+from export.head import Head
 from export.pixel_conventions import PixelConvention
 from export.tflite.inspect import FileContents, inspect, named
+from export.tflite.output import PROBABILITIES, head_of_file, last_operator
 from export.verification import Verification
 
 Batch = tuple[npt.ArrayLike, npt.ArrayLike]
@@ -41,6 +43,7 @@ _NO_LAYERS = ComparedLayers(all=(), of_the_network=())
 class _Tally:
     """Running counts over the batches."""
 
+    head: Head
     samples: int = 0
     keras_right: int = 0
     tflite_right: int = 0
@@ -54,13 +57,13 @@ class _Tally:
 
         An output with NaN or infinity counts as wrong and as no agreement, and is not compared.
         """
-        by_tflite, tflite_finite = found.argmax(axis=1), is_finite(found)
+        by_tflite, tflite_finite = self.head.answers(found), is_finite(found)
         self.samples += len(labels)
         self.tflite_right += int((tflite_finite & (by_tflite == labels)).sum())
         self.tflite_not_finite += int((~tflite_finite).sum())
         if expected is None:
             return
-        by_keras, keras_finite = expected.argmax(axis=1), is_finite(expected)
+        by_keras, keras_finite = self.head.answers(expected), is_finite(expected)
         both = keras_finite & tflite_finite
         self.keras_right += int((keras_finite & (by_keras == labels)).sum())
         self.agreeing += int((both & (by_keras == by_tflite)).sum())
@@ -134,11 +137,12 @@ def verify(
     loads, error = litert_loads(path)
     if not loads:
         raise BadModelFileError(f"LiteRT cannot run {path}: {error}. Export the model again.")
-    tally = _Tally()
+    head = head_of_file(contents)
+    tally = _Tally(head=head)
     kept: list[Floats] = []
     known = KerasOutputs() if outputs is None else outputs
     by_keras = functools.partial(known.of, model, is_whole=model is whole)
-    takes, num_classes = tuple(model.inputs[0].shape[1:]), int(model.outputs[0].shape[-1])
+    takes, num_classes = tuple(model.inputs[0].shape[1:]), head.num_classes
     full = 0
     with Runners(path, contents) as runners:
         for images, labels in _checked(samples.batches, takes, num_classes):
@@ -168,9 +172,9 @@ def verify_alone(
     Raises ExportError for no samples, or those of another data set.
     """
     start = time.perf_counter()
-    tally = _Tally()
+    tally = _Tally(head=file.head)
     with Runners(file.path, file.contents, stored=lambda images: file.stored(pixels(images))) as runners:
-        for images, labels in _checked(samples.batches, file.shape, file.num_classes):
+        for images, labels in _checked(samples.batches, file.shape, file.head.num_classes):
             tally.add(None, runners.outputs(images), labels)
             if progress is not None:
                 progress(tally.samples)
@@ -220,9 +224,9 @@ def _verification(
 
 
 def as_exported(model: keras.Model, contents: FileContents) -> keras.Model:
-    """The model, without its softmax if the file was exported without (`--logits`)."""
-    gives_scores = ends_in_softmax(model) and last_operator(contents) != "SOFTMAX"
-    return without_softmax(model) if gives_scores else model
+    """The model, without its softmax or sigmoid if the file was exported without (`--logits`)."""
+    gives_scores = ends_in(model) is not None and last_operator(contents) not in PROBABILITIES
+    return without_probabilities(model) if gives_scores else model
 
 
 def check_sidecar(path: Path, artifact: ExportArtifact) -> None:

@@ -19,6 +19,7 @@ from export.graph.calls import CallGraph
 from export.graph.changes import Affine, Changes, Depthwise
 from export.graph.column_pairs import column_pairs
 from export.graph.identities import is_identity
+from export.head import Head, head_of
 from export.rewrites import Rewrite, RewriteBounds
 from keras_graph.nodes import Node
 from keras_graph.walk import is_graph, last_call, num_channels, structure
@@ -67,27 +68,37 @@ def rewrite(
     return Rewritten(model=changes.carried_out(model), done=tuple(changes.done))
 
 
-def ends_in_softmax(model: keras.Model) -> bool:
-    """Whether the model's last layer is a Softmax or has a softmax activation."""
+def ends_in(model: keras.Model) -> str | None:
+    """'softmax' or 'sigmoid' if that is the model's last layer or its activation; None for class scores."""
     last = _innermost_last(model)
-    return _is_softmax(last) or _has_softmax(last)
+    return _of_its_own(last) or _as_activation(last)
 
 
-def without_softmax(model: keras.Model) -> keras.Model:
-    """The model up to its class scores, without its last Softmax layer or softmax activation.
+def is_probabilities(operation: keras.Operation) -> bool:
+    """Whether a layer is a softmax or sigmoid and nothing else."""
+    return _of_its_own(operation) is not None
+
+
+def head_of_model(model: keras.Model) -> Head:
+    """What the model's outputs mean."""
+    return head_of(int(model.outputs[0].shape[-1]), has_sigmoid=ends_in(model) == "sigmoid")
+
+
+def without_probabilities(model: keras.Model) -> keras.Model:
+    """The model up to its class scores, without its last softmax or sigmoid, a layer or an activation.
 
     Raises ExportError if it ends in something else.
     """
     changes = Changes()
     last = _innermost_last(model)
-    if _is_softmax(last):
+    if _of_its_own(last):
         changes.removed.add(id(last))
-    elif _has_softmax(last):
+    elif _as_activation(last):
         changes.linear.add(id(last))
     else:
         raise ExportError(
-            f"'{model.name}' ends in '{last.name}' ({type(last).__name__}), not in a softmax. Expected a "
-            "Softmax layer or a softmax activation as its last: if it gives class scores already, export it "
+            f"'{model.name}' ends in '{last.name}' ({type(last).__name__}), not in a softmax or sigmoid. "
+            "Expected such a layer or activation as its last: if it gives class scores already, export it "
             "unchanged."
         )
     return changes.carried_out(model)
@@ -130,7 +141,7 @@ def check_equal(
 def largest_difference(model: keras.Model, rewritten: keras.Model, pixels: npt.NDArray[Any]) -> float:
     """The largest difference of the outputs for (n, height, width, channels), over the largest output.
 
-    If both models end in a softmax, class scores are compared, since softmax hides differences.
+    If both models end in a softmax or sigmoid, class scores are compared, since these hide differences.
     """
     shape = tuple(model.inputs[0].shape[1:])
     if pixels.shape[1:] != shape or not len(pixels):
@@ -350,19 +361,23 @@ def _innermost_last(model: keras.Model) -> keras.Operation:
     return last
 
 
-def _has_softmax(operation: keras.Operation) -> bool:
-    return getattr(operation, "activation", None) is keras.activations.softmax
+def _as_activation(operation: keras.Operation) -> str | None:
+    """'softmax' or 'sigmoid' if that is a layer's activation."""
+    kinds = {keras.activations.softmax: "softmax", keras.activations.sigmoid: "sigmoid"}
+    activation = getattr(operation, "activation", None)
+    return next((name for function, name in kinds.items() if activation is function), None)
 
 
-def _is_softmax(operation: keras.Operation) -> bool:
+def _of_its_own(operation: keras.Operation) -> str | None:
+    """'softmax' or 'sigmoid' if an operation does nothing else."""
     if isinstance(operation, keras.layers.Activation):
-        return operation.activation is keras.activations.softmax
-    return type(operation).__name__ == "Softmax"
+        return _as_activation(operation)
+    return {"Softmax": "softmax", "Sigmoid": "sigmoid"}.get(type(operation).__name__)
 
 
 def _scores(model: keras.Model) -> keras.Model | None:
-    """The model up to its class scores; None if it does not end in a softmax."""
+    """The model up to its class scores; None if it ends in neither softmax nor sigmoid."""
     last = last_call(model)
-    if _is_softmax(last.operation):  # with the model's own layers: a copy takes its time
+    if _of_its_own(last.operation):  # with the model's own layers: a copy takes its time
         return keras.Model(structure(model, "inputs"), last.input_tensors[0])
-    return without_softmax(model) if ends_in_softmax(model) else None
+    return without_probabilities(model) if ends_in(model) else None

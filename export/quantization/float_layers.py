@@ -6,11 +6,12 @@ from collections.abc import Collection, Iterator, Mapping
 
 import keras
 
-from export.check.layer_errors import CONVERSIONS, network_output
 from export.errors import ExportError
 from export.graph.layer_names import FUSED, LayerNames, layer_named
 from export.graph.layer_outputs import Step, network_steps
+from export.graph.rewrite import is_probabilities
 from export.tflite.inspect import FileContents, Operator
+from export.tflite.output import CONVERSIONS, PROBABILITIES, network_output
 from spelling import did_you_mean
 
 _MOST_NAMED = 10
@@ -99,7 +100,7 @@ def _layers_done(
 
 
 def _last_layer(operator: Operator, model: keras.Model, steps: Mapping[str, Step]) -> str:
-    """The layer that the file's last operator computes; a file of class scores ends before the softmax."""
+    """The layer that the file's last operator computes; a file of class scores lacks the last of all."""
     last = list(steps)[-1]
-    without = operator.name != "SOFTMAX" and type(layer_named(model, last)).__name__ == "Softmax"
+    without = operator.name not in PROBABILITIES and is_probabilities(layer_named(model, last))
     return _weighted(model, steps, steps[last].feeds_on[0]) if without else last

@@ -18,11 +18,15 @@ from ai_edge_litert import schema_py_generated as schema
 
 from export.artifact import ZERO_PIXEL, TensorInfo
 from export.errors import ExportError
+from export.head import HeadKind
 from export.tflite.inspect import FileContents, inspect_bytes
+from export.tflite.output import PROBABILITIES, head_of_file, last_operator
 
 ENTRY = "TFLITE_METADATA"
 """The name of the metadata entry, which every reader looks for."""
 LABELS_FILE = "labels.txt"
+SCORE_FILE = "score.txt"
+"""The name of the class that the one output of a binary classifier scores: the second of its two."""
 
 _IDENTIFIER = b"M001"
 _PARSER_VERSION = "1.0.0"
@@ -60,22 +64,29 @@ def with_metadata_entry(content: bytes, *, model_name: str) -> bytes:
 def with_labels_file(content: bytes, class_names: Sequence[str]) -> bytes:
     """The .tflite file with labels.txt, one name per line, in a zip archive after it.
 
-    Add the archive last: rewriting the model would lose it. `class_names` are in the order of the outputs.
+    Add the archive last: rewriting the model would lose it. `class_names` are in the order of the outputs. A
+    file of one output has two; since MediaPipe names outputs, not sides of a threshold, another file in the
+    archive holds the second alone.
+
     Raises ExportError for a name that a labels file cannot hold, or a wrong number of names.
     """
     labels = labels_text(class_names)
     num_outputs = inspect_bytes(content, name="the exported file").outputs[0].shape[-1]
-    if len(class_names) != num_outputs:
+    files = {LABELS_FILE: labels}
+    if num_outputs == 1 and len(class_names) == 2:
+        files[SCORE_FILE] = labels_text(class_names[1:])
+    elif len(class_names) != num_outputs:
         raise ExportError(
             f"{len(class_names)} class names, but the file has {num_outputs} outputs. "
-            "Expected one name each, in the order of the outputs."
+            "Expected one name each, in the order of the outputs; two for one output."
         )
     file = io.BytesIO(content)
     with zipfile.ZipFile(file, "a", compression=zipfile.ZIP_STORED) as archive:
-        entry = zipfile.ZipInfo(LABELS_FILE, date_time=_EPOCH)
-        entry.create_system = 3  # Unix, on every machine
-        entry.external_attr = 0o644 << 16
-        archive.writestr(entry, labels)
+        for name, text in files.items():
+            entry = zipfile.ZipInfo(name, date_time=_EPOCH)
+            entry.create_system = 3  # Unix, on every machine
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, text)
     return file.getvalue()
 
 
@@ -159,20 +170,24 @@ def _input(builder: flatbuffers.Builder, stored: TensorInfo) -> int:
 
 
 def _output(builder: flatbuffers.Builder, contents: FileContents) -> int:
+    head = head_of_file(contents)
+    is_binary = head.kind is HeadKind.BINARY
+    name, words = (
+        (SCORE_FILE, "The scored class.") if is_binary else (LABELS_FILE, "The classes, one a line.")
+    )
     file = _table(
         builder,
-        {0: builder.CreateString(LABELS_FILE), 1: builder.CreateString("The classes, one a line.")},
+        {0: builder.CreateString(name), 1: builder.CreateString(words)},
         numbers={2: _AXIS_LABELS},
     )
     properties = _table(builder, {})
     fields = {
         0: builder.CreateString("score"),
-        1: builder.CreateString("The score of each class."),
+        1: builder.CreateString(f"{head.in_words[0].upper()}{head.in_words[1:]}."),
         3: _table(builder, {1: properties}, numbers={0: _FEATURE_PROPERTIES}),
         6: _tables(builder, [file]),
     }
-    if any(operator.name == "SOFTMAX" for operator in contents.graph[-2:]):
-        # a conversion of types may follow the softmax
+    if last_operator(contents) in PROBABILITIES:
         fields[5] = _table(builder, {0: _floats(builder, 1.0), 1: _floats(builder, 0.0)})
     return _table(builder, fields)
 

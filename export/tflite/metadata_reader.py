@@ -14,7 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import number_types
 from flatbuffers.table import Table
 
-from export.tflite.app_metadata import ENTRY
+from export.tflite.app_metadata import ENTRY, LABELS_FILE, SCORE_FILE
 from export.tflite.inspect import damage_told
 
 _SUBGRAPHS, _INPUTS, _OUTPUTS = 3, 2, 3
@@ -42,6 +42,8 @@ def read_app_metadata(content: bytes, *, name: str) -> AppMetadata:
             return AppMetadata()
         normalization = next(_normalizations(described), None)
         labels = next(_labels_files(described), None)
+        if labels == SCORE_FILE:  # a file of ours with one output: the names of both classes are beside it
+            labels = LABELS_FILE
         return AppMetadata(
             mean=_floats(normalization, 0) if normalization else None,
             std=_floats(normalization, 1) if normalization else None,

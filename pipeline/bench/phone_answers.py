@@ -17,6 +17,7 @@ from android_bench.tool.runner import RunRequest, ToolFlags
 from export.artifact import ExportArtifact, TensorInfo, check_described
 from export.check.runner import Runner, is_finite, real_values, stored_input
 from export.tflite.inspect import FileContents, inspect
+from export.tflite.output import head_of_file
 from pipeline.bench.fleet import FleetPhone
 from pipeline.bench.settings import BenchSettings
 from pipeline.class_names import MatchedClasses
@@ -137,7 +138,8 @@ def _compared(
         reason for part in parts for reason in (*part.reasons, *([part.failure] if part.failure else []))
     ]
     here, labels = samples.here[:count], samples.labels[:count]
-    answers = there.argmax(axis=1)
+    head = head_of_file(samples.contents)
+    answers, answers_here = head.answers(there), head.answers(here)
     there_finite, here_finite = is_finite(there), is_finite(here)
     both = there_finite & here_finite
     if not there_finite.all():
@@ -154,8 +156,8 @@ def _compared(
         split=samples.split,
         num_samples=count,
         phone_top1=_percent(there_finite & (answers == labels)),
-        host_top1=_percent(here_finite & (here.argmax(axis=1) == labels)),
-        agreement=_percent(both & (answers == here.argmax(axis=1))),
+        host_top1=_percent(here_finite & (answers_here == labels)),
+        agreement=_percent(both & (answers == answers_here)),
         max_abs_difference=float(np.abs(there - here)[both].max()) if both.any() else None,
         secs_per_sample=sum(part.secs for part in parts) / max(count, 1),
         valid=not reasons,

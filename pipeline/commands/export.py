@@ -66,7 +66,7 @@ def _precision_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--keep-float", multiple=True, metavar="LAYER", help="--int8: leave a layer in float; may be repeated."
 )
-@click.option("--logits", is_flag=True, help="End in the class scores, without the softmax.")
+@click.option("--logits", is_flag=True, help="End in the class scores, without softmax or sigmoid.")
 @click.option(
     "--rewrite/--no-rewrite",
     default=True,

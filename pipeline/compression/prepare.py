@@ -11,7 +11,7 @@ import numpy.typing as npt
 from export.convert import EQUALIZED_TOLERANCE, int8_plan
 from export.errors import ExportError
 from export.graph.rescaling import Rescaling
-from export.graph.rewrite import largest_difference, with_depthwise_before_norms, without_softmax
+from export.graph.rewrite import largest_difference, with_depthwise_before_norms, without_probabilities
 from export.quantization.calibrate import check_varied
 from export.quantization.equalize import equalize_freely
 from keras_graph.walk import named_layers
@@ -33,7 +33,7 @@ class Prepared:
     given: keras.Model
     """The model as it came."""
     model: keras.Model
-    """The future model.keras: on raw pixels, with its softmax, and with the layers added that int8 needs."""
+    """The future model.keras: on raw pixels, with its softmax or sigmoid and the layers that int8 needs."""
     graph: keras.Model
     """The twin's original: a copy of the model after the rescaling, up to the class scores."""
     twin: Twin
@@ -128,8 +128,8 @@ def training_pixels(prepared: Prepared, images: Images, *, num_samples: int) -> 
 
 
 def _scores(model: keras.Model) -> keras.Model:
-    """The model without its softmax, if it has one."""
+    """The model without its softmax or sigmoid, if it has one."""
     try:
-        return without_softmax(model)
+        return without_probabilities(model)
     except ExportError:
         return model

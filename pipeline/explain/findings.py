@@ -223,10 +223,17 @@ def _multiply_add_pairs(file: ExplainedFile) -> list[tuple[ExplainedLayer, Expla
     ]
 
 
+def _last(file: ExplainedFile) -> ExplainedLayer:
+    """The layer with the network's output, before conversions of its type."""
+    return [each for each in file.running if each.layer.operator not in ("QUANTIZE", "DEQUANTIZE")][-1]
+
+
 def _worst_layer(file: ExplainedFile) -> Iterator[Finding]:
     known = [each for each in file.running if each.error_growth is not None]
-    # every file quantizes the softmax, and that cannot be changed
+    # every file quantizes the softmax or sigmoid at its end, and that cannot be changed
     known = [each for each in known if each.layer.operator != "SOFTMAX"]
+    if known and known[-1].layer.operator == "LOGISTIC" and known[-1] is _last(file):
+        known.pop()
     worst = max(known, key=lambda each: each.error_growth or 0, default=None)
     if worst is None or (worst.error_growth or 0) < WORTH_GROWTH:
         return

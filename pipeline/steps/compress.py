@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from export.files import sha256_of
+from export.graph.rewrite import head_of_model
 from models.registry import family_of
 from pipeline.class_names import check_same_classes
 from pipeline.compression.compress import compress as compress_run
@@ -137,7 +138,7 @@ def _images(source: KerasSource, prepared: Prepared, dataset: Dataset) -> Images
 
 
 def _names(source: KerasSource, prepared: Prepared) -> tuple[str, ...]:
-    return source.class_names or tuple(map(str, range(prepared.model.output_shape[-1])))
+    return source.class_names or tuple(map(str, range(head_of_model(prepared.model).num_classes)))
 
 
 def _check_same_parent(source: KerasSource, config: CompressConfig) -> None:

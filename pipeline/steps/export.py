@@ -13,6 +13,7 @@ import keras
 from export.artifact import ExportArtifact
 from export.errors import ExportError
 from export.exporter import SourceModel, export_model
+from export.graph.rewrite import head_of_model
 from export.quantization.calibrate import CalibrationImages
 from export.quantization.typical import typical_images
 from export.settings import ExportSettings
@@ -94,7 +95,7 @@ def prepare(
     progress(Doing(f"reading {source.model_path}"))
 
     model = load_model_of(source)
-    num_classes = model.output_shape[-1]
+    num_classes = head_of_model(model).num_classes
     shown = read_labels(labels, num_classes) if isinstance(labels, Path) else labels
     settings = tuple(_with_skipped_layers(source, each) for each in settings)
     calibrated = [

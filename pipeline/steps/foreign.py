@@ -68,8 +68,8 @@ def verify_foreign(
 def class_names_of(file: ForeignFile, labels: Path | None) -> tuple[str, ...]:
     """The names of the outputs: from the labels file, else from inside the file, else numbers."""
     if labels is not None:
-        return read_labels(labels, file.num_classes)
-    return file.class_names or tuple(map(str, range(file.num_classes)))
+        return read_labels(labels, file.head.num_classes)
+    return file.class_names or tuple(map(str, range(file.head.num_classes)))
 
 
 def _tried(

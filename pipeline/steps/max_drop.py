@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from export.graph.rewrite import head_of_model
 from pipeline.class_names import check_same_classes, match_classes, match_known
 from pipeline.compression.attempts import Attempts, Subject, put_in_place, time_files
 from pipeline.compression.ladder import Climb, climb, rungs
@@ -76,7 +77,7 @@ def _subject(source: KerasSource, settings: MaxDropSettings, progress: Progress)
     dataset = load_dataset(source.data, progress)
     progress(Doing(f"reading {source.model_path}"))
     model = load_model_of(source)
-    names = source.class_names or tuple(str(number) for number in range(model.output_shape[-1]))
+    names = source.class_names or tuple(str(number) for number in range(head_of_model(model).num_classes))
     of_data, name = dataset.spec.class_names, source.model_path.name
     match = match_classes if source.class_names is None else match_known
     matched = match(names, of_data, name=name)

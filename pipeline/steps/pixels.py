@@ -8,6 +8,8 @@ import numpy as np
 
 from export.check.pixel_trial import NUM_TRIED, Floats, Labels, PixelTrial, try_conventions
 from export.graph.keras_file import load_model
+from export.graph.rewrite import head_of_model
+from export.head import Head
 from export.pixel_conventions import convention_of
 from pipeline.class_names import MatchedClasses, is_unnamed, match_classes
 from pipeline.data.dataset import Dataset
@@ -68,22 +70,23 @@ def matched_classes(class_names: Sequence[str], dataset: Dataset, *, name: str) 
 def tried(source: KerasSource, dataset: Dataset, matched: MatchedClasses, *, split: str) -> PixelTrial:
     """The trial of the model, beside the pixels that the source says it takes."""
     bare = load_model(source.model_path)
+    head = head_of_model(bare)
     pixels, labels = dataset.balanced_samples(
         split, image_size=image_shape_of(bare), num_samples=NUM_TRIED, seed=0
     )
 
     def predict(fed: Floats) -> Labels:
         outputs = np.asarray(bare.predict(fed, batch_size=BATCH_SIZE, verbose=0), np.float32)
-        return predicted_labels(outputs)
+        return predicted_labels(outputs, head)
 
     return try_conventions(
         predict, pixels.astype(np.float32), matched.labels(labels), convention_of(source.knobs)
     )
 
 
-def predicted_labels(outputs: Floats) -> Labels:
-    """(n, outputs) -> (n,) numbers of outputs; -1 where an output is not finite."""
-    found = outputs.argmax(axis=1)
+def predicted_labels(outputs: Floats, head: Head) -> Labels:
+    """(n, outputs) -> (n,) numbers of classes; -1 where an output is not finite."""
+    found = head.answers(outputs)
     return np.where(np.isfinite(outputs).all(axis=1), found, -1).astype(np.int64)
 
 

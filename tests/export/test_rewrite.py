@@ -14,7 +14,7 @@ from export.graph.rewrite import (
     largest_difference,
     rewrite,
     with_depthwise_before_norms,
-    without_softmax,
+    without_probabilities,
 )
 from export.precisions import Precision
 from export.rewrites import Rewrite
@@ -558,7 +558,7 @@ def test_softmax_of_the_scores_is_the_models_output(nets, end, nested):
     model = keras.Model(image, x)
     model = add_rescaling(model, 1 / 255, 0.0) if nested else model
     images = nets.colourful(4, seed=0, size=16)
-    scores = outputs(without_softmax(model), images / 255)
+    scores = outputs(without_probabilities(model), images / 255)
     probabilities = outputs(model, images / 255)
     assert np.abs(scores.sum(axis=1) - 1).max() > 0.01
     np.testing.assert_allclose(
@@ -568,7 +568,7 @@ def test_softmax_of_the_scores_is_the_models_output(nets, end, nested):
 
 def test_a_model_without_softmax_is_refused(nets):
     with pytest.raises(ExportError, match=r"ends in 'logits' \(Dense\), not in a softmax.*unchanged"):
-        without_softmax(around(nets, layers.Conv2D(4, 3)))
+        without_probabilities(around(nets, layers.Conv2D(4, 3)))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -125,7 +125,7 @@ USES = {
     "export.graph.rescaling.split_rescaling": lambda g: rescaling.split_rescaling(g.model),
     "export.graph.rescaling.without_rescaling": lambda g: rescaling.without_rescaling(g.model, rescaling.RAW),
     "export.graph.rewrite.check_equal": lambda g: rewrite.check_equal(g.model, g.model, g.pixels),
-    "export.graph.rewrite.ends_in_softmax": lambda g: rewrite.ends_in_softmax(g.model),
+    "export.graph.rewrite.ends_in": lambda g: rewrite.ends_in(g.model),
     "export.graph.rewrite.largest_difference": lambda g: rewrite.largest_difference(
         g.model, g.model, g.pixels
     ),
@@ -133,7 +133,7 @@ USES = {
     "export.graph.rewrite.with_depthwise_before_norms": lambda g: rewrite.with_depthwise_before_norms(
         g.model
     ),
-    "export.graph.rewrite.without_softmax": lambda g: rewrite.without_softmax(g.model),
+    "export.graph.rewrite.without_probabilities": lambda g: rewrite.without_probabilities(g.model),
     "export.quantization.correct_bias.correct_bias": lambda g: correct_bias.correct_bias(g.model, g.pixels),
     "export.quantization.equalize.equalize": lambda g: equalize.equalize(g.model, g.pixels),
     "export.quantization.equalize.equalize_freely": lambda g: equalize.equalize_freely(g.model, g.pixels),

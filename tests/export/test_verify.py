@@ -7,7 +7,7 @@ import pytest
 from export.check.verify import NamedLayers, Samples, check_sidecar, verify
 from export.convert import convert, converted_model
 from export.errors import BadModelFileError, ExportError
-from export.graph.rewrite import without_softmax
+from export.graph.rewrite import without_probabilities
 from export.precisions import Precision
 from export.settings import ExportSettings
 
@@ -70,7 +70,7 @@ def test_a_file_without_softmax_is_compared_with_the_class_scores(
         Samples(batches=_batches(test_images, labels), **DATA),
         layers=NamedLayers(model=converted_model(net, settings)),
     )
-    scores = np.asarray(without_softmax(net)(test_images.astype(np.float32), training=False))
+    scores = np.asarray(without_probabilities(net)(test_images.astype(np.float32), training=False))
     assert found.keras_top1 == pytest.approx(100 * (scores.argmax(1) == labels).mean())
     assert found.max_abs_difference < 0.1 * np.ptp(scores)
     if precision == "int8":

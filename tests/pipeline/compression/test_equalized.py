@@ -11,7 +11,7 @@ import pytest
 
 from export.check.runner import Runner
 from export.convert import convert
-from export.graph.rewrite import without_softmax
+from export.graph.rewrite import without_probabilities
 from export.precisions import Precision
 from export.settings import ExportSettings
 from export.tflite.inspect import inspect
@@ -65,7 +65,7 @@ def test_densenet_is_nearer_to_its_float_answers(
     even = equalized(prepared, images)
     pixels, _ = images.dataset.balanced_samples("test", image_size=16, num_samples=60, seed=0)
     pixels = pixels.astype(np.float32)
-    expected = np.asarray(without_softmax(prepared.model)(pixels, training=False))
+    expected = np.asarray(without_probabilities(prepared.model)(pixels, training=False))
     errors = []
     for each in (prepared, even):
         prove(each, images)

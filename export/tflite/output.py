@@ -1,0 +1,38 @@
+"""What a file's output is: the tensor, the operator that makes it, and what its values mean."""
+
+from __future__ import annotations
+
+import math
+
+from export.head import Head, head_of
+from export.tflite.inspect import FileContents
+
+CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
+"""Operators between int8 and float ones, which belong to no layer."""
+PROBABILITIES = ("SOFTMAX", "LOGISTIC")
+"""Operators that turn class scores into probabilities at a file's end."""
+
+
+def network_output(contents: FileContents) -> int:
+    """The tensor with the network's output, before conversions of its type: float to int8, int8 to uint8."""
+    tensor = contents.graph[-1].outputs[0]
+    for operator in reversed(contents.graph):
+        if tensor in operator.outputs and operator.name in CONVERSIONS:
+            tensor = operator.inputs[0]
+    return tensor
+
+
+def last_operator(contents: FileContents) -> str:
+    """The name of the operator that makes the file's output, before conversions of its type."""
+    return made_by(contents, network_output(contents))
+
+
+def head_of_file(contents: FileContents) -> Head:
+    """What the file's outputs mean."""
+    num_outputs = math.prod(contents.outputs[0].shape)
+    return head_of(num_outputs, has_sigmoid=last_operator(contents) == "LOGISTIC")
+
+
+def made_by(contents: FileContents, tensor: int) -> str:
+    """The name of the operator that writes a tensor."""
+    return next(operator.name for operator in contents.graph if tensor in operator.outputs)

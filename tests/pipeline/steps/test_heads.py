@@ -1,0 +1,122 @@
+"""Classifiers that end in sigmoids: one output for two classes, and an output a label."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from export.artifact import read_sidecar
+from export.head import Head, HeadKind
+from pipeline.cli import run
+
+SIDE = 16
+PRECISIONS = ("float32", "int8", "int16x8")
+NAMES = ("dark side", "light side")
+layers = keras.layers
+Images = np.ndarray[Any, Any]
+
+
+@pytest.fixture(scope="module")
+def images(runs_of_module: Path) -> tuple[Images, Images]:
+    """Grey noise of two brightnesses that overlap, as test images and labels; photos.npz has them all."""
+    random = np.random.default_rng(0)
+
+    def part(num: int) -> tuple[Images, Images]:
+        labels = np.arange(num) % 2
+        level = random.normal(110 + 36 * labels, 20)[:, None, None, None]
+        return random.normal(level, 30, (num, SIDE, SIDE, 3)).clip(0, 255).astype(np.uint8), labels
+
+    (x_train, y_train), (x_test, y_test) = part(60), part(40)
+    np.savez("photos.npz", x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+    return x_test, y_test
+
+
+def brightness(units: int, activation: str | None) -> keras.Model:
+    """A net whose outputs are the brightness above 128, in both directions by turns."""
+    keras.utils.set_random_seed(0)
+    net = keras.Sequential(
+        [
+            keras.Input((SIDE, SIDE, 3)),
+            layers.Rescaling(1 / 128, -1.0),
+            layers.Conv2D(4, 3, use_bias=False),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(units, activation=activation),
+        ]
+    )
+    net.layers[1].set_weights([np.full((3, 3, 3, 4), 1 / 27)])
+    signs = np.resize([1.0] if units == 1 else [-1.0, 1.0], units)
+    net.layers[-1].set_weights([np.tile(3 * signs, (4, 1)), np.zeros(units)])
+    return net
+
+
+@pytest.fixture(scope="module")
+def net(images: tuple[Images, Images]) -> keras.Model:
+    net = brightness(1, "sigmoid")
+    net.save("one.keras")
+    brightness(1, None).save("logit.keras")
+    brightness(2, "sigmoid").save("two.keras")
+    Path("names.txt").write_text("\n".join(NAMES))
+    return net
+
+
+def exported(model: str, out: str, *options: str) -> Path:
+    given = ["--data", "photos.npz", "--labels", "names.txt", "--out", out]
+    assert run(["export", model, *given, *options]) == 0
+    return Path(out)
+
+
+@pytest.fixture(scope="module")
+def files(net: keras.Model) -> Path:
+    return exported("one.keras", "one", *(f"--{each}" for each in PRECISIONS))
+
+
+def verified(capsys: pytest.CaptureFixture[str], *files: Path) -> list[dict[str, Any]]:
+    capsys.readouterr()
+    assert run(["verify", *map(str, files), "--data", "photos.npz", "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_one_sigmoid_is_right_where_keras_is_above_a_half_for_the_second_class(net, files, images, capsys):
+    pixels, labels = images
+    above = np.asarray(net(pixels.astype(np.float32)))[:, 0] > 0.5
+    top1 = 100 * (above == labels).mean()
+    assert 60 < top1 < 100
+    records = verified(capsys, *files.glob("*.tflite"))
+    assert len(records) == len(PRECISIONS)
+    for record in records:
+        assert record["keras_top1"] == pytest.approx(top1)
+        assert record["agreement"] >= 97.5  # a score within half a step of 8 bits of 0.5 may fall over
+
+
+@pytest.mark.parametrize(("model", "options"), [("one.keras", ["--logits"]), ("logit.keras", [])])
+def test_a_logit_is_told_apart_at_zero(model, options, net, files, images, tmp_path, capsys):
+    out = exported(model, str(tmp_path), "--float32", "--int8", *options)
+    pixels, labels = images
+    top1 = 100 * ((np.asarray(net(pixels.astype(np.float32)))[:, 0] > 0.5) == labels).mean()
+    for record in verified(capsys, *out.glob("*.tflite")):
+        assert record["keras_top1"] == pytest.approx(top1)
+        assert record["agreement"] >= 97.5
+    for path in out.glob("*.tflite"):
+        assert read_sidecar(path).head == Head(kind=HeadKind.BINARY, num_outputs=1, threshold=0.0)
+
+
+def test_two_names_are_in_the_sidecar_and_the_scored_one_is_mediapipe_s(files):
+    for path in files.glob("*.tflite"):
+        artifact = read_sidecar(path)
+        assert artifact.class_names == NAMES
+        assert artifact.head == Head(kind=HeadKind.BINARY, num_outputs=1, threshold=0.5)
+        with zipfile.ZipFile(path) as archive:
+            assert archive.read("labels.txt").decode().split("\n") == [*NAMES, ""]
+            assert archive.read("score.txt").decode() == f"{NAMES[1]}\n"
+
+
+def test_more_names_than_two_are_refused_for_one_output(net, capsys, tmp_path):
+    (tmp_path / "three.txt").write_text("a\nb\nc")
+    assert run(["export", "one.keras", "--float32", "--labels", str(tmp_path / "three.txt")]) == 2
+    assert "has 3 class names, but the model has 2 classes" in capsys.readouterr().err
