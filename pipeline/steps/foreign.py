@@ -81,6 +81,6 @@ def _tried(
     with Runners(file.path, file.contents, stored=file.stored) as runners:
 
         def predict(fed: Floats) -> Labels:
-            return predicted_labels(runners.outputs(fed))
+            return predicted_labels(runners.outputs(fed), file.head)
 
         return try_conventions(predict, images.astype("float32"), matched.labels(labels), assumed)

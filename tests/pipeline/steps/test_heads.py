@@ -25,7 +25,7 @@ Images = np.ndarray[Any, Any]
 @pytest.fixture(scope="module")
 def images(runs_of_module: Path) -> tuple[Images, Images]:
     """Grey noise of two brightnesses that overlap, as test images and labels; photos.npz has them all."""
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(7)  # no brightness near enough to a half for 8 bits to move it
 
     def part(num: int) -> tuple[Images, Images]:
         labels = np.arange(num) % 2
@@ -91,7 +91,7 @@ def test_one_sigmoid_is_right_where_keras_is_above_a_half_for_the_second_class(n
     assert len(records) == len(PRECISIONS)
     for record in records:
         assert record["keras_top1"] == pytest.approx(top1)
-        assert record["agreement"] >= 97.5  # a score within half a step of 8 bits of 0.5 may fall over
+        assert record["agreement"] == 100
 
 
 @pytest.mark.parametrize(("model", "options"), [("one.keras", ["--logits"]), ("logit.keras", [])])
@@ -101,7 +101,7 @@ def test_a_logit_is_told_apart_at_zero(model, options, net, files, images, tmp_p
     top1 = 100 * ((np.asarray(net(pixels.astype(np.float32)))[:, 0] > 0.5) == labels).mean()
     for record in verified(capsys, *out.glob("*.tflite")):
         assert record["keras_top1"] == pytest.approx(top1)
-        assert record["agreement"] >= 97.5
+        assert record["agreement"] == 100
     for path in out.glob("*.tflite"):
         assert read_sidecar(path).head == Head(kind=HeadKind.BINARY, num_outputs=1, threshold=0.0)
 
