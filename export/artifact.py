@@ -72,6 +72,9 @@ class ExportArtifact:
     family: str | None
     """None for a model from elsewhere."""
     knobs: dict[str, Any] = field(default_factory=dict)
+    dtype_policy: str | None = None
+    """The half or mixed precision that the model was trained under, such as mixed_float16; None for float32.
+    The file is made from its float32 variables and compared with their float32 outputs."""
     input: TensorInfo
     output: TensorInfo
     pixels: str

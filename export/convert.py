@@ -17,7 +17,6 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from export import native_output
 from export.artifact import TensorInfo
 from export.errors import ExportError
-from export.graph.keras_file import check_image_classifier
 from export.graph.layer_names import layer_named
 from export.graph.rescaling import (
     RAW,
@@ -35,6 +34,7 @@ from export.quantization.correct_bias import correct_bias
 from export.quantization.equalize import equalize as with_channels_alike
 from export.quantization.float_layers import check_names, operators_to_keep, weighted_layer
 from export.settings import ExportSettings
+from export.source.keras_file import check_image_classifier
 from export.tflite.inspect import inspect_bytes
 from export.tflite.notes import PIXELS, with_note
 

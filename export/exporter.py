@@ -18,11 +18,11 @@ from export.check.load_check import litert_loads, tflite_runtime_loads
 from export.convert import Progress, Trained, convert
 from export.errors import ExportError, FloatOperatorError
 from export.files import replacing, sha256_of
-from export.graph.keras_file import load_model
 from export.graph.rewrite import head_of_model
 from export.quantization.calibrate import CalibrationImages
 from export.quantization.float_layers import operators_of
 from export.settings import ExportSettings
+from export.source.keras_file import load_model
 from export.sparse.weights import with_sparse_weights
 from export.tflite.app_metadata import labels_text, with_labels_file, with_metadata_entry
 from export.tflite.download_size import downloaded_bytes
@@ -42,6 +42,8 @@ class SourceModel:
     """Its .keras or .h5 file."""
     model: keras.Model | None = None
     """The result of load_model(path), shared by several files, or that of add_rescaling()."""
+    dtype_policy: str | None = None
+    """The half or mixed precision that it was trained under; None for float32."""
     trained: Trained | None = None
     """The same with its trained quantizers."""
     model_name: str
@@ -140,6 +142,7 @@ def _artifact(file: _File, source: SourceModel, settings: ExportSettings, *, nam
         model_name=source.model_name,
         family=source.family,
         knobs=dict(source.knobs),
+        dtype_policy=source.dtype_policy,
         input=contents.inputs[0],
         output=contents.outputs[0],
         pixels=contents.pixels,

@@ -47,6 +47,15 @@ def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - whatever jso
 
 
 def sha256_of(path: Path) -> str:
-    """The file's SHA-256 as 64 hexadecimal digits."""
+    """The SHA-256 of a file, or of a folder's files with their names, as 64 hexadecimal digits."""
+    if path.is_dir():
+        return _sha256_of_folder(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sha256_of_folder(folder: Path) -> str:
+    """Hidden files, which file managers leave behind, do not count."""
+    files = {each.relative_to(folder).as_posix(): each for each in folder.rglob("*") if each.is_file()}
+    lines = [f"{sha256_of(files[name])}  {name}\n" for name in sorted(files) if "/." not in f"/{name}"]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from export.artifact import ExportArtifact, read_sidecar
 from export.files import sha256_of
+from export.model_format import ModelFormat, format_of
 from export.pixel_conventions import RGB, PixelConvention
 from pipeline.errors import PipelineError, UsageError, unknown_name
 from pipeline.records.compression import CompressConfig
@@ -21,7 +22,9 @@ from pipeline.runs import EXPORT, MODEL, RECORD, find_run, finished_runs, newest
 if TYPE_CHECKING:
     import keras
 
-KERAS_ENDINGS = (".keras", ".h5")
+    from export.source.keras_file import LoadedModel
+
+KERAS_ENDINGS = (".keras", ".h5", ".hdf5")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +50,7 @@ class KerasSource:
 
 def find_source(target: str | None, *, data: str | None, folder: Path) -> KerasSource:
     """The model of a command's RUN or MODEL argument; without it, the newest run's."""
-    if target is not None and target.endswith(KERAS_ENDINGS):
+    if target is not None and is_keras_model(target):
         return _foreign(Path(target), data, folder)
     run = newest_run(folder) if target is None else _run(target, folder)
     record = read_record(run / RECORD)
@@ -66,15 +69,25 @@ def find_source(target: str | None, *, data: str | None, folder: Path) -> KerasS
     )
 
 
+def is_keras_model(target: str) -> bool:
+    """Whether a command's argument is a model's file or SavedModel folder, by its name or by its content."""
+    return target.endswith(KERAS_ENDINGS) or format_of(Path(target)) is not None
+
+
 def load_model_of(source: KerasSource) -> keras.Model:
     """The Keras model; it takes raw 0-255 pixels."""
-    from export.graph.keras_file import load_model
-    from export.graph.rescaling import add_rescaling
+    return load_of(source).model
 
-    model = load_model(source.model_path)
+
+def load_of(source: KerasSource) -> LoadedModel:
+    """The model, which takes raw 0-255 pixels, and what is known of how it was read."""
+    from export.graph.rescaling import add_rescaling
+    from export.source.keras_file import load
+
+    loaded = load(source.model_path)
     if source.family is None and source.knobs:
-        return add_rescaling(model, **source.knobs)
-    return model
+        return dataclasses.replace(loaded, model=add_rescaling(loaded.model, **source.knobs))
+    return loaded
 
 
 def source_of_file(
@@ -118,7 +131,7 @@ def data_of_file(tflite: Path, data: str | None) -> str:
 def _parent(artifact: ExportArtifact, tflite: Path, *, given: Path | None, beside: Path) -> Path:
     places = [given] if given else [beside, *([Path(artifact.parent_path)] if artifact.parent_path else [])]
     for place in places:
-        if place.is_file() and sha256_of(place) == artifact.parent_sha256:
+        if place.exists() and sha256_of(place) == artifact.parent_sha256:
             return place
     raise PipelineError(
         f"the Keras model that {tflite} was made from (sha256 {artifact.parent_sha256[:12]}) is not at "
@@ -130,27 +143,29 @@ def _run(target: str, folder: Path) -> Path:
     path = Path(target)
     if path.suffix and path.is_file():
         raise UsageError(
-            f"{path} is no Keras model: a run, or a file that ends in .keras or .h5 was expected."
+            f"{path} is no Keras model: a run, a .keras or .h5 file, or a SavedModel's folder was expected."
         )
     return find_run(target, folder)
 
 
 def _foreign(path: Path, data: str | None, folder: Path) -> KerasSource:
-    if not path.is_file():
+    if not path.exists():
         near = [file.name for file in path.parent.glob("*") if file.suffix in KERAS_ENDINGS]
         near += [run.name for run in finished_runs(folder)]
         raise unknown_name("model", path.name, near)
     in_run = (path.absolute().parent / RECORD).is_file() and path.name == MODEL
     if in_run:
         return find_source(str(path.parent), data=data, folder=folder)
+    is_folder = format_of(path) is ModelFormat.SAVED_MODEL
+    name = path.absolute().name if is_folder else path.stem
     return KerasSource(
         model_path=path,
-        model_name=path.stem,
+        model_name=name,
         family=None,
         class_names=None,
         data=data,
         # two files of one name from two folders are two models
-        export_folder=folder / f"{path.stem}-{sha256_of(path)[:8]}" / EXPORT,
+        export_folder=folder / f"{name}-{sha256_of(path)[:8]}" / EXPORT,
     )
 
 

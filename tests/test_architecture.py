@@ -23,10 +23,11 @@ ROOMS = {
         ("build",),
     ),
     "export": (
-        ("errors", "files", "native_output", "rewrites", "precisions", "pixel_conventions"),
+        ("errors", "files", "model_format", "native_output", "rewrites", "precisions", "pixel_conventions"),
         ("settings", "head"),
         ("artifact", "verification"),
         ("graph",),
+        ("source",),
         ("tflite",),
         ("check",),
         ("quantization",),

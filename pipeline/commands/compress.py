@@ -109,7 +109,7 @@ def command(
 ) -> int:
     """Prune, cluster and train quantized, into a new run.
 
-    RUN is a run's name or folder (default: the newest), MODEL a .keras or .h5 file of your own. Any of
+    RUN is a run's name or folder (default: the newest), MODEL a model of your own, as for export. Any of
     --prune, --cluster and --qat, always in this order; each preserves the result of the one before.
 
     \b

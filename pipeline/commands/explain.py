@@ -11,7 +11,7 @@ import click
 
 from pipeline.commands.output import json_option, print_records, say, stdout_console, working
 from pipeline.errors import UsageError, unknown_name
-from pipeline.lineage import KERAS_ENDINGS
+from pipeline.lineage import is_keras_model
 
 if TYPE_CHECKING:
     from pipeline.explain.explanation import ExplainedFile
@@ -54,7 +54,7 @@ class Explanation:
 )
 @click.option(
     "--model",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(exists=True, path_type=Path),
     help="The Keras model, if it is not beside the file.",
 )
 @click.option("--data", metavar="NAME|FOLDER", help="[default: that of the training]")
@@ -128,7 +128,7 @@ def _explained(
 def _paths(file: str, other: str | None) -> list[Path]:
     targets = [file] if other is None else [file, other]
     for target in targets:
-        if target.endswith(KERAS_ENDINGS):
+        if is_keras_model(target):
             raise UsageError(
                 f"{target} is a Keras model; a .tflite file was expected. "
                 f"Make one first: pipeline export {target} --int8"

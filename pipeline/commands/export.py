@@ -106,8 +106,9 @@ def _precision_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def command(context: click.Context, /, *, as_json: bool, **options: Any) -> int:  # noqa: ANN401
     """Export a trained model to TFLite files.
 
-    RUN is a run's name or folder (default: the newest), MODEL a .keras or .h5 file of your own. Without a
-    precision, float32 and int8 are exported. Every file takes raw 0-255 RGB; its sidecar (.json) says how.
+    RUN is a run's name or folder (default: the newest), MODEL a model of your own: a .keras or .h5 file of
+    Keras 3 or 2, or a SavedModel's folder. Without a precision, float32 and int8 are exported. Every file
+    takes raw 0-255 RGB; its sidecar (.json) says how.
 
     \b
     pipeline export --int8

@@ -12,7 +12,7 @@ import click
 from pipeline.commands.export import what_to_verify
 from pipeline.commands.output import print_records, print_table, say, stages, table
 from pipeline.errors import UsageError
-from pipeline.lineage import KERAS_ENDINGS
+from pipeline.lineage import is_keras_model
 from pipeline.runs import runs_folder, setting_of
 from pipeline.steps.settings import MaxDropSettings
 
@@ -66,7 +66,7 @@ def _refuse_own_quantizers(source: KerasSource, max_drop: float) -> None:
 
 def _parent(source: KerasSource, config: CompressConfig) -> str:
     """The arguments with which `pipeline compress` takes the model that a run was compressed from."""
-    if source.family is not None or not config.parent.endswith(KERAS_ENDINGS):
+    if source.family is not None or not is_keras_model(config.parent):
         return config.parent
     return _file_in_words(config.parent, config.data, setting_of(source.model_path.parent, "pixels"))
 

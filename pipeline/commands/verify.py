@@ -42,7 +42,7 @@ PHONE_OPTIONS = ("serials", "delegates", "binaries", "servers", "budget_secs", "
 )
 @click.option(
     "--model",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(exists=True, path_type=Path),
     help="The Keras model, if it is not beside the file.",
 )
 @click.option(

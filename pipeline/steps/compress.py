@@ -7,6 +7,7 @@ from pathlib import Path
 
 from export.files import sha256_of
 from export.graph.rewrite import head_of_model
+from export.source.serving import is_serving_function
 from models.registry import family_of
 from pipeline.class_names import check_same_classes
 from pipeline.compression.compress import compress as compress_run
@@ -81,7 +82,14 @@ def _name_of(source: KerasSource, runs: Path) -> str:
 
 def _prepared(source: KerasSource, config: CompressConfig, progress: Progress) -> Prepared:
     progress(Doing(f"reading {source.model_path}"))
-    return prepare(load_model_of(source), config)
+    model = load_model_of(source)
+    if is_serving_function(model):
+        raise PipelineError(
+            f"{source.model_path} is a SavedModel without Keras layers, so there is nothing to prune or "
+            "train. Expected layers: save the model itself with model.save('model.keras'), or export this "
+            f"one uncompressed: pipeline export {source.model_path} --int8 --data {config.data}"
+        )
+    return prepare(model, config)
 
 
 def _compressed(

@@ -22,7 +22,7 @@ from pipeline.data.registry import from_any_folder
 from pipeline.data.spec import image_shape_of
 from pipeline.errors import UsageError
 from pipeline.labels import read_labels
-from pipeline.lineage import KerasSource, load_model_of
+from pipeline.lineage import KerasSource, load_of
 from pipeline.progress import Doing, Progress, silent
 from pipeline.steps.dataset import load_dataset
 from pipeline.steps.pixels import checked_pixels
@@ -66,7 +66,7 @@ def export(
     """
     ready = prepare(source, settings, labels=labels, progress=progress)
     note = checked_pixels(ready.source, ready.dataset, ready.model.class_names, progress=progress)
-    ready = dataclasses.replace(ready, notes=(note,) if note else ())
+    ready = dataclasses.replace(ready, notes=(*ready.notes, *filter(None, (note,))))
     return write(ready, out or source.export_folder, runs=runs, progress=progress)
 
 
@@ -94,7 +94,8 @@ def prepare(
     """Loads the model of the source and its calibration images."""
     progress(Doing(f"reading {source.model_path}"))
 
-    model = load_model_of(source)
+    loaded = load_of(source)
+    model = loaded.model
     num_classes = head_of_model(model).num_classes
     shown = read_labels(labels, num_classes) if isinstance(labels, Path) else labels
     settings = tuple(_with_skipped_layers(source, each) for each in settings)
@@ -109,6 +110,7 @@ def prepare(
     described = SourceModel(
         path=source.model_path,
         model=model,
+        dtype_policy=loaded.dtype_policy,
         trained=_trained_quantizers(source, model, settings, progress),
         model_name=source.model_name,
         family=source.family,
@@ -118,7 +120,14 @@ def prepare(
         dataset=dataset.spec.name if calibrated and dataset else source.dataset,
         dataset_class_names=source.class_names if labels else None,
     )
-    return Ready(source=source, model=described, settings=settings, images=images, dataset=dataset)
+    return Ready(
+        source=source,
+        model=described,
+        settings=settings,
+        images=images,
+        dataset=dataset,
+        notes=loaded.notes,
+    )
 
 
 def write(ready: Ready, folder: Path, *, runs: Path, progress: Progress = silent) -> Exported:

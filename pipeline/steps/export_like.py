@@ -70,7 +70,7 @@ def _source(recorded: ExportArtifact, again: MadeAgain, runs: Path) -> KerasSour
     else:
         places = list(_places(recorded, again.sidecar, runs))
     sha256 = recorded.parent_sha256
-    place = next((each for each in places if each.is_file() and sha256_of(each) == sha256), None)
+    place = next((each for each in places if each.exists() and sha256_of(each) == sha256), None)
     if place is None:
         among = "" if again.model else f", nor among the runs in {runs}"
         raise PipelineError(

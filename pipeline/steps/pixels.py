@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from export.check.pixel_trial import NUM_TRIED, Floats, Labels, PixelTrial, try_conventions
-from export.graph.keras_file import load_model
 from export.graph.rewrite import head_of_model
 from export.head import Head
 from export.pixel_conventions import convention_of
+from export.source.keras_file import load_model
 from pipeline.class_names import MatchedClasses, is_unnamed, match_classes
 from pipeline.data.dataset import Dataset
 from pipeline.data.spec import image_shape_of

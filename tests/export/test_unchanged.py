@@ -17,11 +17,12 @@ from export.check import verify as checking
 from export.convert import convert, converted_model, equalized_model, int8_plan
 from export.errors import ExportError
 from export.exporter import SourceModel, export_model
-from export.graph import calls, changes, keras_file, layer_names, layer_outputs, rescaling, rewrite
+from export.graph import calls, changes, layer_names, layer_outputs, rescaling, rewrite
 from export.precisions import Precision
 from export.quantization import correct_bias, equalize, float_layers, typical
 from export.quantization.calibrate import CalibrationImages
 from export.settings import ExportSettings
+from export.source import keras_file, serving
 from export.tflite.inspect import inspect, inspect_bytes
 
 INT8 = ExportSettings(Precision.INT8)
@@ -112,7 +113,8 @@ USES = {
     "export.graph.calls.CallGraph": lambda g: calls.CallGraph(g.model),
     "export.graph.calls.graphs_within": lambda g: list(calls.graphs_within(g.model)),
     "export.graph.changes.Changes": lambda g: changes.Changes().carried_out(g.model),
-    "export.graph.keras_file.check_image_classifier": lambda g: keras_file.check_image_classifier(
+    "export.source.serving.is_serving_function": lambda g: serving.is_serving_function(g.model),
+    "export.source.keras_file.check_image_classifier": lambda g: keras_file.check_image_classifier(
         g.model, "it"
     ),
     "export.graph.layer_outputs.LayerOutputs": lambda g: layer_outputs.LayerOutputs(

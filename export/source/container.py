@@ -1,0 +1,209 @@
+"""A model file's container: whether it is intact, which Keras wrote it, and the layers that it describes."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from export.errors import BadModelFileError
+from export.model_format import SAVED_MODEL_FILE, ModelFormat, format_of
+
+_FIX = "Copy it again from where it came, or train again."
+_SUFFIXES = {ModelFormat.KERAS_ZIP: ".keras", ModelFormat.HDF5: ".h5"}
+_EXPECTED = "Expected a .keras or .h5 file, as model.save('model.keras') writes, or a SavedModel folder."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """An intact model file, as it describes itself."""
+
+    path: Path
+    format: ModelFormat
+    keras_version: int | None
+    """The major version that wrote it; None for a SavedModel."""
+    config: Any
+    """The model's configuration: layers with their class names and settings; None for a SavedModel."""
+
+
+def open_container(path: Path) -> Container:
+    """The container at `path`, told by its content.
+
+    Raises BadModelFileError if it is missing, empty, truncated, damaged, or holds no model.
+    """
+    _check_readable(path)
+    found = format_of(path)
+    match found:
+        case ModelFormat.KERAS_ZIP:
+            return _archive(path)
+        case ModelFormat.HDF5:
+            return _hdf5(path)
+        case ModelFormat.SAVED_MODEL:
+            return Container(path=path, format=found, keras_version=None, config=None)
+    raise BadModelFileError(_what_else(path))
+
+
+def layers_of_class(config: Any, class_name: str) -> Iterator[str]:
+    """The names of a configuration's layers of one class, nested ones and wrapped ones included."""
+    if isinstance(config, dict):
+        inner = config.get("config")
+        if config.get("class_name") == class_name and isinstance(inner, dict):
+            yield _name_of(config)
+        for value in config.values():
+            yield from layers_of_class(value, class_name)
+    elif isinstance(config, list | tuple):
+        for value in config:
+            yield from layers_of_class(value, class_name)
+
+
+def layers_described(config: Any) -> Iterator[tuple[str, str]]:
+    """(name, class name) of a configuration's layers, nested models and their layers included."""
+    if isinstance(config, dict):
+        for key, value in config.items():
+            if key == "layers" and isinstance(value, list):
+                described = [each for each in value if isinstance(each, dict) and "class_name" in each]
+                yield from ((_name_of(each), str(each["class_name"])) for each in described)
+            yield from layers_described(value)
+    elif isinstance(config, list | tuple):
+        for value in config:
+            yield from layers_described(value)
+
+
+def refuse_lambdas(path: Path, config: Any) -> None:
+    """Raises BadModelFileError if a layer holds Python code, which only running it would reveal."""
+    names = list(dict.fromkeys(layers_of_class(config, "Lambda")))
+    if names:
+        raise BadModelFileError(
+            f"{path}: {' and '.join(map(repr, names))} is a Lambda layer, which would run code from the file "
+            "on this machine. Replace it by layers (x / 127.5 - 1 is Rescaling(1 / 127.5, -1)) and save the "
+            "model again."
+        )
+
+
+@contextmanager
+def under_its_suffix(container: Container) -> Iterator[Path]:
+    """Yields a path of the file with the suffix of its content, by which Keras tells formats."""
+    path = container.path
+    suffix = _SUFFIXES.get(container.format, path.suffix)
+    if path.suffix == suffix:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / f"model{suffix}"
+        link.symlink_to(path.absolute())
+        yield link
+
+
+def why_not(path: Path, config: Any, error: Exception) -> str:
+    """Why Keras could not load a file, in words."""
+    if found := re.search(
+        r"(?:Could not locate class|Could not deserialize class|Unknown layer:?|object of type) ['`]?(\w+)",
+        str(error),
+    ):
+        names = [f"'{name}'" for name in dict.fromkeys(layers_of_class(config, found[1]))]
+        of = f" ({', '.join(names[:3])}{' and others' if len(names) > 3 else ''})" if names else ""
+        return (
+            f"{path} uses the layer '{found[1]}'{of}, which Keras does not know. "
+            "Expected Keras's own layers only: build the model from these and save it again."
+        )
+    return (
+        f"{path} is not a Keras model that this version can load "
+        f"({type(error).__name__}: {in_one_line(error)}). "
+        "Expected what model.save('model.keras') writes."
+    )
+
+
+def _check_readable(path: Path) -> None:
+    if path.is_dir():
+        if not (path / SAVED_MODEL_FILE).is_file():
+            raise BadModelFileError(f"{path} is a folder without {SAVED_MODEL_FILE}. {_EXPECTED}")
+        return
+    try:
+        with path.open("rb") as file:
+            start = file.read(1)
+    except OSError as error:
+        raise BadModelFileError(
+            f"cannot read {path} ({error.strerror}). {_EXPECTED} Check the path."
+        ) from error
+    if not start:
+        raise BadModelFileError(f"{path} is empty. {_EXPECTED} {_FIX}")
+
+
+def _what_else(path: Path) -> str:
+    """Why a file of another content is refused."""
+    if path.name == SAVED_MODEL_FILE:
+        return f"{path} is a part of a SavedModel. Expected its folder: give {path.parent}."
+    if path.suffix == ".keras":
+        return f"{path} is truncated or no .keras file, which is a zip archive. {_FIX}"
+    if path.suffix in (".h5", ".hdf5"):
+        return f"{path} is truncated or not an HDF5 file, which .h5 files are. {_FIX}"
+    return f"{path} holds no Keras model. {_EXPECTED}"
+
+
+def _archive(path: Path) -> Container:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = set(archive.namelist())
+            missing = {"config.json", "model.weights.h5"} - names
+            damaged = archive.testzip()
+            content = archive.read("config.json") if not missing and not damaged else b""
+            about = archive.read("metadata.json") if "metadata.json" in names and not damaged else b"{}"
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError) as error:
+        raise BadModelFileError(f"{path} is damaged ({error}). {_FIX}") from error
+    if missing:
+        raise BadModelFileError(
+            f"{path} is a zip archive without {' and '.join(sorted(missing))}, so no Keras model. {_EXPECTED}"
+        )
+    if damaged:
+        raise BadModelFileError(f"{path} is damaged (checksum of '{damaged}' is wrong). {_FIX}")
+    try:
+        config, version = json.loads(content), json.loads(about).get("keras_version")
+    except (ValueError, AttributeError) as error:
+        raise BadModelFileError(f"{path} is damaged ({error}). {_FIX}") from error
+    return Container(
+        path=path, format=ModelFormat.KERAS_ZIP, keras_version=_major(version, unknown=3), config=config
+    )
+
+
+def _hdf5(path: Path) -> Container:
+    try:
+        with h5py.File(path) as file:
+            config, version = file.attrs.get("model_config"), file.attrs.get("keras_version")
+        described = json.loads(config) if config is not None else None
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise BadModelFileError(f"{path} is truncated or damaged ({in_one_line(error)}). {_FIX}") from error
+    if described is None:
+        raise BadModelFileError(
+            f"{path} holds weights without a model. Expected a whole model: "
+            "build the model, load these weights into it, then model.save('model.keras')."
+        )
+    return Container(
+        path=path, format=ModelFormat.HDF5, keras_version=_major(version, unknown=2), config=described
+    )
+
+
+def _major(version: Any, *, unknown: int) -> int:
+    """The major version in '2.15.0'; versions before 2 are read as 2."""
+    text = version.decode() if isinstance(version, bytes) else str(version or "")
+    first = text.split(".")[0]
+    return max(int(first), 2) if first.isdigit() else unknown
+
+
+def _name_of(described: dict[str, Any]) -> str:
+    """The name of a layer in a configuration."""
+    settings = described.get("config")
+    inner = settings.get("name") if isinstance(settings, dict) else None
+    return str(inner or described.get("name") or described["class_name"])
+
+
+def in_one_line(error: Exception) -> str:
+    """An error's message without line breaks."""
+    return " ".join(str(error).split()) or type(error).__name__
