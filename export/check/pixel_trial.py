@@ -80,7 +80,7 @@ def try_conventions(predict: Predict, pixels: Floats, labels: Labels, assumed: P
         each
         for each in others
         if each.top1 >= least
-        and _paired_p(right[each.convention], right[assumed]) < MAX_P
+        and paired_p(right[each.convention], right[assumed]) < MAX_P
         and _is_more_than_one_class(right[each.convention], labels)
     ]
     best = better[0] if better else None
@@ -88,7 +88,7 @@ def try_conventions(predict: Predict, pixels: Floats, labels: Labels, assumed: P
         each
         for each in better[1:]
         if best is not None
-        and _paired_p(right[best.convention], right[each.convention]) >= MAX_P
+        and paired_p(right[best.convention], right[each.convention]) >= MAX_P
         and not each.convention.same_values(with_channels_reversed(best.convention))
     ]
     return PixelTrial(
@@ -96,14 +96,14 @@ def try_conventions(predict: Predict, pixels: Floats, labels: Labels, assumed: P
     )
 
 
-def _tried(convention: PixelConvention, right: dict[PixelConvention, npt.NDArray[np.bool_]]) -> Tried:
-    return Tried(convention=convention, top1=100 * float(right[convention].mean()))
-
-
-def _paired_p(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
+def paired_p(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
     """McNemar's exact test, two-sided, of two predictions on the same images."""
     for_one, for_other = int((one & ~other).sum()), int((other & ~one).sum())
     return min(1.0, 2 * _at_least(max(for_one, for_other), for_one + for_other, 0.5))
+
+
+def _tried(convention: PixelConvention, right: dict[PixelConvention, npt.NDArray[np.bool_]]) -> Tried:
+    return Tried(convention=convention, top1=100 * float(right[convention].mean()))
 
 
 def _is_more_than_one_class(right: npt.NDArray[np.bool_], labels: Labels) -> bool:

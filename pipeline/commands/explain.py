@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.commands.output import json_option, print_records, say, stdout_console, working
+from pipeline.commands.output import json_option, print_records, say, stages, stdout_console, working
+from pipeline.commands.pixels import pixel_options
 from pipeline.errors import UsageError, unknown_name
 from pipeline.lineage import is_keras_model
+from pipeline.steps.settings import VerifySettings
 
 if TYPE_CHECKING:
     from pipeline.explain.explanation import ExplainedFile
     from pipeline.explain.findings import Finding
     from pipeline.explain.join import JoinedFiles
+    from pipeline.steps.answers import Answers
 
 SORTS = ("time", "bytes", "error", "order")
 TOP = 20
+DISTINCT_P = 0.05
+"""Below this, two files' top-1 differ by more than chance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +35,8 @@ class Explanation:
     files: tuple[ExplainedFile, ...]
     joined: JoinedFiles | None
     findings: tuple[Finding, ...]
+    answers: Answers | None
+    """On the images of --data; None without."""
 
 
 @click.command(name="explain", short_help="Say why a file is slow, large or wrong, layer by layer.")
@@ -57,7 +65,18 @@ class Explanation:
     type=click.Path(exists=True, path_type=Path),
     help="The Keras model, if it is not beside the file.",
 )
-@click.option("--data", metavar="NAME|FOLDER", help="[default: that of the training]")
+@click.option(
+    "--data",
+    metavar="NAME|FOLDER",
+    help="Labelled images: what the files answer on them.  [default for layers: that of the training]",
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A file from elsewhere: the names of its outputs, one a line.  [default: those inside it]",
+)
+@pixel_options
 @json_option
 def command(
     *,
@@ -71,21 +90,26 @@ def command(
     model: Path | None,
     data: str | None,
     as_json: bool,
+    **others: Any,  # noqa: ANN401
 ) -> int:
     """Say why a file is slow, large or wrong, layer by layer.
 
     FILE is any .tflite file, also of other tools. Shows each operator's type, its bytes, its time on this
     machine and, for int8 and int16x8 files with their sidecar and Keras model, how far its output is from the
     Keras layer's; then the findings and what to do about them. With OTHER, such as the float32 file of the
-    same model, the layers of both are shown side by side. Exit status 1 when LiteRT refuses a file.
+    same model, the layers of both are shown side by side. With --data, also what they answer on the same
+    200 test images. Exit status 1 when LiteRT refuses a file.
 
     \b
     pipeline explain mobilenet_int8.tflite
     pipeline explain mobilenet_float32.tflite mobilenet_int8.tflite
     pipeline explain theirs.tflite --no-time --sort bytes --top 0
+    pipeline explain theirs.tflite mobilenet_int8.tflite --data photos/ --labels names.txt
     """
     paths = _paths(file, other)
+    answered = _answered(paths, data, others)
     explained = _explained(paths, no_time, no_error, num_threads, model, data)
+    explained = dataclasses.replace(explained, answers=answered)
     sort = sort or ("bytes" if no_time else "time")
     if as_json:
         print_records([explained])
@@ -122,7 +146,20 @@ def _explained(
     found = [finding for each in files for finding in find(each)]
     if joined is not None:
         found += find_between(files[0], files[1], joined)
-    return Explanation(files=tuple(files), joined=joined, findings=tuple(most_important(found)))
+    return Explanation(files=tuple(files), joined=joined, findings=tuple(most_important(found)), answers=None)
+
+
+def _answered(paths: Sequence[Path], data: str | None, others: dict[str, Any]) -> Answers | None:
+    """What the files answer on the images of --data, which also --labels and --scale are for."""
+    if data is None:
+        given = [name for name, value in others.items() if value is not None]
+        if given:
+            raise UsageError(f"--{given[0]} is for the images of --data. Give --data NAME or FOLDER too.")
+        return None
+    from pipeline.steps.answers import answers
+
+    with stages() as progress:
+        return answers(paths, VerifySettings(data=data, **others), progress=progress)
 
 
 def _paths(file: str, other: str | None) -> list[Path]:
@@ -148,6 +185,21 @@ def _paths(file: str, other: str | None) -> list[Path]:
     return paths
 
 
+def _about_answers(found: Answers) -> list[str]:
+    """The files' top-1, how often they agree, and whether the difference may be chance."""
+    letters = [f"{letter}: " for letter in "AB"] if len(found.files) > 1 else [""]
+    lines = [f"On {found.num_images} {found.split} images of {found.dataset}:"]
+    for file, letter in zip(found.files, letters, strict=True):
+        top1 = "not asked" if file.top1 is None else f"top-1 {file.top1:.2f}%"
+        lines.append(f"  {letter}{top1}" + (f": {file.reason}" if file.reason else ""))
+    if found.agreement is not None and found.p is not None:
+        lines.append(
+            f"  both name the same class on {found.agreement:.2f}%; the difference in top-1 is "
+            + (f"more than chance (p = {found.p:.2g})" if found.p < DISTINCT_P else "within chance")
+        )
+    return lines
+
+
 def _print(explained: Explanation, sort: str, top: int) -> None:
     from pipeline.explain import text
     from pipeline.explain.table import joined_table, layer_table
@@ -155,6 +207,8 @@ def _print(explained: Explanation, sort: str, top: int) -> None:
     console = stdout_console()
     files, joined = explained.files, explained.joined
     click.echo("\n".join(text.about_files(files)))
+    if explained.answers is not None:
+        click.echo("\n".join(_about_answers(explained.answers)))
     if joined is None:
         console.print(layer_table(files[0], sort=sort, top=top, width=console.width))
     else:

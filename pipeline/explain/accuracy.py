@@ -20,10 +20,10 @@ NUM_SAMPLES = 32
 def compare_with_keras(path: Path, *, model: Path | None, data: str | None) -> ComparedFile | NotCompared:
     """The errors of the layers that are found in the file.
 
-    NotCompared if the sidecar, the model or the data set is missing; but if `model` or `data` was given, a
-    missing one is the user's mistake: PipelineError or ExportError.
+    NotCompared if the sidecar, the model or the data set is missing; but if the file has a sidecar, and
+    `model` or `data` was given, a missing one is the user's mistake: PipelineError or ExportError.
     """
-    if not sidecar_path(path).is_file() and model is None and data is None:
+    if not sidecar_path(path).is_file():
         return NotCompared(
             reason=f"it has no sidecar ({sidecar_path(path).name}), so the Keras model that it was made from "
             "is unknown. Files that `pipeline export` writes have one."

@@ -35,10 +35,9 @@ def verify_foreign(
     progress(Doing(f"reading {path}"))
     file = read_foreign(path)
     matched = match_classes(class_names_of(file, settings.labels), dataset.spec.class_names, name=path.name)
-    given = settings.pixels
-    pixels = given_convention(**given) if given else file.pixels
+    given, pixels = settings.pixels, fed_pixels(file, settings)
     progress(Doing(f"trying which pixels {path.name} takes"))
-    trial = _tried(file, dataset, matched, pixels, settings.split)
+    trial = tried_on_file(file, dataset, matched, pixels, settings.split)
     advice = "Give {options}" + f", or {pixels.options} to keep these."
     if trial.better is not None and not given:
         raise UsageError(f"{path.name}: {doubt(trial, advice)}")
@@ -65,6 +64,11 @@ def verify_foreign(
     return replace(verified, classes_matched=matched.words, pixels_doubt=found)
 
 
+def fed_pixels(file: ForeignFile, settings: VerifySettings) -> PixelConvention:
+    """What the settings say that the file is fed, else what it says itself."""
+    return given_convention(**settings.pixels) if settings.pixels else file.pixels
+
+
 def class_names_of(file: ForeignFile, labels: Path | None) -> tuple[str, ...]:
     """The names of the outputs: from the labels file, else from inside the file, else numbers."""
     if labels is not None:
@@ -72,9 +76,10 @@ def class_names_of(file: ForeignFile, labels: Path | None) -> tuple[str, ...]:
     return file.class_names or tuple(map(str, range(file.head.num_classes)))
 
 
-def _tried(
+def tried_on_file(
     file: ForeignFile, dataset: Dataset, matched: MatchedClasses, assumed: PixelConvention, split: str
 ) -> PixelTrial:
+    """The trial of the file, beside the assumed pixels."""
     images, labels = dataset.balanced_samples(
         split, image_size=ImageShape(*file.shape), num_samples=NUM_TRIED, seed=0
     )

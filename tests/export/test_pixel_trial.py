@@ -104,7 +104,7 @@ def test_paired_test_is_mcnemar_s_exact_one(for_one, for_other, expected):
     """Expected: scipy 1.17.1, stats.binomtest(for_one, for_one + for_other).pvalue."""
     one = np.array([True] * for_one + [False] * for_other + [True] * 3, bool)
     other = np.array([False] * for_one + [True] * for_other + [True] * 3, bool)
-    assert pixel_trial._paired_p(one, other) == pytest.approx(expected)
+    assert pixel_trial.paired_p(one, other) == pytest.approx(expected)
 
 
 def test_caffe_s_bgr_is_what_its_preprocessing_computes():

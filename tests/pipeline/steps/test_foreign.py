@@ -58,6 +58,27 @@ def converted(model: keras.Model, images: Any = None, io_dtype: Any = None) -> b
     return content
 
 
+def quantized_by_tensorflow_1() -> bytes:
+    """As Google's quantized MobileNets: uint8 throughout, one scale a tensor, 1/128 and 128 at the input."""
+    v1 = tf.compat.v1
+    fake = tf.quantization.fake_quant_with_min_max_args
+    blurred = np.zeros((3, 3, 3, 3), np.float32)
+    blurred[:, :, range(3), range(3)] = 1 / 9
+    with tf.Graph().as_default() as graph, v1.Session(graph=graph) as session:
+        image = v1.placeholder(tf.float32, (1, SIZE, SIZE, 3), name="input")
+        kernel = fake(tf.constant(blurred), -0.125, 0.125)
+        x = tf.nn.conv2d(fake(image, -1, 127 / 128), kernel, 4, "SAME")
+        x = fake(x + tf.constant(np.zeros(3, np.float32)), -1, 1)
+        x = tf.reshape(tf.nn.avg_pool2d(x, 4, 4, "VALID"), (1, 3))
+        x = tf.matmul(x, fake(tf.constant(4 * np.eye(3, dtype=np.float32)), -4, 4))
+        scores = tf.nn.softmax(fake(x + tf.constant(np.zeros(3, np.float32)), -4, 4))
+        converter = v1.lite.TFLiteConverter.from_session(session, [image], [scores])
+        converter.inference_type = tf.uint8
+        converter.quantized_input_stats = {"input": (128, 128)}
+        content: bytes = converter.convert()
+    return content
+
+
 @pytest.fixture(scope="module")
 def files(runs_of_module: Path, tiny_npz: Path) -> Path:
     """float32, uint8 and int8 files of one net; one of 1001 outputs, one with metadata; others to refuse."""
@@ -69,6 +90,7 @@ def files(runs_of_module: Path, tiny_npz: Path) -> Path:
         "float32": converted(three),
         "uint8": converted(three, scaled, tf.uint8),
         "int8": converted(three, scaled, tf.int8),
+        "google": quantized_by_tensorflow_1(),
         "thousand": converted(net(1001), scaled, tf.uint8),
         "two_outputs": converted(keras.Model(image, [pooled, 2 * pooled])),
         "segments": converted(keras.Model(image, layers.Conv2D(5, 1)(image))),
@@ -106,7 +128,7 @@ def right_in_a_bare_loop(path: Path, stored: Any, labels: Any) -> float:
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("uint8", []), ("int8", []), ("float32", ["--scale", "0.00784314", "--offset", "-1"])],
+    [("uint8", []), ("google", []), ("int8", []), ("float32", ["--scale", "0.00784314", "--offset", "-1"])],
 )
 def test_top1_is_that_of_a_bare_loop_and_nothing_is_compared(
     files: Path, tiny_npz: Path, capsys: pytest.CaptureFixture[str], name: str, options: list[str]
@@ -115,7 +137,7 @@ def test_top1_is_that_of_a_bare_loop_and_nothing_is_compared(
     status, out, _ = verify(capsys, str(path), "--data", str(tiny_npz), *options, "--json")
     (found,) = json.loads(out)
     images, labels = images_and_labels(tiny_npz, "test")
-    stored = {"uint8": images, "int8": images.astype(int) - 128, "float32": images / 127.5 - 1}[name]
+    stored = {"int8": images.astype(int) - 128, "float32": images / 127.5 - 1}.get(name, images)
     assert status == 0
     assert found["tflite_top1"] == pytest.approx(right_in_a_bare_loop(path, stored, labels))
     assert found["tflite_top1"] > 90
@@ -235,3 +257,55 @@ def test_options_that_a_sidecar_answers_are_refused(
     )
     assert status == 2
     assert "are for files without a sidecar" in said
+
+
+def explained(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any, str]:
+    capsys.readouterr()
+    status = run(["explain", *arguments, "--no-time", "--json"])
+    found = capsys.readouterr()
+    return status, json.loads(found.out)[0] if found.out else None, " ".join(found.err.split())
+
+
+def test_two_files_answer_on_the_same_images(files: Path, tiny_npz: Path, capsys: pytest.CaptureFixture[str]):
+    """An export of ours beside others: what can be compared, with the reason where it cannot."""
+    net(3).save(files / "mine.keras")
+    scale = ["--scale", "0.00784314", "--offset", "-1"]
+    assert run(["export", "mine.keras", "--float32", *scale, "--out", str(files / "mine")]) == 0
+    ours = str(files / "mine" / "mine_float32.tflite")
+    status, found, _ = explained(capsys, "google.tflite", ours, "--data", str(tiny_npz))
+    assert status == 0
+    answers = found["answers"]
+    assert [each["top1"] for each in answers["files"]] == [100, 100]
+    assert (answers["agreement"], answers["p"], answers["num_images"]) == (100, 1, 30)
+    status, found, _ = explained(capsys, "float32.tflite", ours, "--data", str(tiny_npz))
+    theirs, own = found["answers"]["files"]
+    assert (status, theirs["top1"], own["top1"], found["answers"]["agreement"]) == (0, None, 100, None)
+    assert "--scale 0.00784314 --offset -1" in theirs["reason"]
+    status, found, _ = explained(capsys, "float32.tflite", ours, "--data", str(tiny_npz), *scale)
+    assert [each["top1"] for each in found["answers"]["files"]] == [100, 100]
+    status, found, _ = explained(capsys, "two_outputs.tflite", ours, "--data", str(tiny_npz))
+    assert (status, "gives 2 outputs" in found["answers"]["files"][0]["reason"]) == (0, True)
+
+
+def test_a_file_of_another_tool_is_explained_without_data_and_options_for_data_need_them(
+    files: Path, capsys: pytest.CaptureFixture[str]
+):
+    status, found, _ = explained(capsys, "google.tflite")
+    assert (status, found["answers"]) == (0, None)
+    status, _, said = explained(capsys, "google.tflite", "--scale", "1")
+    assert status == 2
+    assert "Give --data NAME or FOLDER too" in said
+
+
+def test_answers_of_two_files_are_told_in_words(
+    files: Path, tiny_npz: Path, capsys: pytest.CaptureFixture[str]
+):
+    """named.tflite is uint8.tflite with the names of two classes exchanged."""
+    options = ["--data", str(tiny_npz), "--no-time"]
+    assert run(["explain", "uint8.tflite", "named.tflite", *options]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "On 30 test images of tiny: A: top-1 100.00% B: top-1 33.33%" in out
+    # 20 of 30 images that one file alone gets right: 2 / 2**20
+    assert (
+        "both name the same class on 33.33%; the difference in top-1 is more than chance (p = 1.9e-06)" in out
+    )
