@@ -89,7 +89,7 @@ def compress(
     try:
         state = _State.read(run)
         plain = prepared.twin.model
-        compile_twin(plain, config, rate=0.0)
+        compile_twin(plain, config, images.head, rate=0.0)
         if state.before is None:
             state = dataclasses.replace(state, before=top1_of(plain, images, "validation", config))
             state.write(run)
@@ -268,7 +268,7 @@ def _finish(
     config, plain = prepared.config, prepared.twin.model
     take_weights(prepared.twin, plain)
     take_back(prepared)
-    compile_twin(plain, config, rate=0.0)
+    compile_twin(plain, config, images.head, rate=0.0)
     validation = top1_of(plain, images, "validation", config)
     test = top1_of(plain, images, "test", config)
     return finish_run(

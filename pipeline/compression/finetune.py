@@ -12,6 +12,7 @@ import tensorflow as tf
 import tf_keras
 
 from export.graph.rescaling import Rescaling
+from export.head import HALF, Head, HeadKind
 from pipeline.data.augment import Augment
 from pipeline.data.spec import ImageShape
 from pipeline.errors import PipelineError
@@ -30,15 +31,17 @@ ADVICE = "Compress anew."
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
-    """The data set in the twin's input format."""
+    """The data set as the twin takes it, with targets for its class scores."""
 
     dataset: Dataset
+    head: Head
+    """What the class scores mean."""
     image_size: ImageShape
     rescaling: Rescaling
     augment: Augment
 
     def training(self, config: CompressConfig, epoch: int) -> tf.data.Dataset:
-        """(values (b, height, width, channels), labels (b,)) of one epoch, shuffled and augmented."""
+        """(values (b, height, width, channels), targets) of one epoch, shuffled and augmented."""
         batches = self.dataset.training_batches(
             image_size=self.image_size,
             batch_size=config.batch_size,
@@ -48,7 +51,7 @@ class Images:
         )
         if config.steps_per_epoch is not None:
             batches = batches.take(config.steps_per_epoch)
-        return batches.map(self._rescaled)
+        return batches.map(self._as_taken)
 
     def num_images(self, config: CompressConfig) -> int:
         """The number of images in an epoch."""
@@ -56,16 +59,24 @@ class Images:
         return min(num_train, (config.steps_per_epoch or num_train) * config.batch_size)
 
     def of_split(self, split: str, batch_size: int) -> tf.data.Dataset:
-        """(values (b, height, width, channels), labels (b,)) of a split, in its order."""
+        """(values (b, height, width, channels), targets) of a split, in its order."""
         return self.dataset.batches(split, image_size=self.image_size, batch_size=batch_size).map(
-            self._rescaled
+            self._as_taken
         )
 
-    def _rescaled(self, pixels: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _as_taken(self, pixels: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         scale, offset = (
             tf.constant(each, tf.float32) for each in (self.rescaling.scale, self.rescaling.offset)
         )
-        return pixels * scale + offset, labels
+        return pixels * scale + offset, self._targets(labels)
+
+    def _targets(self, labels: tf.Tensor) -> tf.Tensor:
+        """Numbers of classes (b,); for sigmoids 0 or 1 for each output (b, outputs)."""
+        if self.head.kind is HeadKind.CLASSES:
+            return labels
+        if self.head.kind is HeadKind.BINARY:
+            return tf.cast(labels[:, tf.newaxis], tf.float32)
+        return tf.one_hot(labels, self.head.num_outputs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +120,7 @@ def fine_tune(
         seed=config.seed,
         advice=ADVICE,
     )
-    compile_twin(tuning.model, config, rate=rate.highest)
+    compile_twin(tuning.model, config, images.head, rate=rate.highest)
     trainee = _Twin(tuning=tuning, images=images, config=config)
     history = History(epochs=epochs, first_kept=tuning.first_kept)
     outcome = run_epochs(trainee, course, history, run=run, save=save, progress=progress)
@@ -148,13 +159,25 @@ class _Twin:
                 generator.reset_from_seed(int(random.integers(2**31)))
 
 
-def compile_twin(model: tf_keras.Model, config: CompressConfig, *, rate: float) -> None:
-    """Compiles a model of class scores for training and evaluation."""
+def compile_twin(model: tf_keras.Model, config: CompressConfig, head: Head, *, rate: float) -> None:
+    """Compiles a model of class scores for training and evaluation.
+
+    Scores of a sigmoid get binary cross-entropy, and the share of outputs on the right side as their top-1.
+    """
     optimizer = tf_keras.optimizers.SGD(
         rate, momentum=config.momentum, nesterov=True, global_clipnorm=config.clip_norm or None
     )
-    loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    compile_scores(model, tf_keras, optimizer=optimizer, loss=loss)
+    if head.kind is HeadKind.CLASSES:
+        loss, metric = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True), None
+    else:
+        loss = tf_keras.losses.BinaryCrossentropy(from_logits=True)
+        metric = tf_keras.metrics.MeanMetricWrapper(_share_right, name="top1")
+    compile_scores(model, tf_keras, optimizer=optimizer, loss=loss, metric=metric)
+
+
+def _share_right(targets: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+    """(b, outputs) -> (b,): the share of an image's logits on the right side of 0."""
+    return tf.reduce_mean(tf.cast(tf.equal(targets > HALF, scores > 0.0), tf.float32), axis=-1)
 
 
 def top1_of(model: tf_keras.Model, images: Images, split: str, config: CompressConfig) -> float:

@@ -142,7 +142,13 @@ def _images(source: KerasSource, prepared: Prepared, dataset: Dataset) -> Images
             mirror_keeps_labels=dataset.spec.mirror_keeps_labels,
             background=dataset.spec.background,
         )
-    return Images(dataset=dataset, image_size=image_size, rescaling=prepared.rescaling, augment=chosen)
+    return Images(
+        dataset=dataset,
+        head=head_of_model(prepared.model),
+        image_size=image_size,
+        rescaling=prepared.rescaling,
+        augment=chosen,
+    )
 
 
 def _names(source: KerasSource, prepared: Prepared) -> tuple[str, ...]:

@@ -101,9 +101,19 @@ def run_epochs(
     return Outcome(history=history, diverged=diverged)
 
 
-def compile_scores(model: Any, framework: Any, *, optimizer: Any, loss: Any) -> None:  # noqa: ANN401
-    """Compiles a model of class scores (logits) for training and evaluation, with the metric top1."""
-    metric = framework.metrics.SparseCategoricalAccuracy(name="top1")
+def compile_scores(
+    model: Any,  # noqa: ANN401
+    framework: Any,  # noqa: ANN401
+    *,
+    optimizer: Any,  # noqa: ANN401
+    loss: Any,  # noqa: ANN401
+    metric: Any = None,  # noqa: ANN401
+) -> None:
+    """Compiles a model of class scores (logits) for training and evaluation.
+
+    `metric`, called top1, is by default the share of images whose largest score is that of their class.
+    """
+    metric = metric or framework.metrics.SparseCategoricalAccuracy(name="top1")
     model.compile(optimizer=optimizer, loss=loss, metrics=[metric], jit_compile=False)
     model.optimizer.build(model.trainable_variables)
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from export.convert import convert
+from export.graph.rewrite import head_of_model
 from export.precisions import Precision
 from export.settings import ExportSettings
 from models.build import build
@@ -105,7 +106,13 @@ def configured(tiny_npz: Path) -> Callable[..., CompressConfig]:
 def images_of(tiny: Dataset) -> Callable[[Prepared], Images]:
     def make(prepared: Prepared) -> Images:
         size = prepared.model.input_shape[1]
-        return Images(dataset=tiny, image_size=size, rescaling=prepared.rescaling, augment=augment.NONE)
+        return Images(
+            dataset=tiny,
+            head=head_of_model(prepared.model),
+            image_size=size,
+            rescaling=prepared.rescaling,
+            augment=augment.NONE,
+        )
 
     return make
 

@@ -10,6 +10,7 @@ import pytest
 import tensorflow_model_optimization as tfmot
 
 from export import native_output
+from export.head import head_of
 from models.build import build
 from pipeline.compression.finetune import compile_twin
 from pipeline.compression.prepare import prepare
@@ -98,7 +99,7 @@ def test_paper_preset_leaves_what_the_papers_table_counts(configured: Any):
     twin = prepare(model, config).twin.model
     with native_output.captured():
         pruning = prune(twin, config, end_step=1)
-    compile_twin(pruning, config, rate=0.0)
+    compile_twin(pruning, config, head_of(pruning.output_shape[-1], has_sigmoid=False), rate=0.0)
     images, labels = np.zeros((2, 64, 64, 3), np.float32), np.zeros(2)
     pruning.fit(images, labels, batch_size=1, callbacks=[tfmot.sparsity.keras.UpdatePruningStep()], verbose=0)
     stripped = tfmot.sparsity.keras.strip_pruning(pruning)

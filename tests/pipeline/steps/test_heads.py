@@ -120,3 +120,21 @@ def test_more_names_than_two_are_refused_for_one_output(net, capsys, tmp_path):
     (tmp_path / "three.txt").write_text("a\nb\nc")
     assert run(["export", "one.keras", "--float32", "--labels", str(tmp_path / "three.txt")]) == 2
     assert "has 3 class names, but the model has 2 classes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", ["one.keras", "two.keras"])
+def test_sigmoids_are_trained_quantized_on_their_own_sides(model, net, images, capsys):
+    """By softmax's loss the largest of two sigmoids may stay right while both leave their sides."""
+    steps = ["--qat", "--epochs", "1", "--batch-size", "20", "--learning-rate", "0.01", "--no-augment"]
+    assert run(["compress", model, "--data", "photos.npz", *steps]) == 0
+    assert run(["export", "--int8"]) == 0
+    pixels, labels = images
+    (path,) = sorted(Path("runs").glob(f"{model[:3]}_qat-*/export/*.tflite"))
+    trained = keras.saving.load_model(path.parents[1] / "model.keras")
+    scores = np.asarray(trained(pixels.astype(np.float32)))
+    right = (scores > 0.5) == (labels[:, None] if scores.shape[1] == 1 else np.eye(2)[labels] > 0.5)
+    assert right.mean() >= 0.75
+    record = json.loads((path.parents[1] / "train.json").read_text())
+    assert record["test_top1"] == pytest.approx(100 * right.mean(), abs=0.01)
+    (found,) = verified(capsys, path)
+    assert found["agreement"] >= 95
