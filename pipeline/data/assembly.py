@@ -20,6 +20,7 @@ class Described:
     source: str
     class_names: tuple[str, ...]
     image_size: int | None
+    smaller_side: int | None = None
     licence: str = "unknown"
     mirror_keeps_labels: bool = True
     background: int = 128
@@ -39,7 +40,7 @@ def assemble(
     """A data set of the examples; `source_of` returns the images of the kept ones, by their indices.
 
     Examples without a fixed split are divided by content into `shares`. Raises PipelineError for fewer than
-    two classes, an empty split, or a class without a training image.
+    two classes. Dataset.check_trainable() says whether there are enough images to train on.
     """
     assigned = splits.assign(examples, described.class_names, shares)
     kept = [place for place, split in enumerate(assigned.splits) if split]
@@ -56,6 +57,7 @@ def assemble(
         source=described.source,
         class_names=names,
         image_size=described.image_size,
+        smaller_side=described.smaller_side or described.image_size,
         num_train=totals["train"],
         num_validation=totals["validation"],
         num_test=totals["test"],
@@ -71,7 +73,10 @@ def assemble(
         converted=described.converted,
         notes=notes + tuple(_lopsided(counts)),
     )
-    _check(spec)
+    if len(spec.class_names) < 2:
+        raise PipelineError(
+            f"{spec.source} has one class, '{spec.class_names[0]}'; two or more are needed to tell apart."
+        )
     return Dataset(spec, source_of(kept), labels=labels, splits=of_kept, settings=settings)
 
 
@@ -82,26 +87,3 @@ def _lopsided(counts: Sequence[ClassCount]) -> list[str]:
         for split in ("validation", "test")
         if not getattr(count, split)
     ]
-
-
-def _check(spec: DatasetSpec) -> None:
-    num_images = spec.num_train + spec.num_validation + spec.num_test
-    if len(spec.class_names) < 2:
-        raise PipelineError(
-            f"{spec.source} has one class, '{spec.class_names[0]}'; two or more are needed to tell apart."
-        )
-    untrained = [count.name for count in spec.class_counts if not count.train]
-    empty = [split for split in SPLITS if not getattr(spec, f"num_{split}")]
-    if not untrained and not empty:
-        return
-    what = (
-        f"its {' and '.join(empty)} split would be empty"
-        if empty
-        else f"class {', '.join(repr(name) for name in untrained)} would have no training image"
-    )
-    left = f" ({len(spec.left_out)} files were left out: pipeline data shows why)" if spec.left_out else ""
-    raise PipelineError(
-        f"{spec.source} has {num_images} images of {len(spec.class_names)} classes{left}, and {what}, since "
-        "each image's content decides its split. Add images (30 a class is a start), or sort them "
-        "yourself into train/CLASS, validation/CLASS and test/CLASS folders."
-    )

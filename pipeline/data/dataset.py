@@ -13,7 +13,7 @@ from pipeline.data import distort
 from pipeline.data.augment import Augment
 from pipeline.data.reader import Reader, Source
 from pipeline.data.spec import SPLITS, ClassCount, DatasetSpec, ImageShape, ReadSettings, shape_of
-from pipeline.errors import PipelineError, UsageError, unknown_name
+from pipeline.errors import PipelineError, UsageError, some, unknown_name
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -47,6 +47,25 @@ class Dataset:
     def failure(self) -> PipelineError | None:
         """Why an epoch failed (its images are gone); TensorFlow reports it as its own error."""
         return self._reader.failure
+
+    def check_trainable(self) -> None:
+        """Raises PipelineError if a split is empty, or a class has no training image."""
+        spec = self.spec
+        untrained = [count.name for count in spec.class_counts if not count.train]
+        empty = [split for split in SPLITS if not self.num_examples(split)]
+        if not untrained and not empty:
+            return
+        what = f"its {' and '.join(empty)} split would be empty"
+        if not empty:
+            what = f"class {some(untrained, quoted=True)} would have no training image"
+        left = (
+            f" ({len(spec.left_out)} files were left out: pipeline data shows why)" if spec.left_out else ""
+        )
+        raise PipelineError(
+            f"{spec.source} has {sum(map(self.num_examples, SPLITS))} images of {len(spec.class_names)} "
+            f"classes{left}, and {what}. Add images (30 a class is a start), or sort them yourself into "
+            "train/CLASS, validation/CLASS and test/CLASS folders."
+        )
 
     def num_examples(self, split: str) -> int:
         """How many images the split has."""
@@ -161,6 +180,11 @@ class Dataset:
             rows.append(found[good])
             taken.extend(chosen[good].tolist())
         if not taken:
+            if not self.num_examples(split):
+                raise PipelineError(
+                    f"the {split} split of {self.spec.source} has no image. Add images: `pipeline data "
+                    f"{self.spec.source}` shows how many each split has."
+                )
             self._reader.check_not_gone(self._indices(split))
         return np.concatenate(rows), taken
 

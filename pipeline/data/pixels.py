@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,14 +28,45 @@ if TYPE_CHECKING:
 
 Image.init()
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "ICO")
+
+def _heif() -> tuple[str, ...]:
+    """The format of an iPhone's photos, if the package that reads it is installed."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return ()
+    pillow_heif.register_heif_opener(thumbnails=False)
+    return ("HEIF",)
+
+
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "ICO", *_heif())
 """Accepted formats; not those that start a program (EPS) or are hard to recognise by their header (TGA)."""
 MAX_PIXELS = 89_478_485
 """Pillow's own limit, 256 MiB as RGB: a larger image counts as a decompression bomb."""
 OVERSAMPLE = 2
 """A JPEG is decoded at 1/2, 1/4 or 1/8 if the result is at least this many times the model's larger side."""
 
+DEPTHS = (8, 10, 12, 14, 16)
+"""Bits that an image stored in 16 may really have."""
+
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_BEGINNINGS = (
+    (b"%PDF", "a PDF"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"Rar!", "a RAR archive"),
+    (b"7z\xbc\xaf", "a 7z archive"),
+    (b"\x1aE\xdf\xa3", "a WebM or Matroska video"),
+    (b"<svg", "an SVG drawing"),
+    (b"<?xml", "an XML or SVG file"),
+    (b"<!DOCTYPE", "a web page"),
+    (b"<html", "a web page"),
+    (b"8BPS", "a Photoshop file"),
+    (b"%!PS", "a PostScript file"),
+    (b"{", "a JSON or text file"),
+)
+"""What files among photos are, by their first bytes."""
 
 
 class UnreadableImageError(ValueError):
@@ -49,12 +81,20 @@ class Decoded:
     width: int
     height: int
     converted: tuple[str, ...]
+    peak: int | None = None
+    """The brightest level of an image stored in 16 bits; None for others."""
 
 
-def from_bytes(content: bytes, image_size: ImageShape | int) -> Pixels:
+def from_bytes(content: bytes, image_size: ImageShape | int, *, depth: int = 16) -> Pixels:
     """The pixels of an encoded image, (height, width, channels) uint8. Raises UnreadableImageError."""
     shape = shape_of(image_size)
-    return resize(decode(content, at_least=max(shape[:2]) * OVERSAMPLE).image, shape)
+    return resize(decode(content, at_least=max(shape[:2]) * OVERSAMPLE, depth=depth).image, shape)
+
+
+def depth_of(peaks: Iterable[int]) -> int:
+    """The bits that images stored in 16 really have, by their brightest levels: 12-bit levels end at 4095."""
+    peak = max(peaks, default=65535)
+    return next((bits for bits in DEPTHS if peak < 2**bits), 16)
 
 
 def from_array(array: Pixels, image_size: ImageShape | int) -> Pixels:
@@ -81,12 +121,12 @@ def resize(image: Image.Image, image_size: ImageShape | int) -> Pixels:
     return np.asarray(resized) if shape.channels == 3 else _grey(resized)
 
 
-def decode(content: bytes, *, at_least: int | None = None) -> Decoded:
+def decode(content: bytes, *, at_least: int | None = None, depth: int = 16) -> Decoded:
     """An encoded image as upright 8-bit RGB; of an animation the first frame.
 
     With `at_least` the JPEG decoder shrinks by 2, 4 or 8 while both sides keep at least that many pixels.
-    Transparent parts become white, 16-bit levels are divided by 257, and CMYK, palette, grey and 1-bit images
-    are converted. Raises UnreadableImageError for anything else.
+    Transparent parts become white, grey levels stored in 16 bits are scaled from `depth` bits to 8, and CMYK,
+    palette, grey and 1-bit images are converted. Raises UnreadableImageError for anything else.
     """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -101,11 +141,14 @@ def decode(content: bytes, *, at_least: int | None = None) -> Decoded:
             upright = ImageOps.exif_transpose(image)
             if "EXIF-rotated" in converted and image.getexif()[ExifTags.Base.Orientation] >= 5:
                 width, height = height, width
-            return Decoded(image=_rgb(upright), width=width, height=height, converted=converted)
+            peak = int(np.asarray(image).max()) if image.mode in _SIXTEEN_BIT else None
+            return Decoded(
+                image=_rgb(upright, depth), width=width, height=height, converted=converted, peak=peak
+            )
     except UnreadableImageError:
         raise
     except UnidentifiedImageError as error:
-        raise UnreadableImageError("not an image") from error
+        raise UnreadableImageError(_what_else(content)) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnreadableImageError(f"more than {MAX_PIXELS:,} pixels") from error
     # what Pillow's decoders raise on broken files, seen on truncated and altered ones of every format above
@@ -161,12 +204,24 @@ def _stored_in_16_bits(image: Image.Image) -> bool:
     return any(";16" in str(tile.args) for tile in tiles)
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _what_else(content: bytes) -> str:
+    """What the content of no image is, by its first bytes."""
+    if content[4:8] == b"ftyp":
+        if content[8:12] in _HEIF_BRANDS:
+            return "broken HEIC" if "HEIF" in FORMATS else 'HEIC: pip install "keras-mobile-pipeline[heic]"'
+        return "not an image, but an MP4 or QuickTime video"
+    begin = content[:256].lstrip()
+    kind = next((words for first, words in _BEGINNINGS if begin.startswith(first)), None)
+    return f"not an image, but {kind}" if kind else "not an image"
+
+
+def _rgb(image: Image.Image, depth: int) -> Image.Image:
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
     if image.mode in _SIXTEEN_BIT:
-        levels = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
-        return Image.fromarray(((levels + 128) // 257).astype(np.uint8)).convert("RGB")
+        top = 2**depth - 1
+        levels = np.clip(np.asarray(image).astype(np.int64), 0, top)
+        return Image.fromarray(((levels * 255 + top // 2) // top).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise UnreadableImageError("floating-point levels, whose range is not known")
     if image.has_transparency_data:

@@ -19,7 +19,7 @@ CACHE_VARIABLE = "PIPELINE_CACHE"
 """The environment variable with the folder for cached scans."""
 MAX_BYTES = 256 * 2**20
 """A larger file is not read: it is probably a film, not a photograph."""
-VERSION = 1
+VERSION = 2
 """Version of examine()'s results; another version's cache is not used."""
 
 
@@ -31,6 +31,8 @@ class Scanned:
     width: int
     height: int
     converted: tuple[str, ...]
+    peak: int | None = None
+    """The brightest level of an image stored in 16 bits."""
 
 
 def scan(
@@ -73,6 +75,7 @@ def examine(path: Path) -> Scanned | str:
         width=decoded.width,
         height=decoded.height,
         converted=decoded.converted,
+        peak=decoded.peak,
     )
 
 

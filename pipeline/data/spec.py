@@ -73,6 +73,8 @@ class DatasetSpec:
     """In the order of the labels."""
     image_size: int | None
     """The side in pixels; None if images are not square or have several sizes."""
+    smaller_side: int | None = None
+    """Median of the images' smaller sides, in pixels; None if unknown."""
     num_train: int
     num_validation: int
     num_test: int

@@ -97,6 +97,7 @@ def _compressed(
 ) -> TrainRecord:
     config = prepared.config
     dataset = load_dataset(config.data, progress)
+    dataset.check_trainable()
     images = _images(source, prepared, dataset)
     if run is None and (note := checked_pixels(source, dataset, _names(source, prepared), progress=progress)):
         progress(Note(note))

@@ -8,6 +8,7 @@ from pathlib import Path
 from models.build import build_without_weights
 from models.cost import cost
 from models.registry import family_of, resolve, without_aliases
+from pipeline.data.advice import advice
 from pipeline.data.dataset import Dataset
 from pipeline.data.registry import from_any_folder
 from pipeline.data.spec import DatasetSpec
@@ -33,7 +34,9 @@ def train(
     """Trains the family on a data set (name or folder), in a new folder of `runs`; returns its record."""
     dataset = load_dataset(data, progress)
     _name_left_out(dataset.spec, progress)
+    dataset.check_trainable()
     config = train_config(family, from_any_folder(data), dataset.spec, settings or TrainSettings())
+    _advise(config, dataset.spec, progress)
     run = trainer.start_run(config, dataset.spec, folder=runs)
     return _trained(config, dataset, run, runs, progress)
 
@@ -80,6 +83,13 @@ def _trained(config: TrainConfig, dataset: Dataset, run: Path, runs: Path, progr
     with open_store(runs) as store:
         store.add_run(record)
     return record
+
+
+def _advise(config: TrainConfig, dataset: DatasetSpec, progress: Progress) -> None:
+    others = {name: value for name, value in config.knobs.items() if name != "image_size"}
+    made_for = resolve(str(config.family), others)["image_size"]
+    for sentence in advice(dataset, image_size=config.knobs["image_size"], made_for=made_for):
+        progress(Note(sentence))
 
 
 def _name_left_out(dataset: DatasetSpec, progress: Progress) -> None:

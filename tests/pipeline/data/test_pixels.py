@@ -5,10 +5,12 @@ import io
 import numpy as np
 import pytest
 import tensorflow as tf
+from pictures import picture
 from PIL import ExifTags, Image
 
 from pipeline.data import pixels
-from pipeline.data.spec import ImageShape
+from pipeline.data.registry import load
+from pipeline.data.spec import SPLITS, ImageShape
 
 GREY_STEPS = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
@@ -182,3 +184,71 @@ def test_grey_is_pillow_s_from_files_and_from_arrays():
     assert (pixels.from_array(np.asarray(image), shape) == expected).all()
     assert (pixels.from_array(expected[:, :, 0], shape) == expected).all()
     assert (pixels.from_bytes(encoded(image.convert("L"), "PNG"), shape) == expected).all()
+
+
+def test_levels_of_twelve_bits_in_sixteen_fill_the_range(tmp_path):
+    """The brightest level of 12 bits, 4095, is white: 255 of 255."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for index in range(4):
+            levels = np.random.default_rng(index).integers(0, 4096, (16, 16)).astype(np.uint16)
+            levels[0, 0], levels[0, 1] = 4095, ord(name)
+            Image.fromarray(levels).save(tmp_path / name / f"{index}.png")
+    dataset = load(str(tmp_path))
+    found = np.concatenate(
+        [images for split in SPLITS for images, _ in dataset.batches(split, image_size=16, batch_size=8)]
+    )
+    assert found.max() == 255
+    assert found.mean() == pytest.approx(127, abs=5)
+    assert any("12-bit levels in 16 bits" in note for note in dataset.spec.notes)
+
+
+@pytest.mark.parametrize(
+    ("peaks", "depth"), [([255], 8), ([256], 10), ([4095, 30], 12), ([4096], 14), ([65535], 16), ([], 16)]
+)
+def test_the_depth_is_that_of_the_brightest_level(peaks, depth):
+    assert pixels.depth_of(peaks) == depth
+
+
+def test_heic_is_read_as_the_package_wrote_it():
+    heif = pytest.importorskip("pillow_heif", reason="the extra heic is not installed")
+    smooth = picture(1, width=64, height=48)
+    buffer = io.BytesIO()
+    heif.from_pillow(smooth).save(buffer, quality=95)
+    decoded = pixels.decode(buffer.getvalue())
+    assert decoded.image.size == (64, 48)
+    assert np.abs(np.asarray(decoded.image, int) - np.asarray(smooth, int)).mean() < 4
+
+
+def test_avif_and_animated_webp_are_read():
+    smooth = picture(1, width=64, height=48)
+    for kind, options, told in (
+        ("AVIF", {"quality": 95}, ()),
+        ("WEBP", {"save_all": True, "append_images": [picture(2, width=64, height=48)]}, ("animated",)),
+    ):
+        buffer = io.BytesIO()
+        smooth.save(buffer, kind, **options)
+        decoded = pixels.decode(buffer.getvalue())
+        assert decoded.converted == told
+        assert np.abs(np.asarray(decoded.image, int) - np.asarray(smooth, int)).mean() < 6
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"%PDF-1.7 ...", "a PDF"),
+        (b"\0\0\0\x18ftypmp42....", "an MP4 or QuickTime video"),
+        (b"PK\x03\x04....", "a zip archive"),
+        (b"\n<svg xmlns=''>", "an SVG drawing"),
+        (b"once upon a time", "not an image"),
+    ],
+)
+def test_what_is_no_image_is_called_by_its_kind(content, told):
+    with pytest.raises(pixels.UnreadableImageError, match=told):
+        pixels.decode(content)
+
+
+def test_a_broken_heic_says_so_or_what_to_install():
+    content = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500)
+    with pytest.raises(pixels.UnreadableImageError, match=r"(?i)heic|broken"):
+        pixels.decode(content)

@@ -1,0 +1,187 @@
+"""Folders as they are published and unpacked: which are splits, which are classes, and what is refused."""
+
+import os
+import socket
+import unicodedata
+from pathlib import Path
+
+import pytest
+from pictures import picture
+
+from pipeline.data.layout import list_folder, spelled_alike, split_of_name
+from pipeline.data.registry import load
+from pipeline.errors import PipelineError
+
+
+def touch(root, *paths):
+    """Empty files: only their places count for the layout."""
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+    return root
+
+
+def images(folder, classes=("cat", "dog"), number=2, ending="jpg"):
+    return [f"{folder}/{name}/{index}.{ending}" for name in classes for index in range(number)]
+
+
+def places(listing, root):
+    """(class, split) of each file, by its path."""
+    return {str(each.path.relative_to(root)): (each.class_name, each.fixed) for each in listing.files}
+
+
+LAYOUTS = {
+    "plain": ([*images(".")], set()),
+    "one level around": ([*images("flower_photos"), "flower_photos/LICENSE.txt"], set()),
+    "two levels around": ([*images("a/b")], set()),
+    "a Mac's zip": ([*images("photos"), "__MACOSX/photos/cat/._0.jpg", "photos/cat/._0.jpg"], set()),
+    "images between": ([*images("images"), "annotations/cat.xml"], set()),
+    "train alone": ([*images("train")], set()),
+    "Hugging Face": (
+        [*images("train"), *images("validation"), *images("test")],
+        {"train", "validation", "test"},
+    ),
+    "Ultralytics": ([*images("train"), *images("val"), *images("test")], {"train", "validation", "test"}),
+    "Roboflow": ([*images("train"), *images("valid"), "README.roboflow.txt"], {"train", "validation"}),
+    "capitals and words": ([*images("Training_Set"), *images("Testing_Set")], {"train", "test"}),
+    "Kaggle's nested": (
+        [*images("dataset/training_set/training_set"), *images("dataset/test_set/test_set")],
+        {"train", "test"},
+    ),
+    "Intel's scenes": (
+        [*images("seg_train/seg_train"), *images("seg_test/seg_test"), "seg_pred/seg_pred/1.jpg"],
+        {"train", "test"},
+    ),
+    "images in each split": ([*images("train/images"), *images("dev/images")], {"train", "validation"}),
+    "Tiny ImageNet": (
+        [f"train/{name}/images/{index}.JPEG" for name in ("cat", "dog") for index in range(2)]
+        + ["val/images/val_0.JPEG", "val/val_annotations.txt", "test/images/test_0.JPEG", "wnids.txt"],
+        {"train"},
+    ),
+    "traffic signs": ([*images("Train"), "Test/0.png", "Meta/0.png", "Train.csv"], {"train"}),
+    "annotations beside": ([*images("train"), *images("test"), "annotations/labels.json"], {"train", "test"}),
+    "empty split": ([*images("train"), "test/readme.txt"], set()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_published_layouts_have_the_classes_cat_and_dog(tmp_path, layout):
+    paths, splits = LAYOUTS[layout]
+    listing = list_folder(touch(tmp_path / "root", *paths))
+    assert listing.splits == splits
+    found = {each.class_name for each in listing.files}
+    assert found == {"cat", "dog"}
+    assert {each.fixed for each in listing.files} == (splits or {None})
+    for each in listing.files:
+        assert each.class_name in each.path.parts
+    if splits:
+        assert any("the splits are folders" in note for note in listing.notes)
+
+
+def test_what_is_beside_the_splits_is_named_and_its_images_counted(tmp_path):
+    root = touch(tmp_path / "root", *images("Train"), "Test/0.png", "Test/1.png", "Meta/0.png")
+    listing = list_folder(root)
+    assert "Meta/ left out: 1 images, not in a split's folder" in listing.notes
+    assert "Test/ left out: 2 images, the test images are in no class folder" in listing.notes
+    assert {item.path for item in listing.left_out} == {"Test", "Meta"}
+
+
+@pytest.mark.parametrize(
+    ("paths", "told"),
+    [
+        ([*images("val"), *images("test")], "no folder to train on"),
+        ([*images("line1"), *images("line2")], "the classes seem to lie one level deeper"),
+        ([*images("train"), *images("val"), "a/0.jpg", "b/0.jpg", "c/0.jpg"], "rename train/, val/"),
+    ],
+    ids=["no train", "groups", "splits among classes"],
+)
+def test_folders_whose_classes_cannot_be_told_are_refused(tmp_path, paths, told):
+    with pytest.raises(PipelineError, match=told):
+        list_folder(touch(tmp_path / "root", *paths))
+
+
+def test_classes_with_sub_folders_are_read_and_said(tmp_path):
+    root = touch(tmp_path / "root", *images("pets"), *images("farm", ("cow", "hen")))
+    listing = list_folder(root)
+    assert {each.class_name for each in listing.files} == {"pets", "farm"}
+    assert any("farm holds cow/, hen/" in note for note in listing.notes)
+
+
+def test_a_class_called_train_beside_others_is_a_class(tmp_path):
+    root = touch(tmp_path / "root", *images(".", ("bus", "car", "test tube", "train")))
+    listing = list_folder(root)
+    assert {each.class_name for each in listing.files} == {"bus", "car", "test tube", "train"}
+    assert listing.splits == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("train", "train"), ("Training_set", "train"), ("trainset", "train"), ("seg_train", "train"),
+        ("VALID", "validation"), ("dev", "validation"), ("val2017", "validation"), ("images-test", "test"),
+        ("cat", None), ("strain", None), ("valley", None), ("train of the old line", None),
+        ("train_test", None),
+    ],
+)  # fmt: skip
+def test_a_folders_name_says_its_split(name, split):
+    assert split_of_name(name) == split
+
+
+def test_both_unicode_forms_of_a_name_are_one_class_and_said(tmp_path):
+    names = {form: unicodedata.normalize(form, "café") for form in ("NFC", "NFD")}
+    root = touch(
+        tmp_path / "root",
+        f"train/{names['NFC']}/0.jpg",
+        "train/tea/0.jpg",
+        f"val/{names['NFD']}/1.jpg",
+        "val/tea/2.jpg",
+    )
+    listing = list_folder(root)
+    assert listing.classes == {names["NFC"], "tea"}
+    assert any("decomposed" in note and names["NFC"] in note for note in listing.notes)
+
+
+def test_classes_that_differ_only_in_case_or_blanks_are_named(tmp_path):
+    root = touch(tmp_path / "root", "Red Fox/0.jpg", "red_fox/1.jpg", "wolf/2.jpg")
+    listing = list_folder(root)
+    assert any("'Red Fox', 'red_fox' differ only in case or blanks" in note for note in listing.notes)
+    assert spelled_alike(["a", "b", "B "]) == [["B ", "b"]]
+
+
+def test_pipes_sockets_and_links_are_left_out_by_their_kind(tmp_path):
+    root = touch(tmp_path / "r", *images("."))
+    os.mkfifo(root / "cat" / "pipe.jpg")
+    (root / "cat" / "lost.jpg").symlink_to("nowhere.jpg")
+    (root / "cat" / "loop.jpg").symlink_to("loop.jpg")
+    (root / "cat" / "up").symlink_to("..")
+    with socket.socket(socket.AF_UNIX) as one:
+        here = Path.cwd()
+        os.chdir(root / "cat")  # a socket's path has at most 107 characters
+        try:
+            one.bind("plug.jpg")
+        finally:
+            os.chdir(here)
+        found = {item.path: item.reason for item in list_folder(root).left_out}
+    assert found == {
+        "cat/pipe.jpg": "a named pipe, not a file",
+        "cat/lost.jpg": "a link that leads nowhere",
+        "cat/loop.jpg": "a link to itself",
+        "cat/plug.jpg": "a socket, not a file",
+        "cat/up": "a link to a folder that was read already",
+    }
+
+
+def test_files_named_by_their_class_are_told_how_to_sort(tmp_path):
+    folder = tmp_path / "root" / "train"
+    folder.mkdir(parents=True)
+    for index in range(3):
+        picture(index).save(folder / f"cat.{index}.jpg")
+        picture(index + 10).save(folder / f"dog.{index}.jpg")
+    with pytest.raises(PipelineError, match="Its files are called cat, dog"):
+        load(str(tmp_path / "root"))
+
+
+def test_a_folder_of_one_archive_says_to_unpack_it(tmp_path):
+    touch(tmp_path / "root", "photos.zip")
+    with pytest.raises(PipelineError, match=r"Unpack photos\.zip first"):
+        load(str(tmp_path / "root"))
