@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,46 +16,21 @@ from tensorflow.lite.python.convert import mlir_quantize
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from export import native_output
-from export.artifact import TensorInfo
+from export.artifact import Equalization, TensorInfo
+from export.check.runner import stored_input
 from export.errors import ExportError
-from export.graph.layer_names import layer_named
-from export.graph.rescaling import (
-    RAW,
-    Rescaling,
-    in_one_operator,
-    input_error_levels,
-    rescaling_of,
-    split_rescaling,
-    without_rescaling,
-)
-from export.graph.rewrite import Rewritten, check_equal, ends_in, rewrite, without_probabilities
+from export.graph.rescaling import Rescaling, input_error_levels
+from export.plan import Plan, Trained, equalized, plan_of
 from export.precisions import IoDtype, Precision
 from export.quantization import calibrate
-from export.quantization.correct_bias import correct_bias
-from export.quantization.equalize import equalize as with_channels_alike
-from export.quantization.float_layers import check_names, operators_to_keep, weighted_layer
+from export.quantization.correct_bias import correct_biases
+from export.quantization.float_layers import check_names, operators_to_keep
 from export.settings import ExportSettings
 from export.source.keras_file import check_image_classifier
 from export.tflite.inspect import inspect_bytes
 from export.tflite.notes import PIXELS, with_note
 
 Progress = Callable[[int, int], None]
-
-Trained = Callable[..., Any]
-"""(values (1, height, width, channels), training=False) -> class scores, with fake quantizers inside."""
-
-EQUALIZED_TOLERANCE = 1e-3
-"""Share of the largest class score, like TOLERANCE; channels scaled by up to 100 are rounded differently."""
-_NUM_PROVEN = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """The graph to convert, and the rescaling of raw pixels to its input."""
-
-    graph: Any
-    """A keras.Model, or a function of (values, training=False) with its own quantizers."""
-    rescaling: Rescaling
 
 
 def convert(
@@ -63,6 +39,7 @@ def convert(
     *,
     pixels: npt.NDArray[np.uint8] | None = None,
     trained: Trained | None = None,
+    equalization: Equalization | None = None,
     progress: Progress | None = None,
 ) -> bytes:
     """The .tflite file's content: one image (1, height, width, channels) in, (1, classes) out.
@@ -75,6 +52,9 @@ def convert(
     zero is a whole grey level, as in (x - 128) / 128; otherwise, as in x / 127.5 - 1, the rest goes into
     the bias of the first convolution, and only padded borders are shifted, by at most half a grey level. A
     rescaling per channel becomes a 1x1 depthwise convolution.
+
+    `equalization` is what to do before and after the rounding of an int8 file, from
+    export.choose_int8.chosen(); without it, it is what `settings.equalize` asks for, and nothing for None.
 
     `trained` is the network with quantizers from quantization-aware training: an int8 file is then made from
     it, without calibration and rewrites. Rewrites are checked on the calibration pixels, or on random ones.
@@ -90,123 +70,116 @@ def convert(
     if calibrated:
         calibrate.check_pixels(pixels, shape, settings.precision)
     check_names(model, settings.keep_float)
-    plan = _plan(model, settings, pixels, trained)
-    said = native_output.Noise()
-    try:
-        with native_output.captured() as said:
-            frozen = _frozen(plan.graph, shape)
-            if calibrated:
-                _refuse_crashing(frozen, settings.precision)
-            converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], tf.Module())
-            _set_up(converter, settings, calibrated=calibrated)
-            if calibrated and pixels is not None:
-                converter.representative_dataset = calibrate.generator(pixels, plan.rescaling, progress)
-            if settings.keep_float and calibrated:
-                content = _partly_float(converter, model, settings)
-            else:
-                content = bytes(converter.convert())
-    except (ExportError, KeyboardInterrupt):
-        raise
-    except Exception as error:  # the converter has no own error class
-        raise ExportError(_why_not(settings.precision, error, said.text)) from error
+    equalization = _equalization(model, settings, pixels, trained, equalization)
+    plan = plan_of(model, settings, pixels, trained, equalization)
+    with _failures_told(settings.precision):
+        converter = _converter(plan, shape, settings, pixels if calibrated else None, progress)
+        if not calibrated or not (settings.keep_float or equalization.corrects_biases):
+            content = bytes(converter.convert())
+        else:
+            assert pixels is not None  # checked above
+            calibrated_graph = _calibrated(converter, plan, model, settings)
+            content = calibrated_graph.plain
+            if equalization.corrects_biases:
+                content = calibrated_graph.corrected(pixels)
     if spec.is_integer:
         _check_input(content, plan.rescaling, settings.io_dtype)
     stored = inspect_bytes(content, name="the converted file").inputs[0]
     return with_note(content, PIXELS, pixels_in_words(stored))
 
 
-def equalized_model(
-    model: keras.Model, pixels: npt.NDArray[np.uint8], *, keep_float: Collection[str] = ()
-) -> keras.Model:
-    """The model that an equalized int8 file is converted from: BatchNorms folded, channels equalized, biases
-    corrected.
+@dataclass(frozen=True, kw_only=True)
+class CalibratedGraph:
+    """A calibrated graph, and its int8 file."""
 
-    Inputs, outputs and layer names are unchanged. Checked on some of `pixels` before the biases are
-    corrected; the layers of `keep_float` are not rounded and keep their biases.
-    """
-    alike = with_channels_alike(model, pixels).model
-    check_equal(
-        model,
-        alike,
-        _images_like(model, pixels),
-        tolerance=EQUALIZED_TOLERANCE,
-        instead="without --equalize",
-    )
-    corrected = correct_bias(alike, pixels)
-    for name in {weighted_layer(model, name) for name in keep_float} & set(corrected.shifts):
-        layer = layer_named(corrected.model, name)
-        *weights, bias = layer.get_weights()
-        layer.set_weights([*weights, bias + corrected.shifts[name]])
-    return corrected.model
+    calibrated: bytes
+    """The float file, with the range of each tensor."""
+    plain: bytes
+    """The int8 file; it carries no note of its pixels."""
+    rescaling: Rescaling
+    io_dtype: IoDtype
+
+    def corrected(self, pixels: npt.NDArray[np.uint8]) -> bytes:
+        """The int8 file with biases corrected on these images."""
+        images = pixels.astype(np.float32)
+        stored = stored_input(images, self.io_dtype)
+        return correct_biases(self.plain, self.calibrated, stored, self.rescaling(images)).content
 
 
-def converted_model(
+def calibrate_int8(
     model: keras.Model,
     settings: ExportSettings,
-    *,
-    has_quantizers: bool = False,
-    pixels: npt.NDArray[np.uint8] | None = None,
-) -> keras.Model | None:
-    """The rewritten model, on raw pixels, that a file of these settings computes.
-
-    None for a file with float activations, and for an equalized one without the `pixels` that it was
-    calibrated with. `has_quantizers`: the file was made from trained quantizers.
-    """
-    if not settings.precision.spec.is_calibrated or (settings.equalize and pixels is None):
-        return None
-    if settings.equalize and pixels is not None:
-        model = equalized_model(model, pixels, keep_float=settings.keep_float)
-    whole = without_probabilities(model) if settings.logits else model
-    return whole if has_quantizers else _rewritten(whole, settings).model
+    pixels: npt.NDArray[np.uint8],
+    equalization: Equalization,
+    progress: Progress | None = None,
+) -> CalibratedGraph:
+    """The model's graph, equalized if it says so, calibrated with these images."""
+    plan = plan_of(model, settings, pixels, None, equalization)
+    with _failures_told(settings.precision):
+        converter = _converter(plan, tuple(model.inputs[0].shape[1:]), settings, pixels, progress)
+        return _calibrated(converter, plan, model, settings)
 
 
-def _plan(
+def _equalization(
     model: keras.Model,
     settings: ExportSettings,
     pixels: npt.NDArray[np.uint8] | None,
     trained: Trained | None,
-) -> Plan:
-    source = _equalized(model, pixels, trained, settings.keep_float) if settings.equalize else model
-    whole = without_probabilities(source) if settings.logits else source
-    if trained is not None:
-        graph = _with_activation(trained, ends_in(whole))
-        return Plan(graph=graph, rescaling=_by_the_input(model))
-    rewritten = _rewritten(whole, settings)
-    if rewritten.done:
-        check_equal(whole, rewritten.model, _images_like(model, pixels))
-        whole = rewritten.model
-    if not settings.precision.spec.is_integer:
-        return Plan(graph=whole, rescaling=RAW)
-    rescaling = _by_the_input(whole)
-    if rescaling == RAW:
-        return int8_plan(whole)
-    return Plan(graph=without_rescaling(whole, rescaling), rescaling=rescaling)
-
-
-def _rewritten(model: keras.Model, settings: ExportSettings) -> Rewritten:
-    return rewrite(model, settings.rewrites, bounds=settings.precision.spec.bounds)
-
-
-def _equalized(
-    model: keras.Model,
-    pixels: npt.NDArray[np.uint8] | None,
-    trained: Trained | None,
-    keep_float: Collection[str],
-) -> keras.Model:
-    if trained is not None:
+    given: Equalization | None,
+) -> Equalization:
+    """What to do: as given, or else as the settings ask."""
+    if trained is not None and settings.equalize:
         raise ExportError(
             f"'{model.name}' was trained with quantizers, whose ranges equalizing would invalidate. "
             "Export it without --equalize, or equalize the run that it was made from."
         )
+    if given is not None or not settings.equalize:
+        return given or Equalization()
     assert pixels is not None  # checked: int8 is calibrated
-    return equalized_model(model, pixels, keep_float=keep_float)
+    return Equalization(factors=equalized(model, pixels), corrects_biases=True)
 
 
-def _partly_float(converter: Any, model: keras.Model, settings: ExportSettings) -> bytes:  # noqa: ANN401
-    """The int8 file in which the operators of some layers stay in float.
+@contextmanager
+def _failures_told(precision: Precision) -> Iterator[None]:
+    """Turns what the converter raises, which has no own error class, into ExportError."""
+    said = native_output.Noise()
+    try:
+        with native_output.captured() as said:
+            yield
+    except (ExportError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        raise ExportError(_why_not(precision, error, said.text)) from error
 
-    Calibrates, then quantizes all operators except those given by their output tensors, as
-    tf.lite.experimental.QuantizationDebugger does, whose own file has float inputs.
+
+def _converter(
+    plan: Plan,
+    shape: tuple[int, ...],
+    settings: ExportSettings,
+    pixels: npt.NDArray[np.uint8] | None,
+    progress: Progress | None,
+) -> Any:  # noqa: ANN401 - TensorFlow carries no types
+    """The converter of a plan; with `pixels` it calibrates."""
+    frozen = _frozen(plan.graph, shape)
+    if pixels is not None:
+        _refuse_crashing(frozen, settings.precision)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], tf.Module())
+    _set_up(converter, settings, calibrated=pixels is not None)
+    if pixels is not None:
+        converter.representative_dataset = calibrate.generator(pixels, plan.rescaling, progress)
+    return converter
+
+
+def _calibrated(
+    converter: Any,  # noqa: ANN401
+    plan: Plan,
+    model: keras.Model,
+    settings: ExportSettings,
+) -> CalibratedGraph:
+    """Calibrates, then quantizes all operators except those that stay in float.
+
+    These are given by their output tensors, as in tf.lite.experimental.QuantizationDebugger, whose own file
+    has float inputs.
     """
     converter._experimental_calibrate_only = True
     calibrated = bytes(converter.convert())
@@ -214,47 +187,12 @@ def _partly_float(converter: Any, model: keras.Model, settings: ExportSettings) 
     kept = operators_to_keep(contents, model, settings.keep_float)
     dtype = tf.dtypes.as_dtype(settings.io_dtype)
     names = [contents.tensors[operator.outputs[0]].name for operator in kept]
-    return bytes(
+    plain = bytes(
         mlir_quantize(calibrated, input_data_type=dtype, output_data_type=dtype, denylisted_nodes=names)
     )
-
-
-def _with_activation(scores: Trained, activation: str | None) -> Trained:
-    """The same with a softmax or sigmoid behind it; None adds nothing."""
-    if activation is None:
-        return scores
-    function = {"softmax": tf.nn.softmax, "sigmoid": tf.nn.sigmoid}[activation]
-
-    def probabilities(values: tf.Tensor, **settings: bool) -> tf.Tensor:
-        return function(scores(values, **settings))
-
-    return probabilities
-
-
-def _images_like(model: keras.Model, pixels: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.uint8]:
-    """Some images to check a rewrite on: of the given ones, or else random ones."""
-    if pixels is not None:
-        return pixels[:_NUM_PROVEN]
-    shape = (_NUM_PROVEN, *model.inputs[0].shape[1:])
-    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-
-
-def int8_plan(model: keras.Model) -> Plan:
-    """The plan for the int8 file of a model (batch, height, width, channels) whose layers stay as they are.
-
-    Where the zero of its rescaling is no whole grey level, values are shifted by at most half of one.
-    """
-    if (rescaling := _by_the_input(model)) != RAW:
-        return Plan(graph=split_rescaling(model).rest, rescaling=rescaling)
-    return Plan(graph=model if rescaling_of(model) == RAW else in_one_operator(model), rescaling=RAW)
-
-
-def _by_the_input(model: keras.Model) -> Rescaling:
-    """The rescaling that the input's quantization can do; RAW if there is none."""
-    rescaling = rescaling_of(model)
-    if rescaling == RAW or not rescaling.is_scalar or not _fits_quantization(rescaling):
-        return RAW
-    return _on_whole_levels(rescaling)
+    return CalibratedGraph(
+        calibrated=calibrated, plain=plain, rescaling=plan.rescaling, io_dtype=settings.io_dtype
+    )
 
 
 def pixels_in_words(stored: TensorInfo) -> str:
@@ -262,18 +200,6 @@ def pixels_in_words(stored: TensorInfo) -> str:
     colours = "RGB" if stored.shape[-1] == 3 else "grey"
     values = {"int8": "int8: pixel - 128", "uint8": "uint8: the pixel itself"}
     return f"raw 0-255 {colours} as {values.get(stored.dtype, stored.dtype)}"
-
-
-def _fits_quantization(rescaling: Rescaling) -> bool:
-    """Whether scale > 0 and black..white includes zero, as a quantized tensor's range must."""
-    scale, offset = rescaling.scale[0], rescaling.offset[0]
-    return scale > 0 and offset <= 0 <= 255 * scale + offset
-
-
-def _on_whole_levels(rescaling: Rescaling) -> Rescaling:
-    """The rescaling with its zero rounded to a whole grey level."""
-    scale, offset = rescaling.scale[0], rescaling.offset[0]
-    return Rescaling(scale=(scale,), offset=(scale * float(np.rint(offset / scale)),))
 
 
 def _frozen(graph: Any, shape: tuple[int, ...]) -> Any:  # noqa: ANN401 - TensorFlow carries no types

@@ -13,12 +13,14 @@ from typing import Any
 
 import keras
 
-from export.artifact import ExportArtifact, sidecar_content, sidecar_path
+from export.artifact import Equalization, ExportArtifact, sidecar_content, sidecar_path
 from export.check.load_check import litert_loads, tflite_runtime_loads
-from export.convert import Progress, Trained, convert
+from export.choose_int8 import equalization_of
+from export.convert import Progress, convert
 from export.errors import ExportError, FloatOperatorError
 from export.files import replacing, sha256_of
 from export.graph.rewrite import head_of_model
+from export.plan import Trained
 from export.quantization.calibrate import CalibrationImages
 from export.quantization.float_layers import operators_of
 from export.settings import ExportSettings
@@ -66,12 +68,16 @@ def export_model(
     settings: ExportSettings,
     *,
     images: CalibrationImages | None = None,
+    equalization: Equalization | None = None,
     progress: Progress | None = None,
+    choosing: Progress | None = None,
 ) -> ExportArtifact:
     """Writes `target` (.tflite) and its sidecar, and returns the sidecar's content.
 
-    `images` calibrate int8 and int16x8; `progress` is called with (done, all) of them. If the export fails
-    or the file is refused, nothing is written and an earlier file stays.
+    `images` calibrate int8 and int16x8; `progress` is called with (done, all) of them, and `choosing` with
+    those for the files that are compared to choose what makes int8 more accurate. `equalization`, from an
+    earlier file's sidecar, leaves the choice out. If the export fails or the file is refused, nothing is
+    written and an earlier file stays.
 
     Raises BadModelFileError, ExportError, and FloatOperatorError for an integer file with a float operator.
     """
@@ -81,15 +87,19 @@ def export_model(
         )
     model = load_model(source.path) if source.model is None else source.model
     _check_class_names(source.class_names, model)
+    is_calibrated = settings.precision.is_calibrated(has_quantizers=source.trained is not None)
+    pixels = images.pixels if images else None
+    if equalization is None and is_calibrated and settings.precision.spec.is_integer:
+        equalization = equalization_of(model, settings, pixels, choosing)
     content = convert(
         model,
         settings,
-        pixels=images.pixels if images else None,
+        pixels=pixels,
         trained=source.trained,
+        equalization=equalization,
         progress=progress,
     )
     file = _finished(content, source, model, settings, name=target.name)
-    is_calibrated = settings.precision.is_calibrated(has_quantizers=source.trained is not None)
     calibration = images.record if images and is_calibrated else None
 
     def artifact(partial: Path) -> ExportArtifact:
@@ -97,6 +107,7 @@ def export_model(
         return dataclasses.replace(
             _artifact(file, source, settings, name=target.name),
             calibration=calibration,
+            equalization=equalization,
             tflite_runtime_loads=loads,
             tflite_runtime_error=error,
         )

@@ -32,8 +32,8 @@ class ExportSettings:
     """Changes of the graph before conversion; by default the precision's."""
     sparse: bool = False
     """Store pruned 1x1 convolutions for XNNPACK's sparse kernels."""
-    equalize: bool = False
-    """Equalize channel ranges and correct biases before rounding."""
+    equalize: bool | None = None
+    """Equalize channel ranges and correct biases; None: each where it lowers the error on held-out images."""
     keep_float: tuple[str, ...] = ()
     """Layers that stay in float; in a model with trained quantizers, those without one."""
     keep_names: bool = False
@@ -108,7 +108,8 @@ def _takes(precision: Precision, name: str, value: Any) -> bool:  # noqa: ANN401
 def _refuse_untaken(asked: dict[str, Any], precisions: Sequence[Precision]) -> None:
     for name, value in asked.items():
         if not any(_takes(each, name, value) for each in precisions):
-            option = f"--{name.replace('_', '-')}" + (f" {value}" if name == "io_dtype" else "")
+            option = f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
+            option += f" {value}" if name == "io_dtype" else ""
             taking = [each for each in Precision if _takes(each, name, value)]
             if not taking:
                 raise SettingsError(f"{option}: no precision has it. Expected int8 or uint8, for int8 files.")

@@ -32,7 +32,9 @@ ROOMS = {
         ("check",),
         ("quantization",),
         ("sparse",),
+        ("plan",),
         ("convert",),
+        ("choose_int8",),
         ("exporter",),
     ),
     "android_bench": (

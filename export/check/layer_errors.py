@@ -50,7 +50,7 @@ class _Place:
 def compare_layers(model: keras.Model, path: Path, contents: FileContents, images: Floats) -> ComparedLayers:
     """The error of each layer that can be found in the file; nothing for a file with float activations.
 
-    `model` is what the file was converted from (export.convert.converted_model); `images` (n, height, width,
+    `model` is what the file was converted from (export.plan.converted_model); `images` (n, height, width,
     channels) are raw 0-255 pixels. Tensors are matched to layers by the names that the converter gives them:
     a fused operator carries those of several layers, of which the last counts.
     """

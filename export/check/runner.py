@@ -29,24 +29,27 @@ class Runner:
 
     def __init__(
         self,
-        path: Path,
+        file: Path | bytes,
         contents: FileContents,
         *,
         stored: Stored | None = None,
         keeps_activations: bool = False,
     ) -> None:
-        """`stored` is what the input takes of images; by default that of a file of ours.
+        """`file` is its path or its content.
 
-        `keeps_activations` enables activation(); it runs without XNNPACK, which keeps none.
+        `stored` is what the input takes of images; by default that of a file of ours. `keeps_activations`
+        enables activation(); it runs without XNNPACK, which keeps none.
         """
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = (
+            {"model_content": file} if isinstance(file, bytes) else {"model_path": str(file)}
+        )
         if keeps_activations:
-            options = {
+            options |= {
                 "experimental_preserve_all_tensors": True,
                 "experimental_op_resolver_type": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
             }
         with native_output.captured():
-            self._interpreter = Interpreter(model_path=str(path), num_threads=1, **options)
+            self._interpreter = Interpreter(num_threads=1, **options)
             self._interpreter.allocate_tensors()
         self._contents = contents
         self._stored = stored or (lambda images: stored_input(images, contents.inputs[0].dtype))

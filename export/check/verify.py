@@ -106,7 +106,7 @@ class NamedLayers:
     """The model whose layers a file is compared with, and the tensor names to match them by."""
 
     model: keras.Model | None
-    """The result of export.convert.converted_model; None compares no layers."""
+    """The result of export.plan.converted_model; None compares no layers."""
     tensor_names: Sequence[str] = ()
     """From the file's sidecar; empty to use those in the file."""
 

@@ -10,6 +10,7 @@ many layers, as in DenseNet's blocks, which share one scale each in TFLite, and 
 
 from __future__ import annotations
 
+import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,9 @@ Channels = npt.NDArray[np.int64]
 HEADROOM = 1.0
 """How many times the largest value on the given images must fit below the clip. With biases corrected, the
 int8 class scores of a published MobileNet were off by 0.166 at 1, 0.188 at 1.15, 0.220 at 1.5 (rms)."""
+_STEPS_PER_OCTAVE = 8
+"""Factors are whole steps, 2 ** (n / 8), so that a sidecar holds them in a character each."""
+_CODES = string.digits + string.ascii_letters
 _LARGEST_FACTOR = 100.0
 """A channel that is nearly zero on the given images may not be on others."""
 _ROUNDS = 10
@@ -79,6 +83,31 @@ def equalize(model: keras.Model, pixels: npt.NDArray[np.uint8], *, headroom: flo
     return _equalized(folded, pixels, headroom=headroom, only_free=False)
 
 
+def scaled(model: keras.Model, factors: Mapping[str, Floats]) -> keras.Model:
+    """The model that equalize() gave with these factors, without the images."""
+    folded = rewrite(model, (Rewrite.FOLD_BATCH_NORM, Rewrite.DROP_IDENTITY)).model
+    for prefix, within in graphs_within(folded):
+        graph = _Graph(within, prefix, only_free=False)
+        graph.scale({name: factors[name] for name in factors if name.startswith(prefix)})
+    return folded
+
+
+def encoded(factors: Mapping[str, Floats]) -> dict[str, str]:
+    """The factors of equalize(), a character for each channel."""
+    return {
+        name: "".join(_CODES[int(step)] for step in np.rint(np.log2(own) * _STEPS_PER_OCTAVE))
+        for name, own in factors.items()
+    }
+
+
+def decoded(codes: Mapping[str, str]) -> dict[str, Floats]:
+    """The factors from encoded()."""
+    return {
+        name: 2.0 ** (np.asarray([_CODES.index(each) for each in own]) / _STEPS_PER_OCTAVE)
+        for name, own in codes.items()
+    }
+
+
 def equalize_freely(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> Equalized:
     """The model with only those channels scaled that cost nothing, and with all of its layers.
 
@@ -98,18 +127,15 @@ def _equalized(
     graphs = [_Graph(graph, prefix, only_free=only_free) for prefix, graph in graphs_within(model)]
     names = {name for graph in graphs for name in graph.needed()}
     largest, squares = _statistics(model, names, pixels)
-    done, factors = [], {}
+    done: list[str] = []
+    factors: dict[str, Floats] = {}
     for graph in graphs:
         found = graph.factors(largest, squares, headroom=headroom)
-        for writer in graph.writers:
-            own = found[writer.channels]
-            if np.any(own != 1):
-                writer.scale(own)
-                factors[writer.name] = own
-                done.append(graph.in_words(writer, own))
-        for reader in graph.readers:
-            if np.any(found[reader.channels] != 1):
-                reader.scale(found[reader.channels])
+        own = {each.name: found[each.channels] for each in graph.writers}
+        own = {name: factor for name, factor in own.items() if np.any(factor != 1)}
+        done += [graph.in_words(each, own[each.name]) for each in graph.writers if each.name in own]
+        graph.scale(own)
+        factors |= own
     return Equalized(model=model, done=tuple(done), factors=factors)
 
 
@@ -224,7 +250,18 @@ class _Graph:
             with np.errstate(divide="ignore", invalid="ignore"):
                 best = ((top / _ACTIVATION_STEPS) ** 2 * gain / cost) ** 0.25
             factor = np.where(free, np.clip(np.nan_to_num(best, nan=1.0), 1.0, most), 1.0)
-        return factor
+        return _in_steps(factor)
+
+    def scale(self, factors: Mapping[str, Floats]) -> None:
+        """Scales the writers named, and undoes it in the readers."""
+        found = np.ones(len(self._range))
+        for writer in self.writers:
+            if writer.name in factors:
+                found[writer.channels] = factors[writer.name]
+                writer.scale(factors[writer.name])
+        for reader in self.readers:
+            if np.any(found[reader.channels] != 1):
+                reader.scale(found[reader.channels])
 
     def in_words(self, writer: _Writer, factor: Floats) -> str:
         """Describes the scaling of a layer's channels."""
@@ -317,6 +354,13 @@ def _squared_steps(reader: _Reader, factor: Floats) -> Floats:
     step[step == 0] = 1
     mean: Floats = np.square(kernel / step).mean(axis=(*range(kernel.ndim - 2), kernel.ndim - 1))
     return mean
+
+
+def _in_steps(factor: Floats) -> Floats:
+    """The largest whole steps that are no larger."""
+    steps = np.floor(np.log2(factor) * _STEPS_PER_OCTAVE + 1e-6)
+    whole: Floats = 2.0 ** (steps / _STEPS_PER_OCTAVE)
+    return whole
 
 
 def _clip(layer: keras.Operation) -> float | None:

@@ -30,11 +30,6 @@ def check_names(model: keras.Model, names: Collection[str]) -> None:
             )
 
 
-def weighted_layer(model: keras.Model, name: str) -> str:
-    """The layer whose operator computes this one; for a BatchNormalization or activation the one before."""
-    return _weighted(model, {step.name: step for step in network_steps(model)}, name)
-
-
 def operators_to_keep(
     contents: FileContents, model: keras.Model, names: Collection[str]
 ) -> tuple[Operator, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import flatbuffers
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 
@@ -26,8 +27,9 @@ class Cutter:
 
     def __init__(self, content: bytes) -> None:
         """`content` is a whole .tflite file that export.tflite.inspect has read."""
-        self._model = schema.ModelT.InitFromPackedBuf(content, 0)
-        self._graph = self._model.subgraphs[0]
+        self.model = schema.ModelT.InitFromPackedBuf(content, 0)
+        """The whole file, in the schema's object form."""
+        self._graph = self.model.subgraphs[0]
         self._writers = {
             int(tensor): number
             for number, operator in enumerate(self._graph.operators)
@@ -38,6 +40,22 @@ class Cutter:
     def num_operators(self) -> int:
         """How many operators the main graph has."""
         return len(self._graph.operators)
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """The tensors that the whole file takes."""
+        return tuple(int(tensor) for tensor in self._graph.inputs)
+
+    def data_of(self, tensor: int) -> bytes:
+        """The bytes of a constant tensor."""
+        return np.asarray(self.model.buffers[self._graph.tensors[tensor].buffer].data, np.uint8).tobytes()
+
+    def replace(self, tensor: int, data: bytes) -> None:
+        """Gives a constant tensor its own data."""
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(data, np.uint8)
+        self.model.buffers.append(buffer)
+        self._graph.tensors[tensor].buffer = len(self.model.buffers) - 1
 
     def cut(self, number: int) -> SubModel:
         """The operator with this number, and those that unpack its constants, such as float16 weights."""
@@ -70,7 +88,7 @@ class Cutter:
         )
 
     def _constant(self, tensor: int) -> bool:
-        buffer = self._model.buffers[self._graph.tensors[tensor].buffer]
+        buffer = self.model.buffers[self._graph.tensors[tensor].buffer]
         return (buffer.data is not None and len(buffer.data) > 0) or buffer.offset > 1
 
     def _pack(self, operators: Sequence[Any], inputs: tuple[int, ...], outputs: tuple[int, ...]) -> bytes:
@@ -80,13 +98,13 @@ class Cutter:
         )
         place = {tensor: index for index, tensor in enumerate(tensors)}
         place[-1] = -1
-        part = copy.copy(self._model)
+        part = copy.copy(self.model)
         buffers: list[Any] = [schema.BufferT()]
         graph = copy.copy(self._graph)
         graph.tensors = [self._renumbered(tensor, buffers) for tensor in tensors]
         graph.inputs, graph.outputs = [place[each] for each in inputs], [place[each] for each in outputs]
         graph.operators = [_moved(each, place) for each in operators]
-        others = [self._other_graph(each, buffers) for each in self._model.subgraphs[1:]]
+        others = [self._other_graph(each, buffers) for each in self.model.subgraphs[1:]]
         part.subgraphs, part.buffers = [graph, *others], buffers
         part.metadata = part.metadataBuffer = part.signatureDefs = None
         builder = flatbuffers.Builder(1024)
@@ -103,7 +121,7 @@ class Cutter:
 
     def _with_buffer(self, tensor: Any, buffers: list[Any]) -> Any:  # noqa: ANN401
         moved = copy.copy(tensor)
-        buffers.append(self._model.buffers[tensor.buffer])
+        buffers.append(self.model.buffers[tensor.buffer])
         moved.buffer = len(buffers) - 1
         return moved
 

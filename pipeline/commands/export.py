@@ -61,7 +61,9 @@ def _precision_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--sparse", is_flag=True, help="Store pruned 1x1 convolutions of --float32 for XNNPACK's sparse kernels."
 )
 @click.option(
-    "--equalize", is_flag=True, help="--int8: bring channels to one range and correct biases before rounding."
+    "--equalize/--no-equalize",
+    default=None,
+    help="--int8: bring channels to one range and correct biases.  [default: each where it lowers the error]",
 )
 @click.option(
     "--keep-float", multiple=True, metavar="LAYER", help="--int8: leave a layer in float; may be repeated."

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from export.artifact import sidecar_path
 from export.check.layer_errors import compare_layers
 from export.check.verify import NamedLayers, Samples, verify
-from export.convert import converted_model
 from export.exporter import SourceModel, export_model
 from export.files import replacing
+from export.plan import converted_model
 from export.precisions import Precision
 from export.quantization.calibrate import CalibrationImages
 from export.quantization.float_layers import layers_around
@@ -86,7 +86,7 @@ class Attempts:
             num_calibration=rung.num_calibration or before.num_calibration,
             seed=subject.seed,
             typical=rung.typical or before.typical,
-            equalize=rung.equalize,
+            equalize=rung.equalize or None,
         )
         images = self.calibration(settings.num_calibration, typical=settings.typical)
         if rung.num_float and base is not None:
@@ -181,7 +181,9 @@ def _exported(
         dataset_fingerprint=spec.fingerprint,
         split="validation",
     )
-    converted = converted_model(model, settings, has_quantizers=made.quantized is not None)
+    converted = converted_model(
+        model, settings, has_quantizers=made.quantized is not None, equalization=artifact.equalization
+    )
     layers = NamedLayers(model=converted, tensor_names=artifact.tensor_names)
     verification = verify(model, path, samples, layers=layers)
     verification = dataclasses.replace(verification, classes_matched=subject.matched.words)
@@ -196,8 +198,8 @@ def _worst_first(
     The writing layer alone is not enough: its float output would be quantized for its readers as before.
     """
 
-    compared_with = converted_model(model, base.artifact.settings, pixels=pixels)
-    assert compared_with is not None  # an int8 file, and its images are given
+    compared_with = converted_model(model, base.artifact.settings, equalization=base.artifact.equalization)
+    assert compared_with is not None  # an int8 file
     contents = named(inspect(base.path), base.artifact.tensor_names)
     compared = compare_layers(compared_with, base.path, contents, pixels[:_NUM_COMPARED].astype(np.float32))
     worst = sorted(compared.of_the_network, key=lambda each: each.growth, reverse=True)

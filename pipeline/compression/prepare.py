@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from export.convert import EQUALIZED_TOLERANCE, int8_plan
 from export.errors import ExportError
 from export.graph.rescaling import Rescaling
 from export.graph.rewrite import largest_difference, with_depthwise_before_norms, without_probabilities
+from export.plan import EQUALIZED_TOLERANCE, int8_plan
 from export.quantization.calibrate import check_varied
 from export.quantization.equalize import equalize_freely
 from keras_graph.walk import named_layers

@@ -42,15 +42,10 @@ def _compared(path: Path, model: Path | None, data: str | None) -> ComparedFile 
     check_described(path, artifact, contents.sha256)
     if not any(tensor.dtype in ("int8", "int16") and not tensor.is_constant for tensor in contents.tensors):
         return NotCompared(reason="its activations are float: there is no quantization to compare.")
-    if artifact.settings.equalize:
-        return NotCompared(
-            reason="it was exported with --equalize, which scales the activations, so that they differ from "
-            "the model's. `pipeline verify` measures the accuracy of the whole file."
-        )
     import numpy as np
 
     from export.check.layer_errors import compare_layers
-    from export.convert import converted_model
+    from export.plan import converted_model
 
     dataset = load(str(source.data))
     keras_model = load_model_of(source)
@@ -58,8 +53,11 @@ def _compared(path: Path, model: Path | None, data: str | None) -> ComparedFile 
     batches = dataset.batches(SPLIT, image_size=shape, batch_size=NUM_SAMPLES, limit=NUM_SAMPLES)
     images = np.concatenate([images for images, _ in batches]).astype(np.float32)
     compared_with = converted_model(
-        keras_model, artifact.settings, has_quantizers=artifact.calibration is None
+        keras_model,
+        artifact.settings,
+        has_quantizers=artifact.calibration is None,
+        equalization=artifact.equalization,
     )
-    assert compared_with is not None  # its activations are quantized, and it is not equalized
+    assert compared_with is not None  # its activations are quantized
     found = compare_layers(compared_with, path, named(contents, artifact.tensor_names), images)
     return ComparedFile(errors=found.all, dataset=dataset.spec.name, split=SPLIT, num_samples=len(images))

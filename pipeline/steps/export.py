@@ -10,7 +10,8 @@ from typing import Any
 
 import keras
 
-from export.artifact import ExportArtifact
+from export.artifact import Equalization, ExportArtifact
+from export.choose_int8 import FEWEST_IMAGES
 from export.errors import ExportError
 from export.exporter import SourceModel, export_model
 from export.graph.rewrite import head_of_model
@@ -82,6 +83,8 @@ class Ready:
     """None if neither calibration images nor class names were needed."""
     notes: tuple[str, ...] = ()
     """What the user should know of the model."""
+    equalization: Equalization | None = None
+    """That of the file to make again."""
 
 
 def prepare(
@@ -132,13 +135,19 @@ def prepare(
 
 def write(ready: Ready, folder: Path, *, runs: Path, progress: Progress = silent) -> Exported:
     """Writes the files into `folder`, and their records into the store in `runs`."""
-    artifacts, refused = _write(ready.model, ready.settings, ready.images, folder, progress)
+    artifacts, refused = _write(ready, folder, progress)
     _store(artifacts, folder, runs)
-    few = tuple(dict.fromkeys(_too_few(each, found) for each, found in ready.images.items()))
+    notes = dict.fromkeys(
+        [
+            *ready.notes,
+            *(_too_few(each, found) for each, found in ready.images.items()),
+            *(_done_for_int8(each) for each in artifacts),
+        ]
+    )
     return Exported(
         artifacts=tuple(artifacts),
         refused=tuple(refused),
-        notes=(*ready.notes, *filter(None, few)),
+        notes=tuple(filter(None, notes)),
         folder=folder,
         source=ready.source,
     )
@@ -227,25 +236,54 @@ def _too_few(asked: _Choice, found: CalibrationImages) -> str:
     return f"calibrating with {there_are} images: the training split has no more."
 
 
-def _write(
-    source: SourceModel,
-    settings: Sequence[ExportSettings],
-    images: Mapping[_Choice, CalibrationImages],
-    folder: Path,
-    progress: Progress,
-) -> tuple[list[ExportArtifact], list[str]]:
+def _done_for_int8(artifact: ExportArtifact) -> str:
+    """What an int8 file loses less with, and the two errors; empty for another file."""
+    done, settings, calibration = artifact.equalization, artifact.settings, artifact.calibration
+    if calibration is None or not settings.precision.spec.is_integer or settings.equalize is not None:
+        return ""
+    if done is None and settings.rewrites:
+        return (
+            f"{artifact.path}: {calibration.num_samples} calibration images are too few to hold some out and "
+            f"choose what int8 loses least with. Give {FEWEST_IMAGES}, or say --equalize or --no-equalize."
+        )
+    if done is None:
+        return ""
+    assert done.error is not None  # it was chosen by them
+    assert done.plain_error is not None
+    without = "" if done.error == done.plain_error else f", {100 * done.plain_error:.1f}% without"
+    return (
+        f"{artifact.path}: {done.in_words}. Its class scores are off by {100 * done.error:.1f}% of their "
+        f"spread on {done.num_held_out} images held out{without}."
+    )
+
+
+def _write(ready: Ready, folder: Path, progress: Progress) -> tuple[list[ExportArtifact], list[str]]:
 
     artifacts, refused = [], []
-    for each in settings:
+    source = ready.model
+    for each in ready.settings:
         doing = f"converting {source.model_name} to {each.precision}"
         progress(Doing(doing))
 
         def count(done: int, total: int, doing: str = doing) -> None:
             progress(Doing(doing, f"calibrating, image {done} of {total}", done, total))
 
+        def choosing(done: int, total: int, doing: str = doing) -> None:
+            progress(
+                Doing(doing, f"choosing what int8 loses least with, image {done} of {total}", done, total)
+            )
+
         path = folder / f"{source.model_name}_{each.precision}.tflite"
         try:
-            artifact = export_model(source, path, each, images=images.get(_choice(each)), progress=count)
+            artifact = export_model(
+                source,
+                path,
+                each,
+                images=ready.images.get(_choice(each)),
+                equalization=ready.equalization,
+                progress=count,
+                choosing=choosing,
+            )
         except ExportError as error:
             refused.append(str(error))
         else:

@@ -45,6 +45,7 @@ def export_like(again: MadeAgain, *, runs: Path, progress: Progress = silent) ->
     source = _source(recorded, again, runs)
     labels = recorded.class_names if recorded.dataset_class_names else None
     ready = prepare(source, [recorded.settings], labels=labels, progress=progress)
+    ready = dataclasses.replace(ready, equalization=recorded.equalization)
     _check_images(ready, recorded, again.sidecar)
     exported = write(ready, again.out or source.export_folder, runs=runs, progress=progress)
     different = [_different(each, recorded) for each in exported.artifacts if each.sha256 != recorded.sha256]

@@ -14,7 +14,7 @@ from export.artifact import ExportArtifact, sidecar_path
 from export.check.pixel_trial import MARGIN_POINTS
 from export.check.verify import KerasOutputs, NamedLayers, Samples, check_sidecar
 from export.check.verify import verify as verify_file
-from export.convert import converted_model
+from export.plan import converted_model
 from export.verification import Verification
 from pipeline.class_names import MatchedClasses, match_file
 from pipeline.data.dataset import Dataset
@@ -99,7 +99,12 @@ def _verified(
         dataset_fingerprint=spec.fingerprint,
         split=split,
     )
-    converted = converted_model(model, artifact.settings, has_quantizers=artifact.calibration is None)
+    converted = converted_model(
+        model,
+        artifact.settings,
+        has_quantizers=artifact.calibration is None,
+        equalization=artifact.equalization,
+    )
     found = verify_file(
         model,
         path,

@@ -42,6 +42,8 @@ def export(saved, net, calibration_pixels, tmp_path):
         }
         described |= {name: changes.pop(name) for name in list(changes) if name in described}
         pixels = changes.pop("pixels", calibration_pixels)
+        if precision == Precision.INT8:
+            changes.setdefault("equalize", False)  # nothing is compared, which would take its time
         return export_model(
             SourceModel(path=saved, **described),
             target,

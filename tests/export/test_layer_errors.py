@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from export.check.verify import NamedLayers, Samples, verify
-from export.convert import convert, converted_model
+from export.convert import convert
+from export.plan import converted_model
 from export.precisions import Precision
 from export.settings import ExportSettings
 

@@ -8,7 +8,8 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from export.check.layer_errors import compare_layers
-from export.convert import convert, converted_model
+from export.convert import convert
+from export.plan import converted_model
 from export.precisions import Precision
 from export.settings import ExportSettings
 from export.tflite.inspect import inspect

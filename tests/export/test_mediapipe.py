@@ -181,7 +181,7 @@ def shipped(net, calibration_pixels, tmp_path_factory):
             path=folder / "model.keras", model=net, model_name="small", family=None, class_names=NAMES
         ),
         folder / "small.tflite",
-        ExportSettings(Precision.INT8, io_dtype="uint8"),
+        ExportSettings(Precision.INT8, io_dtype="uint8", equalize=False),
         images=CalibrationImages(pixels=calibration_pixels),
     )
     return folder / artifact.path, artifact

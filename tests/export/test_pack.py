@@ -13,8 +13,9 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from export.check.verify import NamedLayers, Samples, verify
-from export.convert import convert, converted_model
+from export.convert import convert
 from export.errors import BadModelFileError, ExportError
+from export.plan import converted_model
 from export.precisions import Precision
 from export.settings import ExportSettings
 from export.tflite.app_metadata import with_labels_file, with_metadata_entry

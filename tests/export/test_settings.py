@@ -47,7 +47,7 @@ def test_equalizing_needs_rewrites_and_calibration_needs_images():
 def test_of_several_precisions_each_gets_what_it_takes():
     made = settings_for(list(Precision), sparse=True, equalize=True, typical=True, io_dtype="uint8", seed=3)
     assert [each.sparse for each in made] == [True, False, False, False, False]
-    assert [each.equalize for each in made] == [False, False, False, True, False]
+    assert [each.equalize for each in made] == [None, None, None, True, None]
     assert [each.typical for each in made] == [False, False, False, True, True]
     assert [each.io_dtype for each in made] == ["float32", "float32", "float32", "uint8", "float32"]
     assert {each.seed for each in made} == {3}

@@ -12,20 +12,24 @@ import numpy as np
 import pytest
 
 import export
+from export import choose_int8
+from export.artifact import Equalization
 from export.check import layer_errors
 from export.check import verify as checking
-from export.convert import convert, converted_model, equalized_model, int8_plan
+from export.convert import calibrate_int8, convert
 from export.errors import ExportError
 from export.exporter import SourceModel, export_model
 from export.graph import calls, changes, layer_names, layer_outputs, rescaling, rewrite
+from export.plan import converted_model, equalized, int8_plan, plan_of
 from export.precisions import Precision
-from export.quantization import correct_bias, equalize, float_layers, typical
+from export.quantization import equalize, float_layers, typical
 from export.quantization.calibrate import CalibrationImages
 from export.settings import ExportSettings
 from export.source import keras_file, serving
 from export.tflite.inspect import inspect, inspect_bytes
 
 INT8 = ExportSettings(Precision.INT8)
+PLAIN = ExportSettings(Precision.INT8, equalize=False)
 
 
 def graph_of(model):
@@ -92,9 +96,13 @@ USES = {
     ),
     "export.check.verify.as_exported": lambda g: checking.as_exported(g.model, g.contents),
     "export.check.verify.verify": lambda g: verify(g.model, g.path, g.pixels[:4]),
-    "export.convert.converted_model": lambda g: [
+    "export.plan.converted_model": lambda g: [
         converted_model(g.model, ExportSettings(Precision.INT8, logits=True)),
-        converted_model(g.model, ExportSettings(Precision.INT8, equalize=True), pixels=g.pixels),
+        converted_model(
+            g.model,
+            ExportSettings(Precision.INT8),
+            equalization=Equalization(factors=equalized(g.model, g.pixels)),
+        ),
     ],
     "export.convert.convert": lambda g: [
         convert(g.model, settings, pixels=g.pixels)
@@ -105,10 +113,21 @@ USES = {
             ExportSettings(Precision.INT8, rewrites=()),
         )
     ],
-    "export.convert.equalized_model": lambda g: equalized_model(g.model, g.pixels),
-    "export.convert.int8_plan": lambda g: int8_plan(g.model),
+    "export.plan.equalized": lambda g: equalized(g.model, g.pixels),
+    "export.plan.plan_of": lambda g: plan_of(
+        g.model, INT8, None, None, Equalization(factors=equalized(g.model, g.pixels))
+    ),
+    "export.choose_int8.chosen": lambda g: choose_int8.chosen(g.model, INT8, g.pixels[:32]),
+    "export.choose_int8.equalization_of": lambda g: choose_int8.equalization_of(
+        g.model, dataclasses.replace(INT8, equalize=True), g.pixels
+    ),
+    "export.convert.calibrate_int8": lambda g: calibrate_int8(g.model, INT8, g.pixels[:4], Equalization()),
+    "export.quantization.equalize.scaled": lambda g: equalize.scaled(
+        g.model, equalize.equalize(g.model, g.pixels).factors
+    ),
+    "export.plan.int8_plan": lambda g: int8_plan(g.model),
     "export.exporter.export_model": lambda g: export_model(
-        g.source(), g.folder / "again.tflite", INT8, images=CalibrationImages(pixels=g.pixels)
+        g.source(), g.folder / "again.tflite", PLAIN, images=CalibrationImages(pixels=g.pixels)
     ),
     "export.graph.calls.CallGraph": lambda g: calls.CallGraph(g.model),
     "export.graph.calls.graphs_within": lambda g: list(calls.graphs_within(g.model)),
@@ -136,7 +155,6 @@ USES = {
         g.model
     ),
     "export.graph.rewrite.without_probabilities": lambda g: rewrite.without_probabilities(g.model),
-    "export.quantization.correct_bias.correct_bias": lambda g: correct_bias.correct_bias(g.model, g.pixels),
     "export.quantization.equalize.equalize": lambda g: equalize.equalize(g.model, g.pixels),
     "export.quantization.equalize.equalize_freely": lambda g: equalize.equalize_freely(g.model, g.pixels),
     "export.quantization.float_layers.check_names": lambda g: float_layers.check_names(g.model, [g.layer]),
@@ -152,9 +170,6 @@ USES = {
     ),
     "export.quantization.float_layers.operators_to_keep": lambda g: float_layers.operators_to_keep(
         g.named, g.model, [g.layer]
-    ),
-    "export.quantization.float_layers.weighted_layer": lambda g: float_layers.weighted_layer(
-        g.model, g.layer
     ),
     "export.quantization.typical.typical_images": lambda g: typical.typical_images(g.model, g.pixels),
 }

@@ -4,10 +4,12 @@ import keras
 import numpy as np
 import pytest
 
+from export.artifact import Equalization
 from export.check.verify import NamedLayers, Samples, check_sidecar, verify
-from export.convert import convert, converted_model
+from export.convert import convert
 from export.errors import BadModelFileError, ExportError
 from export.graph.rewrite import without_probabilities
+from export.plan import converted_model, equalized
 from export.precisions import Precision
 from export.settings import ExportSettings
 
@@ -91,19 +93,25 @@ def test_a_softmax_in_float_before_uint8_is_still_one(net, calibration_pixels, t
     assert found.max_abs_difference < 0.3
 
 
-def test_an_equalized_file_is_compared_by_its_labels_alone(
+def test_an_equalized_file_is_compared_with_the_equalized_model_layer_by_layer(
     net, calibration_pixels, test_images, labels, tmp_path
 ):
     path = tmp_path / "equalized.tflite"
-    settings = ExportSettings(Precision.INT8, equalize=True)
-    path.write_bytes(convert(net, settings, pixels=calibration_pixels))
-    found = verify(
-        net,
-        path,
-        Samples(batches=_batches(test_images, labels), **DATA),
-        layers=NamedLayers(model=converted_model(net, settings)),
+    settings = ExportSettings(Precision.INT8)
+    done = Equalization(factors=equalized(net, calibration_pixels), corrects_biases=True)
+    path.write_bytes(convert(net, settings, pixels=calibration_pixels, equalization=done))
+    found, beside_the_plain_model = (
+        verify(
+            net,
+            path,
+            Samples(batches=_batches(test_images, labels), **DATA),
+            layers=NamedLayers(model=converted_model(net, settings, equalization=each)),
+        )
+        for each in (done, None)
     )
-    assert (found.layers, found.worst_layer) == ((), None)
+    assert {"conv1_relu", "dw2_relu"} <= {each.layer for each in found.layers}
+    assert max(each.relative_error for each in found.layers) < 0.2
+    assert max(each.relative_error for each in beside_the_plain_model.layers) > 0.5
     assert found.agreement > 80
 
 

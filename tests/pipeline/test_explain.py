@@ -26,7 +26,7 @@ from export.tflite.pack import pack
 from models.build import build
 from pipeline.cli import run
 from pipeline.explain.accuracy import compare_with_keras
-from pipeline.explain.explanation import ExplainedFile, NotCompared, explained_layers
+from pipeline.explain.explanation import ComparedFile, ExplainedFile, NotCompared, explained_layers
 from pipeline.explain.findings import MOST, find, find_between, most_important
 from pipeline.explain.join import join
 from pipeline.explain.reading import Wanted, explain_files
@@ -55,7 +55,7 @@ def pixels() -> np.ndarray:
 
 
 def export_small(
-    model: Path, path: Path, precision: Precision, pixels: np.ndarray, *, equalize: bool = False
+    model: Path, path: Path, precision: Precision, pixels: np.ndarray, *, equalize: bool | None = None
 ) -> None:
     """Exports small_net() with a sidecar, as if `model` were its file."""
     source = SourceModel(
@@ -313,7 +313,7 @@ def test_the_layer_that_was_made_hard_to_quantize_is_named(tmp_path: Path, tiny_
     source = SourceModel(
         path=tmp_path / "model.keras", model_name="wild", family=None, class_names=tuple("abcd")
     )
-    settings = ExportSettings(Precision.INT8)
+    settings = ExportSettings(Precision.INT8, equalize=False)
     export_model(source, file, settings, images=CalibrationImages(pixels=images))
     _, out, _ = explain(file, "--no-time", "--data", tiny_npz, "--json")
     (found,) = json.loads(out)
@@ -535,15 +535,20 @@ def test_a_file_with_a_loop_is_taken_apart(tmp_path: Path):
     assert loop.ms > 0
 
 
-def test_the_layers_of_an_equalized_file_are_not_compared(
+def test_the_layers_of_an_equalized_file_are_compared_with_the_equalized_model(
     exported: dict[str, Path], pixels: np.ndarray, tmp_path: Path
 ):
     model = exported["int8"].parents[1] / "model.keras"
     path = tmp_path / "small_int8.tflite"
     export_small(model, path, Precision.INT8, pixels, equalize=True)
     found = compare_with_keras(path, model=model, data="digits")
-    assert isinstance(found, NotCompared)
-    assert "--equalize, which scales the activations" in found.reason
+    plain = compare_with_keras(exported["int8"], model=model, data="digits")
+    assert isinstance(found, ComparedFile)
+    assert isinstance(plain, ComparedFile)
+    errors = {each.layer: each.relative_error for each in plain.errors}
+    assert errors
+    assert {each.layer for each in found.errors} == set(errors)
+    assert all(each.relative_error < errors[each.layer] + 0.1 for each in found.errors)
 
 
 def test_a_packed_file_without_sidecar_is_shown_by_numbers(tmp_path: Path, explain: Run):

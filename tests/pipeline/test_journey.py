@@ -137,7 +137,7 @@ def test_max_drop_is_a_gate(
     assert "more than --max-drop -101" in capsys.readouterr().err
 
 
-def test_equalized_file_of_typical_images_is_verified_by_its_labels_alone(
+def test_equalized_file_of_typical_images_is_verified_layer_by_layer(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     asked = ["--int8", "--equalize", "--typical", "--num-calibration", "40", "--out", str(tmp_path)]
@@ -151,7 +151,8 @@ def test_equalized_file_of_typical_images_is_verified_by_its_labels_alone(
         run(["verify", str(file), "--data", read_record(trained / "train.json").config.data, "--json"]) == 0
     )
     (found,) = json.loads(capsys.readouterr().out)
-    assert (found["layers"], found["worst_layer"]) == ([], None)
+    assert found["worst_layer"] in [each["layer"] for each in found["layers"]]
+    assert max(each["relative_error"] for each in found["layers"]) < 0.5
 
 
 def test_verify_refuses_a_file_that_was_changed_after_export(

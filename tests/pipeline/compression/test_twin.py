@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from export.convert import int8_plan
+from export.plan import int8_plan
 from models.registry import FAMILIES
 from pipeline.compression.twin import check_equal, make_twin, take_weights
 from pipeline.errors import PipelineError
