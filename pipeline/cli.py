@@ -88,13 +88,19 @@ def run(arguments: list[str] | None = None) -> int:
     from models.errors import KnobError, ModelError
 
     try:
-        status = pipeline.main(arguments, standalone_mode=False)
+        status = pipeline.main(arguments, prog_name="pipeline", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except click.exceptions.Abort:
         return _complain("stopped. What was finished is kept.", 130)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
+    except click.ClickException as error:
+        from pipeline.commands.mistakes import explained
+
+        words = sys.argv[1:] if arguments is None else arguments
+        command = words[0] if words and words[0] in COMMANDS else ""
+        return _complain(explained(error, command), error.exit_code)
     except PipelineError as error:
         return _complain(str(error), error.exit_status)
     except (KnobError, SettingsError) as error:

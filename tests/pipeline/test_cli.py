@@ -96,6 +96,35 @@ def test_help_imports_neither_tensorflow_nor_numpy(name: str | None):
         (["verify", "nothing.tflite"], "there is no file nothing.tflite"),
         (["bench", "--runtime", "litter"], "Did you mean 'litert'?"),
         (["report", "--format", "htlm"], "Did you mean 'html'?"),
+        (["train", "mobilenet", "--lr", "0.1"], "unknown option --lr. Did you mean '--learning-rate'?"),
+        (["train", "mobilenet", "--learning_rate", "0.1"], "Did you mean '--learning-rate'?"),
+        (["train", "mobilenet", "--imgsz", "64"], "Did you mean '--image-size'?"),
+        (["train", "mobilenet", "--batch", "64"], "Did you mean '--batch-size'?"),
+        (["train", "mobilenet", "--pretrained"], "Every training starts from random weights"),
+        (["train", "mobilenet", "--weights", "imagenet"], "pipeline export MODEL.keras"),
+        (["train", "mobilenet", "--epochs-head", "3"], "for --epochs in all"),
+        (["train", "--model", "mobilenet"], "The family has no option before it: pipeline train mobilenet."),
+        (["export", "--model", "x.keras"], "has no option before it: pipeline export MODEL.keras."),
+        (["export", "--quantize"], "Did you mean '--int8'?"),
+        (["bench", "--use-gpu"], "Did you mean '--delegate gpu', with --adb?"),
+        (["bench", "--threads", "2"], "Did you mean '--num-threads'?"),
+        (["train", "mobilenet", "--epochs", "0"], "0 is out of range. Give a number of at least 1."),
+        (["train", "mobilenet", "--epochs", "x"], "--epochs: 'x' is not a whole number. Give a whole number"),
+        (["train", "mobilenet", "--momentum", "3"], "3.0 is out of range. Give a number from 0 to 1."),
+        (
+            ["train", "mobilenet", "--optimizer", "adm"],
+            "Did you mean 'adam'? Known: sgd",
+        ),
+        (["train", "mobilenet", "--epochs"], "--epochs has no value. Give one after it. All options: pipe"),
+        (["train", "mobilenet", "--json=1"], "--json is a switch and takes no value. Give it alone."),
+        (["train", "mobilenet", "more"], "'more' was not expected. Usage: pipeline train"),
+        (
+            ["explain"],
+            "FILE is missing. Give it: pipeline explain FILE. All options: pipeline",
+        ),
+        (["verify", "--model", "nope.keras"], "--model: there is no file nope.keras. Check the path."),
+        (["verify", "--model", "."], "--model: . is a folder. Give a file."),
+        (["--frob"], "unknown option --frob. All options: pipeline --help"),
     ],
 )
 def test_mistyped_word_is_one_line_with_the_right_one_and_status_2(
@@ -104,7 +133,8 @@ def test_mistyped_word_is_one_line_with_the_right_one_and_status_2(
     assert run(arguments) == 2
     captured = capsys.readouterr()
     assert hint in captured.err
-    assert "Traceback" not in captured.err
+    assert captured.err.startswith("pipeline: ")
+    assert captured.err.count("\n") == 1
     assert captured.out == ""
 
 

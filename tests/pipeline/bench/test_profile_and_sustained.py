@@ -385,7 +385,7 @@ def test_a_kill_loses_no_point(lab, files, phone, bench, tmp_path):
         (["ten"], "runs one file with one delegate and one number of threads at a time; 2 were given"),
         (["--delegate", "cpu,gpu"], "2 were given. Name one."),
         (["--num-threads", "1,2"], "2 were given. Name one."),
-        (["--sustained", "0"], "0.0 is not in the range x>0"),
+        (["--sustained", "0"], "--sustained: 0.0 is out of range. Give a number above 0."),
         (["--sustained", "nan"], "nan is not a finite number"),
         (["--sustained", "inf"], "inf is not a finite number"),
     ],
