@@ -90,8 +90,8 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         status = pipeline.main(arguments, prog_name="pipeline", standalone_mode=False)
         return status if isinstance(status, int) else 0
-    except click.exceptions.Abort:
-        return _complain("stopped. What was finished is kept.", 130)
+    except click.exceptions.Abort as stop:
+        return _complain(f"stopped. {stop.__cause__ or 'What was finished is kept.'}", 130)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code

@@ -127,9 +127,9 @@ def command(
         return _int8_within(max_drop, target, options, as_json=as_json)
     else:
         source, settings = _asked(target, options)
-        from pipeline.steps.compress import compress
-
         with stages() as progress:
+            from pipeline.steps.compress import compress  # takes seconds
+
             record = compress(source, settings, runs=runs, progress=progress)
     if as_json:
         print_records([record])
@@ -163,9 +163,9 @@ def _int8_within(max_drop: float, target: str | None, options: dict[str, Any], *
 
 def _resumed(name: str, runs: Path) -> TrainRecord:
     run = find_unfinished(name, runs, compressed=True)
-    from pipeline.steps.compress import resume
-
     with stages() as progress:
+        from pipeline.steps.compress import resume
+
         return resume(run, runs=runs, progress=progress)
 
 

@@ -11,7 +11,7 @@ import click
 
 from export.precisions import Precision
 from export.settings import settings_for
-from pipeline.commands.output import json_option, say, show_lines, stages
+from pipeline.commands.output import json_option, say, stages
 from pipeline.commands.report import show_report
 from pipeline.lineage import find_source
 from pipeline.runs import runs_folder
@@ -72,7 +72,8 @@ def command(*, as_json: bool) -> int:
         raise click.Abort
     say(f"5/5  pipeline report {record.run} --format html")
     page = runs / "report.html"
-    rows = report((record.run,), ReportSettings(out=page), runs=runs, progress=show_lines)
+    with stages() as progress:
+        rows = report((record.run,), ReportSettings(out=page), runs=runs, progress=progress)
     show_report(rows, "json" if as_json else "table")
     if not as_json:
         click.echo(f"The page: {page}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from pipeline.commands.output import json_option, print_records, print_table, say, table
+from pipeline.commands.output import json_option, print_records, print_table, stages, table
 from pipeline.doctor import Check, examine
 from pipeline.errors import MissingToolError
+from pipeline.progress import Doing
 from pipeline.runs import runs_folder
 
 
@@ -22,9 +23,11 @@ def command(*, as_json: bool) -> None:
     pipeline doctor
     """
     checks = []
-    for check in examine(runs_folder()):
-        say(f"{check.name} {check.version or ''}: {check.detail}")
-        checks.append(check)
+    with stages() as progress:
+        progress(Doing("checking what is installed"))
+        for check in examine(runs_folder()):
+            checks.append(check)
+            progress(Doing("checking what is installed", f"{check.name} is done"))
     if as_json:
         print_records(checks)
     else:

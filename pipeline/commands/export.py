@@ -149,9 +149,9 @@ def _exported(target: str | None, *, data: str | None, out: Path | None, **optio
     settings = _settings(options, for_kit=options["android_kit"] is not None)
     source = find_source(target, data=data, folder=runs_folder())
     source = with_pixels(source, **{name: options[name] for name in NAMES})
-    from pipeline.steps.export import export
-
     with stages() as progress:
+        from pipeline.steps.export import export  # takes seconds
+
         return export(
             source, settings, runs=runs_folder(), out=out, labels=options["labels"], progress=progress
         )

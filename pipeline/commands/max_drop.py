@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 def write_int8_within(source: KerasSource, settings: MaxDropSettings, *, as_json: bool) -> int:
     """Writes the first int8 file within the allowed loss, else the best; returns 1 if none is within it."""
     _refuse_own_quantizers(source, settings.max_drop)
-    from pipeline.steps.max_drop import int8_within
-
     with stages() as progress:
+        from pipeline.steps.max_drop import int8_within
+
         written = int8_within(source, settings, runs=runs_folder(), progress=progress)
     found, path = written.climb, written.path
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.json_values import finite
-from pipeline.progress import Event, Note
+from pipeline.progress import Doing, Event, Note
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -26,6 +27,8 @@ PIPED_WIDTH = 200
 
 
 REDRAW_SECS = 0.1
+QUIET_SECS = 10.0
+"""Without a terminal, the longest time without a line."""
 
 
 def print_records(records: Sequence[DataclassInstance]) -> None:
@@ -88,9 +91,9 @@ def working(what: str) -> Iterator[None]:
 
 @contextmanager
 def stages() -> Iterator[Progress]:
-    """A step's `progress` callback: at a terminal a bar on stderr, else one line per stage.
+    """A step's `progress` callback: at a terminal a bar on stderr, else lines.
 
-    It is drawn only when it is called: a drawing thread would make a measurement slower.
+    The bar is drawn only when it is called: a drawing thread would make a measurement slower.
     """
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
@@ -98,7 +101,8 @@ def stages() -> Iterator[Progress]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield show_lines
+        with _Lines() as show_line:
+            yield show_line
         return
     what = TextColumn("{task.description}", markup=False)
     detail = TextColumn("{task.fields[detail]}", markup=False)
@@ -130,12 +134,52 @@ def stages() -> Iterator[Progress]:
         yield show
 
 
-def show_lines(event: Event) -> None:
-    """A step's `progress` callback without a terminal: one line per stage."""
-    if isinstance(event, Note):
-        say(event.text)
-    elif not event.detail:
-        say(f"{event.what} ...")
+class _Lines:
+    """A step's `progress` callback without a terminal: a line per stage, and one after a long silence.
+
+    The latter comes from a thread: a step does not call back while TensorFlow traces or evaluates.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._said = time.monotonic()
+        self._last: Doing | None = None
+        self._thread = threading.Thread(target=self._go_on, daemon=True)
+
+    def __enter__(self) -> Progress:
+        self._thread.start()
+        return self._show
+
+    def __exit__(self, *exception: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _show(self, event: Event) -> None:
+        with self._lock:
+            if isinstance(event, Note):
+                self._say(event.text)
+                return
+            self._last = event
+            if not event.detail:
+                self._say(f"{event.what} ...")
+
+    def _say(self, text: str) -> None:
+        self._said = time.monotonic()
+        say(text)
+
+    def _go_on(self) -> None:
+        while not self._ended.wait(max(0.01, self._said + QUIET_SECS - time.monotonic())):
+            with self._lock:
+                if time.monotonic() - self._said >= QUIET_SECS and not self._ended.is_set():
+                    self._say(_still(self._last))
+
+
+def _still(event: Doing | None) -> str:
+    if event is None:
+        return "still working ..."
+    share = f" ({event.done / event.total:.0%})" if event.total else ""
+    return f"{event.what}{': ' if event.detail else ''}{event.detail}{share} ..."
 
 
 json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.commands.output import json_option, say, show_lines
+from pipeline.commands.output import json_option, say, stages
 from pipeline.errors import UsageError, unknown_name
 from pipeline.runs import runs_folder
 from pipeline.steps.settings import FORMATS, PICTURES
@@ -44,7 +44,8 @@ def command(runs: tuple[str, ...], format_name: str | None, out: Path | None, as
     format_name = _format(format_name, out, as_json=as_json)
     from pipeline.steps.report import report_rows, write_report
 
-    rows = report_rows(runs, runs=runs_folder(), progress=show_lines)
+    with stages() as progress:
+        rows = report_rows(runs, runs=runs_folder(), progress=progress)
     if out is None and format_name in PICTURES:
         out = runs_folder() / f"report.{format_name}"
     if out is None:

@@ -104,17 +104,17 @@ def _trained(family: str, data: str | None, options: dict[str, Any], runs: Path)
     if data is None:
         say("no --data given: training on digits, 1,797 images of 32x32 that come with scikit-learn.")
         data = str(DEFAULTS["data"])
-    from pipeline.steps.train import train
-
     asked = {field.name for field in dataclasses.fields(TrainSettings)} & set(options)
     settings = TrainSettings(knobs=knobs, **{name: options[name] for name in asked})
     with stages() as progress:
+        from pipeline.steps.train import train  # takes seconds
+
         return train(family, data, settings, runs=runs, progress=progress)
 
 
 def _resumed(name: str, runs: Path) -> TrainRecord:
     run = find_unfinished(name, runs, compressed=False)
-    from pipeline.steps.train import resume
-
     with stages() as progress:
+        from pipeline.steps.train import resume
+
         return resume(run, runs=runs, progress=progress)

@@ -117,7 +117,7 @@ def _compressed(
         check_same_data(run, dataset.spec)
         _check_same_parent(source, config)
     progress(Note(f"{run.name}: from {config.parent}, {dataset.spec.num_train:,} images"))
-    with resumable(run, progress):
+    with resumable(run):
         record = compress_run(
             prepared,
             images,

@@ -58,10 +58,9 @@ def int8_within(
                 run=source.export_folder.parent.name,
                 tell=lambda text: progress(Note(text)),
             )
-        except KeyboardInterrupt:
-            lost = "no file was taken yet, and those that were tried are gone"
-            progress(Note(f"\n{lost}; the same command tries again."))
-            raise
+        except KeyboardInterrupt as stop:
+            lost = "No file was taken yet, and those that were tried are gone. The same command tries again."
+            raise KeyboardInterrupt(str(stop) or lost) from stop
         path = put_in_place(found.taken)
     with open_store(runs) as store:
         store.add_artifact(found.taken.artifact, path.parent)

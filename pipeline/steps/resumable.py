@@ -7,19 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import PipelineError
-from pipeline.progress import Note, Progress
 from pipeline.runs import how_to_resume
 
 
 @contextmanager
-def resumable(run: Path, progress: Progress) -> Iterator[None]:
+def resumable(run: Path) -> Iterator[None]:
     """Wraps a training: if it is interrupted or cannot write, the error says how to resume it."""
     go_on = how_to_resume(run)  # before the training, while the run can be read
     try:
         yield
-    except KeyboardInterrupt:
-        progress(Note(f"\nstopped. The finished epochs are kept; go on: {go_on}"))
-        raise
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(f"The finished epochs are kept. Go on: {go_on}") from stop
     except OSError as error:
         raise PipelineError(
             f"cannot write to {run} ({error.strerror or error}). The finished epochs are kept. "
