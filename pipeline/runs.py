@@ -61,7 +61,12 @@ def setting_of(run: Path, name: str) -> Any:  # noqa: ANN401 - what JSON holds
 
 
 def find_unfinished(name: str, folder: Path, *, compressed: bool) -> Path:
-    """The unfinished compression, or training, with this path, or with this folder name in `folder`."""
+    """The unfinished compression, or training, with this path, or with this folder name in `folder`.
+
+    Without a name, the one that was started last.
+    """
+    if not name:
+        return _newest_unfinished(folder, compressed=compressed)
     found = [path for path in (Path(name), folder / name) if (path / CONFIG).is_file()]
     if not found:
         raise unknown_name("unfinished run", name, [run.name for run in unfinished_runs(folder)])
@@ -72,6 +77,14 @@ def find_unfinished(name: str, folder: Path, *, compressed: bool) -> Path:
         kinds = ("a training, not a compression", "a compression, not a training")
         raise UsageError(f"{run.name} is {kinds[not compressed]}: {how_to_resume(run)}")
     return run
+
+
+def _newest_unfinished(folder: Path, *, compressed: bool) -> Path:
+    runs = [run for run in unfinished_runs(folder) if _is_compression(run) is compressed]
+    if not runs:
+        kind = "compression" if compressed else "training"
+        raise UsageError(f"there is no unfinished {kind} in {folder}/. All that is there: pipeline runs")
+    return max(runs, key=lambda run: (run / CONFIG).stat().st_mtime_ns)
 
 
 def _is_compression(run: Path) -> bool | None:

@@ -97,7 +97,13 @@ RATES = ", ".join(f"{rate:g} {step}" for step, rate in LEARNING_RATES.items())
 )
 @click.option("--data", metavar="NAME|FOLDER", help="Images.  [default: those of the training]")
 @pixel_options
-@click.option("--resume", metavar="RUN", help="Go on with a compression that was stopped.")
+@click.option(
+    "--resume",
+    is_flag=False,
+    flag_value="",
+    metavar="[RUN]",
+    help="Go on with a compression that was stopped.  [default: the newest such run]",
+)
 @json_option
 def command(
     target: str | None,
@@ -163,6 +169,7 @@ def _int8_within(max_drop: float, target: str | None, options: dict[str, Any], *
 
 def _resumed(name: str, runs: Path) -> TrainRecord:
     run = find_unfinished(name, runs, compressed=True)
+    say(f"going on with {run.name}")
     with stages() as progress:
         from pipeline.steps.compress import resume
 

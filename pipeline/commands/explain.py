@@ -12,8 +12,9 @@ import click
 
 from pipeline.commands.output import json_option, print_records, say, stages, stdout_console, working
 from pipeline.commands.pixels import pixel_options
-from pipeline.errors import UsageError, unknown_name
+from pipeline.errors import UsageError
 from pipeline.lineage import is_keras_model
+from pipeline.runs import runs_folder, tflite_files
 from pipeline.steps.settings import VerifySettings
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Explanation:
 
 
 @click.command(name="explain", short_help="Say why a file is slow, large or wrong, layer by layer.")
-@click.argument("file", metavar="FILE")
+@click.argument("file", metavar="FILE|RUN")
 @click.argument("other", required=False, metavar="[OTHER]")
 @click.option(
     "--sort",
@@ -94,15 +95,17 @@ def command(
 ) -> int:
     """Say why a file is slow, large or wrong, layer by layer.
 
-    FILE is any .tflite file, also of other tools. Shows each operator's type, its bytes, its time on this
-    machine and, for int8 and int16x8 files with their sidecar and Keras model, how far its output is from the
-    Keras layer's; then the findings and what to do about them. With OTHER, such as the float32 file of the
-    same model, the layers of both are shown side by side. With --data, also what they answer on the same
-    200 test images. Exit status 1 when LiteRT refuses a file.
+    FILE is any .tflite file, also of other tools; RUN stands for its float32 and its smallest file. Shows
+    each operator's type, its bytes, its time on this machine and, for int8 and int16x8 files with their
+    sidecar and Keras model, how far its output is from the Keras layer's; then the findings and what to do
+    about them. With OTHER, such as the float32 file of the same model, the layers of both are shown side by
+    side. With --data, also what they answer on the same 200 test images. Exit status 1 when LiteRT refuses a
+    file.
 
     \b
     pipeline explain mobilenet_int8.tflite
     pipeline explain mobilenet_float32.tflite mobilenet_int8.tflite
+    pipeline explain mobilenet_alpha0.5_160-photos-1
     pipeline explain theirs.tflite --no-time --sort bytes --top 0
     pipeline explain theirs.tflite mobilenet_int8.tflite --data photos/ --labels names.txt
     """
@@ -163,6 +166,7 @@ def _answered(paths: Sequence[Path], data: str | None, others: dict[str, Any]) -
 
 
 def _paths(file: str, other: str | None) -> list[Path]:
+    """The one or two files to explain; a run alone stands for its float32 and its smallest file."""
     targets = [file] if other is None else [file, other]
     for target in targets:
         if is_keras_model(target):
@@ -170,16 +174,12 @@ def _paths(file: str, other: str | None) -> list[Path]:
                 f"{target} is a Keras model; a .tflite file was expected. "
                 f"Make one first: pipeline export {target} --int8"
             )
-        if not Path(target).is_file():
-            near = [each.name for each in Path(target).parent.glob("*.tflite")]
-            raise (
-                unknown_name("file", target, near)
-                if near
-                else UsageError(
-                    f"there is no file {target}. Give the path of a .tflite file: pipeline runs lists them."
-                )
-            )
-    paths = [Path(target) for target in targets]
+    if other is None and not Path(file).is_file() and not file.endswith(".tflite"):
+        return _files_of_run(file)
+    paths = []
+    for target in targets:
+        (path,) = [Path(target)] if Path(target).is_file() else tflite_files((target,), runs_folder())[:1]
+        paths.append(path)
     if len(paths) == 2 and paths[0].samefile(paths[1]):
         raise UsageError(f"{paths[0]} was given twice. Give two different files, or one.")
     return paths
@@ -198,6 +198,17 @@ def _about_answers(found: Answers) -> list[str]:
             + (f"more than chance (p = {found.p:.2g})" if found.p < DISTINCT_P else "within chance")
         )
     return lines
+
+
+def _files_of_run(name: str) -> list[Path]:
+    files = tflite_files((name,), runs_folder())
+    smallest = min(files, key=lambda file: file.stat().st_size)
+    floats = [file for file in files if file.stem.endswith("_float32") and file != smallest]
+    chosen = [*floats[:1], smallest]
+    if len(files) > len(chosen):
+        left = ", ".join(file.name for file in files if file not in chosen)
+        say(f"explaining {' and '.join(file.name for file in chosen)}; the run also has {left}")
+    return chosen
 
 
 def _print(explained: Explanation, sort: str, top: int) -> None:

@@ -80,15 +80,15 @@ def _chosen(name: str, summaries: list[RunSummary]) -> RunSummary:
 
 def _show_all(summaries: list[RunSummary]) -> None:
     from pipeline.report.run_table import runs_table
-    from pipeline.report.terminal import PIPED_WIDTH, terminal_width
+    from pipeline.report.terminal import UNFOLDED, terminal_width
 
     width = terminal_width()
-    click.echo(runs_table(summaries, width=width or PIPED_WIDTH, colour=width is not None), nl=False)
+    click.echo(runs_table(summaries, width=width or UNFOLDED, colour=width is not None), nl=False)
 
 
 def _show_one(summary: RunSummary, folder: Path) -> None:
     from pipeline.report.run_table import run_tree
-    from pipeline.report.terminal import PIPED_WIDTH, terminal_width
+    from pipeline.report.terminal import UNFOLDED, terminal_width
 
     if summary.state != "finished":
         state = f"the run {summary.run} is " if summary.state == "unfinished" else ""
@@ -96,7 +96,7 @@ def _show_one(summary: RunSummary, folder: Path) -> None:
     with complete_store(folder) as (store, _):
         rows = [row for row in store.rows() if row.file.run == summary.run]
     width = terminal_width()
-    tree = run_tree(summary, rows, width=width or PIPED_WIDTH, colour=width is not None)
+    tree = run_tree(summary, rows, width=width or UNFOLDED, colour=width is not None)
     click.echo(tree, nl=False)
     if not rows:
         say(f"No exported file yet: pipeline export {summary.run} --int8")

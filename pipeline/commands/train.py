@@ -58,7 +58,13 @@ RECIPE = "the paper's, by family"
 @click.option(
     "--seed", type=click.IntRange(min=0, max=2**32 - 1), default=DEFAULTS["seed"], show_default=True
 )
-@click.option("--resume", metavar="RUN", help="Go on with a run that was stopped, with its own settings.")
+@click.option(
+    "--resume",
+    is_flag=False,
+    flag_value="",
+    metavar="[RUN]",
+    help="Go on with a run that was stopped, with its own settings.  [default: the newest such run]",
+)
 @json_option
 def command(
     family: str | None,
@@ -81,10 +87,10 @@ def command(
             "give either a family to train or --resume RUN: "
             "pipeline train mobilenet --alpha 0.5 --data photos/"
         )
-    if resume:
+    if resume is not None:
         refuse_settings(click.get_current_context())
     runs = runs_folder()
-    record = _resumed(resume, runs) if resume else _trained(str(family), data, options, runs)
+    record = _resumed(resume, runs) if resume is not None else _trained(str(family), data, options, runs)
     if as_json:
         print_records([record])
         return
@@ -114,6 +120,7 @@ def _trained(family: str, data: str | None, options: dict[str, Any], runs: Path)
 
 def _resumed(name: str, runs: Path) -> TrainRecord:
     run = find_unfinished(name, runs, compressed=False)
+    say(f"going on with {run.name}")
     with stages() as progress:
         from pipeline.steps.train import resume
 

@@ -137,6 +137,10 @@ def command(
     broken = [*_not_finite(verified), *_doubtful(verified)]
     for text in broken:
         say(f"pipeline: {text}")
+    if max_drop is not None and not failed:
+        worst = max(verified, key=lambda found: found.drop_points or 0.0)
+        drop = worst.drop_points or 0.0
+        say(f"--max-drop {max_drop:g} holds: the largest drop is {drop:.2f} points, {Path(worst.path).name}.")
     if not as_json and not failed and not broken:
         say(f"stored in {runs_folder()}/results.sqlite. Next: {' '.join(['pipeline bench', *targets])}")
     return 1 if failed or broken else 0

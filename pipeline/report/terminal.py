@@ -10,6 +10,8 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 PIPED_WIDTH = 100
+UNFOLDED = 10_000
+"""The width of lines in a file or a pipe that other programs read: a name is never broken."""
 
 
 def terminal_width() -> int | None:

@@ -117,7 +117,7 @@ def _compressed(
         check_same_data(run, dataset.spec)
         _check_same_parent(source, config)
     progress(Note(f"{run.name}: from {config.parent}, {dataset.spec.num_train:,} images"))
-    with resumable(run):
+    with resumable(run, batch_size=config.batch_size):
         record = compress_run(
             prepared,
             images,

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import tensorflow as tf
+
 from pipeline.errors import PipelineError
 from pipeline.runs import how_to_resume
 
 
 @contextmanager
-def resumable(run: Path) -> Iterator[None]:
-    """Wraps a training: if it is interrupted or cannot write, the error says how to resume it."""
+def resumable(run: Path, *, batch_size: int) -> Iterator[None]:
+    """Wraps a training: if it is interrupted, cannot write or lacks memory, the error says what to do."""
     go_on = how_to_resume(run)  # before the training, while the run can be read
     try:
         yield
@@ -23,3 +25,18 @@ def resumable(run: Path) -> Iterator[None]:
             f"cannot write to {run} ({error.strerror or error}). The finished epochs are kept. "
             f"Fix that, such as by freeing space, then go on: {go_on}"
         ) from error
+    except (MemoryError, tf.errors.OpError) as error:
+        if not _lacks_memory(error):
+            raise
+        smaller = f"--batch-size {max(1, batch_size // 2)}"
+        raise PipelineError(
+            f"a batch of {batch_size} images does not fit into this machine's memory. "
+            f"Start again with a smaller one, such as {smaller}, or with smaller images (--image-size)."
+        ) from error
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether an allocation failed, in TensorFlow or in Python code that it calls."""
+    if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
+        return True
+    return any(word in str(error) for word in ("OOM when allocating", "MemoryError", "bad_alloc"))

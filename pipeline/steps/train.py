@@ -78,7 +78,7 @@ def _trained(config: TrainConfig, dataset: Dataset, run: Path, runs: Path, progr
             f"weight decay {config.weight_decay:g}"
         )
     )
-    with resumable(run):
+    with resumable(run, batch_size=config.batch_size):
         record = trainer.train(config, dataset, run, progress=progress)
     with open_store(runs) as store:
         store.add_run(record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from export.errors import ExportError
 from models.errors import KnobError
 from pipeline.cli import COMMANDS, pipeline, run
 from pipeline.errors import MissingToolError, PipelineError, UsageError
+from pipeline.runs import find_unfinished
 
 
 @pytest.fixture(autouse=True)
@@ -120,7 +122,7 @@ def test_help_imports_neither_tensorflow_nor_numpy(name: str | None):
         (["train", "mobilenet", "more"], "'more' was not expected. Usage: pipeline train"),
         (
             ["explain"],
-            "FILE is missing. Give it: pipeline explain FILE. All options: pipeline",
+            "FILE|RUN is missing. Give it: pipeline explain FILE|RUN. All options: pipe",
         ),
         (["verify", "--model", "nope.keras"], "--model: there is no file nope.keras. Check the path."),
         (["verify", "--model", "."], "--model: . is a folder. Give a file."),
@@ -230,3 +232,60 @@ def test_runs_folder_that_is_a_file_is_named(
     monkeypatch.setenv("PIPELINE_RUNS", str(file))
     assert run(["bench"]) == 2
     assert "is a file, where the folder of runs should be" in capsys.readouterr().err
+
+
+def unfinished(runs: Path, name: str, config: str, *, started: int) -> None:
+    (runs / name).mkdir(parents=True)
+    (runs / name / "config.json").write_text(config)
+    os.utime(runs / name / "config.json", (started, started))
+
+
+def test_resume_alone_takes_the_run_of_its_kind_that_was_started_last(runs: Path):
+    unfinished(runs, "b-training", '{"config": {}}', started=2)
+    unfinished(runs, "a-training", '{"config": {}}', started=3)
+    unfinished(runs, "c-compression", '{"compression": {}}', started=4)
+    assert find_unfinished("", runs, compressed=False).name == "a-training"
+    assert find_unfinished("", runs, compressed=True).name == "c-compression"
+
+
+def test_resume_alone_reaches_the_newest_run_and_says_which(runs: Path, capsys: pytest.CaptureFixture[str]):
+    unfinished(runs, "a-training", '{"config": {}}', started=3)
+    assert run(["train", "--resume"]) == 1  # its settings are damaged
+    err = capsys.readouterr().err
+    assert "going on with a-training" in err
+    assert "a-training/config.json" in err
+    assert run(["compress", "--resume"]) == 2
+    assert "there is no unfinished compression in" in capsys.readouterr().err
+
+
+def exported_run(runs: Path, **files: int) -> Path:
+    home = runs / "net-photos-1"
+    (home / "export").mkdir(parents=True)
+    (home / "train.json").write_text("{}")
+    for precision, size in files.items():
+        (home / "export" / f"net_{precision}.tflite").write_bytes(bytes(size))
+        (home / "export" / f"net_{precision}.json").write_text("{}")
+    return home
+
+
+def test_explain_takes_a_run_for_its_float32_and_its_smallest_file(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+):
+    from pipeline.commands.explain import _paths
+
+    home = exported_run(runs, float16=50, float32=99, int8=20)
+    for name in ("net-photos-1", str(home)):
+        assert [path.name for path in _paths(name, None)] == ["net_float32.tflite", "net_int8.tflite"]
+    assert "the run also has net_float16.tflite" in capsys.readouterr().err
+    (home / "export" / "net_int8.tflite").unlink()
+    (home / "export" / "net_float16.tflite").unlink()
+    assert [path.name for path in _paths("net-photos-1", None)] == ["net_float32.tflite"]
+
+
+def test_runs_breaks_no_name_in_a_pipe(runs: Path, capsys: pytest.CaptureFixture[str]):
+    name = "mobilenet_alpha0.5_160-" + "a-very-long-name-of-a-folder-of-photographs" * 3
+    unfinished(runs, f"{name}-1", '{"config": {"data": "photos"}}', started=1)
+    run(["runs"])
+    out = capsys.readouterr().out
+    assert f"{name}-1 " in out
+    assert out.splitlines()[-1].endswith(f"pipeline train --resume {name}-1")

@@ -60,6 +60,12 @@ def show_answers(
         say(f"pipeline: {text}")
     if wrong:
         return 1
+    if found:
+        least = min(each.agreement for each in found if each.agreement is not None)
+        gates = f"--min-agreement {gate.min_agreement:g} holds"
+        if gate.max_drop is not None:
+            gates = f"--min-agreement {gate.min_agreement:g} and --max-drop {gate.max_drop:g} hold"
+        say(f"{gates}: the smallest agreement is {least:.1f}%.")
     if found and not as_json:
         say(f"stored in {runs_folder()}/results.sqlite. Next: pipeline bench --adb")
     return DEVICE_TROUBLE if num_lost or answered.problems else 0
