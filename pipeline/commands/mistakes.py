@@ -164,7 +164,7 @@ def _bad(message: str) -> str:
         return f"{found['value']} is not {kind}. Give {kind}, such as {example}."
     if found := _PATH.fullmatch(message):
         if found["wrong"] == "does not exist":
-            return f"there is no {found['what'].lower()} {found['path']}. Check the path."
+            return f"there is no {found['path']}. Check the path."
         if found["wrong"].startswith("is not"):
             return f"{found['path']} {found['wrong']}. Check its permissions."
         kind = "file" if found["what"] == "File" else "folder"

@@ -124,8 +124,8 @@ def test_help_imports_neither_tensorflow_nor_numpy(name: str | None):
             ["explain"],
             "FILE|RUN is missing. Give it: pipeline explain FILE|RUN. All options: pipe",
         ),
-        (["verify", "--model", "nope.keras"], "--model: there is no file nope.keras. Check the path."),
-        (["verify", "--model", "."], "--model: . is a folder. Give a file."),
+        (["verify", "--model", "nope.keras"], "--model: there is no nope.keras. Check the path."),
+        (["runs", "--curve", "."], "--curve: . is a folder. Give a file."),
         (["--frob"], "unknown option --frob. All options: pipeline --help"),
     ],
 )
