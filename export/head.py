@@ -53,6 +53,15 @@ class Head:
         found: Integers = outputs.argmax(axis=1)
         return found
 
+    def are_right(self, outputs: Floats, labels: Integers) -> Decisions:
+        """(n,): whether each answer is the image's class, or one of its labels (n, classes) of 0 and 1."""
+        answers = self.answers(outputs)
+        if labels.ndim == 2:
+            held: Decisions = labels[range(len(labels)), answers] > 0
+            return held
+        same: Decisions = answers == labels
+        return same
+
     def decisions(self, outputs: Floats) -> Decisions:
         """(n, outputs) -> (n, classes): whether each class or label holds."""
         if self.kind is HeadKind.LABELS:

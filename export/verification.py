@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from export.head import HeadKind
+
 
 @dataclass(frozen=True, kw_only=True)
 class LayerError:
@@ -35,9 +37,9 @@ class Verification:
     tflite_top1: float
     """Percent."""
     drop_points: float | None
-    """keras_top1 - tflite_top1, percentage points."""
+    """keras_score - tflite_score, percentage points."""
     agreement: float | None
-    """Percent of samples on which both give the same label."""
+    """Percent of samples on which both give the same label, or the same of all labels."""
     max_abs_difference: float | None
     """Largest difference of dequantized outputs where both are finite; None if there are no such outputs."""
     worst_layer: str | None
@@ -53,11 +55,35 @@ class Verification:
     """The same of the file."""
     classes_matched: str = ""
     """How the data set's classes were matched with the outputs, in words."""
+    head: HeadKind = HeadKind.CLASSES
+    """What the outputs mean."""
+    majority_share: float | None = None
+    """Percent of the samples that are of the most frequent class, or have the most frequent label."""
+    keras_balanced: float | None = None
+    """Percent: the mean over the classes of the share right; None for several labels an image."""
+    tflite_balanced: float | None = None
+    keras_average_precision: float | None = None
+    """Percent: mean over the labels; None for classes that exclude each other."""
+    tflite_average_precision: float | None = None
+    keras_all_labels: float | None = None
+    """Percent of samples on which every label is on its side of the threshold; None as before."""
+    tflite_all_labels: float | None = None
     pixels_doubt: str = ""
     """Why it seems to be fed other pixels than it was trained on; empty if it does not."""
+
+    @property
+    def keras_score(self) -> float | None:
+        """The percentage that a file is judged by: mean average precision of labels, else top-1."""
+        return self.keras_top1 if self.keras_average_precision is None else self.keras_average_precision
+
+    @property
+    def tflite_score(self) -> float:
+        """The same of the file."""
+        return self.tflite_top1 if self.tflite_average_precision is None else self.tflite_average_precision
 
 
 def verification_from_record(record: dict[str, Any]) -> Verification:
     """A Verification from asdict() of one, read back from JSON, of this version or an older one."""
     layers = tuple(LayerError(**layer) for layer in record["layers"])
-    return Verification(**{"path": "", **record, "layers": layers})
+    head = HeadKind(record.get("head", HeadKind.CLASSES))
+    return Verification(**{"path": "", **record, "layers": layers, "head": head})

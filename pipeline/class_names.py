@@ -32,9 +32,16 @@ class MatchedClasses:
     """Label of the data set -> number of the output."""
     words: str
     """The number matched, and how, such as '10 of 10 classes of the data set matched by name'."""
+    num_classes: int
+    """Of the model."""
 
     def labels(self, labels: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """Labels of the data set as numbers of outputs."""
+        """Labels of the data set as numbers of outputs; (n, classes) of 0 and 1 with a column an output."""
+        if np.ndim(labels) == 2:
+            held = np.asarray(labels)
+            columns = np.zeros((len(held), self.num_classes), np.int64)
+            columns[:, list(self.outputs)] = held
+            return columns
         numbers: npt.NDArray[np.int64] = np.asarray(self.outputs, np.int64)[np.asarray(labels)]
         return numbers
 
@@ -57,7 +64,11 @@ def match_classes(of_model: Sequence[str], of_data: Sequence[str], *, name: str)
                 f"{name} has {len(of_model)} outputs without class names, the data set has {len(of_data)} "
                 f"classes: they cannot be matched. {_WHAT_TO_DO}"
             )
-        return MatchedClasses(outputs=tuple(range(len(of_data))), words="classes matched by number")
+        return MatchedClasses(
+            outputs=tuple(range(len(of_data))),
+            words="classes matched by number",
+            num_classes=len(of_model),
+        )
     return _by_name(of_model, of_data, name=name)
 
 
@@ -119,7 +130,8 @@ def _by_name(of_model: Sequence[str], of_data: Sequence[str], *, name: str) -> M
             f"{len(of_data)} classes matched by name, {reason}. {_WHAT_TO_DO}"
         )
     words = f"{len(outputs)} of {len(of_data)} classes of the data set matched by name"
-    return MatchedClasses(outputs=tuple(outputs), words=words + _others(of_model, outputs))
+    words += _others(of_model, outputs)
+    return MatchedClasses(outputs=tuple(outputs), words=words, num_classes=len(of_model))
 
 
 def _only(names: Sequence[str]) -> dict[str, int]:

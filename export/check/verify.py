@@ -19,11 +19,11 @@ from export.artifact import ZERO_PIXEL, ExportArtifact, check_described
 from export.check.foreign import ForeignFile
 from export.check.layer_errors import ComparedLayers, compare_layers
 from export.check.load_check import litert_loads
-from export.check.runner import Runners, is_finite
+from export.check.runner import Runners
+from export.check.tally import Tally
 from export.errors import BadModelFileError, ExportError
 from export.graph.rescaling import RAW, input_error_levels, rescaling_of
 from export.graph.rewrite import ends_in, without_probabilities
-from export.head import Head
 from export.pixel_conventions import PixelConvention
 from export.tflite.inspect import FileContents, inspect, named
 from export.tflite.output import PROBABILITIES, head_of_file, last_operator
@@ -37,40 +37,6 @@ NUM_LAYER_SAMPLES = 32
 
 
 _NO_LAYERS = ComparedLayers(all=(), of_the_network=())
-
-
-@dataclass
-class _Tally:
-    """Running counts over the batches."""
-
-    head: Head
-    samples: int = 0
-    keras_right: int = 0
-    tflite_right: int = 0
-    agreeing: int = 0
-    keras_not_finite: int = 0
-    tflite_not_finite: int = 0
-    max_abs_difference: float | None = None
-
-    def add(self, expected: Floats | None, found: Floats, labels: npt.NDArray[np.int64]) -> None:
-        """Adds both outputs (batch, classes) and the labels (batch,); `expected` is None without a model.
-
-        An output with NaN or infinity counts as wrong and as no agreement, and is not compared.
-        """
-        by_tflite, tflite_finite = self.head.answers(found), is_finite(found)
-        self.samples += len(labels)
-        self.tflite_right += int((tflite_finite & (by_tflite == labels)).sum())
-        self.tflite_not_finite += int((~tflite_finite).sum())
-        if expected is None:
-            return
-        by_keras, keras_finite = self.head.answers(expected), is_finite(expected)
-        both = keras_finite & tflite_finite
-        self.keras_right += int((keras_finite & (by_keras == labels)).sum())
-        self.agreeing += int((both & (by_keras == by_tflite)).sum())
-        self.keras_not_finite += int((~keras_finite).sum())
-        if both.any():
-            largest = float(np.abs(expected[both] - found[both]).max())
-            self.max_abs_difference = max(self.max_abs_difference or 0.0, largest)
 
 
 class KerasOutputs:
@@ -138,7 +104,7 @@ def verify(
     if not loads:
         raise BadModelFileError(f"LiteRT cannot run {path}: {error}. Export the model again.")
     head = head_of_file(contents)
-    tally = _Tally(head=head)
+    tally = Tally(head=head)
     kept: list[Floats] = []
     known = KerasOutputs() if outputs is None else outputs
     by_keras = functools.partial(known.of, model, is_whole=model is whole)
@@ -172,7 +138,7 @@ def verify_alone(
     Raises ExportError for no samples, or those of another data set.
     """
     start = time.perf_counter()
-    tally = _Tally(head=file.head)
+    tally = Tally(head=file.head)
     with Runners(file.path, file.contents, stored=lambda images: file.stored(pixels(images))) as runners:
         for images, labels in _checked(samples.batches, file.shape, file.head.num_classes):
             tally.add(None, runners.outputs(images), labels)
@@ -180,10 +146,18 @@ def verify_alone(
                 progress(tally.samples)
     _check_any(tally, samples)
     alone = _verification(file.path, file.contents, samples, tally, _NO_LAYERS, time.perf_counter() - start)
-    return replace(alone, keras_top1=None, drop_points=None, agreement=None)
+    return replace(
+        alone,
+        keras_top1=None,
+        keras_balanced=None,
+        keras_average_precision=None,
+        keras_all_labels=None,
+        drop_points=None,
+        agreement=None,
+    )
 
 
-def _check_any(tally: _Tally, samples: Samples) -> None:
+def _check_any(tally: Tally, samples: Samples) -> None:
     if not tally.samples:
         raise ExportError(
             f"no samples in split '{samples.split}' of {samples.dataset}. "
@@ -195,7 +169,7 @@ def _verification(
     path: Path,
     contents: FileContents,
     samples: Samples,
-    tally: _Tally,
+    tally: Tally,
     layers: ComparedLayers,
     seconds: float,
 ) -> Verification:
@@ -206,20 +180,13 @@ def _verification(
         dataset=samples.dataset,
         dataset_fingerprint=samples.dataset_fingerprint,
         split=samples.split,
-        num_samples=tally.samples,
-        keras_top1=100 * tally.keras_right / tally.samples,
-        tflite_top1=100 * tally.tflite_right / tally.samples,
-        drop_points=100 * (tally.keras_right - tally.tflite_right) / tally.samples,
-        agreement=100 * tally.agreeing / tally.samples,
-        max_abs_difference=tally.max_abs_difference,
-        num_keras_not_finite=tally.keras_not_finite,
-        num_tflite_not_finite=tally.tflite_not_finite,
         worst_layer=worst.layer if worst else None,
         layers=layers.all,
         runtime="litert",
         runtime_version=importlib.metadata.version("ai-edge-litert"),
         seconds=seconds,
         verified_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+        **tally.measured(),
     )
 
 
@@ -281,13 +248,13 @@ def _by_keras(model: keras.Model, images: Floats, full: int) -> Floats:
 def _check_batch(
     images: Floats, labels: npt.NDArray[np.int64], takes: tuple[int, ...], num_classes: int
 ) -> None:
-    if images.shape[1:] != takes or labels.shape != images.shape[:1]:
+    if images.shape[1:] != takes or labels.shape not in (images.shape[:1], (len(images), num_classes)):
         raise ExportError(
             f"images of shape {images.shape} with labels of shape {labels.shape}. "
             f"Expected (batch, {', '.join(map(str, takes))}) and (batch,): "
             "resize the images to the model's size."
         )
-    if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
+    if labels.ndim == 1 and len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
         raise ExportError(
             f"labels from {labels.min()} to {labels.max()}, but the model has {num_classes} classes. "
             "Expected the data set that it was trained on."

@@ -139,7 +139,6 @@ def _compared(
     ]
     here, labels = samples.here[:count], samples.labels[:count]
     head = head_of_file(samples.contents)
-    answers, answers_here = head.answers(there), head.answers(here)
     there_finite, here_finite = is_finite(there), is_finite(here)
     both = there_finite & here_finite
     if not there_finite.all():
@@ -155,9 +154,9 @@ def _compared(
         dataset_fingerprint=samples.dataset.spec.fingerprint,
         split=samples.split,
         num_samples=count,
-        phone_top1=_percent(there_finite & (answers == labels)),
-        host_top1=_percent(here_finite & (answers_here == labels)),
-        agreement=_percent(both & (answers == answers_here)),
+        phone_top1=_percent(there_finite & head.are_right(there, labels)),
+        host_top1=_percent(here_finite & head.are_right(here, labels)),
+        agreement=_percent(both & (head.decisions(there) == head.decisions(here)).all(axis=1)),
         max_abs_difference=float(np.abs(there - here)[both].max()) if both.any() else None,
         secs_per_sample=sum(part.secs for part in parts) / max(count, 1),
         valid=not reasons,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from export.artifact import sidecar_path
+from export.head import HeadKind
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, print_table, say, stages, table
 from pipeline.commands.phones.options import (
@@ -130,7 +131,7 @@ def command(
     failed = [found for found in verified if max_drop is not None and (found.drop_points or 0.0) > max_drop]
     for found in failed:
         say(
-            f"pipeline: {Path(found.path).name} loses {found.drop_points:.2f} points of top-1, "
+            f"pipeline: {Path(found.path).name} loses {found.drop_points:.2f} points of {_measure(found)}, "
             f"more than --max-drop {max_drop:g}. "
             + (f"Its error grows most at {found.worst_layer}." if found.worst_layer else "")
         )
@@ -179,19 +180,13 @@ def _on_phones(
 
 
 def _print(verified: Sequence[Verification]) -> None:
-    numbers = ["Keras top-1", "file top-1", "drop", "agree", "max diff"]
-    rows = table("file", *numbers, "error grows most at", numbers=numbers)
-    for name, found in zip(_names(verified), verified, strict=True):
-        rows.add_row(
-            name,
-            _percent(found.keras_top1),
-            f"{found.tflite_top1:.2f}%",
-            "-" if found.drop_points is None else f"{found.drop_points:+.2f}",
-            _percent(found.agreement),
-            _difference(found),
-            found.worst_layer or "-",
-        )
-    print_table(rows)
+    for measure in dict.fromkeys(_measure(found) for found in verified):
+        numbers = [f"Keras {measure}", f"file {measure}", "drop", _second(measure), "agree", "max diff"]
+        rows = table("file", *numbers, "error grows most at", numbers=numbers)
+        for name, found in zip(_names(verified), verified, strict=True):
+            if _measure(found) == measure:
+                rows.add_row(name, *_cells(found))
+        print_table(rows)
     one = verified[0]
     click.echo(
         f"{_images(verified)}; {one.runtime} {one.runtime_version}; "
@@ -200,8 +195,47 @@ def _print(verified: Sequence[Verification]) -> None:
     alone = [name for name, found in zip(_names(verified), verified, strict=True) if found.keras_top1 is None]
     if alone:
         click.echo(f"{', '.join(alone)}: no Keras model to compare with")
+    for words in _shares(verified):
+        click.echo(words)
     for words, files in _by_classes(verified).items():
         click.echo(words if len(files) == len(verified) else f"{', '.join(files)}: {words}")
+
+
+def _measure(found: Verification) -> str:
+    return "top-1" if found.tflite_average_precision is None else "mAP"
+
+
+def _second(measure: str) -> str:
+    """The figure of the file beside top-1 or mAP."""
+    return "balanced" if measure == "top-1" else "all labels"
+
+
+def _cells(found: Verification) -> list[str]:
+    second = found.tflite_balanced if _measure(found) == "top-1" else found.tflite_all_labels
+    return [
+        _percent(found.keras_score),
+        f"{found.tflite_score:.2f}%",
+        "-" if found.drop_points is None else f"{found.drop_points:+.2f}",
+        _percent(second),
+        _percent(found.agreement),
+        _difference(found),
+        found.worst_layer or "-",
+    ]
+
+
+def _shares(verified: Sequence[Verification]) -> Iterator[str]:
+    """What the figures are to be held against, and how labels are judged."""
+    for found in {each.dataset_fingerprint + each.split: each for each in verified}.values():
+        if found.majority_share is not None and _measure(found) == "top-1":
+            yield (
+                f"always saying the most frequent class would be right on {found.majority_share:.2f}%; "
+                "balanced: the mean of the classes' own shares right, of the file"
+            )
+    if any(found.head is HeadKind.LABELS for found in verified):
+        yield (
+            "several sigmoids: each label is its own yes or no, so a top-1 says nothing. mAP: the mean over "
+            "the labels of the average precision; all labels: images with every label on its side of 0.5"
+        )
 
 
 def _percent(share: float | None) -> str:

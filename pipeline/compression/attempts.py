@@ -210,7 +210,7 @@ def _worst_first(
 
 def _loss_and_images(candidate: Candidate) -> tuple[float, int]:
     """Sort key: fewer images win a tie, since more images slow every later rung."""
-    return -candidate.verification.tflite_top1, candidate.artifact.settings.num_calibration
+    return -candidate.verification.tflite_score, candidate.artifact.settings.num_calibration
 
 
 def time_files(paths: Sequence[Path]) -> Mapping[str, float | None]:

@@ -155,8 +155,8 @@ def climb(
             tell(f"{rung.name}: {error}")
             continue
         if not candidates:
-            assert candidate.verification.keras_top1 is not None  # it is compared with its Keras model
-            float_top1 = candidate.verification.keras_top1
+            assert candidate.verification.keras_score is not None  # it is compared with its Keras model
+            float_top1 = candidate.verification.keras_score
         candidates.append(candidate)
         tries.append(_tried(rung, candidate, float_top1, max_drop, time.perf_counter() - began))
         tell(f"{rung.name}: {tries[-1].drop_points:+.2f} points lost, {tries[-1].size_bytes:,} bytes")
@@ -169,7 +169,7 @@ def climb(
 
 
 def _loss(candidate: Candidate) -> tuple[float, int]:
-    return -candidate.verification.tflite_top1, candidate.artifact.size_bytes
+    return -candidate.verification.tflite_score, candidate.artifact.size_bytes
 
 
 def _best(candidates: Sequence[Candidate]) -> Candidate:
@@ -178,7 +178,7 @@ def _best(candidates: Sequence[Candidate]) -> Candidate:
 
 
 def _tried(rung: Rung, candidate: Candidate, float_top1: float, max_drop: float, seconds: float) -> Try:
-    artifact, top1 = candidate.artifact, candidate.verification.tflite_top1
+    artifact, top1 = candidate.artifact, candidate.verification.tflite_score
     drop = float_top1 - top1
     kept = f": {', '.join(artifact.float_layers)}" if artifact.float_layers else ""
     return Try(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from export.artifact import read_sidecar
+from export.check.tally import mean_average_precision
 from export.head import Head, HeadKind
 from pipeline.cli import run
 
@@ -138,3 +139,64 @@ def test_sigmoids_are_trained_quantized_on_their_own_sides(model, net, images, c
     assert record["test_top1"] == pytest.approx(100 * right.mean(), abs=0.01)
     (found,) = verified(capsys, path)
     assert found["agreement"] >= 95
+
+
+def average_precision(scores: Images, held: Images) -> float:
+    """By the definition, threshold by threshold: the sum of precision times the gain in recall."""
+    total, before = 0.0, 0.0
+    for threshold in sorted(set(scores.tolist()), reverse=True):
+        taken = scores >= threshold
+        recall = (taken & held).sum() / held.sum()
+        total += (recall - before) * (taken & held).sum() / taken.sum()
+        before = recall
+    return total
+
+
+def test_the_average_precision_is_the_definition_s_with_equal_scores_too():
+    random = np.random.default_rng(0)
+    scores = random.integers(0, 6, (40, 3)).astype(np.float32)  # many equal
+    held = random.random((40, 3)) < [0.2, 0.5, 0.9]
+    expected = 100 * np.mean([average_precision(scores[:, label], held[:, label]) for label in range(3)])
+    assert mean_average_precision(scores, held) == pytest.approx(expected)
+    held[:, 1] = False  # a label of no image counts for nothing
+    expected = 100 * np.mean([average_precision(scores[:, label], held[:, label]) for label in (0, 2)])
+    assert mean_average_precision(scores, held) == pytest.approx(expected)
+    # by hand: right at ranks 1, 3 and 4 of 4
+    one = mean_average_precision(
+        np.array([[4.0], [3], [2], [1]], np.float32), np.array([[1], [0], [1], [1]]) > 0
+    )
+    assert one == pytest.approx(100 * (1 + 2 / 3 + 3 / 4) / 3)
+
+
+def test_sigmoids_for_labels_are_judged_by_their_average_precision(images, net, tmp_path, capsys):
+    pixels, labels = images
+    out = exported("two.keras", str(tmp_path), "--float32", "--int8")
+    scores = np.asarray(keras.saving.load_model("two.keras")(pixels.astype(np.float32)))
+    held = np.eye(2)[labels] > 0.5
+    for record in verified(capsys, *out.glob("*.tflite")):
+        expected = 100 * np.mean([average_precision(scores[:, label], held[:, label]) for label in (0, 1)])
+        assert record["keras_average_precision"] == pytest.approx(expected, abs=0.01)
+        assert record["keras_all_labels"] == pytest.approx(100 * ((scores > 0.5) == held).all(1).mean())
+        assert record["drop_points"] == pytest.approx(
+            record["keras_average_precision"] - record["tflite_average_precision"]
+        )
+    assert run(["verify", *map(str, out.glob("*.tflite")), "--data", "photos.npz"]) == 0
+    assert "each label is its own yes or no, so a top-1 says nothing" in capsys.readouterr().out
+
+
+def test_an_answer_that_is_always_one_class_shows_as_such(images, tmp_path, capsys):
+    pixels, labels = images
+    lopsided = np.r_[np.flatnonzero(labels == 0)[:4], np.flatnonzero(labels == 1)[:16]]
+    arrays = dict(np.load("photos.npz"))
+    arrays |= {"x_test": pixels[lopsided], "y_test": labels[lopsided]}
+    np.savez(tmp_path / "lopsided.npz", **arrays)
+    always = brightness(2, "softmax")
+    always.layers[-1].set_weights([np.zeros((4, 2)), np.array([-4.0, 4.0])])
+    always.save(tmp_path / "always.keras")
+    given = ["--data", str(tmp_path / "lopsided.npz")]
+    assert run(["export", str(tmp_path / "always.keras"), "--float32", "--out", str(tmp_path), *given]) == 0
+    assert run(["verify", str(tmp_path / "always_float32.tflite"), *given]) == 0
+    shown = capsys.readouterr().out
+    assert "80.00%" in shown
+    assert "50.00%" in shown
+    assert "always saying the most frequent class would be right on 80.00%" in shown
