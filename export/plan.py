@@ -23,6 +23,7 @@ from export.graph.rescaling import (
 from export.graph.rewrite import Rewritten, check_equal, ends_in, rewrite, without_probabilities
 from export.quantization.equalize import decoded, encoded, equalize, scaled
 from export.settings import ExportSettings
+from export.source.serving import is_serving_function
 
 Trained = Callable[..., Any]
 """(values (1, height, width, channels), training=False) -> class scores, with fake quantizers inside."""
@@ -66,10 +67,11 @@ def converted_model(
 ) -> keras.Model | None:
     """The rewritten and equalized model, on raw pixels, that a file of these settings computes.
 
-    None for a file with float activations. `has_quantizers`: the file was made from trained quantizers.
+    None for a file with float activations, and for a serving function, which shows no layers.
+    `has_quantizers`: the file was made from trained quantizers.
     `equalization` is in the file's sidecar. Corrected biases bring the file nearer to this model.
     """
-    if not settings.precision.spec.is_calibrated:
+    if not settings.precision.spec.is_calibrated or is_serving_function(model):
         return None
     if equalization is not None and equalization.factors:
         model = scaled(model, decoded(equalization.factors))

@@ -68,6 +68,8 @@ class Verification:
     keras_all_labels: float | None = None
     """Percent of samples on which every label is on its side of the threshold; None as before."""
     tflite_all_labels: float | None = None
+    is_of_serving_function: bool = False
+    """Whether it was compared with a SavedModel's serving function, which shows no layers."""
     pixels_doubt: str = ""
     """Why it seems to be fed other pixels than it was trained on; empty if it does not."""
 

@@ -12,12 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from export.artifact import ExportArtifact, read_sidecar
 from export.files import sha256_of
-from export.model_format import ModelFormat, format_of
+from export.model_format import SAVED_MODEL_FILE, format_of
 from export.pixel_conventions import RGB, PixelConvention
 from pipeline.errors import PipelineError, UsageError, unknown_name
 from pipeline.records.compression import CompressConfig
 from pipeline.records.training import read_record
-from pipeline.runs import EXPORT, MODEL, RECORD, find_run, finished_runs, newest_run
+from pipeline.runs import (
+    EXPORT,
+    MODEL,
+    RECORD,
+    find_run,
+    finished_runs,
+    folder_of_model,
+    model_name,
+    newest_run,
+)
 
 if TYPE_CHECKING:
     import keras
@@ -141,6 +150,10 @@ def _parent(artifact: ExportArtifact, tflite: Path, *, given: Path | None, besid
 
 def _run(target: str, folder: Path) -> Path:
     path = Path(target)
+    if path.name == SAVED_MODEL_FILE and path.is_file():
+        raise UsageError(
+            f"{path} is a part of a SavedModel. Expected its folder: give {path.absolute().parent}."
+        )
     if path.suffix and path.is_file():
         raise UsageError(
             f"{path} is no Keras model: a run, a .keras or .h5 file, or a SavedModel's folder was expected."
@@ -156,16 +169,13 @@ def _foreign(path: Path, data: str | None, folder: Path) -> KerasSource:
     in_run = (path.absolute().parent / RECORD).is_file() and path.name == MODEL
     if in_run:
         return find_source(str(path.parent), data=data, folder=folder)
-    is_folder = format_of(path) is ModelFormat.SAVED_MODEL
-    name = path.absolute().name if is_folder else path.stem
     return KerasSource(
         model_path=path,
-        model_name=name,
+        model_name=model_name(path),
         family=None,
         class_names=None,
         data=data,
-        # two files of one name from two folders are two models
-        export_folder=folder / f"{name}-{sha256_of(path)[:8]}" / EXPORT,
+        export_folder=folder_of_model(path, folder) / EXPORT,
     )
 
 

@@ -12,6 +12,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from export.files import sha256_of
+from export.model_format import format_of
 from pipeline.errors import PipelineError, UsageError, unknown_name
 
 DEFAULT_RUNS = Path("runs")
@@ -129,6 +131,16 @@ def find_run(name: str, folder: Path) -> Path:
     raise unknown_name("run", name, [run.name for run in finished_runs(folder)])
 
 
+def folder_of_model(path: Path, folder: Path) -> Path:
+    """The folder in `folder` of a model from elsewhere: two files of one name may be two models."""
+    return folder / f"{model_name(path)}-{sha256_of(path)[:8]}"
+
+
+def model_name(path: Path) -> str:
+    """The name of a model from elsewhere: its file's without the suffix, or its folder's."""
+    return path.absolute().name if path.is_dir() else path.stem
+
+
 def exported_files(run: Path) -> list[Path]:
     """The .tflite files of a run that have a sidecar, by name."""
     files = sorted((run / EXPORT).glob("*.tflite"))
@@ -154,6 +166,8 @@ def tflite_files(targets: tuple[str, ...], folder: Path) -> list[Path]:
 
 def _files_of(target: str, folder: Path) -> list[Path]:
     """The exported files in a run, or in the folder of a model from elsewhere."""
+    if format_of(Path(target)) is not None:
+        return _files_of_model(Path(target), folder)
     for place in (Path(target), folder / target):
         if not (place / RECORD).is_file() and exported_files(place):
             return exported_files(place)
@@ -163,3 +177,14 @@ def _files_of(target: str, folder: Path) -> list[Path]:
             f"the run {run} has no exported file. Export one: pipeline export {run.name} --int8"
         )
     return exported_files(run)
+
+
+def _files_of_model(path: Path, folder: Path) -> list[Path]:
+    """The files that were exported from a model's file or SavedModel folder."""
+    in_run = path.name == MODEL and (path.absolute().parent / RECORD).is_file()
+    made = exported_files(path.absolute().parent if in_run else folder_of_model(path, folder))
+    if not made:
+        raise PipelineError(
+            f"{path} has no exported file in {folder}/. Export one: pipeline export {path} --int8"
+        )
+    return made

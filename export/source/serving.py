@@ -19,6 +19,8 @@ from export.source.container import in_one_line
 
 _DEFAULT = "serving_default"
 _NAME = "serving_function"
+_ACTIVATIONS = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
+"""TensorFlow's operations that end a classifier, and Keras's names of them."""
 _NUM_IMAGES = 4
 _TOLERANCE = 1e-5
 
@@ -61,7 +63,7 @@ def load_serving_function(path: Path) -> keras.Model:
         ) from error
     function = _signature(loaded.signatures, path)
     with native_output.captured():
-        return _Served.of(function, path, loaded).model(path)
+        return _model(_Served.of(function, path, loaded), path)
 
 
 def _signature(signatures: Mapping[str, Any], path: Path) -> Any:
@@ -125,18 +127,37 @@ class _Served:
         output = _output(function, spec, input_name, path)
         return cls(function=function, input=spec, input_name=input_name, output=output, loaded=loaded)
 
+    @property
+    def batch(self) -> int | None:
+        """The number of images that it takes at once; None for any."""
+        size: int | None = self.input.shape.as_list()[0]
+        return size
+
     def __call__(self, images: Any) -> Any:
-        """The class scores of images in any number type and any batch that the signature takes."""
+        """The class scores of images in any number type, as many as the signature takes."""
         fed = tf.cast(images, self.input.dtype)
         return self.function(**{self.input_name: fed})[self.output]
 
-    def model(self, path: Path) -> keras.Model:
-        """The function as a model, named as the folder."""
-        shape = tuple(self.input.shape.as_list())
-        batch = shape[0]
-        called: Callable[[Any], Any] = self if batch is None else _of_any_batch(self, batch, path)
-        image = keras.Input(shape[1:], name="image")
-        return keras.Model(image, ServingFunction(called, name=_NAME)(image), name=path.absolute().name)
+
+def _model(served: _Served, path: Path) -> keras.Model:
+    """The function as a model, named as the folder; a final softmax or sigmoid becomes a layer."""
+    rebuilt = _rebuilt(served)
+    if rebuilt is not None and (rebuilt.activation or served.batch not in (None, 1)):
+        called, activation = rebuilt.function, rebuilt.activation
+    elif served.batch is None:
+        called, activation = served, None
+    elif served.batch == 1:
+        called, activation = _one_by_one(served), None
+    else:
+        raise ExportError(
+            f"{path} takes exactly {served.batch} images at once, and its graph depends on it. "
+            "Expected any number, or one: save it with a signature of batch None."
+        )
+    image = keras.Input(tuple(served.input.shape.as_list()[1:]), name="image")
+    scores = ServingFunction(called, name=_NAME)(image)
+    if activation is not None:
+        scores = keras.layers.Activation(activation, name=activation)(scores)
+    return keras.Model(image, scores, name=path.absolute().name)
 
 
 def _output(function: Any, spec: tf.TensorSpec, input_name: str, path: Path) -> str:
@@ -173,47 +194,65 @@ def _images(spec: tf.TensorSpec) -> npt.NDArray[np.float32]:
     return np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
 
 
-def _of_any_batch(served: _Served, batch: int, path: Path) -> Callable[[Any], Any]:
-    """A function of any number of images from a signature of exactly `batch`."""
-    if batch == 1:
-        return lambda images: _one_by_one(served, images)
+@dataclass(frozen=True, kw_only=True)
+class _Rebuilt:
+    """The same graph with constant weights, for any number of images, up to its last softmax or sigmoid."""
+
+    function: Callable[[Any], Any]
+    activation: str | None
+
+
+def _rebuilt(served: _Served) -> _Rebuilt | None:
+    """The signature's graph built again; None if that does not give the same."""
     try:
-        rebatched = _without_batch_size(served)
-        images = _images(served.input)
-        expected = np.asarray(served(images))
-        equal = all(_gives(rebatched, images[[each]], expected[[each]]) for each in (0, batch - 1))
-    except (ValueError, tf.errors.OpError):
-        equal = False
-    if not equal:
-        raise ExportError(
-            f"{path} takes exactly {batch} images at once, and its graph depends on it. Expected any number, "
-            "or one: save it with a signature of batch None."
-        )
-    return rebatched
+        frozen = convert_variables_to_constants_v2(served.function)
+        flat = sorted(served.function.structured_outputs)  # the order in which outputs are flattened
+        tensor = frozen.outputs[flat.index(served.output)]
+        while tensor.op.type == "Identity":
+            tensor = tensor.op.inputs[0]
+        activation = _ACTIVATIONS.get(tensor.op.type)
+        scores = tensor if activation is None else tensor.op.inputs[0]
+        found = _Rebuilt(function=_without_batch_size(served, frozen, scores), activation=activation)
+        equal = _gives_the_same(found, served)
+    except (ValueError, IndexError, tf.errors.OpError):  # a graph that needs its batch size, or tables
+        return None
+    return found if equal else None
 
 
-def _gives(function: Callable[[Any], Any], images: Any, expected: npt.NDArray[Any]) -> bool:
-    found = np.asarray(function(images))
-    return found.shape == expected.shape and np.allclose(found, expected, atol=_TOLERANCE)
-
-
-def _one_by_one(served: _Served, images: Any) -> Any:
-    if images.shape[0] == 1:
-        return served(images)
-    return tf.map_fn(lambda image: served(image[tf.newaxis])[0], images, fn_output_signature=tf.float32)
-
-
-def _without_batch_size(served: _Served) -> Callable[[Any], Any]:
-    """The same graph, with constant weights, for any number of images."""
-    frozen = convert_variables_to_constants_v2(served.function)
-    graph = frozen.graph.as_graph_def()
-    fed = frozen.inputs[0].name
-    flat = sorted(served.function.structured_outputs)  # the order in which a function's outputs are flattened
-    name = frozen.outputs[flat.index(served.output)].name
+def _without_batch_size(served: _Served, frozen: Any, scores: Any) -> Callable[[Any], Any]:
+    graph, fed = frozen.graph.as_graph_def(), frozen.inputs[0].name
 
     def classify(images: Any) -> Any:
-        return tf.import_graph_def(graph, input_map={fed: images}, return_elements=[name])[0]
+        return tf.import_graph_def(graph, input_map={fed: images}, return_elements=[scores.name])[0]
 
     spec = tf.TensorSpec((None, *served.input.shape[1:]), served.input.dtype)
     function = tf.compat.v1.wrap_function(classify, [spec])
     return lambda images: function(tf.cast(images, served.input.dtype))
+
+
+def _gives_the_same(rebuilt: _Rebuilt, served: _Served) -> bool:
+    """Whether single images give what they give in the signature's batch."""
+    images = _images(served.input)
+    expected = np.asarray(served(images))
+    activation = keras.activations.get(rebuilt.activation)
+    for each in (0, len(images) - 1):
+        found = np.asarray(activation(rebuilt.function(images[[each]])))
+        if found.shape != expected[[each]].shape or not _close(found, expected[[each]]):
+            return False
+    return True
+
+
+def _one_by_one(served: _Served) -> Callable[[Any], Any]:
+    """A function of any number of images from one of a single image."""
+
+    def classify(images: Any) -> Any:
+        if images.shape[0] == 1:
+            return served(images)
+        single = tf.TensorSpec(served.function.structured_outputs[served.output].shape[1:], tf.float32)
+        return tf.map_fn(lambda image: served(image[tf.newaxis])[0], images, fn_output_signature=single)
+
+    return classify
+
+
+def _close(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> bool:
+    return np.allclose(found, expected, rtol=0, atol=_TOLERANCE * max(float(np.abs(expected).max()), 1e-12))

@@ -197,6 +197,8 @@ def _print(verified: Sequence[Verification]) -> None:
         click.echo(f"{', '.join(alone)}: no Keras model to compare with")
     for words in _shares(verified):
         click.echo(words)
+    if any(found.is_of_serving_function for found in verified):
+        click.echo("compared with the SavedModel's serving function, which shows no layers to compare")
     for words, files in _by_classes(verified).items():
         click.echo(words if len(files) == len(verified) else f"{', '.join(files)}: {words}")
 

@@ -46,9 +46,12 @@ def _compared(path: Path, model: Path | None, data: str | None) -> ComparedFile 
 
     from export.check.layer_errors import compare_layers
     from export.plan import converted_model
+    from export.source.serving import is_serving_function
 
     dataset = load(str(source.data))
     keras_model = load_model_of(source)
+    if is_serving_function(keras_model):
+        return NotCompared(reason="its model is a SavedModel's serving function, which shows no layers.")
     shape = image_shape_of(keras_model)
     batches = dataset.batches(SPLIT, image_size=shape, batch_size=NUM_SAMPLES, limit=NUM_SAMPLES)
     images = np.concatenate([images for images, _ in batches]).astype(np.float32)

@@ -15,6 +15,7 @@ from export.check.pixel_trial import MARGIN_POINTS
 from export.check.verify import KerasOutputs, NamedLayers, Samples, check_sidecar
 from export.check.verify import verify as verify_file
 from export.plan import converted_model
+from export.source.serving import is_serving_function
 from export.verification import Verification
 from pipeline.class_names import MatchedClasses, match_file
 from pipeline.data.dataset import Dataset
@@ -114,7 +115,12 @@ def _verified(
         progress=lambda done: progress(Doing(doing, f"{done:,} of {total:,} images", done, total)),
     )
     doubted = loaded.doubt(source, dataset, matched, split=split, top1=found.keras_top1)
-    return dataclasses.replace(found, classes_matched=matched.words, pixels_doubt=doubted)
+    return dataclasses.replace(
+        found,
+        classes_matched=matched.words,
+        is_of_serving_function=is_serving_function(model),
+        pixels_doubt=doubted,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
