@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +52,10 @@ def load(path: Path) -> LoadedModel:
     else:
         loaded = _keras3(container)
     check_image_classifier(loaded.model, str(path))
-    return loaded
+    if loaded.dtype_policy is None:
+        return loaded
+    half = f"{path} was trained under {loaded.dtype_policy}: its float32 variables are computed in float32."
+    return dataclasses.replace(loaded, notes=(*loaded.notes, half))
 
 
 def _keras3(container: Container) -> LoadedModel:
