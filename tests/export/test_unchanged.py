@@ -5,7 +5,6 @@ import importlib
 import inspect as inspection
 import json
 import pkgutil
-import typing
 
 import keras
 import numpy as np
@@ -133,6 +132,7 @@ USES = {
     "export.graph.calls.graphs_within": lambda g: list(calls.graphs_within(g.model)),
     "export.graph.changes.Changes": lambda g: changes.Changes().carried_out(g.model),
     "export.source.serving.is_serving_function": lambda g: serving.is_serving_function(g.model),
+    "export.graph.rewrite.head_of_model": lambda g: rewrite.head_of_model(g.model),
     "export.source.keras_file.check_image_classifier": lambda g: keras_file.check_image_classifier(
         g.model, "it"
     ),
@@ -235,8 +235,8 @@ def _methods(kind):
 
 
 def _takes_a_model(function):
-    hints = typing.get_type_hints(function)
-    return any(hint is keras.Model for name, hint in hints.items() if name != "return")
+    hints = inspection.get_annotations(function)  # as written: some are imported for type checks alone
+    return any(hint == "keras.Model" for name, hint in hints.items() if name != "return")
 
 
 def wrong_by_five_percent(model):
