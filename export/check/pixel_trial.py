@@ -22,6 +22,8 @@ MARGIN_POINTS = 10.0
 """Percentage points of top-1 that another convention must gain."""
 MAX_P = 0.001
 """Of McNemar's exact test, two-sided, and of the comparison with one class alone."""
+ALIKE_P = 0.05
+"""From this p on, the test cannot tell two conventions."""
 
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -49,7 +51,14 @@ class PixelTrial:
     better: Tried | None
     """The convention that is clearly better than the assumed one."""
     alike: tuple[Tried, ...] = ()
-    """Others as good as the better one, as far as these images can tell."""
+    """Others that these images cannot tell from the better one."""
+    other_order_top1: float = 0.0
+    """Percent right with the assumed pixels, if each output stood for the class that it mostly falls on."""
+
+    @property
+    def is_in_another_order(self) -> bool:
+        """Whether the outputs seem to stand in another order than the classes."""
+        return self.better is None and self.other_order_top1 >= self.assumed.top1 + 2 * MARGIN_POINTS
 
     @property
     def figures(self) -> str:
@@ -75,7 +84,8 @@ def try_conventions(predict: Predict, pixels: Floats, labels: Labels, assumed: P
     others = sorted(
         (_tried(each, right) for each in right if each is not assumed), key=lambda each: -each.top1
     )
-    least = max(first.top1, 100 * _right_in_another_order(found, labels)) + MARGIN_POINTS
+    reordered = 100 * _right_in_another_order(found, labels)
+    least = max(first.top1, reordered) + MARGIN_POINTS
     better = [
         each
         for each in others
@@ -88,11 +98,16 @@ def try_conventions(predict: Predict, pixels: Floats, labels: Labels, assumed: P
         each
         for each in better[1:]
         if best is not None
-        and paired_p(right[best.convention], right[each.convention]) >= MAX_P
+        and paired_p(right[best.convention], right[each.convention]) >= ALIKE_P
         and not each.convention.same_values(with_channels_reversed(best.convention))
     ]
     return PixelTrial(
-        num_images=len(labels), assumed=first, others=tuple(others), better=best, alike=tuple(alike)
+        num_images=len(labels),
+        assumed=first,
+        others=tuple(others),
+        better=best,
+        alike=tuple(alike),
+        other_order_top1=reordered,
     )
 
 

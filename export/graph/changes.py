@@ -77,6 +77,8 @@ class Changes:
     """Convolution -> how it reads two columns as one."""
     linear: set[int] = field(default_factory=set)
     """Layers that lose their activation."""
+    reversed_inputs: set[int] = field(default_factory=set)
+    """Convolutions, Dense and BatchNormalizations that read their channels in reverse order."""
     done: list[str] = field(default_factory=list)
     """In words."""
 
@@ -120,6 +122,8 @@ class Changes:
         weights = folded_weights(origin, self.folded[key]) if key in self.folded else origin.get_weights()
         if key in self.paired:
             weights[0] = self.paired[key].kernel(weights[0])
+        if key in self.reversed_inputs:
+            weights = _reversed(origin, weights)
         made.set_weights(weights)
         if isinstance(made, keras.layers.Normalization) and made.built:
             made.finalize_state()  # its mean and variance are read from the weights once
@@ -180,3 +184,10 @@ def folded_weights(layer: keras.Layer, affine: Affine) -> list[npt.NDArray[Any]]
 
 def _ones(name: str) -> keras.layers.DepthwiseConv2D:
     return keras.layers.DepthwiseConv2D(1, use_bias=False, depthwise_initializer="ones", name=name)
+
+
+def _reversed(layer: keras.Layer, weights: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+    """A layer's weights for its input channels in reverse order."""
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return [each[::-1] for each in weights]
+    return [weights[0][..., ::-1, :], *weights[1:]]

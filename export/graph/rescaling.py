@@ -14,6 +14,7 @@ from export.artifact import ZERO_PIXEL, TensorInfo
 from export.errors import ExportError
 from export.graph.calls import CallGraph
 from export.graph.changes import Affine, Changes, Depthwise
+from export.graph.channel_order import with_channels_reversed
 from export.graph.identities import is_identity
 from export.pixel_conventions import BGR, RGB
 from keras_graph.nodes import Node, Tensor
@@ -22,7 +23,6 @@ from keras_graph.walk import is_graph
 Floats = npt.NDArray[np.float64]
 
 PIXELS_LAYER = "pixels"
-CHANNELS_LAYER = "channels"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +73,9 @@ def add_rescaling(
 ) -> keras.Model:
     """The model with a Rescaling in front: one trained on 0..1 or -1..1 then takes raw 0-255 pixels.
 
-    0..1 is scale 1/255, offset 0; -1..1 is scale 1/127.5, offset -1. For a model that takes BGR a 1x1
-    convolution in front reverses the channels. Layers and weights are copies, with unchanged names. The input
-    shape is unchanged.
+    0..1 is scale 1/255, offset 0; -1..1 is scale 1/127.5, offset -1. The weights of a model that takes
+    BGR are reversed where they read the image, so that it takes RGB. Layers and weights are copies, with
+    unchanged names. The input shape is unchanged.
     """
     shape = tuple(model.inputs[0].shape[1:])
     for name, value in (("scale", scale), ("offset", offset)):
@@ -85,13 +85,11 @@ def add_rescaling(
                 f"Expected one {name} for all channels, or one for each."
             )
     if channels == BGR:
-        scale, offset = _reversed(scale), _reversed(offset)
+        scale, offset, model = _reversed(scale), _reversed(offset), with_channels_reversed(model)
     pixels = keras.Input(shape, name=model.inputs[0].name)
     taken = {layer.name for layer in model.layers}
     rescaling = keras.layers.Rescaling(_plain(scale), _plain(offset), name=_free(PIXELS_LAYER, taken))
     rescaled = rescaling(pixels)
-    if channels == BGR:
-        rescaled = _reverse_channels(rescaled, shape[-1], name=_free(CHANNELS_LAYER, taken))
     return keras.Model(pixels, Changes().called_on(model, rescaled), name=model.name)
 
 
@@ -274,14 +272,6 @@ def _arithmetic(
 def _free(name: str, taken: set[str]) -> str:
     """The name, with underscores behind it if a layer of the model has it."""
     return _free(f"{name}_", taken) if name in taken else name
-
-
-def _reverse_channels(x: Tensor, num_channels: int, *, name: str) -> Tensor:
-    """The channels in reverse order, by a 1x1 convolution: an exact operator in each precision."""
-    reverse = keras.layers.Conv2D(num_channels, 1, use_bias=False, trainable=False, name=name)
-    reversed_channels: Tensor = reverse(x)
-    reverse.set_weights([np.eye(num_channels)[::-1].reshape(1, 1, num_channels, num_channels)])
-    return reversed_channels
 
 
 def _reversed(value: float | Sequence[float]) -> float | Sequence[float]:

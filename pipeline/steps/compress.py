@@ -99,7 +99,9 @@ def _compressed(
     dataset = load_dataset(config.data, progress)
     dataset.check_trainable()
     images = _images(source, prepared, dataset)
-    if run is None and (note := checked_pixels(source, dataset, _names(source, prepared), progress=progress)):
+    if run is None and (
+        note := checked_pixels(source, None, dataset, _names(source, prepared), progress=progress)
+    ):
         progress(Note(note))
     progress(Doing("proving that the copy to be compressed computes the same"))
     prepared = equalized(prepared, images)

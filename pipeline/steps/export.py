@@ -66,7 +66,9 @@ def export(
     of them; default: the source's own.
     """
     ready = prepare(source, settings, labels=labels, progress=progress)
-    note = checked_pixels(ready.source, ready.dataset, ready.model.class_names, progress=progress)
+    note = checked_pixels(
+        ready.source, ready.model.model, ready.dataset, ready.model.class_names, progress=progress
+    )
     ready = dataclasses.replace(ready, notes=(*ready.notes, *filter(None, (note,))))
     return write(ready, out or source.export_folder, runs=runs, progress=progress)
 

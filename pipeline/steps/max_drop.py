@@ -86,7 +86,7 @@ def _subject(source: KerasSource, settings: MaxDropSettings, progress: Progress)
         raise PipelineError(
             f"{dataset.spec.name} has no validation split to judge files on. Expected some images in it."
         )
-    if note := checked_pixels(source, dataset, names, progress=progress):
+    if note := checked_pixels(source, model, dataset, names, progress=progress):
         progress(Note(note))
     return Subject(
         source=source,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import keras
 import numpy as np
 
 from export.check.pixel_trial import NUM_TRIED, Floats, Labels, PixelTrial, try_conventions
@@ -25,6 +26,7 @@ EXPORT_AGAIN = "Export it with {options}."
 
 def checked_pixels(
     source: KerasSource,
+    model: keras.Model | None,
     dataset: Dataset | None,
     class_names: Sequence[str],
     *,
@@ -32,33 +34,32 @@ def checked_pixels(
 ) -> str:
     """What was found about a model's pixels, in one line; empty for a run's own model.
 
-    `class_names` are the model's. Raises UsageError if no pixels were given, and others than raw 0-255 are
-    clearly better.
+    `model` is that of load_model_of(), `class_names` its outputs' names. Raises UsageError if no pixels were
+    given, and others than raw 0-255 are clearly better.
     """
     if source.family is not None:
         return ""
     if dataset is None:
-        return "" if source.knobs else _untried("there are no labelled images: give --data FOLDER")
+        return "" if source.knobs else _untried(source, "there are no labelled images: give --data FOLDER")
     try:
-        matched = matched_classes(class_names, dataset, name=source.model_path.name)
+        matched = _matched(class_names, dataset, name=source.model_path.name)
     except PipelineError:
-        return _untried("its outputs cannot be matched with the classes of the images")
+        return _untried(source, "its outputs cannot be matched with the classes of the images")
     progress(Doing(f"trying which pixels {source.model_path.name} takes"))
-    trial = tried(source, dataset, matched, split="train")
+    bare = None if source.knobs else model
+    trial = tried(source, dataset, matched, split="train", model=bare)
     if trial.better is not None and not source.knobs:
         advice = "Give {options}, or " + RAW_ANYWAY + " to keep raw pixels."
         raise UsageError(f"{source.model_path.name}: {doubt(trial, advice)}")
     return f"pixels: {doubt(trial) or without_doubt(trial)}"
 
 
-def matched_classes(class_names: Sequence[str], dataset: Dataset, *, name: str) -> MatchedClasses:
+def _matched(class_names: Sequence[str], dataset: Dataset, *, name: str) -> MatchedClasses:
     """The outputs of the data set's classes, by name, or else by number, since an app's names may be others.
 
-    Raises PipelineError if neither is possible, or if there is one class alone.
+    Raises PipelineError if neither is possible.
     """
     of_data = dataset.spec.class_names
-    if len(of_data) < 2:
-        raise PipelineError(f"the data set has the class {', '.join(of_data)} alone. Expected two or more.")
     try:
         return match_classes(class_names, of_data, name=name)
     except PipelineError:
@@ -67,21 +68,39 @@ def matched_classes(class_names: Sequence[str], dataset: Dataset, *, name: str) 
         return match_classes(tuple(map(str, range(len(class_names)))), of_data, name=name)
 
 
-def tried(source: KerasSource, dataset: Dataset, matched: MatchedClasses, *, split: str) -> PixelTrial:
-    """The trial of the model, beside the pixels that the source says it takes."""
-    bare = load_model(source.model_path)
+def tried(
+    source: KerasSource,
+    dataset: Dataset,
+    matched: MatchedClasses,
+    *,
+    split: str,
+    model: keras.Model | None = None,
+) -> PixelTrial:
+    """The trial of the model, beside the pixels that the source says it takes.
+
+    `model` is the one in the source's file, if it is loaded already.
+    """
+    bare = load_model(source.model_path) if model is None else model
     head = head_of_model(bare)
     pixels, labels = dataset.balanced_samples(
         split, image_size=image_shape_of(bare), num_samples=NUM_TRIED, seed=0
     )
 
     def predict(fed: Floats) -> Labels:
-        outputs = np.asarray(bare.predict(fed, batch_size=BATCH_SIZE, verbose=0), np.float32)
-        return predicted_labels(outputs, head)
+        return predicted_labels(_outputs(bare, fed), head)
 
     return try_conventions(
         predict, pixels.astype(np.float32), matched.labels(labels), convention_of(source.knobs)
     )
+
+
+def _outputs(model: keras.Model, fed: Floats) -> Floats:
+    """The model's outputs, in batches of the size that it was built for, if of any."""
+    size = model.inputs[0].shape[0] or BATCH_SIZE
+    filled = np.concatenate([fed, np.zeros((-len(fed) % size, *fed.shape[1:]), np.float32)])
+    found = [model.predict_on_batch(each) for each in np.split(filled, len(filled) // size)]
+    outputs: Floats = np.concatenate(found).astype(np.float32)[: len(fed)]
+    return outputs
 
 
 def predicted_labels(outputs: Floats, head: Head) -> Labels:
@@ -100,7 +119,7 @@ def doubt(trial: PixelTrial, advice: str = EXPORT_AGAIN) -> str:
         f"fed {trial.assumed.convention} it is right on {trial.assumed.top1:.1f}% of {trial.num_images} "
         f"images, fed {better} on {trial.better.top1:.1f}% ({trial.figures}). Expected the pixels that it "
         f"was trained on. {advice.format(options=better.options)}"
-        + (f" As good on these images: {alike}; take what the training used." if alike else "")
+        + (f" These images cannot tell it from {alike}: take what the training used." if alike else "")
     )
 
 
@@ -111,11 +130,16 @@ def without_doubt(trial: PixelTrial) -> str:
             f"fed {trial.assumed.convention} it is right on {trial.assumed.top1:.1f}% of {trial.num_images} "
             "images: no other convention can be clearly better."
         )
+    order = (
+        " Its outputs may stand in another order than the classes "
+        f"({trial.other_order_top1:.1f}% right if so): check the class names."
+    )
     return (
         f"taken as {trial.assumed.convention}; none is clearly better on {trial.num_images} images "
-        f"({trial.figures})."
+        f"({trial.figures})." + (order if trial.is_in_another_order else "")
     )
 
 
-def _untried(why: str) -> str:
-    return f"pixels: taken as raw 0-255 RGB, untried, since {why}. Other pixels: --scale, --offset."
+def _untried(source: KerasSource, why: str) -> str:
+    others = "" if source.knobs else " Other pixels: --scale, --offset."
+    return f"pixels: taken as {convention_of(source.knobs)}, untried, since {why}.{others}"

@@ -57,6 +57,7 @@ def test_right_pixels_raise_no_alarm_also_where_the_classes_are_in_another_order
         found = try_conventions(tells_by_level(trained, num_classes, order), images, labels, trained)
         assert found.better is None
     assert found.assumed.top1 < 10
+    assert found.is_in_another_order
 
 
 def test_an_output_that_is_always_one_class_is_no_better():

@@ -40,6 +40,17 @@ def models(runs_of_module: Path) -> Path:
     return runs_of_module
 
 
+def test_a_model_of_a_fixed_batch_is_tried_too(
+    models: Path, tmp_path: Path, tiny_npz: Path, capsys: pytest.CaptureFixture[str]
+):
+    image = keras.Input((SIZE, SIZE, 3), batch_size=32)
+    keras.Model(image, brightest_channel()(image)).save(tmp_path / "fixed.keras")
+    options = ["--float32", "--data", str(tiny_npz), "--out", str(tmp_path / "out")]
+    status, said = exported(capsys, str(tmp_path / "fixed.keras"), *options)
+    assert status == 2
+    assert "--scale 0.00392157 --offset 0" in said
+
+
 def exported(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     capsys.readouterr()
     status = run(["export", *arguments])
@@ -91,7 +102,7 @@ def test_without_labelled_images_one_line_says_that_nothing_was_tried(
     (models / "names.txt").write_text("a\nb\nc\n")
     status, said = exported(capsys, "rgb.keras", "--float32", "--out", str(models / "untried"), *options)
     assert status == 0
-    assert "taken as raw 0-255 RGB, untried, since there are no labelled images" in said
+    assert "taken as 0..255, untried, since there are no labelled images" in said
 
 
 def test_names_that_match_only_in_part_are_not_tried(
