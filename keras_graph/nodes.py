@@ -26,6 +26,9 @@ class Arguments(Protocol):
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
 
+    def fill_in(self, tensor_dict: Mapping[int, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """The arguments with other tensors, by id() of their own."""
+
 
 class Node(Protocol):
     """One call of an operation; an operation used twice has two."""

@@ -23,7 +23,16 @@ ROOMS = {
         ("build",),
     ),
     "export": (
-        ("errors", "files", "model_format", "native_output", "rewrites", "precisions", "pixel_conventions"),
+        (
+            "errors",
+            "files",
+            "model_format",
+            "native_output",
+            "rewrites",
+            "precisions",
+            "pixel_conventions",
+            "trained_names",
+        ),
         ("settings", "head"),
         ("artifact", "verification"),
         ("graph",),

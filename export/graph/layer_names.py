@@ -9,10 +9,9 @@ from collections.abc import Sequence
 import keras
 
 from export.graph.layer_outputs import network_steps
-from keras_graph.walk import calls, calls_once, is_graph
+from export.trained_names import PART, QUANTIZED_PREFIX
+from keras_graph.walk import calls_once
 
-QUANTIZED_PREFIX = "quant_"
-"""The prefix that TensorFlow Model Optimization gives a layer trained quantized."""
 FUSED = (keras.layers.BatchNormalization, keras.layers.ReLU, keras.layers.Activation)
 """Layers that can be fused into the operator before them and leave no trace in the file."""
 
@@ -41,12 +40,17 @@ class LayerNames:
         first, *scopes = part.split("/")[:-1] or [""]
         if self._model.name not in (first, _without_number(first)):
             scopes = [first, *scopes]
-        trained = next((each for each in scopes if each.startswith(QUANTIZED_PREFIX)), None)
-        if trained is not None:
-            found = self._flat.get(trained.removeprefix(QUANTIZED_PREFIX))
-        else:
-            found = self._by_scopes(scopes)
+        trained = [each.startswith(QUANTIZED_PREFIX) for each in scopes]
+        if any(trained):
+            return self._trained(scopes[trained.index(True) :])
+        found = self._by_scopes(scopes)
         return found if found in self._steps else None
+
+    def _trained(self, scopes: Sequence[str]) -> str | None:
+        """The layer in the scopes of a twin's layer, which begin with its path."""
+        path = "/".join(scopes).removeprefix(QUANTIZED_PREFIX).split(PART)[0].split("/")
+        names = ("/".join(path[:depth]) for depth in range(len(path), 0, -1))
+        return next((name for name in names if name in self._steps), None)
 
     def _by_scopes(self, scopes: Sequence[str]) -> str | None:
         prefix = ""
@@ -58,13 +62,6 @@ class LayerNames:
                 prefix = f"{name}/"
         return None
 
-    @functools.cached_property
-    def _flat(self) -> dict[str, str]:
-        """Layers by their names in a model trained quantized, which has no nested models."""
-        flat: dict[str, str] = {}
-        _lay_flat(self._model, "", "", flat)
-        return flat
-
 
 def _without_number(scope: str) -> str:
     """The layer's name in a scope.
@@ -72,16 +69,3 @@ def _without_number(scope: str) -> str:
     Keras enters a layer's scope to build it and again to run it; TensorFlow numbers the second one.
     """
     return re.sub(r"_\d+$", "", scope)
-
-
-def _lay_flat(model: keras.Model, path: str, prefix: str, flat: dict[str, str]) -> None:
-    """Adds the names of layers in a model trained quantized, which has no nested models.
-
-    A nested model's layer keeps its name, or gets the nested model's name as a prefix if another has it.
-    """
-    for node in calls(model):
-        layer = node.operation
-        if is_graph(layer):
-            _lay_flat(layer, f"{path}{layer.name}/", f"{prefix}{layer.name}_", flat)
-        elif path + layer.name not in flat.values():
-            flat[layer.name if layer.name not in flat else prefix + layer.name] = path + layer.name

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export.errors import ExportError
-from export.graph.calls import CallGraph
+from export.graph.calls import CallGraph, graphs_within
 from export.graph.changes import Affine, Changes, Depthwise
 from export.graph.column_pairs import column_pairs
 from export.graph.identities import is_identity
@@ -116,6 +116,17 @@ def with_depthwise_before_norms(model: keras.Model) -> keras.Model:
     return changes.carried_out(model)
 
 
+def with_norms_in_dense(model: keras.Model) -> keras.Model:
+    """The model with each BatchNormalization behind a Dense folded into it.
+
+    The converter folds one into a Dense in float, and not into one trained quantized.
+    """
+    changes = Changes()
+    for _, graph in graphs_within(model):
+        _plan_norms_in_dense(changes, CallGraph(graph))
+    return changes.carried_out(model) if changes.folded else model
+
+
 def check_equal(
     original: keras.Model,
     rewritten: keras.Model,
@@ -185,7 +196,7 @@ class _Planner:
                 continue
             if is_graph(layer) and graph.runs_plainly(layer):
                 self.plan(layer, prefix=f"{prefix}{layer.name}/")
-            elif _is_image_norm(graph, node):
+            elif _is_norm(graph, node):
                 self._norm(graph, node, prefix)
             elif type(layer) is keras.layers.AveragePooling2D and graph.is_called_once(layer):
                 self._pool(graph, node, prefix)
@@ -292,6 +303,17 @@ def _plan_depthwise_before(changes: Changes, model: keras.Model) -> None:
             changes.ones_before[id(layer)] = layer.name + DEPTHWISE_SUFFIX
 
 
+def _plan_norms_in_dense(changes: Changes, graph: CallGraph) -> None:
+    for node in graph.nodes:
+        norm: keras.Layer = node.operation
+        if not _is_norm(graph, node):
+            continue
+        layer = graph.weighted_before(node)
+        if type(layer) is keras.layers.Dense and id(layer) not in changes.folded:
+            changes.folded[id(layer)] = _affine(norm)
+            changes.removed.add(id(norm))
+
+
 def _relu(layer: keras.Operation) -> str | None:
     """'relu' or 'relu6' if a layer is exactly that, else None."""
     if type(layer) is keras.layers.ReLU and not layer.negative_slope and not layer.threshold:
@@ -307,7 +329,7 @@ def _relus(readers: Collection[Node | None]) -> set[str | None]:
     return {None if each is None else _relu(each.operation) for each in readers}
 
 
-def _is_image_norm(graph: CallGraph, node: Node) -> bool:
+def _is_norm(graph: CallGraph, node: Node) -> bool:
     """Whether a call is the only one of a BatchNormalization over the last axis, in inference."""
     norm: keras.Layer = node.operation
     return (

@@ -60,6 +60,25 @@ def operators_of(contents: FileContents, model: keras.Model, name: str) -> tuple
     return ()
 
 
+def layers_in_float(contents: FileContents, model: keras.Model) -> tuple[str, ...]:
+    """The layers whose operators compute in float, in the network's order.
+
+    Raises ExportError for such an operator of no layer.
+    """
+    steps = {step.name: step for step in network_steps(model)}
+    order, found = list(steps), set()
+    for index, layers in _layers_done(contents, model, steps):
+        output = contents.tensors[contents.graph[index].outputs[0]]
+        if output.dtype == "float32":
+            if not layers:
+                raise ExportError(
+                    f"{contents.graph[index].name} at {output.name} computes in float in an int8 file of "
+                    f"'{model.name}', and belongs to no layer of it. Expected a layer, to leave it in float."
+                )
+            found.add(max(layers, key=order.index))
+    return tuple(sorted(found, key=order.index))
+
+
 def layers_around(contents: FileContents, model: keras.Model, name: str) -> tuple[str, ...]:
     """The layer and those that read its output: with all of them in float, its output is not rounded."""
     steps = {step.name: step for step in network_steps(model)}

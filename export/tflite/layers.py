@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from export.tflite.inspect import FileContents, Operator, Tensor, inspect_bytes, named
+from export.trained_names import PART, QUANTIZED_PREFIX
 
 _FLOAT_TYPES = {"float32": np.float32, "float16": np.float16, "float64": np.float64}
 _INT_TYPES = {"int8": np.int8, "uint8": np.uint8, "int16": np.int16, "int32": np.int32, "int64": np.int64}
@@ -294,18 +295,17 @@ def _stored(tensor: Any) -> _Stored:  # noqa: ANN401 - generated classes carry n
 def _layer_of(part: str) -> str:
     """The layer in one tensor's name; empty if it has none."""
     *scopes, _ = part.split("/")
+    trained = [each.startswith(QUANTIZED_PREFIX) for each in scopes]
+    if any(trained):
+        path = "/".join(scope for scope in scopes[trained.index(True) :] if scope != "batchnorm")
+        return path.removeprefix(QUANTIZED_PREFIX).partition(PART)[0]
     if len(scopes) > 1:
         is_numbered = bool(_SCOPE_NUMBER.search(scopes[0]))
         scopes = scopes[1:]
         if is_numbered:  # TensorFlow numbers a layer's scope, which Keras enters twice, but no operation's
             numbered = [scope for scope in scopes if _SCOPE_NUMBER.search(scope)]
-            return "/".join(_plain(_SCOPE_NUMBER.sub("", scope)) for scope in numbered)
-    return "/".join(_plain(scope) for scope in scopes if scope != "batchnorm")
-
-
-def _plain(scope: str) -> str:
-    """A layer's name without the prefix of TensorFlow Model Optimization's quantized training."""
-    return scope.removeprefix("quant_")
+            return "/".join(_SCOPE_NUMBER.sub("", scope) for scope in numbered)
+    return "/".join(scope for scope in scopes if scope != "batchnorm")
 
 
 def _macs(operator: Operator, tensors: tuple[Tensor, ...]) -> int:

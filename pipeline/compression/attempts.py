@@ -136,7 +136,7 @@ def _trained_candidate(source: KerasSource, subject: Subject, folder: Path) -> C
     assert source.compression is not None
     model = load_model_of(source)
     quantized = load_quantized(model, source.compression, source.model_path.parent)
-    settings = ExportSettings(INT8, keep_float=source.compression.skip_layers)
+    settings = ExportSettings(INT8, keep_float=source.compression.kept_in_float)
     return _exported(Made(source, model, quantized), subject, folder, settings)
 
 

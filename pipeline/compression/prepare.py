@@ -8,18 +8,26 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from export import native_output
 from export.errors import ExportError
 from export.graph.rescaling import Rescaling
-from export.graph.rewrite import largest_difference, with_depthwise_before_norms, without_probabilities
+from export.graph.rewrite import (
+    largest_difference,
+    with_depthwise_before_norms,
+    with_norms_in_dense,
+    without_probabilities,
+)
 from export.plan import EQUALIZED_TOLERANCE, int8_plan
 from export.quantization.calibrate import check_varied
 from export.quantization.equalize import equalize_freely
 from keras_graph.walk import named_layers
 from pipeline.compression import quantize, shrink
 from pipeline.compression.finetune import Images
+from pipeline.compression.in_float import find_in_float, may_stay_in_float
 from pipeline.compression.twin import Twin, check_equal, make_twin
 from pipeline.errors import PipelineError
 from pipeline.records.compression import CompressConfig
+from spelling import some_of
 
 _NUM_CHECKED = 16
 _NUM_EQUALIZED = 64
@@ -39,6 +47,21 @@ class Prepared:
     twin: Twin
     rescaling: Rescaling
     config: CompressConfig
+    float_cost: str = ""
+    """What stays in float in the int8 file, in words; empty if nothing does."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know before the training."""
+        notes = [self.float_cost]
+        if left_out := self.twin.left_out:
+            notes.append(
+                f"{some_of(left_out)}: left out of the fine-tuning, whose own augmentation is --augment; "
+                "model.keras keeps what changes images in training only."
+            )
+        if untrained := self.twin.untrained:
+            notes.append(f"{some_of(untrained)}: not trained here, since tf_keras lacks such a layer.")
+        return tuple(filter(None, notes))
 
     @property
     def input_range(self) -> tuple[float, float]:
@@ -50,8 +73,8 @@ class Prepared:
 def prepare(model: keras.Model, config: CompressConfig) -> Prepared:
     """The twin of a model (batch, height, width, channels) raw 0-255 -> (batch, classes).
 
-    Raises PipelineError, before anything slow, for a layer that cannot be twinned, pruned or trained
-    quantized, and for an unknown layer name.
+    Raises PipelineError, before anything slow, for an unknown layer name, nothing to prune or cluster, and a
+    model that cannot be exported once it is trained quantized.
     """
     prepared = prepared_of(model, config)
     twin = prepared.twin
@@ -63,14 +86,14 @@ def prepare(model: keras.Model, config: CompressConfig) -> Prepared:
             f"'{model.name}' has no layer with more than {config.cluster} weights to cluster. "
             "Ask for fewer clusters, or skip fewer layers."
         )
-    if config.is_quantized:
-        quantize.check_quantizable(twin.model, config)
+    if config.is_quantized and may_stay_in_float(twin.model):
+        return _with_float_layers(prepared)
     return prepared
 
 
 def prepared_of(given: keras.Model, config: CompressConfig) -> Prepared:
-    """The model and its twin; checks only that each layer has a twin."""
-    model = with_depthwise_before_norms(given) if config.is_quantized else given
+    """The model and its twin."""
+    model = with_depthwise_before_norms(with_norms_in_dense(given)) if config.is_quantized else given
     plan = int8_plan(_scores(model))
     return Prepared(
         given=given,
@@ -99,7 +122,9 @@ def equalized(prepared: Prepared, images: Images) -> Prepared:
     if not found.done:
         return prepared
     difference = largest_difference(prepared.given, found.model, pixels[:_NUM_CHECKED])
-    return prepared_of(found.model, prepared.config) if difference <= EQUALIZED_TOLERANCE else prepared
+    if difference > EQUALIZED_TOLERANCE:
+        return prepared
+    return dataclasses.replace(prepared_of(found.model, prepared.config), float_cost=prepared.float_cost)
 
 
 def prove(prepared: Prepared, images: Images) -> None:
@@ -125,6 +150,16 @@ def training_pixels(prepared: Prepared, images: Images, *, num_samples: int) -> 
         image_size=images.image_size, num_samples=num_samples, seed=prepared.config.seed
     )
     return pixels
+
+
+def _with_float_layers(prepared: Prepared) -> Prepared:
+    """The same with the layers in its settings that stay in float, and what they cost."""
+    config = dataclasses.replace(prepared.config, float_layers=())
+    with native_output.captured():
+        quantized = quantize.quantize(prepared.twin.model, config, input_range=prepared.input_range)
+    found = find_in_float(prepared.model, quantized)
+    config = dataclasses.replace(config, float_layers=found.layers)
+    return dataclasses.replace(prepared, config=config, float_cost=found.in_words)
 
 
 def _scores(model: keras.Model) -> keras.Model:

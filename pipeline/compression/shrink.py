@@ -13,11 +13,11 @@ from tensorflow_model_optimization.python.core.sparsity.keras import pruning_wra
 
 from pipeline.errors import PipelineError
 from pipeline.records.compression import PAPER_PRESET, CompressConfig, LayerReached, paper_sparsities
+from spelling import did_you_mean, some_of
 
 _KERNELS: Mapping[str, str] = {
     "Conv2D": "kernel",
     "Dense": "kernel",
-    "SeparableConv2D": "pointwise_kernel",
 }
 """The layers that TFMOT prunes and clusters, and their weight. Depthwise kernels are left out."""
 
@@ -190,7 +190,8 @@ def _check_names(
             kind = "layer" if name not in known else "layer that can be pruned"
             of_paper = f" The table {PAPER_PRESET} is for SqueezeNet." if name in paper_sparsities() else ""
             raise PipelineError(
-                f"'{model.name}' has no {kind} '{name}'. Expected one of: {', '.join(kernels)}.{of_paper}"
+                f"'{model.name}' has no {kind} '{name}'. {did_you_mean(name, known)}"
+                f"Expected a layer such as {some_of(list(kernels))}.{of_paper}"
             )
 
 

@@ -52,6 +52,8 @@ class CompressConfig:
     """
     skip_layers: tuple[str, ...] = ()
     """Neither pruned, nor clustered, nor trained quantized."""
+    float_layers: tuple[str, ...] = ()
+    """Found before a quantized training: they stay in float, since int8 has no operators for them."""
     epochs: int = 3
     """Epochs of fine-tuning for each step."""
     steps_per_epoch: int | None = None
@@ -74,6 +76,11 @@ class CompressConfig:
             "qat": self.qat,
         }
         return tuple(step for step, wanted in asked.items() if wanted)
+
+    @property
+    def kept_in_float(self) -> tuple[str, ...]:
+        """The layers that may compute in float in an int8 file made from trained quantizers."""
+        return tuple(dict.fromkeys([*self.skip_layers, *self.float_layers]))
 
     @property
     def is_quantized(self) -> bool:
@@ -181,4 +188,5 @@ def record_from_json(record: dict[str, Any]) -> CompressionRecord:
 
 def config_from_json(record: dict[str, Any]) -> CompressConfig:
     """A CompressConfig from its JSON."""
-    return CompressConfig(**{**record, "skip_layers": tuple(record["skip_layers"])})
+    layers = {name: tuple(record.get(name, ())) for name in ("skip_layers", "float_layers")}
+    return CompressConfig(**{**record, **layers})

@@ -119,6 +119,8 @@ def _compressed(
         check_same_data(run, dataset.spec)
         _check_same_parent(source, config)
     progress(Note(f"{run.name}: from {config.parent}, {dataset.spec.num_train:,} images"))
+    for note in prepared.notes:
+        progress(Note(note))
     with resumable(run, batch_size=config.batch_size):
         record = compress_run(
             prepared,

@@ -168,12 +168,12 @@ def _with_skipped_layers(source: KerasSource, settings: ExportSettings) -> Expor
     if config is None or not config.is_quantized or not settings.precision.spec.takes_quantizers:
         return settings
     for name in settings.keep_float:
-        if name not in config.skip_layers:
+        if name not in config.kept_in_float:
             raise UsageError(
                 f"--keep-float {name}: this run was trained with a quantizer there, which stays. Compress "
                 f"{config.parent} again with --skip-layer {name}, or export that run."
             )
-    return dataclasses.replace(settings, keep_float=config.skip_layers)
+    return dataclasses.replace(settings, keep_float=config.kept_in_float)
 
 
 def _trained_quantizers(

@@ -99,8 +99,9 @@ def activations(path, images):
 
 
 def is_named_after(name, layer):
-    own = layer.rpartition("/")[2]
-    return bool(re.search(rf"/(quant_{own}|{own}_\d+)/", f"/{name}"))
+    if "quant_" in name:
+        return f"/quant_{layer}/" in f"/{name}"
+    return bool(re.search(rf"/{layer.rpartition('/')[2]}_\d+/", f"/{name}"))
 
 
 def true_errors(int8, float32, images, names):

@@ -131,7 +131,7 @@ def test_compression_is_not_resumed_as_a_training(folder: Path, capsys: pytest.C
     unfinished.rmdir()
 
 
-def test_layer_that_cannot_be_quantized_is_named_and_leaves_no_run(
+def test_layer_without_an_integer_operator_stays_in_float_and_its_cost_is_said(
     folder: Path, tiny_npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     layers = keras.layers
@@ -145,16 +145,17 @@ def test_layer_that_cannot_be_quantized_is_named_and_leaves_no_run(
             layers.Dense(3, activation="softmax", name="scores"),
         ]
     ).save(file)
-    before = set((folder / "runs").glob("*"))
     asked = ["compress", str(file), "--qat", "--epochs", "1", "--batch-size", "60", "--data", str(tiny_npz)]
-    assert run(asked) == 1
-    assert "layer 'soft' is a ELU" in (said := capsys.readouterr().err)
-    assert "--skip-layer soft" in said
-    assert set((folder / "runs").glob("*")) == before
-    assert run([*asked, "--scale", "0.00392157", "--skip-layer", "soft", "--json"]) == 0
-    (record,) = json.loads(capsys.readouterr().out)
+    assert run([*asked, "--scale", "0.00392157", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert "1 of 5 operators (ELU; 0.0% of the multiplications) stay in float in the int8 file" in printed.err
+    assert "in 'soft'" in printed.err
+    (record,) = json.loads(printed.out)
     assert record["config"]["family"] is None
-    assert record["compression"]["config"]["skip_layers"] == ["soft"]
+    assert record["compression"]["config"]["float_layers"] == ["soft"]
+    assert run(["export", record["run"], "--int8"]) == 0
+    (artifact,) = (folder / "runs" / record["run"]).glob("export/*_int8.json")
+    assert json.loads(artifact.read_text())["float_layers"] == ["soft"]
 
 
 def test_model_from_elsewhere_needs_images(tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]):

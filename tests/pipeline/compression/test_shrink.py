@@ -136,7 +136,10 @@ def test_layer_of_fewer_weights_than_clusters_is_left(compressed: Any, model_of:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"prune_layers": {"thrid": 0.5}}, "no layer 'thrid'. Expected one of: first, second, third, scores"),
+        (
+            {"prune_layers": {"thrid": 0.5}},
+            "no layer 'thrid'. Did you mean 'third'. Expected a layer such as 'first', 'second', 'third'",
+        ),
         ({"prune_layers": {"mean": 0.5}}, "no layer that can be pruned 'mean'"),
         ({"prune_layers": {"conv10": 0.8}}, "is for SqueezeNet"),
         ({"prune": 0.5, "skip_layers": ("thrid",)}, "no layer 'thrid'"),
