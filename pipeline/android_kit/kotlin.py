@@ -9,6 +9,7 @@ from __future__ import annotations
 import string
 
 from export.artifact import ExportArtifact, TensorInfo
+from export.head import Head, HeadKind
 
 MEDIAPIPE = "com.google.mediapipe:tasks-vision:1.1.0"
 MEDIAPIPE_MIN_SDK = 28
@@ -81,18 +82,18 @@ class MediaPipeClassifier(context: Context) : AutoCloseable {
             .build(),
     )
 
-    /** All classes with their scores, the likeliest first. Not on the main thread. */
+    /** %{promise} Not on the main thread. */
     fun classify(photo: Bitmap): List<Pair<String, Float>> {
         val image = BitmapImageBuilder(asTheModelSees(photo)).build()
         val found = classifier.classify(image).classificationResult().classifications().first()
-        return found.categories().map { it.categoryName() to it.score() }
+%{answer}
     }
 
     override fun close() = classifier.close()
 
     private companion object {
         const val MODEL = "%{model}"
-    }
+%{names}    }
 }
 """)
 
@@ -114,7 +115,7 @@ class LiteRtClassifier(context: Context) : AutoCloseable {
     private val input = ByteBuffer.allocateDirect(INPUT_BYTES).order(ByteOrder.nativeOrder())
     private val output = ByteBuffer.allocateDirect(OUTPUT_BYTES).order(ByteOrder.nativeOrder())
 
-    /** All classes with their scores, the likeliest first. Not on the main thread. */
+    /** %{promise} Not on the main thread. */
     fun classify(photo: Bitmap): List<Pair<String, Float>> {
         val pixels = IntArray(WIDTH * HEIGHT)
         asTheModelSees(photo).getPixels(pixels, 0, WIDTH, 0, 0, WIDTH, HEIGHT)
@@ -125,7 +126,7 @@ class LiteRtClassifier(context: Context) : AutoCloseable {
         input.rewind()
         output.rewind()
         interpreter.run(input, output)
-        return labels.mapIndexed { index, label -> label to score(index) }.sortedByDescending { it.second }
+%{answer}
     }
 
     override fun close() = interpreter.close()
@@ -165,14 +166,25 @@ def pixels(artifact: ExportArtifact) -> str:
 
 def mediapipe(artifact: ExportArtifact) -> str:
     """MediaPipeClassifier.kt; useful only if takes_mediapipe()."""
-    return _MEDIAPIPE.substitute(model=_escaped(artifact.path))
+    answer, names = "        return found.categories().map { it.categoryName() to it.score() }", ""
+    if artifact.head.kind is HeadKind.BINARY:  # MediaPipe knows the scored class alone
+        answer = _both(artifact.head, "found.categories().first().score()")
+        listed = ", ".join(f'"{_escaped(name)}"' for name in artifact.class_names)
+        names = f"        val labels = listOf({listed})\n"
+    return _MEDIAPIPE.substitute(
+        model=_escaped(artifact.path), answer=answer, names=names, promise=_promise(artifact.head)
+    )
 
 
 def litert(artifact: ExportArtifact) -> str:
     """LiteRtClassifier.kt: feeds the input and reads the output as this file stores them."""
     channels = [_RED, _GREEN, _BLUE] if artifact.input.shape[-1] == 3 else [_GREY]
     feed = [" " * 12 + _PUT[artifact.input.dtype].format(channel) for channel in channels]
-    quantized = bool(artifact.output.scale)
+    quantized, head = bool(artifact.output.scale), artifact.head
+    answer = (
+        "        return labels.mapIndexed { index, label -> label to score(index) }"
+        ".sortedByDescending { it.second }"
+    )
     constants = f"""\
         const val SCALE = {artifact.output.scale!r}f
         const val ZERO_POINT = {artifact.output.zero_point}
@@ -181,6 +193,8 @@ def litert(artifact: ExportArtifact) -> str:
         _size(artifact),
         model=_escaped(artifact.path),
         labels=LABELS,
+        promise=_promise(head),
+        answer=_both(head, "score(0)") if head.kind is HeadKind.BINARY else answer,
         feed="\n".join(feed),
         stored=_STORED[artifact.output.dtype],
         score="SCALE * (stored - ZERO_POINT)" if quantized else "stored",
@@ -198,6 +212,22 @@ def gradle(artifact: ExportArtifact) -> str:
         lines.append(f'implementation("{MEDIAPIPE}") // MediaPipeClassifier.kt, minSdk {MEDIAPIPE_MIN_SDK}')
     lines.append(f'implementation("{LITERT}") // LiteRtClassifier.kt, minSdk {LITERT_MIN_SDK}')
     return "\n".join(lines) + "\n"
+
+
+def _promise(head: Head) -> str:
+    """What classify() returns."""
+    if head.kind is HeadKind.LABELS:
+        return f"All labels with their scores, the likeliest first; each holds above {head.threshold:g}."
+    return "All classes with their scores, the likeliest first."
+
+
+def _both(head: Head, score: str) -> str:
+    """The lines that make two classes of one score; of equal ones the first class stays first."""
+    rest = "1f - second" if head.threshold else "-second"
+    return (
+        f"        val second = {score}\n"
+        f"        return listOf(labels[0] to {rest}, labels[1] to second).sortedByDescending {{ it.second }}"
+    )
 
 
 def _size(artifact: ExportArtifact) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from export.artifact import ExportArtifact, TensorInfo
+from export.head import HeadKind
 from pipeline.android_kit import kotlin
 
 _TEXT = """\
@@ -31,7 +32,7 @@ largest central part of it, as in training; the rest is ignored.
 | SHA-256 | `{sha256}` |
 | input | {input} |
 | pixels | {pixels} |
-| output | {output} |
+| output | {output}: {head} |
 | classes | {num_classes}, in the order of `{labels}` |
 | oldest TFLite runtime | {runtime} |
 """
@@ -44,6 +45,10 @@ _INTEGER = """\
 MediaPipe's ImageClassifier
 takes no int8 input ("Requested one of these types: uint8/float32, got INT8"): to use it, export the model
 again with `--io-dtype uint8`."""
+_SCORED = """
+
+MediaPipe's ImageClassifier by itself returns the score of `{name}` alone, since the model has one output; the
+class above makes both classes of it."""
 _GREY = "MediaPipe's ImageClassifier takes RGB images only."
 
 
@@ -57,16 +62,23 @@ def readme(artifact: ExportArtifact) -> str:
         labels=kotlin.LABELS,
         classifiers=("`MediaPipeClassifier.kt` or " if short else "") + "`LiteRtClassifier.kt`",
         name="MediaPipeClassifier" if short else "LiteRtClassifier",
-        choice=_BOTH if short else _ONE.format(why=why),
+        choice=_both(artifact) if short else _ONE.format(why=why),
         size_bytes=artifact.size_bytes,
         precision=artifact.precision.value,
         sha256=artifact.sha256,
         input=_in_words(artifact.input),
         pixels=artifact.pixels,
         output=_in_words(artifact.output),
+        head=artifact.head.in_words,
         num_classes=len(artifact.class_names),
         runtime=artifact.min_runtime_version or "not said in the file",
     )
+
+
+def _both(artifact: ExportArtifact) -> str:
+    if artifact.head.kind is not HeadKind.BINARY:
+        return _BOTH
+    return _BOTH + _SCORED.format(name=artifact.class_names[1])
 
 
 def _in_words(tensor: TensorInfo) -> str:

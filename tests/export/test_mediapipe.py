@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -188,11 +189,35 @@ def shipped(net, calibration_pixels, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def told(python, files, shipped, test_images, tmp_path_factory):
+def scored(calibration_pixels, tmp_path_factory):
+    """A shipped file of one sigmoid, for two classes, and its sidecar."""
+    folder = tmp_path_factory.mktemp("scored")
+    layers = keras.layers
+    net = keras.Sequential(
+        [
+            keras.Input(calibration_pixels.shape[1:]),
+            layers.Rescaling(1 / 128, -1.0),
+            layers.Conv2D(4, 3, strides=2, activation="relu"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    net.save(folder / "model.keras")
+    artifact = export_model(
+        SourceModel(path=folder / "model.keras", model_name="one", family=None, class_names=NAMES[:2]),
+        folder / "one.tflite",
+        ExportSettings(Precision.INT8, io_dtype="uint8"),
+        images=CalibrationImages(pixels=calibration_pixels),
+    )
+    return folder / artifact.path, artifact
+
+
+@pytest.fixture(scope="module")
+def told(python, files, shipped, scored, test_images, tmp_path_factory):
     """What MediaPipe says of each file, all in one process."""
     images = tmp_path_factory.mktemp("images") / "images.npy"
     np.save(images, test_images)
-    paths = [*files.values(), shipped[0]]
+    paths = [*files.values(), shipped[0], scored[0]]
     printed = run(python, "-I", "-c", _PROGRAM, images, *paths, what="MediaPipe")
     return json.loads(printed.splitlines()[-1])
 
@@ -232,6 +257,18 @@ def test_mediapipe_takes_what_the_exporter_writes(told, shipped, nets, test_imag
     found = told[str(path)]
     assert found["error"] is None
     assert_same(found["answers"], litert_scores(nets, path, test_images), TAKEN["int8", "uint8"])
+
+
+def test_mediapipe_gives_the_score_of_the_second_class_alone_to_one_sigmoid(told, scored, nets, test_images):
+    # its category must be the class that the score is of: with both names in its file it would be the other
+    path, artifact = scored
+    assert list(artifact.class_names) == NAMES[:2]
+    found = told[str(path)]
+    assert found["error"] is None
+    assert found["metadata"]["labels"] == ["score.txt", 2]
+    for answer, (expected,) in zip(found["answers"], litert_scores(nets, path, test_images), strict=True):
+        assert [(name, index) for name, _, index in answer] == [(NAMES[1], 0)]
+        assert answer[0][1] == pytest.approx(expected, abs=TAKEN["int8", "uint8"])
 
 
 def test_mediapipe_refuses_int8_input_and_the_kit_quotes_it(told, files):

@@ -200,3 +200,15 @@ def test_an_answer_that_is_always_one_class_shows_as_such(images, tmp_path, caps
     assert "80.00%" in shown
     assert "50.00%" in shown
     assert "always saying the most frequent class would be right on 80.00%" in shown
+
+
+@pytest.mark.parametrize(("options", "rest"), [([], "1f - second"), (["--logits"], "-second")])
+def test_the_kotlin_makes_two_classes_of_one_score(options, rest, net, tmp_path):
+    exported("one.keras", str(tmp_path), "--int8", *options, "--android-kit", str(tmp_path / "kit"))
+    kit = tmp_path / "kit"
+    both = f"return listOf(labels[0] to {rest}, labels[1] to second).sortedByDescending {{ it.second }}"
+    assert both in (kit / "LiteRtClassifier.kt").read_text()
+    assert both in (kit / "MediaPipeClassifier.kt").read_text()
+    assert 'val labels = listOf("dark side", "light side")' in (kit / "MediaPipeClassifier.kt").read_text()
+    assert (kit / "labels.txt").read_text().split("\n") == [*NAMES, ""]
+    assert f"returns the score of `{NAMES[1]}` alone" in (kit / "README.md").read_text()

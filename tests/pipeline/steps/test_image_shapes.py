@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +112,22 @@ def test_a_grey_model_is_compressed_and_exported_from_its_own_quantizers(model, 
     (record,) = json.loads(capsys.readouterr().out)
     assert record["num_samples"] == 20
     assert record["agreement"] >= 90
+
+
+def test_the_kotlin_takes_both_sides_and_pillow_s_grey(files, photos, tmp_path):
+    kit = tmp_path / "kit"
+    given = ["--data", "photos.npz", "--out", str(tmp_path), "--android-kit", str(kit)]
+    assert run(["export", "grey.keras", "--int8", *given]) == 0
+    kotlin = (kit / "LiteRtClassifier.kt").read_text()
+    assert f"const val WIDTH = {WIDTH}\n" in kotlin
+    assert f"const val HEIGHT = {HEIGHT}\n" in kotlin
+    assert f"const val INPUT_BYTES = {WIDTH * HEIGHT}\n" in kotlin
+    assert f"WIDTH = {WIDTH}\nprivate const val HEIGHT = {HEIGHT}" in (kit / "Pixels.kt").read_text()
+    (formula,) = re.findall(r"input\.put\((.+)\.toByte\(\)\)\n", kotlin)
+    python = formula.replace("shr", ">>").replace("and", "&")
+    pixels = photos["x_test"][0].reshape(-1, 3)[:200]
+    packed = pixels.astype(int) @ [1 << 16, 1 << 8, 1] | 0xFF << 24  # ARGB, as Bitmap.getPixels gives it
+    found = [eval(python, {"pixel": pixel}) for pixel in packed.tolist()]
+    assert found == np.asarray(Image.fromarray(pixels[np.newaxis]).convert("L"))[0].tolist()
+    assert not (kit / "MediaPipeClassifier.kt").exists(), "it takes RGB alone"
+    assert "takes RGB images only" in (kit / "README.md").read_text()
