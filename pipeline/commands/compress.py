@@ -59,7 +59,9 @@ RATES = ", ".join(f"{rate:g} {step}" for step, rate in LEARNING_RATES.items())
     "--cluster", type=int, metavar="N", help="Distinct weight values a layer, 2 to 256, such as 64."
 )
 @click.option(
-    "--qat/--no-qat", default=None, help="Quantization-aware training, for int8; --max-drop's last resort."
+    "--qat/--no-qat",
+    default=None,
+    help="Quantization-aware training, for int8; --max-drop tries it last but for more float.",
 )
 @click.option(
     "--max-drop",

@@ -12,15 +12,16 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from export.artifact import sidecar_path
+from export.artifact import Equalization, sidecar_path
 from export.check.layer_errors import compare_layers
 from export.check.verify import NamedLayers, Samples, verify
 from export.exporter import SourceModel, export_model
 from export.files import replacing
+from export.graph.layer_outputs import network_steps
 from export.plan import converted_model
 from export.precisions import Precision
 from export.quantization.calibrate import CalibrationImages
-from export.quantization.float_layers import layers_around
+from export.quantization.float_layers import layers_around, operators_of
 from export.quantization.typical import typical_images
 from export.settings import ExportSettings
 from export.tflite.inspect import inspect, named
@@ -28,7 +29,7 @@ from pipeline.bench.host import run_rounds
 from pipeline.bench.settings import BenchSettings
 from pipeline.class_names import MatchedClasses
 from pipeline.compression.compress import load_quantized
-from pipeline.compression.ladder import FEW_IMAGES, Candidate, Rung
+from pipeline.compression.ladder import EVERYWHERE, FEW_IMAGES, KEPT, Candidate, Rung
 from pipeline.data.dataset import Dataset
 from pipeline.data.registry import from_any_folder
 from pipeline.data.spec import ImageShape
@@ -71,14 +72,18 @@ class Attempts:
     worst: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     """sha256 of a file -> the layers around each activation, largest growth of error first."""
 
-    def __call__(self, rung: Rung, candidates: Sequence[Candidate]) -> Candidate:
-        """The file of a rung; settings that the rung leaves open are those of the best file so far."""
+    def __call__(self, rung: Rung, candidates: Sequence[Candidate]) -> Candidate | None:
+        """The file of a rung; settings that the rung leaves open are those of the best file so far.
+
+        None for a rung that would leave the same activations in float as the one before.
+        """
         subject = self.subject
         folder = self.scratch / str(len(list(self.scratch.iterdir())))
         if rung.trains:
             assert self.train is not None
             return _trained_candidate(self.train(), subject, folder)
-        integer = (each for each in candidates if not each.artifact.float_layers)
+        untrained = (each for each in candidates if each.source is subject.source)
+        integer = (each for each in untrained if not each.artifact.float_layers)
         base = min(integer, key=_loss_and_images, default=None)
         before = base.artifact.settings if base else ExportSettings(INT8, num_calibration=FEW_IMAGES)
         settings = ExportSettings(
@@ -86,13 +91,18 @@ class Attempts:
             num_calibration=rung.num_calibration or before.num_calibration,
             seed=subject.seed,
             typical=rung.typical or before.typical,
-            equalize=rung.equalize or None,
+            equalize=rung.equalize,
         )
         images = self.calibration(settings.num_calibration, typical=settings.typical)
+        done = None
         if rung.num_float and base is not None:
             kept = self.layers_to_keep(base, images.pixels, number=rung.num_float)
+            if not kept:
+                return None
             settings = dataclasses.replace(settings, equalize=before.equalize, keep_float=kept)
-        return _exported(Made(subject.source, subject.model), subject, folder, settings, images=images)
+            done = _unmeasured(base.artifact.equalization)
+        made = Made(subject.source, subject.model, equalization=done)
+        return _exported(made, subject, folder, settings, images=images)
 
     def calibration(self, num_samples: int, *, typical: bool) -> CalibrationImages:
         """Training images to calibrate with, and which they are."""
@@ -110,11 +120,19 @@ class Attempts:
     def layers_to_keep(
         self, base: Candidate, pixels: npt.NDArray[np.uint8], *, number: int
     ) -> tuple[str, ...]:
-        """The layers around the `number` activations where the error of a file grows most."""
+        """The layers around the `number` activations where the error of a file grows most.
+
+        Empty if half as many were all that there are; all layers for EVERYWHERE.
+        """
+        if number == EVERYWHERE:
+            return _all_layers(base, self.subject.model)
         sha256 = base.artifact.sha256
         if sha256 not in self.worst:
             self.worst[sha256] = _worst_first(base, self.subject.model, pixels)
-        return tuple(dict.fromkeys(name for around in self.worst[sha256][:number] for name in around))
+        worst = self.worst[sha256]
+        if number > KEPT[-1].num_float and number // 2 >= len(worst):
+            return ()
+        return tuple(dict.fromkeys(name for around in worst[:number] for name in around))
 
 
 def put_in_place(taken: Candidate) -> Path:
@@ -148,6 +166,8 @@ class Made:
     model: keras.Model
     quantized: Any = None
     """With its trained quantizers."""
+    equalization: Equalization | None = None
+    """What is done for int8; None chooses."""
 
 
 def _exported(
@@ -172,7 +192,7 @@ def _exported(
         dataset=spec.name,
         data=from_any_folder(source.data) if source.data else None,
     )
-    artifact = export_model(described, path, settings, images=images)
+    artifact = export_model(described, path, settings, images=images, equalization=made.equalization)
     samples = Samples(
         batches=subject.matched.batches(
             subject.dataset.batches("validation", image_size=subject.image_size, batch_size=BATCH_SIZE)
@@ -188,6 +208,19 @@ def _exported(
     verification = verify(model, path, samples, layers=layers)
     verification = dataclasses.replace(verification, classes_matched=subject.matched.words)
     return Candidate(path=path, artifact=artifact, verification=verification, source=source)
+
+
+def _unmeasured(done: Equalization | None) -> Equalization:
+    """The same for a file that its error was not measured on."""
+    done = done or Equalization()
+    return Equalization(factors=done.factors, corrects_biases=done.corrects_biases)
+
+
+def _all_layers(base: Candidate, model: keras.Model) -> tuple[str, ...]:
+    """The layers that compute in the file."""
+    contents = named(inspect(base.path), base.artifact.tensor_names)
+    names = [step.name for step in network_steps(model)]
+    return tuple(name for name in names if operators_of(contents, model, name))
 
 
 def _worst_first(

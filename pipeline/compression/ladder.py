@@ -1,7 +1,7 @@
 """Finds the cheapest way to an int8 file within a given drop, by trying one after another.
 
-First other calibration ranges, equalizing and a few layers in float; last, training. attempts.py makes and
-checks the files.
+First other calibration ranges, equalizing and a few layers in float; then training; last, ever more layers in
+float, until all are. attempts.py makes and checks the files.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from pipeline.lineage import KerasSource
 
 FEW_IMAGES, MANY_IMAGES = 200, 1000
+_MOST_NAMED = 16
 
 Tell = Callable[[str], None]
-Attempt = Callable[["Rung", Sequence["Candidate"]], "Candidate"]
+Attempt = Callable[["Rung", Sequence["Candidate"]], "Candidate | None"]
 TimeFiles = Callable[[Sequence[Path]], Mapping[str, float | None]]
 
 
@@ -39,7 +40,8 @@ class Rung:
     """Number of training images to calibrate with."""
     typical: bool = False
     """Leave out the images that widen the ranges most."""
-    equalize: bool = False
+    equalize: bool | None = None
+    """Equalize channels and correct biases; None: where it lowers the error."""
     num_float: int = 0
     """Number of activations, where the error grows most, that stay in float with the layers around them."""
     trains: bool = False
@@ -115,13 +117,19 @@ TYPICAL = Rung(
     typical=True,
 )
 EQUALIZE = Rung(name="equalize", words="channels brought to one range, biases corrected", equalize=True)
-KEPT = tuple(
-    Rung(
-        name=f"float x{number}",
-        words=f"float where the error grows most: {number} activation{'s' if number > 1 else ''}",
-        num_float=number,
-    )
-    for number in (1, 2, 4)
+
+
+def _in_float(number: int) -> Rung:
+    words = f"float where the error grows most: {number} activation{'s' if number > 1 else ''}"
+    return Rung(name=f"float x{number}", words=words, num_float=number)
+
+
+KEPT = tuple(map(_in_float, (1, 2, 4)))
+MORE_KEPT = tuple(_in_float(2**power) for power in range(3, 11))
+"""Slower and larger with each, and so after the training."""
+EVERYWHERE = 2**20
+ALL_KEPT = Rung(
+    name="float", words="every layer in float; the input and the output stay int8", num_float=EVERYWHERE
 )
 QAT = Rung(name="qat", words="quantization-aware training", trains=True)
 
@@ -129,7 +137,7 @@ QAT = Rung(name="qat", words="quantization-aware training", trains=True)
 def rungs(num_train: int, *, trains: bool) -> tuple[Rung, ...]:
     """The rungs, cheapest first; the one with more images only if the training split has more."""
     more = (MORE_IMAGES,) if num_train > FEW_IMAGES else ()
-    return (CALIBRATION, *more, TYPICAL, EQUALIZE, *KEPT, *((QAT,) if trains else ()))
+    return (CALIBRATION, *more, TYPICAL, EQUALIZE, *KEPT, *((QAT,) if trains else ()), *MORE_KEPT, ALL_KEPT)
 
 
 def climb(
@@ -137,7 +145,8 @@ def climb(
 ) -> Climb:
     """Tries one rung after another until a file's drop is at most `max_drop` points, then times all files.
 
-    `attempt(rung, candidates so far)` makes and checks a file; `time_files(paths)` returns the median ms of
+    `attempt(rung, candidates so far)` makes and checks a file, or gives None for a rung that the model is too
+    small for; `time_files(paths)` returns the median ms of
     each by its sha256; `run` is the model's run. Raises ExportError if the first rung gives no file.
     """
     tries: list[Try] = []
@@ -153,6 +162,8 @@ def climb(
                 raise
             tries.append(_refused(rung, run, str(error), time.perf_counter() - began))
             tell(f"{rung.name}: {error}")
+            continue
+        if candidate is None:
             continue
         if not candidates:
             assert candidate.verification.keras_score is not None  # it is compared with its Keras model
@@ -180,10 +191,11 @@ def _best(candidates: Sequence[Candidate]) -> Candidate:
 def _tried(rung: Rung, candidate: Candidate, float_top1: float, max_drop: float, seconds: float) -> Try:
     artifact, top1 = candidate.artifact, candidate.verification.tflite_score
     drop = float_top1 - top1
-    kept = f": {', '.join(artifact.float_layers)}" if artifact.float_layers else ""
+    layers = artifact.float_layers
+    kept = ", ".join(layers) if len(layers) <= _MOST_NAMED else f"{len(layers)} layers, named in its sidecar"
     return Try(
         rung=rung.name,
-        words=f"{rung.words}{kept}",
+        words=f"{rung.words}: {kept}" if kept else rung.words,
         holds=drop <= max_drop,
         taken=False,
         drop_points=drop,

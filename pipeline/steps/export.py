@@ -250,8 +250,8 @@ def _done_for_int8(artifact: ExportArtifact) -> str:
         )
     if done is None:
         return ""
-    assert done.error is not None  # it was chosen by them
-    assert done.plain_error is not None
+    if done.error is None or done.plain_error is None:
+        return ""
     without = "" if done.error == done.plain_error else f", {100 * done.plain_error:.1f}% without"
     return (
         f"{artifact.path}: {done.in_words}. Its class scores are off by {100 * done.error:.1f}% of their "
