@@ -43,6 +43,11 @@ def check_folder(folder: Path) -> None:
         )
 
 
+def kit_holds(folder: Path, sha256: str) -> bool:
+    """Whether `folder` is a kit with the file of this checksum."""
+    return sha256 in (_known_files(folder) or {}).values()
+
+
 def write_kit(folder: Path, tflite: Path, artifact: ExportArtifact) -> None:
     """Writes the kit of one exported file: the file, labels, Gradle lines, Kotlin, README and kit.json.
 

@@ -19,6 +19,7 @@ from pipeline.commands.pixels import NAMES, pixel_options
 from pipeline.errors import UsageError
 from pipeline.lineage import find_source, with_pixels
 from pipeline.runs import runs_folder
+from pipeline.store.store import open_store
 
 if TYPE_CHECKING:
     from pipeline.lineage import KerasSource
@@ -138,6 +139,9 @@ def command(context: click.Context, /, *, as_json: bool, **options: Any) -> int:
         say("MediaPipe's ImageClassifier refuses int8 input: for an app that uses it, give --io-dtype uint8.")
     if kit is not None and artifacts:
         _write_kit(kit, artifacts, folder)
+    for replaced in exported.replaced:
+        if replaced.words:
+            say(f"pipeline: {replaced.words}")
     if artifacts and not as_json:
         count = "a file" if len(artifacts) == 1 else f"{len(artifacts)} files"
         say(f"wrote {count} in {folder}. Next: pipeline verify {what_to_verify(exported.source, folder)}")
@@ -197,6 +201,8 @@ def _write_kit(kit: Path, artifacts: Sequence[ExportArtifact], folder: Path) -> 
     integer = [artifact for artifact in artifacts if artifact.precision.spec.is_integer]
     artifact = min(integer or artifacts, key=lambda each: each.size_bytes)
     write_kit(kit, folder / artifact.path, artifact)
+    with open_store(runs_folder()) as store:
+        store.add_kit(artifact.sha256, kit)
     say(f"wrote an Android kit of {artifact.path} in {kit}. Next: read {kit / 'README.md'}")
 
 

@@ -37,6 +37,9 @@ def write_int8_within(source: KerasSource, settings: MaxDropSettings, *, as_json
     for each in found.tries:
         if each.refused:
             say(f"pipeline: {each.rung} gave no file: {each.refused}")
+    for replaced in written.replaced:
+        if replaced.words:
+            say(f"pipeline: {replaced.words}")
     taken = next(each for each in found.tries if each.taken)
     say(f"the same for MediaPipe, which wants uint8: pipeline export {_settings(found.taken)}")
     if found.holds:

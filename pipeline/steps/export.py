@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from export.choose_int8 import FEWEST_IMAGES
 from export.errors import ExportError
 from export.exporter import SourceModel, export_model
 from export.graph.rewrite import head_of_model
+from export.precisions import Precision
 from export.quantization.calibrate import CalibrationImages
 from export.quantization.typical import typical_images
 from export.settings import ExportSettings
@@ -27,6 +29,7 @@ from pipeline.lineage import KerasSource, load_of
 from pipeline.progress import Doing, Progress, silent
 from pipeline.steps.dataset import load_dataset
 from pipeline.steps.pixels import checked_pixels
+from pipeline.steps.replaced import Replaced, digests, replaced_files
 from pipeline.store.store import open_store
 
 _Choice = tuple[int, int, bool]
@@ -42,6 +45,8 @@ class Exported:
     """Why a file could not be made, one sentence each."""
     notes: tuple[str, ...] = ()
     """What the user should know of the files."""
+    replaced: tuple[Replaced, ...] = ()
+    """Files that were verified, measured or in a kit, and whose place one of these took."""
     folder: Path
     source: KerasSource
 
@@ -137,6 +142,7 @@ def prepare(
 
 def write(ready: Ready, folder: Path, *, runs: Path, progress: Progress = silent) -> Exported:
     """Writes the files into `folder`, and their records into the store in `runs`."""
+    before = digests(folder / _file_name(ready.model, each) for each in ready.settings)
     artifacts, refused = _write(ready, folder, progress)
     _store(artifacts, folder, runs)
     notes = dict.fromkeys(
@@ -148,11 +154,29 @@ def write(ready: Ready, folder: Path, *, runs: Path, progress: Progress = silent
     )
     return Exported(
         artifacts=tuple(artifacts),
-        refused=tuple(refused),
+        refused=_told_once(refused),
         notes=tuple(filter(None, notes)),
+        replaced=replaced_files(before, runs=runs),
         folder=folder,
         source=ready.source,
     )
+
+
+def _file_name(source: SourceModel, settings: ExportSettings) -> str:
+    return f"{source.model_name}_{settings.precision}.tflite"
+
+
+def _told_once(refused: Sequence[tuple[Precision, str]]) -> tuple[str, ...]:
+    """The refusals; one that several precisions share is told for the first, and names the others."""
+    alike: dict[str, list[tuple[Precision, str]]] = {}
+    for precision, text in refused:
+        form = re.sub(rf"(?:\b|_){precision}\b", "...", text)
+        alike.setdefault(form, []).append((precision, text))
+    told = []
+    for (_, text), *others in alike.values():
+        names = " and ".join(precision for precision, _ in others)
+        told.append(f"{text} The same holds for {names}." if others else text)
+    return tuple(told)
 
 
 def _is_quantized(source: KerasSource) -> bool:
@@ -259,7 +283,10 @@ def _done_for_int8(artifact: ExportArtifact) -> str:
     )
 
 
-def _write(ready: Ready, folder: Path, progress: Progress) -> tuple[list[ExportArtifact], list[str]]:
+_Refused = tuple[Precision, str]
+
+
+def _write(ready: Ready, folder: Path, progress: Progress) -> tuple[list[ExportArtifact], list[_Refused]]:
 
     artifacts, refused = [], []
     source = ready.model
@@ -275,7 +302,7 @@ def _write(ready: Ready, folder: Path, progress: Progress) -> tuple[list[ExportA
                 Doing(doing, f"choosing what int8 loses least with, image {done} of {total}", done, total)
             )
 
-        path = folder / f"{source.model_name}_{each.precision}.tflite"
+        path = folder / _file_name(source, each)
         try:
             artifact = export_model(
                 source,
@@ -287,7 +314,7 @@ def _write(ready: Ready, folder: Path, progress: Progress) -> tuple[list[ExportA
                 choosing=choosing,
             )
         except ExportError as error:
-            refused.append(str(error))
+            refused.append((each.precision, str(error)))
         else:
             artifacts.append(artifact)
     return artifacts, refused

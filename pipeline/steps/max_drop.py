@@ -18,6 +18,7 @@ from pipeline.progress import Doing, Note, Progress, silent
 from pipeline.steps.compress import compress, compress_config
 from pipeline.steps.dataset import load_dataset
 from pipeline.steps.pixels import checked_pixels
+from pipeline.steps.replaced import Replaced, digests, replaced_files
 from pipeline.steps.settings import MaxDropSettings
 from pipeline.store.store import open_store
 
@@ -30,6 +31,8 @@ class Int8File:
     climb: Climb
     dataset: str
     """The name of the data set that the accuracy was measured on."""
+    replaced: tuple[Replaced, ...] = ()
+    """The file that was verified, measured or in a kit, and whose place this one took."""
 
 
 def int8_within(
@@ -61,11 +64,13 @@ def int8_within(
         except KeyboardInterrupt as stop:
             lost = "No file was taken yet, and those that were tried are gone. The same command tries again."
             raise KeyboardInterrupt(str(stop) or lost) from stop
+        before = digests([found.taken.source.export_folder / found.taken.artifact.path])
         path = put_in_place(found.taken)
     with open_store(runs) as store:
         store.add_artifact(found.taken.artifact, path.parent)
         store.add_verification(dataclasses.replace(found.taken.verification, path=str(path)))
-    return Int8File(path=path, climb=found, dataset=subject.dataset.spec.name)
+    replaced = replaced_files(before, runs=runs)
+    return Int8File(path=path, climb=found, dataset=subject.dataset.spec.name, replaced=replaced)
 
 
 def _subject(source: KerasSource, settings: MaxDropSettings, progress: Progress) -> Subject:

@@ -117,6 +117,8 @@ INSERT INTO measurements (id, artifact_sha256, record) VALUES (:id, :artifact_sh
 ON CONFLICT DO NOTHING
 """
 
+ADD_KIT = "INSERT INTO kits (artifact_sha256, folder) VALUES (:sha256, :folder) ON CONFLICT DO NOTHING"
+
 ADD_ROUND = (
     "INSERT OR REPLACE INTO rounds (series, round_index, record) VALUES (:series, :round_index, :record)"
 )

@@ -143,7 +143,15 @@ _AVERAGES = f"""
 ALTER TABLE measurements ADD COLUMN {_generated("avg_ms REAL")};
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _PHONES, _DOWNLOADED, _SESSIONS, _AVERAGES)
+_KITS = """
+CREATE TABLE kits (
+    artifact_sha256 TEXT NOT NULL,
+    folder TEXT NOT NULL,
+    PRIMARY KEY (artifact_sha256, folder)
+);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _PHONES, _DOWNLOADED, _SESSIONS, _AVERAGES, _KITS)
 """MIGRATIONS[n] takes a store of version n to version n + 1. Never edited once released: append."""
 
 

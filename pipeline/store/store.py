@@ -124,6 +124,17 @@ class Store:
             _mention(connection, sha256, "{}")
             connection.execute(queries.ADD_PHONE_VERIFICATION, _fact(sha256, _json(asdict(verification))))
 
+    def add_kit(self, artifact_sha256: str, folder: Path) -> None:
+        """Adds the folder of an Android kit that was made of a file."""
+        with self._writing() as connection:
+            values = {"sha256": artifact_sha256, "folder": str(folder.absolute())}
+            connection.execute(queries.ADD_KIT, values)
+
+    def kits(self, artifact_sha256: str) -> tuple[Path, ...]:
+        """The folders of the Android kits that were made of a file."""
+        query = "SELECT folder FROM kits WHERE artifact_sha256 = ? ORDER BY folder"
+        return tuple(Path(row["folder"]) for row in self._read(query, (artifact_sha256,)))
+
     def add_round(self, series: str, round_index: int, record: dict[str, Any]) -> None:
         """Adds one round of an incomplete measurement, so that it can be resumed."""
         values = {"series": series, "round_index": round_index, "record": _json(record)}
