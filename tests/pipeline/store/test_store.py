@@ -147,11 +147,14 @@ def test_a_measured_file_without_a_sidecar_is_told_by_its_name_and_size(tmp_path
     assert not row.pareto
 
 
-def test_a_verified_file_that_nothing_else_is_known_of_stands_in_the_rows(tmp_path):
+@pytest.mark.parametrize(
+    ("path", "name"), [("", f"unknown {sha256('stranger')[:12]}"), ("from/theirs.tflite", "theirs")]
+)
+def test_a_verified_file_that_nothing_else_is_known_of_stands_in_the_rows(tmp_path, path, name):
     with open_store(tmp_path) as store:
-        store.add_verification(verification(sha256("stranger")))
+        store.add_verification(verification(sha256("stranger"), path=path))
     row = only_row(tmp_path)
-    assert row.model.model_name == f"unknown {sha256('stranger')[:12]}"
+    assert row.model.model_name == name
     assert (row.accuracy.tflite_top1, row.latency.median_ms, row.latency.valid) == (93.9, None, None)
 
 
