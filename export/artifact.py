@@ -156,6 +156,17 @@ def check_described(tflite: Path, artifact: ExportArtifact, sha256: str) -> None
         )
 
 
+def has_sidecar(tflite: Path) -> bool:
+    """Whether the JSON file of this name beside a file is a sidecar, damaged or not, and no other tool's."""
+    try:
+        record = json.loads(sidecar_path(tflite).read_text())
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError):
+        return True
+    return isinstance(record, dict) and "sha256" in record
+
+
 def read_sidecar(tflite: Path) -> ExportArtifact:
     """The sidecar of an exported file. Raises FileNotFoundError if there is none."""
     return read_sidecar_file(sidecar_path(tflite))

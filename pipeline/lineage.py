@@ -124,7 +124,8 @@ def artifact_of(tflite: Path) -> ExportArtifact:
     except FileNotFoundError as error:
         raise PipelineError(
             f"{tflite} has no sidecar ({tflite.stem}.json), so its model is unknown. "
-            "Verify a file that `pipeline export` wrote, with its sidecar beside it."
+            "Expected a file that `pipeline export` wrote, with its sidecar beside it. "
+            "Others are verified on this machine: `pipeline verify` without --adb."
         ) from error
 
 

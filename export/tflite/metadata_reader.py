@@ -82,12 +82,12 @@ def _in_archive(content: bytes, file: str) -> tuple[str, ...] | None:
     """The lines of a file in the archive behind the model; None if it is not there."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            lines = archive.read(file).decode("utf-8-sig").splitlines()
+            lines = archive.read(file).decode("utf-8-sig").replace("\r\n", "\n").split("\n")
     except (zipfile.BadZipFile, KeyError):
         return None
     while lines and not lines[-1].strip():
         lines.pop()
-    return tuple(line.strip() for line in lines)
+    return tuple(lines)
 
 
 def _slot(field: int) -> int:

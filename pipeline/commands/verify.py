@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from export.artifact import sidecar_path
+from export.artifact import has_sidecar
 from export.head import HeadKind
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, print_table, say, stages, table
@@ -149,7 +149,7 @@ def command(
 
 def _refuse_gate(files: Sequence[Path]) -> None:
     """Raises UsageError if a file cannot have a drop."""
-    alone = [file for file in files if not sidecar_path(file).is_file()]
+    alone = [file for file in files if not has_sidecar(file)]
     if alone:
         raise UsageError(
             f"{alone[0].name} has no sidecar, so there is no Keras model to compare with. Expected a file "

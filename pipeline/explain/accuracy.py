@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from export.artifact import check_described, sidecar_path
+from export.artifact import check_described, has_sidecar, sidecar_path
 from export.errors import ExportError
 from export.tflite.inspect import inspect, named
 from pipeline.data.registry import load
@@ -23,7 +23,7 @@ def compare_with_keras(path: Path, *, model: Path | None, data: str | None) -> C
     NotCompared if the sidecar, the model or the data set is missing; but if the file has a sidecar, and
     `model` or `data` was given, a missing one is the user's mistake: PipelineError or ExportError.
     """
-    if not sidecar_path(path).is_file():
+    if not has_sidecar(path):
         return NotCompared(
             reason=f"it has no sidecar ({sidecar_path(path).name}), so the Keras model that it was made from "
             "is unknown. Files that `pipeline export` writes have one."

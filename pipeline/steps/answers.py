@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from export.artifact import sidecar_path
+from export.artifact import has_sidecar
 from export.check.foreign import read_foreign
 from export.check.pixel_trial import NUM_TRIED, Labels, paired_p
 from export.check.runner import Floats, Runners
@@ -73,7 +73,7 @@ def answers(paths: Sequence[Path], settings: VerifySettings, *, progress: Progre
     for path in paths:
         progress(Doing(f"asking {path.name}"))
         try:
-            ask = _ask_ours if sidecar_path(path).is_file() else _ask_foreign
+            ask = _ask_ours if has_sidecar(path) else _ask_foreign
             asked.append(ask(path, dataset, settings))
         except (ExportError, PipelineError) as error:
             asked.append(_Asked(answers=FileAnswers(path=str(path), top1=None, reason=str(error))))

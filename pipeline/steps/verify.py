@@ -10,7 +10,7 @@ from pathlib import Path
 
 import keras
 
-from export.artifact import ExportArtifact, sidecar_path
+from export.artifact import ExportArtifact, has_sidecar
 from export.check.pixel_trial import MARGIN_POINTS
 from export.check.verify import KerasOutputs, NamedLayers, Samples, check_sidecar
 from export.check.verify import verify as verify_file
@@ -45,7 +45,7 @@ def verify(
     the top-1 alone is found.
     """
     settings = settings or VerifySettings()
-    ours = [path for path in files if sidecar_path(path).is_file()]
+    ours = [path for path in files if has_sidecar(path)]
     _check_options(ours, settings)
     sources = {path: source_of_file(path, model=settings.model, data=settings.data) for path in ours}
     data = {path: data_of_file(path, settings.data) for path in files}
