@@ -172,6 +172,10 @@ def _getitem(name: str, tensor: Any, slice_spec: Any) -> Any:  # noqa: ARG001
     return tensor[slice_spec]
 
 
+def _transpose(name: str, a: Any, perm: Any = None, conjugate: bool = False) -> Any:  # noqa: ARG001
+    return keras.ops.transpose(a, perm)
+
+
 def _resize(name: str, images: Any, size: Any, method: str = "bilinear", antialias: bool = False) -> Any:  # noqa: ARG001
     height, width = (int(each) for each in size)
     return keras.ops.image.resize(images, (height, width), interpolation=method, antialias=bool(antialias))
@@ -233,7 +237,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "subtract": _subtract,
     "swish": _activation("silu"),
     "tanh": _activation("tanh"),
-    "transpose": _plainly(keras.ops.transpose),
+    "transpose": _transpose,
     "truediv": _divide,
 }
 """By the last word of TensorFlow's name; arguments are named as TensorFlow names them."""

@@ -191,10 +191,10 @@ def _hdf5(path: Path) -> Container:
 
 
 def _major(version: Any, *, unknown: int) -> int:
-    """The major version in '2.15.0'; versions before 2 are read as 2."""
+    """The major version in '2.15.0'; `unknown` for others: Keras 1, Keras Core 0.1, tfjs-layers."""
     text = version.decode() if isinstance(version, bytes) else str(version or "")
     first = text.split(".")[0]
-    return max(int(first), 2) if first.isdigit() else unknown
+    return int(first) if first in ("2", "3") else unknown
 
 
 def _name_of(described: dict[str, Any]) -> str:

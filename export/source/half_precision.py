@@ -29,6 +29,9 @@ def in_float32(model: Any) -> Any:
     if not rebuilt.built:
         rebuilt.build(model.input_shape)
     rebuilt.set_weights(model.get_weights())
+    for layer in _layers(rebuilt):
+        if type(layer).__name__ == "Normalization" and layer.built:
+            layer.finalize_state()  # its mean and variance are read from the weights once
     return rebuilt
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from export.errors import BadModelFileError, ExportError
-from export.source.keras_file import load_model
+from export.source.keras_file import load, load_model
 
 
 @pytest.fixture
@@ -158,6 +158,47 @@ def test_a_model_that_classifies_no_images_of_one_size_is_refused(tmp_path, buil
     build().save(tmp_path / "model.keras")
     with pytest.raises(ExportError, match=says):
         load_model(tmp_path / "model.keras")
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
+def test_arithmetic_between_layers_is_read_from_hdf5(tmp_path):
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Flatten()(image / 127.5 - 1)
+    scores = keras.layers.Add(name="layer")([x, keras.ops.relu(x)]) + 2 * x
+    model = keras.Model(image, keras.layers.Dense(2)(scores))
+    model.save(tmp_path / "model.h5")
+    images = np.random.default_rng(0).uniform(0, 255, (3, 8, 8, 3)).astype(np.float32)
+    np.testing.assert_array_equal(load_model(tmp_path / "model.h5")(images), model(images))
+
+
+def _transfer(policy):
+    """Augmentation, learnt normalisation, arithmetic, a nested model and a cast, under a policy."""
+    keras.mixed_precision.set_dtype_policy(policy)
+    try:
+        layers = keras.layers
+        pixels = layers.Normalization()
+        pixels.adapt(np.random.default_rng(0).uniform(0, 255, (4, 8, 8, 3)))
+        net = [keras.Input((8, 8, 3)), layers.Conv2D(4, 3), layers.BatchNormalization(), layers.ReLU(6.0)]
+        image = keras.Input((8, 8, 3))
+        x = keras.Sequential(net, name="base")(pixels(layers.RandomFlip()(image)) / 2 + 1, training=False)
+        x = keras.ops.cast(layers.GlobalAveragePooling2D()(x), layers.Dense(1).compute_dtype)
+        return keras.Model(image, layers.Dense(3, activation="softmax", dtype="float32")(x))
+    finally:
+        keras.mixed_precision.set_dtype_policy("float32")
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_is_computed_in_float32_by_the_same_layers(tmp_path, policy, suffix):
+    mixed, plain = _transfer(policy), _transfer("float32")
+    plain.set_weights(mixed.get_weights())
+    mixed.save(tmp_path / f"model{suffix}")
+    loaded = load(tmp_path / f"model{suffix}")
+    images = np.random.default_rng(1).uniform(0, 255, (3, 8, 8, 3)).astype(np.float32)
+    assert loaded.dtype_policy == policy
+    assert [each.name for each in loaded.model.layers] == [each.name for each in mixed.layers]
+    np.testing.assert_array_equal(loaded.model(images, training=False), plain(images, training=False))
 
 
 def test_nothing_is_printed(saved, capfd):
