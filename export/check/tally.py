@@ -124,7 +124,7 @@ class Tally:
 
 def has_labels(head: Head, labels: Labels) -> bool:
     """Whether the outputs are judged label by label: as sigmoids, or on images of several labels."""
-    return head.kind is HeadKind.LABELS or labels.ndim == 2
+    return head.kind is HeadKind.LABELS or (labels.ndim == 2 and head.kind is HeadKind.CLASSES)
 
 
 def held_labels(labels: Labels, num_classes: int) -> npt.NDArray[np.bool_]:

@@ -76,6 +76,8 @@ class Images:
             return labels
         if self.head.kind is HeadKind.BINARY:
             return tf.cast(labels[:, tf.newaxis], tf.float32)
+        if self.dataset.spec.has_several_labels:
+            return tf.cast(labels, tf.float32)
         return tf.one_hot(labels, self.head.num_outputs)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 EXPECTED = (
     "x_train and x_test as uint8 (n, h, w), (n, h, w, 1) or (n, h, w, 3) of 0-255, y_train and y_test as "
-    "integers 0..classes-1 of shape (n,)"
+    "integers 0..classes-1 of shape (n,), or for several labels an image 0 and 1 of shape (n, classes)"
 )
 
 
@@ -62,6 +63,7 @@ def dataset(
     The part 'test' is the published test split; the others are divided by content into `shares`.
     """
     images = np.concatenate([of_part for of_part, _ in parts.values()])
+    described, parts = _with_label_sets(described, parts)
     paths: list[str] = []
     examples: list[splits.Example] = []
     for part, (of_part, labels) in parts.items():
@@ -80,7 +82,10 @@ def dataset(
 
 
 def num_classes(parts: Parts) -> int:
-    """One more than the largest label."""
+    """One more than the largest label, or the number of columns."""
+    first = next(iter(parts.values()))[1]
+    if first.ndim == 2:
+        return int(first.shape[1])
     return 1 + max(int(labels.max()) for _, labels in parts.values())
 
 
@@ -109,18 +114,24 @@ def read_npz(path: Path) -> Parts:
 
 
 def checked(source: str, parts: Mapping[str, tuple[Any, Any]]) -> Parts:
-    """The parts, with images (n, h, w) or (n, h, w, 3) and labels (n,). Raises PipelineError for others."""
+    """The parts, with images (n, h, w) or (n, h, w, 3) and labels (n,), or (n, classes) for several an image.
+
+    Raises PipelineError for others. One-hot labels, a single 1 in every row, become numbers.
+    """
     result = {}
+    is_one_hot = all(_holds_one(labels) for _, labels in parts.values())
     for part, (images, labels) in parts.items():
         if images.ndim == 4 and images.shape[-1] == 1:
             images = images[..., 0]
         if labels.ndim == 2 and labels.shape[1] == 1:
             labels = labels[:, 0]
+        elif labels.ndim == 2 and np.isin(labels, (0, 1)).all():
+            labels = labels.argmax(axis=1) if is_one_hot else labels.astype(np.int64)
         sound = (
             images.dtype == np.uint8
             and (images.ndim == 3 or (images.ndim == 4 and images.shape[-1] == 3))
             and 0 not in images.shape
-            and labels.shape == (len(images),)
+            and labels.shape in ((len(images),), (len(images), labels.shape[-1]))
             and np.issubdtype(labels.dtype, np.integer)
             and labels.min() >= 0
         )
@@ -130,8 +141,29 @@ def checked(source: str, parts: Mapping[str, tuple[Any, Any]]) -> Parts:
                 f"{labels.shape}. Expected were {EXPECTED}."
             )
         result[part] = (images, labels.astype(np.int64))
+    if len({labels.shape[1:] for _, labels in result.values()}) > 1:
+        raise PipelineError(f"{source} holds labels of different shapes. Expected were {EXPECTED}.")
     if len({images.shape[1:] for images, _ in result.values()}) > 1:
         raise PipelineError(
             f"{source} holds training and test images of different sizes; one size was expected."
         )
     return result
+
+
+def _holds_one(labels: Any) -> bool:  # noqa: ANN401
+    """Whether every row of labels is one-hot."""
+    return labels.ndim == 2 and labels.shape[1] > 1 and bool(((labels == 1).sum(axis=1) == 1).all())
+
+
+def _with_label_sets(described: Described, parts: Parts) -> tuple[Described, Parts]:
+    """The same, images of several labels with the number of their set of labels."""
+    held = [labels for _, labels in parts.values()]
+    if held[0].ndim == 1:
+        return described, parts
+    rows, numbers = np.unique(np.concatenate(held), axis=0, return_inverse=True)
+    places = np.split(numbers.ravel(), np.cumsum([len(each) for each in held])[:-1])
+    sets = tuple(tuple(map(int, np.flatnonzero(row))) for row in rows)
+    numbered = {
+        part: (images, place) for (part, (images, _)), place in zip(parts.items(), places, strict=True)
+    }
+    return replace(described, label_sets=sets), numbered

@@ -19,6 +19,8 @@ class Described:
     name: str
     source: str
     class_names: tuple[str, ...]
+    label_sets: tuple[tuple[int, ...], ...] | None = None
+    """For images of several labels: the classes of each label of an example. None: a label is a class."""
     image_size: int | None
     smaller_side: int | None = None
     licence: str = "unknown"
@@ -42,12 +44,15 @@ def assemble(
     Examples without a fixed split are divided by content into `shares`. Raises PipelineError for fewer than
     two classes. Dataset.check_trainable() says whether there are enough images to train on.
     """
-    assigned = splits.assign(examples, described.class_names, shares)
+    names = described.class_names
+    sets = described.label_sets or tuple((number,) for number in range(len(names)))
+    set_names = [" + ".join(names[number] for number in numbers) or "no label" for numbers in sets]
+    assigned = splits.assign(examples, set_names, shares)
     kept = [place for place, split in enumerate(assigned.splits) if split]
     of_kept = [str(assigned.splits[place]) for place in kept]
     labels = [examples[place].label for place in kept]
-    names = described.class_names
-    counts = class_counts(names, labels, of_kept)
+    held = [(number, split) for label, split in zip(labels, of_kept, strict=True) for number in sets[label]]
+    counts = class_counts(names, [number for number, _ in held], [split for _, split in held])
     totals = {split: of_kept.count(split) for split in SPLITS}
     notes = described.notes
     if assigned.num_copies:
@@ -56,6 +61,7 @@ def assemble(
         name=described.name,
         source=described.source,
         class_names=names,
+        has_several_labels=described.label_sets is not None,
         image_size=described.image_size,
         smaller_side=described.smaller_side or described.image_size,
         num_train=totals["train"],
@@ -64,7 +70,7 @@ def assemble(
         class_counts=counts,
         licence=described.licence,
         fingerprint=splits.fingerprint(
-            (split, names[label], examples[place].digest)
+            (split, set_names[label], examples[place].digest)
             for place, split, label in zip(kept, of_kept, labels, strict=True)
         ),
         mirror_keeps_labels=described.mirror_keeps_labels,
@@ -77,7 +83,14 @@ def assemble(
         raise PipelineError(
             f"{spec.source} has one class, '{spec.class_names[0]}'; two or more are needed to tell apart."
         )
-    return Dataset(spec, source_of(kept), labels=labels, splits=of_kept, settings=settings)
+    return Dataset(
+        spec,
+        source_of(kept),
+        labels=labels,
+        splits=of_kept,
+        settings=settings,
+        label_sets=described.label_sets,
+    )
 
 
 def _lopsided(counts: Sequence[ClassCount]) -> list[str]:

@@ -36,10 +36,21 @@ class Dataset:
         labels: Sequence[int],
         splits: Sequence[str],
         settings: ReadSettings,
+        label_sets: Sequence[Sequence[int]] | None = None,
     ) -> None:
-        """`labels` and `splits` have one entry for each image of the source."""
+        """`labels` and `splits` have one entry for each image of the source.
+
+        A label is the number of a class or, with `label_sets`, of a set of classes. Batches have numbers of
+        classes (b,), or 0 and 1 for each class (b, classes).
+        """
         self.spec = spec
         self._labels = np.asarray(labels, np.int32)
+        self._targets = self._labels
+        if label_sets is not None:
+            held = np.zeros((len(label_sets), len(spec.class_names)), np.int32)
+            for row, numbers in zip(held, label_sets, strict=True):
+                row[list(numbers)] = 1
+            self._targets = held[self._labels]
         self._members = {split: np.flatnonzero(np.asarray(splits) == split) for split in SPLITS}
         self._reader = Reader(source, settings)
 
@@ -67,6 +78,15 @@ class Dataset:
             "train/CLASS, validation/CLASS and test/CLASS folders."
         )
 
+    def check_one_label(self, doing: str) -> None:
+        """Raises PipelineError if an image can have several labels."""
+        if self.spec.has_several_labels:
+            raise PipelineError(
+                f"the images of {self.spec.name} have several labels each, and {doing} expects one class an "
+                "image. Give such a data set. Several labels are for exporting, verifying and compressing a "
+                "model that ends in several sigmoids."
+            )
+
     def num_examples(self, split: str) -> int:
         """How many images the split has."""
         return len(self._indices(split))
@@ -87,16 +107,21 @@ class Dataset:
             rows, good = self._reader.read(chosen, shape)
             if not good.any():
                 self._reader.check_not_gone(indices)
-            return rows[good], self._labels[chosen[good]]
+            return rows[good], self._targets[chosen[good]]
+
+        def fetch(chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return _call(read, chosen, shape, self._targets)
 
         return (
             tf.data.Dataset.from_tensor_slices(indices)
             .batch(batch_size)
-            .map(lambda chosen: _call(read, chosen, shape), num_parallel_calls=tf.data.AUTOTUNE)
+            .map(
+                lambda chosen: _call(read, chosen, shape, self._targets), num_parallel_calls=tf.data.AUTOTUNE
+            )
             .map(
                 lambda rows, labels: (tf.cast(rows, tf.float32), labels), num_parallel_calls=tf.data.AUTOTUNE
             )
-            .filter(lambda _, labels: tf.size(labels) > 0)
+            .filter(lambda rows, _: tf.shape(rows)[0] > 0)
             .prefetch(tf.data.AUTOTUNE)
         )
 
@@ -117,10 +142,10 @@ class Dataset:
         def read(places: Integers) -> tuple[Any, Any]:
             rows, chosen = self._reader.read_replacing(order[places], shape, spare=order)
             drawn = {name: values[places] for name, values in draws.items()}
-            return distort.move(rows, drawn, fill=augment.fill), self._labels[chosen]
+            return distort.move(rows, drawn, fill=augment.fill), self._targets[chosen]
 
         def fetch(places: tf.Tensor, drawn: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-            rows, labels = _call(read, places, shape)
+            rows, labels = _call(read, places, shape, self._targets)
             return distort.crop_and_colour(rows, drawn), labels
 
         return (
@@ -149,13 +174,16 @@ class Dataset:
         pixels, taken = self._read_balanced("train", shape_of(image_size), num_samples, seed)
         kept = np.arange(len(taken)) if choose is None else choose(pixels)
         pixels = pixels[kept]
-        names = [self.spec.class_names[label] for label in self._labels[taken][kept]]
+        held = self._targets[taken][kept]
+        if held.ndim == 1:
+            held = np.eye(len(self.spec.class_names), dtype=np.int32)[held]
+        counted = dict(zip(self.spec.class_names, held.sum(axis=0).tolist(), strict=True))
         return pixels, Calibration(
             dataset=self.spec.name,
             split="train",
             num_samples=len(kept),
             seed=seed,
-            samples_per_class={name: names.count(name) for name in self.spec.class_names},
+            samples_per_class=counted,
             sha256=hashlib.sha256(pixels.tobytes()).hexdigest(),
             left_out=len(taken) - len(kept),
         )
@@ -165,7 +193,7 @@ class Dataset:
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
         """(n, height, width, channels) uint8 images of a split, their labels (n,); the classes in turn."""
         pixels, taken = self._read_balanced(split, shape_of(image_size), num_samples, seed)
-        return pixels, self._labels[taken]
+        return pixels, self._targets[taken]
 
     def _read_balanced(
         self, split: str, shape: ImageShape, num_samples: int, seed: int
@@ -195,7 +223,7 @@ class Dataset:
         shuffled = indices[random.permutation(len(indices))]
         labels = self._labels[shuffled]
         turn = np.zeros(len(shuffled), np.int64)
-        for label in range(len(self.spec.class_names)):
+        for label in np.unique(labels):
             of_class = labels == label
             turn[of_class] = np.arange(of_class.sum())
         in_turn: Integers = shuffled[np.lexsort((labels, turn))]
@@ -222,9 +250,14 @@ def class_counts(
     )
 
 
-def _call(read: Any, chosen: tf.Tensor, shape: ImageShape) -> tuple[tf.Tensor, tf.Tensor]:  # noqa: ANN401
+def _call(
+    read: Any,  # noqa: ANN401
+    chosen: tf.Tensor,
+    shape: ImageShape,
+    targets: npt.NDArray[np.int32],
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Runs a Python reader inside tf.data and gives its results their shapes."""
     import tensorflow as tf
 
     rows, labels = tf.numpy_function(read, [chosen], (tf.uint8, tf.int32))
-    return tf.ensure_shape(rows, (None, *shape)), tf.ensure_shape(labels, (None,))
+    return tf.ensure_shape(rows, (None, *shape)), tf.ensure_shape(labels, (None, *targets.shape[1:]))

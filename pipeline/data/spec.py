@@ -71,6 +71,8 @@ class DatasetSpec:
     """Where the pixels come from: a path, or the package that embeds them."""
     class_names: tuple[str, ...]
     """In the order of the labels."""
+    has_several_labels: bool = False
+    """Whether an image can have several of them, or none."""
     image_size: int | None
     """The side in pixels; None if images are not square or have several sizes."""
     smaller_side: int | None = None

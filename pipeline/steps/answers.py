@@ -69,6 +69,7 @@ def answers(paths: Sequence[Path], settings: VerifySettings, *, progress: Progre
     """
     assert settings.data is not None
     dataset = load_dataset(settings.data, progress)
+    dataset.check_one_label("comparing the answers of files")
     asked = []
     for path in paths:
         progress(Doing(f"asking {path.name}"))

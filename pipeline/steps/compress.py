@@ -7,6 +7,7 @@ from pathlib import Path
 
 from export.files import sha256_of
 from export.graph.rewrite import head_of_model
+from export.head import HeadKind
 from export.source.serving import is_serving_function
 from models.registry import family_of
 from pipeline.class_names import check_same_classes
@@ -147,9 +148,12 @@ def _images(source: KerasSource, prepared: Prepared, dataset: Dataset) -> Images
             mirror_keeps_labels=dataset.spec.mirror_keeps_labels,
             background=dataset.spec.background,
         )
+    head = head_of_model(prepared.model)
+    if head.kind is not HeadKind.LABELS:
+        dataset.check_one_label("fine-tuning a model without several sigmoids")
     return Images(
         dataset=dataset,
-        head=head_of_model(prepared.model),
+        head=head,
         image_size=image_size,
         rescaling=prepared.rescaling,
         augment=chosen,

@@ -34,6 +34,7 @@ def verify_foreign(
     """
     progress(Doing(f"reading {path}"))
     file = read_foreign(path)
+    dataset.check_one_label("verifying a file of another tool")
     matched = match_classes(class_names_of(file, settings.labels), dataset.spec.class_names, name=path.name)
     given, pixels = settings.pixels, fed_pixels(file, settings)
     progress(Doing(f"trying which pixels {path.name} takes"))

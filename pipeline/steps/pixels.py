@@ -41,6 +41,8 @@ def checked_pixels(
         return ""
     if dataset is None:
         return "" if source.knobs else _untried(source, "there are no labelled images: give --data FOLDER")
+    if dataset.spec.has_several_labels:
+        return _untried(source, "the images have several labels")
     try:
         matched = _matched(class_names, dataset, name=source.model_path.name)
     except PipelineError:

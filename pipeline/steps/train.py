@@ -35,6 +35,7 @@ def train(
     dataset = load_dataset(data, progress)
     _name_left_out(dataset.spec, progress)
     dataset.check_trainable()
+    dataset.check_one_label("training")
     config = train_config(family, from_any_folder(data), dataset.spec, settings or TrainSettings())
     _advise(config, dataset.spec, progress)
     run = trainer.start_run(config, dataset.spec, folder=runs)

@@ -142,7 +142,9 @@ class _Loaded:
         top1: float | None,
     ) -> str:
         """Why it seems to be fed other pixels than it was trained on; empty if it does not."""
-        if source.family is not None or top1 is None or top1 > 100 - MARGIN_POINTS:
+        if source.family is not None or dataset.spec.has_several_labels:
+            return ""
+        if top1 is None or top1 > 100 - MARGIN_POINTS:
             return ""
         key = dataset.spec.fingerprint
         if key not in self.doubts:

@@ -15,6 +15,7 @@ from export.artifact import read_sidecar
 from export.check.tally import mean_average_precision
 from export.head import Head, HeadKind
 from pipeline.cli import run
+from pipeline.data.registry import load
 
 SIDE = 16
 PRECISIONS = ("float32", "int8", "int16x8")
@@ -212,3 +213,70 @@ def test_the_kotlin_makes_two_classes_of_one_score(options, rest, net, tmp_path)
     assert 'val labels = listOf("dark side", "light side")' in (kit / "MediaPipeClassifier.kt").read_text()
     assert (kit / "labels.txt").read_text().split("\n") == [*NAMES, ""]
     assert f"returns the score of `{NAMES[1]}` alone" in (kit / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def tagged(net: keras.Model, images: tuple[Images, Images]) -> tuple[Images, Images]:
+    """Test images and which of three labels hold on each; tagged.npz has them. three.keras scores these."""
+    random = np.random.default_rng(1)
+
+    def part(num: int) -> tuple[Images, Images]:
+        held = random.random((num, 3)) < 0.5
+        level = random.normal(118 + 12 * held, 25)[:, None, None, :]
+        return random.normal(level, 20, (num, SIDE, SIDE, 3)).clip(0, 255).astype(np.uint8), held
+
+    (x_train, y_train), (x_test, y_test) = part(60), part(40)
+    np.savez("tagged.npz", x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+    three = brightness(3, "sigmoid")
+    kernel = np.zeros((3, 3, 3, 4))
+    kernel[:, :, [0, 1, 2], [0, 1, 2]] = 1 / 9
+    three.layers[1].set_weights([kernel])
+    three.layers[-1].set_weights([12 * np.eye(4, 3), np.zeros(3)])
+    three.save("three.keras")
+    return x_test, y_test
+
+
+def test_images_of_several_labels_are_calibrated_with_and_judged_label_by_label(tagged, tmp_path, capsys):
+    pixels, held = tagged
+    given = ["--data", "tagged.npz", "--out", str(tmp_path)]
+    assert run(["export", "three.keras", "--float32", "--int8", *given]) == 0
+    scores = np.asarray(keras.saving.load_model("three.keras")(pixels.astype(np.float32)))
+    expected = 100 * np.mean([average_precision(scores[:, label], held[:, label]) for label in range(3)])
+    assert 55 < expected < 95
+    files = map(str, tmp_path.glob("*.tflite"))
+    capsys.readouterr()
+    assert run(["verify", *files, "--data", "tagged.npz", "--json"]) == 0
+    records = json.loads(capsys.readouterr().out)
+    assert len(records) == 2
+    for record in records:
+        assert record["keras_average_precision"] == pytest.approx(expected, abs=0.01)
+        assert record["tflite_average_precision"] == pytest.approx(expected, abs=2)
+        assert record["keras_all_labels"] == pytest.approx(100 * ((scores > 0.5) == held).all(1).mean())
+        assert record["keras_balanced"] is None
+
+
+def test_a_model_of_several_labels_is_compressed_on_all_of_them(tagged, capsys):
+    steps = ["--qat", "--epochs", "1", "--batch-size", "20", "--learning-rate", "0.001", "--no-augment"]
+    assert run(["compress", "three.keras", "--data", "tagged.npz", *steps]) == 0
+    pixels, held = tagged
+    (folder,) = Path("runs").glob("three_qat-*")
+    scores = np.asarray(keras.saving.load_model(folder / "model.keras")(pixels.astype(np.float32)))
+    record = json.loads((folder / "train.json").read_text())
+    assert record["test_top1"] == pytest.approx(100 * ((scores > 0.5) == held).mean(), abs=0.01)
+
+
+def test_one_hot_labels_are_numbers_and_one_class_models_refuse_several(
+    images, net, tagged, tmp_path, capsys
+):
+    arrays = dict(np.load("photos.npz"))
+    arrays |= {name: np.eye(2)[arrays[name]] for name in ("y_train", "y_test")}
+    np.savez("one_hot.npz", **arrays)
+    found = load("one_hot.npz")
+    assert not found.spec.has_several_labels
+    assert found.spec.class_counts == load("photos.npz").spec.class_counts
+    assert run(["compress", "one.keras", "--data", "tagged.npz", "--qat"]) == 1
+    assert run(["train", "densenet", "--data", "tagged.npz"]) == 1
+    assert (
+        "the images of tagged have several labels each, and training expects one class"
+        in capsys.readouterr().err
+    )
