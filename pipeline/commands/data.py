@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from export.files import replacing
 from models.registry import family_of
 from pipeline.commands.output import json_option, print_records, print_table, say, stages, table
+from pipeline.commands.split_options import split_options, with_choice
 from pipeline.data.registry import DATASETS
 from pipeline.errors import UsageError
+from pipeline.progress import Doing
 from pipeline.steps.dataset import load_dataset
 
 if TYPE_CHECKING:
@@ -50,9 +53,23 @@ class KnownName:
     metavar="PIXELS",
     help=f"The side of the sheet's images.  [default: the data set's own, or {DEFAULT_SHEET_SIZE}]",
 )
+@split_options
+@click.option(
+    "--merge-classes",
+    type=click.Path(path_type=Path),
+    metavar="NEW_FOLDER",
+    help="Write a copy of the folder there, in which classes that differ only in case or blanks are one.",
+)
 @json_option
 def command(
-    name: str | None, *, sheet: Path | None, family: str | None, image_size: int | None, as_json: bool
+    name: str | None,
+    *,
+    sheet: Path | None,
+    family: str | None,
+    image_size: int | None,
+    merge_classes: Path | None,
+    as_json: bool,
+    **choice: Any,  # noqa: ANN401 - the options of split_options
 ) -> None:
     """Show a data set: classes, splits, and the files that were left out.
 
@@ -62,12 +79,17 @@ def command(
     pipeline data                       the names
     pipeline data photos/               a folder of class/image files
     pipeline data photos/ --sheet seen.png --family mobilenet
+    pipeline data photos/ --split 70/15/15 --group-by 'video(\\d+)'
     """
     if name is None:
         if sheet:
             raise UsageError("--sheet needs a data set: pipeline data NAME|FOLDER --sheet FILE.")
         _list_known(as_json=as_json)
         return
+    if merge_classes:
+        _merge(name, merge_classes)
+        return
+    name = with_choice(name, **choice)
     if sheet:
         _check_sheet(sheet)
     elif family:
@@ -84,7 +106,23 @@ def command(
     if sheet:
         _draw(dataset, sheet, family, image_size or dataset.spec.image_size or DEFAULT_SHEET_SIZE)
     elif not as_json:
-        say(f"Next: pipeline train mobilenet --data {name}")
+        say(f"Next: pipeline train mobilenet --data {shlex.quote(name)}")
+
+
+def _merge(name: str, out: Path) -> None:
+    from pipeline.data.merge import merge_classes
+
+    with stages() as progress:
+        merged = merge_classes(
+            Path(name).expanduser(),
+            out,
+            progress=lambda done, total: progress(
+                Doing("copying", f"{done:,} of {total:,} images", done, total)
+            ),
+        )
+    for old, new in merged.items():
+        click.echo(f"'{old}' is '{new}' now")
+    say(f"wrote {out}; {name} is unchanged. Next: pipeline data {shlex.quote(str(out))}")
 
 
 def _list_known(*, as_json: bool) -> None:

@@ -13,6 +13,7 @@ from pipeline.commands.knobs import given_knobs, knob_options, recipe_values
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, say, stages
 from pipeline.commands.resume import refuse_settings
+from pipeline.commands.split_options import split_options, with_choice
 from pipeline.errors import UsageError
 from pipeline.records.training import TrainConfig
 from pipeline.runs import find_unfinished, runs_folder
@@ -31,6 +32,7 @@ RECIPE = "the paper's, by family"
 @click.option(
     "--data", metavar="NAME|FOLDER", help="A data set or a folder of class/image files.  [default: digits]"
 )
+@split_options
 @knob_options(without=("num_classes",))
 @click.option("--epochs", type=click.IntRange(min=1), default=DEFAULTS["epochs"], show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), help=f"[default: {RECIPE}]")
@@ -110,6 +112,7 @@ def _trained(family: str, data: str | None, options: dict[str, Any], runs: Path)
     if data is None:
         say("no --data given: training on digits, 1,797 images of 32x32 that come with scikit-learn.")
         data = str(DEFAULTS["data"])
+    data = with_choice(data, split=options["split"], test=options["test"], group_by=options["group_by"])
     asked = {field.name for field in dataclasses.fields(TrainSettings)} & set(options)
     settings = TrainSettings(knobs=knobs, **{name: options[name] for name in asked})
     with stages() as progress:

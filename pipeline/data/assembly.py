@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.data import splits
 from pipeline.data.dataset import Dataset, class_counts
+from pipeline.data.looks import alike
 from pipeline.data.reader import Source
 from pipeline.data.spec import SPLITS, ClassCount, DatasetSpec, LeftOut, ReadSettings
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, some
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +80,7 @@ def assemble(
         background=described.background,
         left_out=described.left_out + assigned.left_out,
         converted=described.converted,
-        notes=notes + tuple(_lopsided(counts)),
+        notes=notes + tuple(_lopsided(counts)) + tuple(_straddling(examples, kept, of_kept)),
     )
     if len(spec.class_names) < 2:
         raise PipelineError(
@@ -91,6 +94,36 @@ def assemble(
         settings=settings,
         label_sets=described.label_sets,
     )
+
+
+def _straddling(examples: Sequence[splits.Example], kept: Sequence[int], of_kept: Sequence[str]) -> list[str]:
+    """What to say of groups, and of images that look alike, in two splits."""
+    notes = []
+    found = [
+        (kept[first], kept[second])
+        for first, second in alike([examples[place].look for place in kept])
+        if of_kept[first] != of_kept[second] and examples[kept[first]].label == examples[kept[second]].label
+    ]
+    if found:
+        one, other = (examples[place].path for place in found[0])
+        notes.append(
+            f"{len({*itertools.chain(*found)})} images look like one in another split, such as {one} and "
+            f"{other}: copies or frames of a scene make the accuracy too high. --group-by keeps them together"
+        )
+    where: dict[str, set[str]] = defaultdict(set)
+    for place, split in zip(kept, of_kept, strict=True):
+        if (group := examples[place].group) is not None:
+            where[group].add(split)
+    torn = [group.replace("\0", " ") for group, there in where.items() if len(there) > 1]
+    if torn:
+        notes.append(
+            f"{len(torn)} groups of --group-by are in two splits by their folders: {some(sorted(torn))}"
+        )
+    if where:
+        alone = sum(examples[place].group is None for place in kept)
+        rest = f"; it finds nothing in {alone:,} images, which are alone" if alone else ""
+        notes.append(f"--group-by finds {len(where):,} groups{rest}")
+    return notes
 
 
 def _lopsided(counts: Sequence[ClassCount]) -> list[str]:

@@ -5,6 +5,7 @@ Standard library only: numpy, Pillow, scikit-learn and TensorFlow are imported w
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.data.spec import Progress, ReadSettings
+from pipeline.data.split_choice import SplitChoice, address_of, read_address
 from pipeline.errors import UsageError, unknown_name
 from spelling import nearest_names
 
@@ -44,27 +46,42 @@ DATASETS: dict[str, KnownDataset] = {
 }
 
 
+IMAGE_FOLDER = "pipeline.data.image_folder:load"
+
+
 def load(
     name_or_path: str, *, settings: ReadSettings | None = None, progress: Progress | None = None
 ) -> Dataset:
     """A data set by its name, or from a .npz file, a cifar-10-batches-py folder or a folder of class/images.
 
-    A known name takes precedence over a folder of that name: write ./digits for the folder. Raises UsageError
-    for an unknown name or path, PipelineError for one that cannot be used.
+    Behind a question mark it may say how a folder is divided (`split_choice.py`). A known name takes
+    precedence over a folder of that name: write ./digits for the folder. Raises UsageError for an unknown
+    name or path, PipelineError for one that cannot be used.
     """
-    settings = settings or ReadSettings()
-    known = DATASETS.get(name_or_path)
+    where, choice = read_address(name_or_path)
+    settings = dataclasses.replace(settings or ReadSettings(), split=choice)
+    known = DATASETS.get(where)
+    path = Path(where).expanduser()
+    if not known and not path.exists():
+        raise _not_there(where, path)
+    loader = known.loader if known else _path_loader(path)
+    if choice != SplitChoice() and loader != IMAGE_FOLDER:
+        raise UsageError(
+            f"--split, --test and --group-by divide a folder of class/image files, and {where} has splits "
+            "already, or no paths. Leave them out."
+        )
     if known:
-        return _function(known.loader)(settings=settings, progress=progress)
-    path = Path(name_or_path).expanduser()
-    if not path.exists():
-        raise _not_there(name_or_path, path)
-    return _function(_path_loader(path))(path, settings=settings, progress=progress)
+        return _function(loader)(settings=settings, progress=progress)
+    return _function(loader)(path, settings=settings, progress=progress)
 
 
 def from_any_folder(name_or_path: str) -> str:
-    """The same name, or the absolute path, which does not depend on the current folder."""
-    return name_or_path if name_or_path in DATASETS else str(Path(name_or_path).expanduser().absolute())
+    """The same name, or the address with absolute paths, which do not depend on the current folder."""
+    where, choice = read_address(name_or_path)
+    if where in DATASETS:
+        return name_or_path
+    test = None if choice.test is None else str(Path(choice.test).expanduser().absolute())
+    return address_of(str(Path(where).expanduser().absolute()), dataclasses.replace(choice, test=test))
 
 
 def _path_loader(path: Path) -> str:
@@ -77,7 +94,7 @@ def _path_loader(path: Path) -> str:
         return "pipeline.data.npz_file:load"
     if (path / "batches.meta").is_file() or (path / "data_batch_1").is_file():
         return "pipeline.data.cifar10:load_batches"
-    return "pipeline.data.image_folder:load"
+    return IMAGE_FOLDER
 
 
 def _function(name: str) -> Callable[..., Dataset]:

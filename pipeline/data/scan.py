@@ -13,12 +13,15 @@ from pathlib import Path
 
 from export.files import write_bytes
 from pipeline.data import pixels
+from pipeline.data.looks import look_of
 from pipeline.data.spec import Progress
 
 CACHE_VARIABLE = "PIPELINE_CACHE"
 """The environment variable with the folder for cached scans."""
 MAX_BYTES = 256 * 2**20
 """A larger file is not read: it is probably a film, not a photograph."""
+LOOK_SIDE = 96
+"""A JPEG is not decoded smaller than this, from which its look is taken."""
 VERSION = 2
 """Version of examine()'s results; another version's cache is not used."""
 
@@ -33,6 +36,8 @@ class Scanned:
     converted: tuple[str, ...]
     peak: int | None = None
     """The brightest level of an image stored in 16 bits."""
+    look: int | None = None
+    """Bits that nearly equal images share."""
 
 
 def scan(
@@ -58,14 +63,14 @@ def scan(
 
 
 def examine(path: Path) -> Scanned | str:
-    """Reads and decodes the whole file, a JPEG at an eighth of its size, which still checks every byte."""
+    """Reads and decodes the whole file, a JPEG at down to an eighth of its size, which checks every byte."""
     try:
         if path.stat().st_size > MAX_BYTES:
             return f"larger than {MAX_BYTES // 2**20} MiB"
         content = path.read_bytes()
         if not content:
             return "empty"
-        decoded = pixels.decode(content, at_least=1)
+        decoded = pixels.decode(content, at_least=LOOK_SIDE)
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
     except pixels.UnreadableImageError as error:
@@ -76,6 +81,7 @@ def examine(path: Path) -> Scanned | str:
         height=decoded.height,
         converted=decoded.converted,
         peak=decoded.peak,
+        look=look_of(decoded.image),
     )
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from pipeline.data.split_choice import SPLITS as SPLITS
+from pipeline.data.split_choice import SplitChoice
+
 if TYPE_CHECKING:
     import keras
-
-SPLITS = ("train", "validation", "test")
 
 Progress = Callable[[str, int, int], None]
 """Called with the current work in words, the number done, and the total."""
@@ -42,6 +43,8 @@ class ReadSettings:
     """A data set is kept in memory if its resized pixels fit in this share of the available memory."""
     num_threads: int | None = None
     """Threads that decode and resize; None is one per processor."""
+    split: SplitChoice = field(default_factory=SplitChoice)
+    """How a folder is divided."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -45,6 +45,10 @@ class Example:
     digest: bytes
     label: int
     fixed: str | None = None
+    group: str | None = None
+    """Images of one group are in one split; None: alone."""
+    look: int | None = None
+    """64 bits that nearly equal images share (`looks.py`); None if unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +68,11 @@ def assign(
     An image in two classes is left out of both. Of an image in two fixed splits only the copy in test stays,
     or else in validation, since training on it would make the accuracy too high.
     """
-    splits: list[str | None] = [example.fixed or split_of(example.digest, shares) for example in examples]
+    of_group = _splits_of_groups(examples, shares)
+    splits: list[str | None] = [
+        example.fixed or of_group.get(example.group) or split_of(example.digest, shares)
+        for example in examples
+    ]
     copies: dict[bytes, list[int]] = defaultdict(list)
     for index, example in enumerate(examples):
         copies[example.digest].append(index)
@@ -81,6 +89,25 @@ def assign(
             splits[group[place]] = None
         num_copies += max(len(group) - len(dropped) - 1, 0)
     return Assignment(splits=tuple(splits), left_out=tuple(left_out), num_copies=num_copies)
+
+
+def _splits_of_groups(examples: Sequence[Example], shares: Mapping[str, float]) -> dict[str | None, str]:
+    """The split of each group without a fixed one, so that the images are divided by the shares.
+
+    The groups are taken in the order of their hashes; each goes where its middle image would.
+    """
+    sizes = Counter(each.group for each in examples if each.group is not None and each.fixed is None)
+    found: dict[str | None, str] = {}
+    whole, before = sizes.total(), 0
+    for group in sorted(sizes, key=lambda name: hashlib.sha256(str(name).encode()).digest()):
+        place = (before + sizes[group] / 2) / whole
+        before += sizes[group]
+        for split, share in shares.items():
+            found[group] = split
+            if place < share:
+                break
+            place -= share
+    return found
 
 
 def _conflict(group: list[Example], splits: list[str], class_names: Sequence[str]) -> tuple[list[int], str]:
