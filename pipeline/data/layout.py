@@ -7,18 +7,18 @@ folder whose classes cannot be told is refused.
 
 from __future__ import annotations
 
-import os
+import itertools
 import re
-import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image
-
 from pipeline.data.spec import SPLITS, LeftOut
+from pipeline.data.tree import GENERIC, Folder, images, read_tree
+from pipeline.data.tree import shown as shown
+from pipeline.data.tree import within as within
 from pipeline.errors import PipelineError, some
 
 SPLIT_WORDS = {
@@ -29,14 +29,8 @@ SPLIT_WORDS = {
 """The words by which a folder's name says which split it holds: train, Training_set, seg_test, valid."""
 MAX_WORDS = 3
 """A name of more words, such as "train of the old line", is no split's."""
-GENERIC = ("images", "image", "imgs", "img", "jpegimages", "photos", "pictures", "data", "dataset")
-"""Names of folders between a split and its classes, or its images."""
-LITTER = ("Thumbs.db", "desktop.ini", "__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found")
-"""What operating systems leave in folders, besides names that begin with a dot."""
 EXAMPLE = "A folder of class/image files was expected, such as flowers/daisy/1.jpg and flowers/rose/2.jpg."
 NOT_IN_CLASS = "not in a class folder"
-
-_ENDINGS = frozenset({*Image.registered_extensions(), ".heic", ".heif", ".hif", ".avif", ""})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,53 +57,18 @@ class Listing:
     """How the layout was read, where it is not plain CLASS/image."""
 
 
-@dataclass(eq=False)
-class _Folder:
-    path: Path
-    folders: list[_Folder] = field(default_factory=list)
-    files: list[Path] = field(default_factory=list)
-    num_images: int = 0
-    """By their names, in it and below."""
-
-    @property
-    def name(self) -> str:
-        return self.path.name
-
-    @property
-    def holders(self) -> list[_Folder]:
-        """The folders in it that hold images."""
-        return [each for each in self.folders if each.num_images]
-
-    @property
-    def is_flat(self) -> bool:
-        """Whether all its images are directly in it, or in one folder called images."""
-        holders = self.holders
-        return not holders or (len(holders) == 1 and holders[0].means_nothing and holders[0].is_flat)
-
-    @property
-    def means_nothing(self) -> bool:
-        """Whether its name only says that it holds images."""
-        return self.name.lower() in GENERIC
-
-    def below(self) -> Iterator[_Folder]:
-        """This folder and all below, depth first, in order of their names."""
-        waiting = [self]
-        while waiting:
-            folder = waiting.pop()
-            yield folder
-            waiting += reversed(folder.folders)
-
-
 def list_folder(root: Path) -> Listing:
     """The files below root by class and split, and those left out. Links are followed, except loops.
 
     Raises PipelineError where it cannot be told which folders are the classes.
     """
     listing = Listing()
-    whole = _read(root, listing)
+    whole = read_tree(root, listing.left_out)
     top = _descend(whole, root, listing)
+    if top is not whole and split_of_name(top.name):
+        listing.notes.append(f"{within(root, top.path)}/ is the only split: content divides its images")
     parts = _split_folders(top, root, listing)
-    parts_or_all: Sequence[tuple[str | None, _Folder]] = parts or [(None, top)]
+    parts_or_all: Sequence[tuple[str | None, Folder]] = parts or [(None, top)]
     for split, folder in parts_or_all:
         level = _descend(folder, root, listing) if split else folder
         _check_not_deeper(level)
@@ -124,16 +83,6 @@ def list_folder(root: Path) -> Listing:
     return listing
 
 
-def shown(path: Path | str) -> str:
-    """A path as printable text, even if its name is no valid text."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def within(root: Path, path: Path) -> str:
-    """A path below root, for messages."""
-    return shown(path.relative_to(root))
-
-
 def split_of_name(name: str) -> str | None:
     """The split that a folder's name means, or None."""
     words = [word for word in re.split(r"[^a-z]+", re.sub(r"set\b", "", name.lower())) if word]
@@ -146,7 +95,7 @@ def class_name_of(folder: str) -> str:
     return unicodedata.normalize("NFC", shown(folder))
 
 
-def _take(folder: _Folder, split: str | None, listing: Listing) -> None:
+def _take(folder: Folder, split: str | None, listing: Listing) -> None:
     name = class_name_of(folder.name)
     if name != shown(folder.name):
         listing.decomposed.add(name)
@@ -155,10 +104,10 @@ def _take(folder: _Folder, split: str | None, listing: Listing) -> None:
         listing.files += [Found(path=file, class_name=name, fixed=split) for file in each.files]
 
 
-def _descend(folder: _Folder, root: Path, listing: Listing) -> _Folder:
+def _descend(folder: Folder, root: Path, listing: Listing) -> Folder:
     """The folder in which the classes or splits are, behind levels that are alone and mean nothing."""
     inner = folder
-    while len(inner.holders) == 1 and not _images(inner.files):
+    while len(inner.holders) == 1 and not images(inner.files):
         inner = inner.holders[0]
     if len(inner.holders) < 2:
         return folder
@@ -173,14 +122,14 @@ def _descend(folder: _Folder, root: Path, listing: Listing) -> _Folder:
     return folder
 
 
-def _split_folders(top: _Folder, root: Path, listing: Listing) -> list[tuple[str, _Folder]]:
+def _split_folders(top: Folder, root: Path, listing: Listing) -> list[tuple[str, Folder]]:
     """(split, folder) where the folders in `top` are splits with classes in them; else none."""
     named = {each: split_of_name(each.name) for each in top.holders}
     parts = [(split, each) for each, split in named.items() if split and not each.is_flat]
     others = [each for each in top.holders if each not in {folder for _, folder in parts}]
     kinds = {split for split, _ in parts}
     if not kinds or (others and "train" not in kinds):
-        return []
+        return _beside_classes(top, parts, others, root, listing)
     if "train" not in kinds:
         raise PipelineError(
             f"{shown(root)} holds {_names(each for _, each in parts)}, and no folder to train on. Expected "
@@ -198,7 +147,63 @@ def _split_folders(top: _Folder, root: Path, listing: Listing) -> list[tuple[str
     return sorted(parts, key=lambda part: SPLITS.index(part[0])) if len(parts) > 1 or others else parts
 
 
-def _check_others(others: Sequence[_Folder], parts: Sequence[tuple[str, _Folder]], root: Path) -> None:
+def _beside_classes(
+    top: Folder,
+    parts: Sequence[tuple[str, Folder]],
+    others: Sequence[Folder],
+    root: Path,
+    listing: Listing,
+) -> list[tuple[str, Folder]]:
+    """The splits where no folder holds training classes: those beside the class folders, or none.
+
+    Raises PipelineError if a folder is called as a split is, and may be none.
+    """
+    classes = {each.name for each in others}
+    if parts and all({each.name for each in folder.holders} <= classes for _, folder in parts):
+        _leave_out(top.files, root, NOT_IN_CLASS, listing)
+        train = Folder(top.path, folders=list(others), num_images=sum(each.num_images for each in others))
+        return [("train", train), *parts]
+    if len(top.holders) < 2:
+        return []
+    split_of = {each.name: split_of_name(each.name) for each in top.holders if _only_a_split(each.name)}
+    split_of = {each.name: split_of.get(each.name) for each in top.holders}
+    doubtful = [name for name, split in split_of.items() if split]
+    if not doubtful and _parted_by_split(split_of):
+        doubtful = list(split_of)
+    if len(split_of) - len(doubtful) > 1 and all(split_of[name] == "train" for name in doubtful):
+        listing.notes += [f"{shown(name)}/ is read as a class, not as a split" for name in doubtful]
+    elif doubtful:
+        inside = ", without class folders in it" if split_of[doubtful[0]] else ""
+        look = "look like splits" if len(doubtful) > 1 else "looks like a split"
+        raise PipelineError(
+            f"{shown(top.path)} holds {_names(top.holders)}: {some(map(shown, doubtful))} {look}{inside}."
+            f"{_first_file(top)} Sort the images into train/CLASS and test/CLASS folders, or CLASS folders "
+            "alone; if it is a class, call its folder otherwise."
+        )
+    return []
+
+
+def _only_a_split(name: str) -> bool:
+    """Whether nothing in a split's name could be a class's, as in "test tube"."""
+    known = {*itertools.chain(*SPLIT_WORDS.values()), *GENERIC, "seg", "set", "split", "folder"}
+    return {*re.split(r"[^a-z]+", name.lower())} - {""} <= known
+
+
+def _parted_by_split(names: Iterable[str]) -> bool:
+    """Whether names say a split beside something else, as in cats_train and cats_test."""
+    words = [set(re.split(r"[^a-z]+", name.lower())) for name in names]
+    found = [{split for split, known in SPLIT_WORDS.items() if each & {*known}} for each in words]
+    return len(set().union(*found)) > 1 and 2 * sum(map(bool, found)) >= len(found)
+
+
+def _first_file(top: Folder) -> str:
+    """The name of an image in the first of the folders, which may say its class."""
+    folder = next(each for each in sorted(top.holders, key=lambda each: each.name != "train"))
+    file = next(file for each in folder.below() for file in images(each.files))
+    return f" An image is {within(top.path, file)}."
+
+
+def _check_others(others: Sequence[Folder], parts: Sequence[tuple[str, Folder]], root: Path) -> None:
     """Raises PipelineError if folders beside the splits may be classes."""
     unnamed = [each for each in others if split_of_name(each.name) is None]
     if len(unnamed) > len(parts):
@@ -210,10 +215,10 @@ def _check_others(others: Sequence[_Folder], parts: Sequence[tuple[str, _Folder]
         )
 
 
-def _check_not_deeper(level: _Folder) -> None:
+def _check_not_deeper(level: Folder) -> None:
     """Raises PipelineError if the folders in `level` look like groups that repeat the same classes."""
     holders = level.holders
-    if len(holders) < 2 or any(_images(each.files) or len(each.holders) < 2 for each in holders):
+    if len(holders) < 2 or any(images(each.files) or len(each.holders) < 2 for each in holders):
         return
     inner = Counter(inside.name.lower() for each in holders for inside in each.holders)
     repeated = [name for name, count in inner.items() if count > 1]
@@ -225,8 +230,8 @@ def _check_not_deeper(level: _Folder) -> None:
         )
 
 
-def _note_deeper(level: _Folder, listing: Listing) -> None:
-    deeper = [each for each in level.holders if len(each.holders) > 1 and not _images(each.files)]
+def _note_deeper(level: Folder, listing: Listing) -> None:
+    deeper = [each for each in level.holders if len(each.holders) > 1 and not images(each.files)]
     if deeper and len(deeper) == len(level.holders):
         first = deeper[0]
         listing.notes.append(
@@ -235,7 +240,7 @@ def _note_deeper(level: _Folder, listing: Listing) -> None:
         )
 
 
-def _note_parts(parts: Sequence[tuple[str, _Folder]], root: Path, listing: Listing) -> None:
+def _note_parts(parts: Sequence[tuple[str, Folder]], root: Path, listing: Listing) -> None:
     if parts:
         words = ", ".join(f"{within(root, folder.path)} ({split})" for split, folder in parts)
         listing.notes.append(f"the splits are folders: {words}")
@@ -262,78 +267,7 @@ def spelled_alike(classes: Iterable[str]) -> list[list[str]]:
     return [names for names in groups.values() if len(names) > 1]
 
 
-def _read(root: Path, listing: Listing) -> _Folder:
-    """The tree of folders; hidden and other entries are listed as left out."""
-    whole = _Folder(root)
-    waiting, seen, every = [whole], {os.path.realpath(root)}, []
-    while waiting:
-        folder = waiting.pop()
-        every.append(folder)
-        folder.folders, folder.files = _entries(folder.path, listing, root)
-        new = []
-        for each in folder.folders:
-            identity = os.path.realpath(each.path)
-            if identity in seen:
-                reason = "a link to a folder that was read already"
-                listing.left_out.append(LeftOut(path=within(root, each.path), reason=reason))
-            else:
-                seen.add(identity)
-                new.append(each)
-        folder.folders = new
-        waiting += reversed(new)
-    for folder in reversed(every):
-        folder.num_images = len(_images(folder.files)) + sum(each.num_images for each in folder.folders)
-    return whole
-
-
-def _entries(folder: Path, listing: Listing, root: Path) -> tuple[list[_Folder], list[Path]]:
-    folders, files = [], []
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        entries = []
-        reason = f"cannot be read ({error.strerror})"
-        listing.left_out.append(LeftOut(path=within(root, folder), reason=reason))
-    for entry in entries:
-        kind = _kind(entry)
-        if kind == "folder":
-            folders.append(_Folder(entry))
-        elif kind == "file":
-            files.append(entry)
-        else:
-            listing.left_out.append(LeftOut(path=within(root, entry), reason=kind))
-    return folders, files
-
-
-_SPECIAL = (
-    (stat.S_ISFIFO, "a named pipe, not a file"),
-    (stat.S_ISSOCK, "a socket, not a file"),
-    (stat.S_ISBLK, "a device, not a file"),
-    (stat.S_ISCHR, "a device, not a file"),
-)
-
-
-def _kind(entry: Path) -> str:
-    """'folder', 'file', or why it is neither."""
-    if entry.name.startswith(".") or entry.name in LITTER:
-        return "hidden"
-    try:
-        mode = entry.stat().st_mode
-    except OSError as error:
-        if entry.is_symlink():
-            return "a link to itself" if "symbolic links" in str(error) else "a link that leads nowhere"
-        return f"cannot be read ({error.strerror})"
-    if stat.S_ISDIR(mode):
-        return "folder"
-    return "file" if stat.S_ISREG(mode) else next(words for is_it, words in _SPECIAL if is_it(mode))
-
-
-def _images(files: Iterable[Path]) -> list[Path]:
-    """Those whose names may be an image's."""
-    return [file for file in files if file.suffix.lower() in _ENDINGS]
-
-
-def _names(folders: Iterable[_Folder]) -> str:
+def _names(folders: Iterable[Folder]) -> str:
     return some([f"{shown(each.name)}/" for each in folders])
 
 
@@ -341,5 +275,5 @@ def _leave_out(files: Iterable[Path], root: Path, reason: str, listing: Listing)
     listing.left_out += [LeftOut(path=within(root, file), reason=reason) for file in files]
 
 
-def _leave_out_folders(folders: Iterable[_Folder], root: Path, reason: str, listing: Listing) -> None:
+def _leave_out_folders(folders: Iterable[Folder], root: Path, reason: str, listing: Listing) -> None:
     listing.left_out += [LeftOut(path=within(root, each.path), reason=reason) for each in folders]

@@ -59,6 +59,8 @@ LAYOUTS = {
         {"train"},
     ),
     "traffic signs": ([*images("Train"), "Test/0.png", "Meta/0.png", "Train.csv"], {"train"}),
+    "the test split beside the classes": ([*images("."), *images("test")], {"train", "test"}),
+    "a list without an ending beside": ([*images("images"), "annotations/trainval"], set()),
     "annotations beside": ([*images("train"), *images("test"), "annotations/labels.json"], {"train", "test"}),
     "empty split": ([*images("train"), "test/readme.txt"], set()),
 }  # fmt: skip
@@ -92,8 +94,12 @@ def test_what_is_beside_the_splits_is_named_and_its_images_counted(tmp_path):
         ([*images("val"), *images("test")], "no folder to train on"),
         ([*images("line1"), *images("line2")], "the classes seem to lie one level deeper"),
         ([*images("train"), *images("val"), "a/0.jpg", "b/0.jpg", "c/0.jpg"], "rename train/, val/"),
+        (["train/cat.0.jpg", "train/dog.0.jpg", "test1/1.jpg"], r"train look like .* is train/cat\.0\.jpg"),
+        (["train/images/0.jpg", "valid/images/1.jpg", "train/labels/0.txt"], "without class folders"),
+        ([*images("."), "test/0.jpg"], "test looks like a split"),
+        ([*images(".", ("cat_train", "cat_test", "dog_train", "dog_test"))], "look like splits"),
     ],
-    ids=["no train", "groups", "splits among classes"],
+    ids=["no train", "groups", "splits among classes", "Kaggle's cats", "YOLO", "flat test", "two in a name"],
 )
 def test_folders_whose_classes_cannot_be_told_are_refused(tmp_path, paths, told):
     with pytest.raises(PipelineError, match=told):
@@ -111,6 +117,7 @@ def test_a_class_called_train_beside_others_is_a_class(tmp_path):
     root = touch(tmp_path / "root", *images(".", ("bus", "car", "test tube", "train")))
     listing = list_folder(root)
     assert {each.class_name for each in listing.files} == {"bus", "car", "test tube", "train"}
+    assert "train/ is read as a class, not as a split" in listing.notes
     assert listing.splits == set()
 
 
@@ -179,6 +186,23 @@ def test_files_named_by_their_class_are_told_how_to_sort(tmp_path):
         picture(index + 10).save(folder / f"dog.{index}.jpg")
     with pytest.raises(PipelineError, match="Its files are called cat, dog"):
         load(str(tmp_path / "root"))
+
+
+def test_a_validation_folder_alone_is_divided_and_said(tmp_path):
+    listing = list_folder(touch(tmp_path / "root", *images("val")))
+    assert listing.splits == set()
+    assert "val/ is the only split: content divides its images" in listing.notes
+
+
+def test_a_link_is_left_out_for_its_true_reason(tmp_path):
+    root = touch(tmp_path / "root", *images("."), "cat/Desktop.ini", "cat/THUMBS.DB")
+    (root / "cat" / "long.jpg").symlink_to("x" * 300)
+    (root / "cat" / "self.jpg").symlink_to("self.jpg")
+    reasons = {item.path: item.reason for item in list_folder(root).left_out}
+    assert reasons.pop("cat/long.jpg") == "cannot be read (File name too long)"
+    assert reasons == {
+        "cat/Desktop.ini": "hidden", "cat/THUMBS.DB": "hidden", "cat/self.jpg": "a link to itself"
+    }  # fmt: skip
 
 
 def test_a_folder_of_one_archive_says_to_unpack_it(tmp_path):
