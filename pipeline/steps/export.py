@@ -16,6 +16,7 @@ from export.choose_int8 import FEWEST_IMAGES
 from export.errors import ExportError
 from export.exporter import SourceModel, export_model
 from export.graph.rewrite import head_of_model
+from export.head import HeadKind
 from export.precisions import Precision
 from export.quantization.calibrate import CalibrationImages
 from export.quantization.typical import typical_images
@@ -150,6 +151,7 @@ def write(ready: Ready, folder: Path, *, runs: Path, progress: Progress = silent
             *ready.notes,
             *(_too_few(each, found) for each, found in ready.images.items()),
             *(_done_for_int8(each) for each in artifacts),
+            *(_meaning(each) for each in artifacts),
         ]
     )
     return Exported(
@@ -160,6 +162,19 @@ def write(ready: Ready, folder: Path, *, runs: Path, progress: Progress = silent
         folder=folder,
         source=ready.source,
     )
+
+
+def _meaning(artifact: ExportArtifact) -> str:
+    """What the outputs mean, if they are no classes that exclude each other."""
+    head, names = artifact.head, artifact.class_names
+    if head.kind is HeadKind.BINARY:
+        return f"one output: above {head.threshold:g} it says '{names[1]}', else '{names[0]}'."
+    if head.kind is HeadKind.LABELS:
+        return (
+            f"{head.num_outputs} sigmoids: each label holds on its own, above {head.threshold:g}, so a top-1 "
+            "says nothing. `pipeline verify` gives the average precision."
+        )
+    return ""
 
 
 def _file_name(source: SourceModel, settings: ExportSettings) -> str:

@@ -13,6 +13,7 @@ from dataclasses import fields
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from android_bench.phone.adb import Phone, default_server
 from android_bench.phone.session import LocalFile, Session
@@ -177,6 +178,36 @@ def test_outputs_that_are_no_numbers_are_not_valid_and_agree_with_nothing(verify
     assert (record["agreement"], record["phone_top1"], record["host_top1"]) == (0, 0, 0)
     assert record["max_abs_difference"] is None
     assert "NaN or infinite values" in err
+
+
+def test_a_grey_oblong_file_of_one_sigmoid_answers_as_litert_here(verify, dataset, runs, tmp_path):
+    keras.utils.set_random_seed(0)
+    net = keras.Sequential(
+        [
+            keras.Input((12, 8, 1)),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Conv2D(4, 3, activation="relu"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    net.save(tmp_path / "one.keras")
+    arrays = dict(np.load(dataset))
+    two = {name: np.minimum(arrays[name], 1) if name.startswith("y") else arrays[name] for name in arrays}
+    np.savez(tmp_path / "two.npz", **two)
+    given = ["--data", str(tmp_path / "two.npz")]
+    assert run(["export", str(tmp_path / "one.keras"), "--int8", *given]) == 0
+    (path,) = runs.glob("*/export/*.tflite")
+    status, out, _ = verify(path, *given, "--json")
+    record = json.loads(out[out.index("[") :])[0]
+    assert (status, record["valid"], record["num_samples"], record["agreement"]) == (0, True, NUM_IMAGES, 100)
+    box = (3, 0, 13, 16)  # the central 16 x 10 of 16 x 16, as 12 x 8
+    small = [
+        Image.fromarray(each).resize((8, 12), Image.Resampling.BILINEAR, box=box) for each in two["x_test"]
+    ]
+    seen = np.stack([np.asarray(image.convert("L"))[..., None] for image in small])
+    above = answers_by_hand(path, seen)[:, 0] > 0.5
+    assert record["phone_top1"] == record["host_top1"] == percent(above == two["y_test"])
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -280,3 +280,10 @@ def test_one_hot_labels_are_numbers_and_one_class_models_refuse_several(
         "the images of tagged have several labels each, and training expects one class"
         in capsys.readouterr().err
     )
+
+
+def test_export_says_what_the_outputs_mean(net, tmp_path, capsys):
+    exported("one.keras", str(tmp_path), "--float32")
+    assert "one output: above 0.5 it says 'light side', else 'dark side'." in capsys.readouterr().err
+    exported("two.keras", str(tmp_path), "--float32")
+    assert "2 sigmoids: each label holds on its own, above 0.5" in capsys.readouterr().err
