@@ -18,7 +18,7 @@ IN_TESTS = {path.stem for folder in ("tests", "benchmarks") for path in (ROOT / 
 
 DISTRIBUTIONS = {
     "PIL": "pillow",
-    "pillow_heif": "pillow-heif",
+    "pi_heif": "pi-heif",
     "google": "protobuf",
     "sklearn": "scikit-learn",
     "tensorflow_model_optimization": "tensorflow-model-optimization",

@@ -30,12 +30,12 @@ Image.init()
 
 
 def _heif() -> tuple[str, ...]:
-    """The format of an iPhone's photos, if the package that reads it is installed."""
+    """The format of an iPhone's photos; none where the package that reads it has no wheel."""
     try:
-        import pillow_heif
+        import pi_heif
     except ImportError:
         return ()
-    pillow_heif.register_heif_opener(thumbnails=False)
+    pi_heif.register_heif_opener(thumbnails=False)
     return ("HEIF",)
 
 
@@ -208,7 +208,11 @@ def _what_else(content: bytes) -> str:
     """What the content of no image is, by its first bytes."""
     if content[4:8] == b"ftyp":
         if content[8:12] in _HEIF_BRANDS:
-            return "broken HEIC" if "HEIF" in FORMATS else 'HEIC: pip install "keras-mobile-pipeline[heic]"'
+            return (
+                "broken HEIC"
+                if "HEIF" in FORMATS
+                else "HEIC, and the package pi-heif, which reads it, is not installed"
+            )
         return "not an image, but an MP4 or QuickTime video"
     begin = content[:256].lstrip()
     kind = next((words for first, words in _BEGINNINGS if begin.startswith(first)), None)
