@@ -25,8 +25,6 @@ from export.tflite.pack import pack
 from models.build import build
 from models.registry import FAMILIES
 
-SMALL = {name: family.small for name, family in FAMILIES.items()}
-SMALL["densenet"] = {"depth": 13, "growth_rate": 8}
 RUNTIMES = {"litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}
 GOOGLES_MOBILENET_025_128_BYTES = 525_598
 """mobilenet_v1_0.25_128_quant.tflite, which has one scale a tensor where ours have one a channel."""
@@ -59,10 +57,8 @@ print(json.dumps(answers))
 @pytest.fixture(scope="module", params=FAMILIES)
 def family(request, nets):
     """Precision -> the converter's bytes, of a small member of each family."""
-    model = nets.random_statistics(
-        build(request.param, num_classes=10, image_size=32, **SMALL[request.param]), 0
-    )
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    model = nets.random_statistics(build(request.param, num_classes=10, **FAMILIES[request.param].tiny), 0)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:]), dtype=np.uint8)
     return {precision: convert(model, ExportSettings(precision), pixels=pixels) for precision in Precision}
 
 

@@ -107,7 +107,7 @@ def test_threads_that_are_silently_ignored_are_counted(bench, files, phone):
     status, out, _ = bench(files["ten"], "--num-threads", "2", "--json", quick=longer)
     assert status == 1
     assert "the threads were ignored: 2 asked for, 1 ran" in only(out).reasons
-    phone.clear_faults()
+    phone.set_faults(slow=3.0)
     status, out, _ = bench(files["ten"], "--num-threads", "2", "--json", quick=longer)
     assert (status, only(out).reasons) == (0, ())
 
@@ -282,7 +282,8 @@ def test_a_median_that_rises_over_the_rounds_is_not_valid_even_when_android_says
 
 
 def test_every_throttled_round_is_seen_however_long_it_lasts(bench, files, phone):
-    # each run outlasts the time between two looks at the phone
+    # each run outlasts the time between two looks at the phone, mostly waiting
+    phone.set_faults(slow=30.0)
     phone.set_thermal_status(0)
     longer = ("--num-runs", "10", "--min-secs", "9", "--warmup-min-secs", "0", "--num-rounds", "3")
 

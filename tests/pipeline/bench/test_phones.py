@@ -286,6 +286,7 @@ def test_ctrl_c_ends_the_tool_cleans_the_phone_and_keeps_what_was_measured(lab, 
         str(lab.benchmark_model),
         ("--num-rounds", "12", "--min-secs", "2", "--warmup-min-secs", "0"),
     )
+    phone.set_faults(slow=10.0)
     words = ["bench", "--adb", "--benchmark-model", tool, *seconds, "--max-drift", "9"]
     words += [str(files["one"]), str(files["ten"])]
     process = subprocess.Popen(

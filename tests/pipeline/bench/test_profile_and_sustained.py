@@ -328,6 +328,7 @@ def test_a_phone_that_dies_in_the_middle_is_a_device_error_and_the_points_before
             time.sleep(0.01)
         phone.kill()
 
+    phone.set_faults(slow=10.0)  # it mostly waits
     thread = threading.Thread(target=die)
     thread.start()
     start = time.monotonic()
@@ -342,6 +343,7 @@ def test_a_phone_that_dies_in_the_middle_is_a_device_error_and_the_points_before
 
 
 def test_ctrl_c_keeps_the_points_before(lab, files, phone, bench, tmp_path):
+    phone.set_faults(slow=10.0)  # it mostly waits
     words = ["bench", "--adb", "--benchmark-model", str(lab.benchmark_model), str(files["one"])]
     process = subprocess.Popen(
         [sys.executable, "-c", "from pipeline.cli import main; main()", *words, "--sustained", MINUTES],
@@ -363,6 +365,7 @@ def test_ctrl_c_keeps_the_points_before(lab, files, phone, bench, tmp_path):
 
 
 def test_a_kill_loses_no_point(lab, files, phone, bench, tmp_path):
+    phone.set_faults(slow=10.0)  # it mostly waits
     words = ["bench", "--adb", "--benchmark-model", str(lab.benchmark_model), str(files["one"])]
     process = subprocess.Popen(
         [sys.executable, "-c", "from pipeline.cli import main; main()", *words, "--sustained", "0.3"],

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from full_disk import files_of_at_most
 
 from export.artifact import read_sidecar
 from export.files import sha256_of
@@ -182,22 +180,18 @@ def test_images_of_one_colour_each_are_refused_before_a_run_is_begun(
     assert set(trained.parent.glob("*")) == before
 
 
-def test_full_disk_is_one_line_that_says_how_to_go_on(trained: Path, tmp_path: Path):
+def test_full_disk_is_one_line_that_says_how_to_go_on(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
     # files of 15 kB at most: the settings fit, the weights do not, and write() fails as on a full disk
-    program = (
-        "import resource, sys\n"
-        "import tensorflow, keras, tf_keras\n"
-        "from pipeline.cli import run\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (15_000, 15_000))\n"
-        f"sys.exit(run(['compress', {str(trained)!r}, '--cluster', '8', '--epochs', '1']))\n"
-    )
-    environment = os.environ | {"PIPELINE_RUNS": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1, done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("pipeline:")]
+    monkeypatch.setenv("PIPELINE_RUNS", str(tmp_path))
+    capfd.readouterr()
+    with files_of_at_most(15_000):
+        status = run(["compress", str(trained), "--cluster", "8", "--epochs", "1"])
+    err = capfd.readouterr().err
+    assert status == 1, err
+    (line,) = [line for line in err.splitlines() if line.startswith("pipeline:")]
     assert "go on: pipeline compress --resume densenet" in line
-    assert "Logging error" not in done.stderr
+    assert "Logging error" not in err
     assert finished_runs(tmp_path) == []
     assert list(tmp_path.glob("**/.partial-*")) == []

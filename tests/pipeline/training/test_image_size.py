@@ -23,7 +23,7 @@ def test_image_size_is_the_users_or_else_the_data_sets(
     capsys: pytest.CaptureFixture[str],
 ):
     monkeypatch.setenv("PIPELINE_RUNS", str(tmp_path))
-    small = ("--alpha", "0.1", "--epochs", "1", "--data", str(tiny_npz))
+    small = ("--alpha", "0.1", "--shallow", "--epochs", "1", "--data", str(tiny_npz))
     assert run(["train", "mobilenet", *small, *given, "--json"]) == 0
     (record,) = json.loads(capsys.readouterr().out)
     assert record["config"]["knobs"]["image_size"] == image_size

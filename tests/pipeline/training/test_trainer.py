@@ -16,9 +16,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from full_disk import files_of_at_most
 
 from export.files import sha256_of
 from models.cost import cost
+from pipeline.cli import run as pipeline
 from pipeline.data.dataset import Dataset
 from pipeline.errors import PipelineError
 from pipeline.records.training import TrainConfig, TrainRecord, read_record
@@ -215,22 +217,18 @@ def test_settings_damaged_while_the_run_goes_on_are_named_at_its_end(
         finish_run(tmp_path, model, tiny.spec)
 
 
-def test_full_disk_is_one_line_that_says_how_to_go_on(tiny_npz: Path, tmp_path: Path):
+def test_full_disk_is_one_line_that_says_how_to_go_on(
+    tiny_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
     # files of 30 kB at most: the settings fit, the weights do not, and write() fails as on a full disk
     settings = ["--depth", "10", "--growth-rate", "12", "--epochs", "2", "--data", str(tiny_npz)]
-    program = (
-        "import resource, sys\n"
-        "import tensorflow, keras\n"
-        "from pipeline.cli import run\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))\n"
-        f"sys.exit(run(['train', 'densenet', *{settings!r}]))\n"
-    )
-    environment = os.environ | {"PIPELINE_RUNS": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1, done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("pipeline:")]
+    monkeypatch.setenv("PIPELINE_RUNS", str(tmp_path))
+    capfd.readouterr()
+    with files_of_at_most(30_000):
+        status = pipeline(["train", "densenet", *settings])
+    err = capfd.readouterr().err
+    assert status == 1, err
+    (line,) = [line for line in err.splitlines() if line.startswith("pipeline:")]
     assert "go on: pipeline train --resume densenet_l10k12_16-tiny-1" in line
     assert finished_runs(tmp_path) == []
     assert list(tmp_path.glob("**/.partial-*")) == []
