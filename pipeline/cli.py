@@ -91,7 +91,7 @@ def run(arguments: list[str] | None = None) -> int:
         status = pipeline.main(arguments, prog_name="pipeline", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except click.exceptions.Abort as stop:
-        return _complain(f"stopped. {stop.__cause__ or 'What was finished is kept.'}", 130)
+        return _complain(f"stopped. {str(stop.__cause__ or '') or 'What was finished is kept.'}", 130)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
