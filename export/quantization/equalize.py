@@ -5,58 +5,35 @@ arXiv:1906.04721, section 4.1, with three differences. The paper equalizes weigh
 one scale per layer; our files have one per channel, so activations are equalized here. The paper replaces
 ReLU6 by ReLU; here ReLU6 stays, and a channel is scaled only as far as it stays below the clip on the given
 images. The paper handles pairs of consecutive layers; here an output may be concatenated, pooled and read by
-many layers, as in DenseNet's blocks, which share one scale each in TFLite, and SqueezeNet's Fire modules.
+many layers, as in DenseNet's blocks, which share one scale each in TFLite, and SqueezeNet's Fire modules; it
+may be added, as in the bottlenecks of MobileNetV2 and EfficientNet, and multiplied by a squeeze-and-excite
+gate. Nothing passes through swish or sigmoid, which do not commute with a factor.
 """
 
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
-from export.graph.calls import CallGraph, graphs_within
-from export.graph.changes import Affine, Changes, folded_weights
+from export.graph.calls import graphs_within
+from export.graph.changes import Changes
 from export.graph.layer_outputs import LayerOutputs
 from export.graph.rewrite import rewrite
 from export.quantization.calibrate import check_pixels
+from export.quantization.channels import STEPS_PER_OCTAVE, Channels
 from export.rewrites import Rewrite
-from keras_graph.nodes import Node, Tensor
-from keras_graph.walk import num_channels
 
 Floats = npt.NDArray[np.float64]
-Channels = npt.NDArray[np.int64]
-"""For each channel of a tensor, its number among all channels that the graph's layers write."""
 
 HEADROOM = 1.0
 """How many times the largest value on the given images must fit below the clip. With biases corrected, the
 int8 class scores of a published MobileNet were off by 0.166 at 1, 0.188 at 1.15, 0.220 at 1.5 (rms)."""
-_STEPS_PER_OCTAVE = 8
-"""Factors are whole steps, 2 ** (n / 8), so that a sidecar holds them in a character each."""
 _CODES = string.digits + string.ascii_letters
-_LARGEST_FACTOR = 100.0
-"""A channel that is nearly zero on the given images may not be on others."""
-_ROUNDS = 10
-_IMAGES = 4
-"""Axes of a tensor of images."""
-WEIGHT_STEPS = 127
-"""The int8 value of a kernel's largest weight."""
-_ACTIVATION_STEPS = 255
-_PASSED = (
-    keras.layers.ZeroPadding2D,
-    keras.layers.MaxPooling2D,
-    keras.layers.AveragePooling2D,
-    keras.layers.GlobalAveragePooling2D,
-    keras.layers.GlobalMaxPooling2D,
-    keras.layers.Dropout,
-    keras.layers.SpatialDropout2D,
-)
-"""Layers that commute with a positive factor per channel."""
-_CHANNELWISE = (keras.layers.DepthwiseConv2D, keras.layers.BatchNormalization)
-"""Layers that can undo a channel's factor in weights that have a separate scale for that channel."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +51,9 @@ def equalize(model: keras.Model, pixels: npt.NDArray[np.uint8], *, headroom: flo
     """The model with activation channels scaled up to the layer's range, and the next weights scaled down.
 
     `pixels` (n, height, width, channels) are raw 0-255. BatchNorms are folded first. Scales the outputs of
-    convolutions, Dense and BatchNormalization layers, through ReLU, ReLU6, pooling and concatenation, if only
-    such layers read them. The float outputs are unchanged for images whose activations stay within the range
-    of the given ones.
+    convolutions, Dense and BatchNormalization layers, through what commutes with a factor (ReLU, ReLU6,
+    PReLU, pooling, concatenation, addition, a gate's multiplication), if only such layers read them. The
+    float outputs are unchanged for images whose activations stay within the range of the given ones.
     """
     check_pixels(pixels, tuple(model.inputs[0].shape[1:]), "int8")
     folded = rewrite(model, (Rewrite.FOLD_BATCH_NORM, Rewrite.DROP_IDENTITY)).model
@@ -87,7 +64,7 @@ def scaled(model: keras.Model, factors: Mapping[str, Floats]) -> keras.Model:
     """The model that equalize() gave with these factors, without the images."""
     folded = rewrite(model, (Rewrite.FOLD_BATCH_NORM, Rewrite.DROP_IDENTITY)).model
     for prefix, within in graphs_within(folded):
-        graph = _Graph(within, prefix, only_free=False)
+        graph = Channels(within, prefix, only_free=False)
         graph.scale({name: factors[name] for name in factors if name.startswith(prefix)})
     return folded
 
@@ -95,7 +72,7 @@ def scaled(model: keras.Model, factors: Mapping[str, Floats]) -> keras.Model:
 def encoded(factors: Mapping[str, Floats]) -> dict[str, str]:
     """The factors of equalize(), a character for each channel."""
     return {
-        name: "".join(_CODES[int(step)] for step in np.rint(np.log2(own) * _STEPS_PER_OCTAVE))
+        name: "".join(_CODES[int(step)] for step in np.rint(np.log2(own) * STEPS_PER_OCTAVE))
         for name, own in factors.items()
     }
 
@@ -103,7 +80,7 @@ def encoded(factors: Mapping[str, Floats]) -> dict[str, str]:
 def decoded(codes: Mapping[str, str]) -> dict[str, Floats]:
     """The factors from encoded()."""
     return {
-        name: 2.0 ** (np.asarray([_CODES.index(each) for each in own]) / _STEPS_PER_OCTAVE)
+        name: 2.0 ** (np.asarray([_CODES.index(each) for each in own]) / STEPS_PER_OCTAVE)
         for name, own in codes.items()
     }
 
@@ -124,7 +101,7 @@ def _equalized(
     model: keras.Model, pixels: npt.NDArray[np.uint8], *, headroom: float, only_free: bool
 ) -> Equalized:
     """Scales the model's weights in place."""
-    graphs = [_Graph(graph, prefix, only_free=only_free) for prefix, graph in graphs_within(model)]
+    graphs = [Channels(graph, prefix, only_free=only_free) for prefix, graph in graphs_within(model)]
     names = {name for graph in graphs for name in graph.needed()}
     largest, squares = _statistics(model, names, pixels)
     done: list[str] = []
@@ -137,261 +114,6 @@ def _equalized(
         graph.scale(own)
         factors |= own
     return Equalized(model=model, done=tuple(done), factors=factors)
-
-
-@dataclass(kw_only=True)
-class _Writer:
-    """A layer whose output channels can be scaled. Names are as in LayerOutputs."""
-
-    layer: keras.Layer
-    name: str
-    channels: Channels
-    activation: str
-    """The layer whose output the file stores: this one, or a ReLU fused with it."""
-
-    def scale(self, factor: Floats) -> None:
-        """Multiplies the layer's output."""
-        layer = self.layer
-        if isinstance(layer, keras.layers.BatchNormalization):
-            for variable in [layer.gamma, *([layer.beta] if layer.center else [])]:
-                variable.assign(np.asarray(variable) * factor)
-            return
-        scaled = folded_weights(layer, Affine(factor=factor, shift=np.zeros_like(factor)))
-        layer.set_weights(scaled if layer.use_bias else scaled[:-1])
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Reader:
-    """A layer that undoes the factors of the channels that it reads."""
-
-    layer: keras.Layer
-    name: str
-    channels: Channels
-    read: str
-    """The layer that writes the input of this one."""
-
-    @property
-    def is_channelwise(self) -> bool:
-        return isinstance(self.layer, _CHANNELWISE)
-
-    def scale(self, factor: Floats) -> None:
-        """Undoes the factors in the layer's weights, so that its output is unchanged."""
-        layer = self.layer
-        if isinstance(layer, keras.layers.BatchNormalization):
-            variance = np.asarray(layer.moving_variance, np.float64) + layer.epsilon
-            layer.moving_mean.assign(np.asarray(layer.moving_mean) * factor)
-            layer.moving_variance.assign(variance * factor**2 - layer.epsilon)
-            return
-        kernel, *bias = layer.get_weights()
-        layer.set_weights([(kernel / factor[:, np.newaxis]).astype(np.float32), *bias])
-
-
-class _Graph:
-    """Which layers of one graph write and read each channel."""
-
-    def __init__(self, model: keras.Model, prefix: str, *, only_free: bool) -> None:
-        self.writers: list[_Writer] = []
-        self.readers: list[_Reader] = []
-        self._prefix = prefix
-        self._calls = CallGraph(model)
-        self._clip: Floats = np.empty(0)
-        self._fixed: npt.NDArray[np.bool_] = np.empty(0, bool)
-        self._range: Channels = np.empty(0, np.int64)
-        """Of each channel, the number of its range; channels of one number share a scale in the file."""
-        self._channels: dict[int, Channels] = {}
-        for node in self._calls.nodes:
-            self._visit(node)
-        self._fix(model.outputs)
-        if only_free:
-            self._fixed |= np.isfinite(self._clip)
-            for reader in self.readers:
-                self._fixed[reader.channels] |= not isinstance(reader.layer, keras.layers.BatchNormalization)
-
-    def needed(self) -> set[str]:
-        """The layers whose output ranges and mean squares are needed."""
-        ranges = self._range[~self._fixed]
-        writers = [each for each in self.writers if np.isin(self._range[each.channels], ranges).any()]
-        mixing = [each for each in self.readers if not each.is_channelwise]
-        mixing = [each for each in mixing if not self._fixed[each.channels].all()]
-        return {each.activation for each in writers} | {each.read for each in mixing}
-
-    def factors(
-        self,
-        largest: Mapping[str, Floats],
-        squares: Mapping[str, Floats],
-        *,
-        headroom: float,
-    ) -> Floats:
-        """The factor of each channel: 1 if it clips, is nearly zero, or is read by other layers.
-
-        A factor s multiplies the noise in a reader's output from rounding the activation by 1/s, and that
-        from rounding the reader's weights by s, as long as other channels set these weights' scale. The sum
-        is smallest at s^4 = steps(activation)^2 * sum (w / step(w))^2 / (number of w * mean square of x),
-        summed over the readers. A channelwise reader has one scale per channel, so the largest factor within
-        the range is best.
-        """
-        values = np.zeros(len(self._range))
-        for writer in self.writers:
-            values[writer.channels] = largest.get(writer.activation, 0.0)
-        top = np.zeros_like(values)
-        np.maximum.at(top, self._range, np.minimum(values, self._clip))
-        top = top[self._range]
-        free = ~self._fixed & (values > 0) & (values * headroom < self._clip)
-        most = np.ones_like(values)
-        room = np.minimum(top, self._clip)[free] / (values[free] * headroom)
-        most[free] = np.clip(room, 1.0, _LARGEST_FACTOR)
-        factor = np.ones_like(values)
-        for _ in range(_ROUNDS):
-            gain, cost = np.zeros_like(values), np.zeros_like(values)
-            for reader in self.readers:
-                np.add.at(gain, reader.channels, _squared_steps(reader, factor))
-                if not reader.is_channelwise and reader.read in squares:
-                    np.add.at(cost, reader.channels, squares[reader.read])
-            with np.errstate(divide="ignore", invalid="ignore"):
-                best = ((top / _ACTIVATION_STEPS) ** 2 * gain / cost) ** 0.25
-            factor = np.where(free, np.clip(np.nan_to_num(best, nan=1.0), 1.0, most), 1.0)
-        return _in_steps(factor)
-
-    def scale(self, factors: Mapping[str, Floats]) -> None:
-        """Scales the writers named, and undoes it in the readers."""
-        found = np.ones(len(self._range))
-        for writer in self.writers:
-            if writer.name in factors:
-                found[writer.channels] = factors[writer.name]
-                writer.scale(factors[writer.name])
-        for reader in self.readers:
-            if np.any(found[reader.channels] != 1):
-                reader.scale(found[reader.channels])
-
-    def in_words(self, writer: _Writer, factor: Floats) -> str:
-        """Describes the scaling of a layer's channels."""
-        readers = [each.name for each in self.readers if np.isin(writer.channels, each.channels).any()]
-        others = f" and {len(readers) - 1} more" if len(readers) > 1 else ""
-        scaled = int(np.sum(factor != 1))
-        return (
-            f"{writer.name} to {readers[0]}{others}: {scaled} of {factor.size} channels "
-            f"by up to {factor.max():.3g}"
-        )
-
-    def _visit(self, node: Node) -> None:
-        layer = node.operation
-        read = [self._channels.get(id(tensor)) for tensor in node.input_tensors]
-        known = [each for each in read if each is not None]
-        if _is_plain_concatenation(layer, node) and self._calls.is_called_once(layer):
-            if len(known) == len(read):
-                self._join(node, known)
-                return
-        elif self._calls.is_called_once(layer) and self._calls.runs_plainly(layer):
-            if self._is_weighted(node):
-                self._visit_weighted(node)
-                return
-            if known and self._passes(node):
-                self._channels[id(node.outputs[0])] = known[0]
-                return
-        self._fix(node.input_tensors)
-
-    def _visit_weighted(self, node: Node) -> None:
-        layer, (tensor,) = node.operation, node.input_tensors
-        name, channels = self._prefix + layer.name, self._channels.get(id(tensor))
-        folds = isinstance(layer, keras.layers.BatchNormalization) and self._calls.weighted_before(node)
-        if folds or not _reads_channels(layer):
-            self._fix([tensor])  # if it folds, the convolution's own output is not in the file
-        elif channels is not None and (writer := self._calls.writer(node)) is not None:
-            read = self._prefix + writer.operation.name
-            self.readers.append(_Reader(layer=layer, name=name, channels=channels, read=read))
-        clip = _clip(layer)
-        if clip is None or not _can_be_scaled(layer):
-            return
-        first, number = len(self._range), num_channels(node.outputs[0])
-        written = np.arange(first, first + number)
-        self._channels[id(node.outputs[0])] = written
-        self._clip = np.append(self._clip, np.full(number, clip))
-        self._fixed = np.append(self._fixed, np.zeros(number, bool))
-        self._range = np.append(self._range, np.full(number, first))
-        self.writers.append(_Writer(layer=layer, name=name, channels=written, activation=name))
-
-    def _is_weighted(self, node: Node) -> bool:
-        layer: keras.Layer = node.operation
-        (tensor,) = node.input_tensors
-        if type(layer) is keras.layers.BatchNormalization:
-            # with other shapes it becomes a multiplication by a constant with one scale
-            return len(tensor.shape) == _IMAGES and layer.axis in (-1, _IMAGES - 1)
-        return self._calls.is_plainly_weighted(layer) and has_kernel(layer)
-
-    def _passes(self, node: Node) -> bool:
-        """Whether a factor passes through this call; records clipping and fusing."""
-        layer, (tensor,) = node.operation, node.input_tensors
-        if type(layer) in _PASSED:
-            return getattr(layer, "data_format", None) != "channels_first"
-        clip = _clip(layer) if type(layer) in (keras.layers.ReLU, keras.layers.Activation) else None
-        if clip is None:
-            return False
-        channels = self._channels[id(tensor)]
-        self._clip[channels] = np.minimum(self._clip[channels], clip)
-        writer = self._calls.writer(node)
-        for each in self.writers:
-            if writer is not None and writer.operation is each.layer and self._calls.is_only_reader(node):
-                each.activation = self._prefix + layer.name
-        return True
-
-    def _join(self, node: Node, parts: list[Channels]) -> None:
-        joined = np.concatenate(parts)
-        self._channels[id(node.outputs[0])] = joined
-        self._range[np.isin(self._range, self._range[joined])] = self._range[joined[0]]
-
-    def _fix(self, tensors: Sequence[Tensor]) -> None:
-        for tensor in tensors:
-            self._fixed[self._channels.get(id(tensor), np.empty(0, np.int64))] = True
-
-
-def _squared_steps(reader: _Reader, factor: Floats) -> Floats:
-    """For each input channel, the mean square of its weights in int8 steps."""
-    if reader.is_channelwise:
-        return np.full(len(reader.channels), float(WEIGHT_STEPS) ** 2)
-    kernel = np.abs(np.asarray(reader.layer.kernel, np.float64))
-    own = factor[reader.channels]
-    step = (kernel / own[:, np.newaxis]).max(axis=tuple(range(kernel.ndim - 1))) / WEIGHT_STEPS
-    step[step == 0] = 1
-    mean: Floats = np.square(kernel / step).mean(axis=(*range(kernel.ndim - 2), kernel.ndim - 1))
-    return mean
-
-
-def _in_steps(factor: Floats) -> Floats:
-    """The largest whole steps that are no larger."""
-    steps = np.floor(np.log2(factor) * _STEPS_PER_OCTAVE + 1e-6)
-    whole: Floats = 2.0 ** (steps / _STEPS_PER_OCTAVE)
-    return whole
-
-
-def _clip(layer: keras.Operation) -> float | None:
-    """The value at which a layer's activation clips; None if it does not commute with a positive factor."""
-    if type(layer) is keras.layers.BatchNormalization:
-        return np.inf
-    if type(layer) is keras.layers.ReLU:
-        plain = not layer.threshold and not layer.negative_slope
-        return (np.inf if layer.max_value is None else float(layer.max_value)) if plain else None
-    clips = {keras.activations.linear: np.inf, keras.activations.relu: np.inf, keras.activations.relu6: 6.0}
-    return clips.get(getattr(layer, "activation", None))
-
-
-def has_kernel(layer: keras.Layer) -> bool:
-    """Whether a layer has a kernel that is quantized per channel."""
-    return type(layer) in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
-
-
-def _can_be_scaled(layer: keras.Layer) -> bool:
-    return has_kernel(layer) or bool(layer.scale)
-
-
-def _reads_channels(layer: keras.Layer) -> bool:
-    """Whether the second last axis of a layer's kernel is its input channels."""
-    return getattr(layer, "groups", 1) == 1
-
-
-def _is_plain_concatenation(layer: keras.Operation, node: Node) -> bool:
-    if type(layer) is not keras.layers.Concatenate:
-        return False
-    return layer.axis in (-1, len(node.outputs[0].shape) - 1)
 
 
 def _statistics(

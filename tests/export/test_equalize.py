@@ -21,6 +21,17 @@ UNEVEN = np.geomspace(1 / 30, 1, 16)
 """How much the channels between two layers differ in size."""
 
 
+def added(x):
+    return layers.Add()([layers.DepthwiseConv2D(1, depthwise_initializer="ones")(x), x])
+
+
+def gated(x):
+    """Squeeze-and-excitation, as in MobileNetV3 and EfficientNet."""
+    gate = layers.Reshape((1, 1, 6))(layers.GlobalAveragePooling2D()(x))
+    gate = layers.Conv2D(6, 1, activation="sigmoid")(layers.Conv2D(3, 1, activation="relu")(gate))
+    return layers.Multiply()([x, gate])
+
+
 def uneven_net(*, clip=6.0, size=SIZE):
     """Convolution, depthwise, pointwise; channels differ by 30 times in size, and count alike."""
     keras.utils.set_random_seed(4)
@@ -146,7 +157,9 @@ def test_a_channel_that_clips_or_is_silent_stays(images):
 @pytest.mark.parametrize(
     "between",
     [
-        [layers.LeakyReLU(), layers.Conv2D(4, 1)],
+        [layers.Activation("swish"), layers.Conv2D(4, 1)],
+        [lambda x: layers.Add()([x, layers.Activation("sigmoid")(x)]), layers.Conv2D(4, 1)],
+        [lambda x: layers.Multiply()([x, x]), layers.Conv2D(4, 1)],
         [layers.Activation("sigmoid"), layers.Conv2D(4, 1)],
         [layers.ReLU(), layers.Flatten(), layers.Dense(4)],
         [layers.ReLU(), layers.Conv2D(4, 1, groups=2)],
@@ -174,6 +187,13 @@ def test_where_a_factor_does_not_pass_through_nothing_is_scaled(images, between)
     [
         [layers.ReLU(), layers.Conv2D(4, 1)],
         [layers.Dense(4)],
+        [layers.LeakyReLU(), layers.Conv2D(4, 1)],
+        [layers.PReLU(alpha_initializer="glorot_uniform", shared_axes=[1, 2]), layers.Conv2D(4, 1)],
+        [layers.UpSampling2D(), layers.Cropping2D(2), layers.Conv2D(4, 1)],
+        [lambda x: layers.Add()([x, layers.Conv2D(6, 1)(x)]), layers.Conv2D(4, 1)],
+        [layers.ReLU(), added, layers.ReLU(), layers.Conv2D(4, 1)],
+        [lambda x: layers.Concatenate()([layers.Add()([x, x]), x]), layers.Conv2D(4, 1)],
+        [layers.ReLU(), gated, layers.Conv2D(4, 1)],
         [layers.Activation("relu"), layers.DepthwiseConv2D(3, depth_multiplier=2)],
         [lambda x: layers.Conv2D(4, 1)(layers.ReLU()(x)) + layers.Conv2D(4, 1)(x)],
         [lambda x: layers.Concatenate()([x, x]), layers.ZeroPadding2D(), layers.Conv2D(4, 1)],
