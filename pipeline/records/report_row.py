@@ -21,6 +21,9 @@ class ReportedModel:
     knobs: dict[str, Any]
     image_size: int | None
     """Height of the input in pixels."""
+    image_width: int | None
+    image_channels: int | None
+    """3 is RGB, 1 is grey."""
     parameters: int | None
     macs: int | None
     """Multiply-accumulates of one image."""
@@ -143,7 +146,8 @@ PARTS = {
 PART_OF = {field.name: part for part, kind in PARTS.items() for field in fields(kind)}
 """Figure -> the part of a row that holds it."""
 COLUMNS = (
-    "model_name", "family", "alpha", "knobs", "image_size", "precision", "size_bytes", "downloaded_bytes",
+    "model_name", "family", "alpha", "knobs", "image_size", "image_width", "image_channels",
+    "precision", "size_bytes", "downloaded_bytes",
     "parameters", "macs", "keras_top1", "tflite_top1", "drop_points", "agreement", "dataset",
     "dataset_fingerprint", "split", "num_samples", "verified_utc", "median_ms", "avg_ms", "p5_ms", "p95_ms",
     "noise_ms", "first_ms", "init_ms", "peak_memory_bytes", "num_runs", "num_threads", "cores",

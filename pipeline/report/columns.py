@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pipeline.records.report_row import ReportRow
+from pipeline.records.report_row import ReportedModel, ReportRow
 from pipeline.report import figures
 from pipeline.report.conditions import CONDITIONS, differing, top1_text
 from pipeline.report.figures import NOT_MEASURED
@@ -38,6 +38,14 @@ def _middle_ms(row: ReportRow) -> float | None:
     if not found.valid:
         return None
     return found.avg_ms if found.median_ms is None else found.median_ms
+
+
+def _image(model: ReportedModel) -> str:
+    """Such as '160 px', or '128 x 96 px grey': height, width and colours, where they are unusual."""
+    if model.image_size is None:
+        return "–"
+    sides = dict.fromkeys([model.image_size, model.image_width or model.image_size])
+    return f"{' x '.join(map(str, sides))} px" + (" grey" if model.image_channels == 1 else "")
 
 
 def _short(sha256: str) -> str:
@@ -132,7 +140,7 @@ MACS = Column(
 )
 IMAGE = Column(
     title="Image",
-    text=lambda row: "–" if row.model.image_size is None else f"{row.model.image_size} px",
+    text=lambda row: _image(row.model),
     key=lambda row: row.model.image_size,
 )
 RUN = Column(title="Run", text=lambda row: row.file.run or "–", key=lambda row: row.file.run, numeric=False)

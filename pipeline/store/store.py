@@ -16,6 +16,7 @@ from typing import Any
 
 from export.artifact import ExportArtifact
 from export.files import sha256_of
+from export.head import HeadKind
 from export.verification import Verification, verification_from_record
 from pipeline.errors import PipelineError
 from pipeline.json_values import finite
@@ -30,6 +31,8 @@ from pipeline.store.schema import MIGRATIONS, ForeignFileError, NewerStoreError,
 
 FILE_NAME = "results.sqlite"
 WAIT_SECONDS = 30.0
+_WITHOUT_TOP1 = dict.fromkeys(("keras_top1", "tflite_top1", "drop_points"))
+"""Of a file of several sigmoids: which of its labels is likeliest says little."""
 """How long a writer waits for another writer."""
 
 
@@ -225,6 +228,7 @@ class Store:
         knobs = artifact.get("knobs") or {}
         path = self._located(found["path"])
         shape: list[int] = (artifact.get("input") or {}).get("shape") or []
+        sides = shape[1:] if len(shape) == 4 else [None] * 3
         verified = found["dataset"] is not None
         values = {name: found[name] for name in found.keys() if name in COLUMNS}  # noqa: SIM118 - a Row
         return row_of(
@@ -234,8 +238,9 @@ class Store:
                 "family": artifact.get("family"),
                 "alpha": knobs.get("alpha"),
                 "knobs": knobs,
-                "image_size": shape[1] if len(shape) == 4 else None,
+                **dict(zip(("image_size", "image_width", "image_channels"), sides, strict=True)),
                 "keras_top1": found["keras_top1" if verified else "test_top1"],
+                **(_WITHOUT_TOP1 if (artifact.get("head") or {}).get("kind") == HeadKind.LABELS else {}),
                 "dataset": found["dataset"] or found["run_dataset"] or artifact.get("dataset"),
                 "dataset_fingerprint": found["dataset_fingerprint" if verified else "run_fingerprint"],
                 "valid": None if found["valid"] is None else bool(found["valid"]),

@@ -26,6 +26,8 @@ NAMES = [
     "alpha",
     "knobs",
     "image_size",
+    "image_width",
+    "image_channels",
     "precision",
     "size_bytes",
     "downloaded_bytes",

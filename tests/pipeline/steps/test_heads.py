@@ -13,6 +13,7 @@ import pytest
 
 from export.artifact import read_sidecar
 from export.check.tally import mean_average_precision
+from export.files import sha256_of
 from export.head import Head, HeadKind
 from pipeline.cli import run
 from pipeline.data.registry import load
@@ -181,6 +182,9 @@ def test_sigmoids_for_labels_are_judged_by_their_average_precision(images, net, 
         assert record["drop_points"] == pytest.approx(
             record["keras_average_precision"] - record["tflite_average_precision"]
         )
+    assert run(["report", "--json"]) == 0
+    rows = {row["sha256"]: row for row in json.loads(capsys.readouterr().out)}
+    assert all(rows[sha256_of(path)]["tflite_top1"] is None for path in out.glob("*.tflite"))
     assert run(["verify", *map(str, out.glob("*.tflite")), "--data", "photos.npz"]) == 0
     assert "each label is its own yes or no, so a top-1 says nothing" in capsys.readouterr().out
 

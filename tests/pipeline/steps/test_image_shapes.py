@@ -131,3 +131,8 @@ def test_the_kotlin_takes_both_sides_and_pillow_s_grey(files, photos, tmp_path):
     assert found == np.asarray(Image.fromarray(pixels[np.newaxis]).convert("L"))[0].tolist()
     assert not (kit / "MediaPipeClassifier.kt").exists(), "it takes RGB alone"
     assert "takes RGB images only" in (kit / "README.md").read_text()
+
+
+def test_the_report_shows_both_sides_and_grey(files, capsys):
+    assert run(["report", "--format", "md"]) == 0
+    assert f"{HEIGHT} x {WIDTH} px grey" in capsys.readouterr().out

@@ -47,6 +47,8 @@ def test_a_row_joins_run_file_verification_and_measurement_by_hash(tmp_path):
             "alpha": 0.5,
             "knobs": {"alpha": 0.5, "image_size": 160},
             "image_size": 160,
+            "image_width": 160,
+            "image_channels": 3,
             "precision": "int8",
             "size_bytes": 1_012_345,
             "downloaded_bytes": 923_456,
