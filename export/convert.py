@@ -114,6 +114,7 @@ def calibrate_int8(
     progress: Progress | None = None,
 ) -> CalibratedGraph:
     """The model's graph, equalized if it says so, calibrated with these images."""
+    check_names(model, settings.keep_float)
     plan = plan_of(model, settings, pixels, None, equalization)
     with _failures_told(settings.precision):
         converter = _converter(plan, tuple(model.inputs[0].shape[1:]), settings, pixels, progress)

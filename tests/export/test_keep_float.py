@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import pytest
 
-from export.artifact import read_sidecar
+from export.artifact import Equalization, read_sidecar
 from export.check.verify import NamedLayers, Samples, verify
-from export.convert import convert
+from export.convert import calibrate_int8, convert
 from export.errors import BadModelFileError, ExportError, FloatOperatorError, SettingsError
 from export.exporter import SourceModel, export_model
 from export.plan import converted_model
@@ -316,3 +316,10 @@ def test_the_command_refuses_them_without_an_int8_file(capsys):
 def test_the_command_refuses_equalizing_without_rewrites(capsys):
     assert run(["export", "--int8", "--equalize", "--no-rewrite"]) == 2
     assert "--no-rewrite forbids" in capsys.readouterr().err
+
+
+def test_a_name_that_is_no_layer_is_refused_before_calibrating(wide_nets, nets):
+    settings = ExportSettings(Precision.INT8, keep_float=("wid",))
+    pixels = nets.colourful(8, seed=1)
+    with pytest.raises(ExportError, match=r"no layer 'wid' to keep in float\. Did you mean 'wide'"):
+        calibrate_int8(wide_nets[1], settings, pixels, Equalization())

@@ -10,6 +10,7 @@ import tensorflow as tf
 import tf_keras
 
 from export.errors import BadModelFileError
+from export.source.carried_ops import OP_LAYERS
 from export.source.carry_over import TOLERANCE, carry_over
 from export.source.keras_file import load, load_model
 
@@ -146,10 +147,7 @@ def images():
 
 def names_of(model):
     for layer in model.layers:
-        if type(layer).__name__ not in (
-            "TFOpLambda",
-            "SlicingOpLambda",
-        ):  # functions are no layers in Keras 3
+        if type(layer).__name__ not in OP_LAYERS:  # functions are no layers in Keras 3
             yield layer.name.replace("/", "_")
         if hasattr(layer, "layers"):
             yield from names_of(layer)
