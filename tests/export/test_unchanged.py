@@ -1,5 +1,6 @@
 """Nothing in export/ changes a model that it is given: not its weights, its layers, or their calls."""
 
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -19,7 +20,7 @@ from export.check import verify as checking
 from export.convert import calibrate_int8, convert
 from export.errors import ExportError
 from export.exporter import SourceModel, export_model
-from export.graph import calls, changes, layer_names, layer_outputs, rescaling, rewrite
+from export.graph import calls, changes, channel_order, layer_names, layer_outputs, rescaling, rewrite
 from export.plan import converted_model, equalized, int8_plan, plan_of
 from export.precisions import Precision
 from export.quantization import equalize, float_layers, typical
@@ -94,6 +95,12 @@ class Given:
         return SourceModel(
             path=self.file, model=self.model, model_name="small", family=None, class_names=names
         )
+
+
+def done_or_refused(function, model):
+    """Calls the function, which may refuse a model of this kind."""
+    with contextlib.suppress(ExportError):
+        function(model)
 
 
 USES = {
@@ -172,6 +179,13 @@ USES = {
         "small_1/conv1_1/convolution"
     ),
     "export.graph.layer_names.layer_named": lambda g: layer_names.layer_named(g.model, g.layer),
+    "export.quantization.float_layers.layers_in_float": lambda g: float_layers.layers_in_float(
+        g.named, g.model
+    ),
+    "export.graph.channel_order.with_channels_reversed": lambda g: done_or_refused(
+        channel_order.with_channels_reversed, g.model
+    ),
+    "export.graph.rewrite.with_norms_in_dense": lambda g: rewrite.with_norms_in_dense(g.model),
     "export.quantization.float_layers.layers_around": lambda g: float_layers.layers_around(
         g.named, g.model, g.layer
     ),
