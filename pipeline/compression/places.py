@@ -33,7 +33,7 @@ _SAME_SCALE = (
 _FIXED_RANGES = {"sigmoid": (0.0, 255 / 256), "softmax": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}
 """Activations whose scale TFLite has fixed: 1/256 and 1/128."""
 _TAKES_CLIP = (*KERNELS, "BatchNormalization", "Add", "Multiply", "Subtract")
-_OWN_SCALE = ("Add", "Concatenate", "GlobalAveragePooling2D", "LeakyReLU", "Multiply", "Subtract")
+_OWN_SCALE = ("Add", "Concatenate", "GlobalAveragePooling2D", "LeakyReLU", "Multiply", "PReLU", "Subtract")
 
 FIXED, LEARNS, SHARES, OWN = "fixed", "learns", "shares", "own"
 
@@ -67,7 +67,7 @@ def places_of(model: tf_keras.Model) -> dict[str, Place]:
 def is_surely_integer(place: Place, places: Mapping[str, Place]) -> bool:
     """Whether a layer is known to have an integer operator, or none."""
     if place.is_carried:
-        return place.kind in ("Add", "Multiply", "hard_silu")
+        return place.kind in ("Add", "Multiply", "gelu", "hard_silu", "leaky_relu")
     if place.kind in KERNELS:
         return True
     if place.kind == "Activation":
