@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     Integers = npt.NDArray[np.int64]
 
 
+ALL = "all"
+"""The images of every split."""
+
+
 class Dataset:
     """A data set's spec and images. Pixels are as in pixels.py: the central part, RGB or grey, 0-255.
 
@@ -52,6 +56,7 @@ class Dataset:
                 row[list(numbers)] = 1
             self._targets = held[self._labels]
         self._members = {split: np.flatnonzero(np.asarray(splits) == split) for split in SPLITS}
+        self._members[ALL] = np.arange(len(labels))
         self._reader = Reader(source, settings)
 
     @property
@@ -90,6 +95,10 @@ class Dataset:
     def num_examples(self, split: str) -> int:
         """How many images the split has."""
         return len(self._indices(split))
+
+    def filled_split(self, split: str) -> str:
+        """The split, or 'all' where it has no image, as of a folder with too few to be divided."""
+        return split if self.num_examples(split) else ALL
 
     def batches(
         self, split: str, *, image_size: ImageShape | int, batch_size: int, limit: int | None = None
@@ -171,7 +180,8 @@ class Dataset:
         """
         if num_samples < 1:
             raise UsageError(f"{num_samples} calibration samples were asked for; 1 or more was expected.")
-        pixels, taken = self._read_balanced("train", shape_of(image_size), num_samples, seed)
+        split = self.filled_split("train")
+        pixels, taken = self._read_balanced(split, shape_of(image_size), num_samples, seed)
         kept = np.arange(len(taken)) if choose is None else choose(pixels)
         pixels = pixels[kept]
         held = self._targets[taken][kept]
@@ -180,7 +190,7 @@ class Dataset:
         counted = dict(zip(self.spec.class_names, held.sum(axis=0).tolist(), strict=True))
         return pixels, Calibration(
             dataset=self.spec.name,
-            split="train",
+            split=split,
             num_samples=len(kept),
             seed=seed,
             samples_per_class=counted,

@@ -69,6 +69,7 @@ def answers(paths: Sequence[Path], settings: VerifySettings, *, progress: Progre
     """
     assert settings.data is not None
     dataset = load_dataset(settings.data, progress)
+    settings = dataclasses.replace(settings, split=dataset.filled_split(settings.split))
     dataset.check_one_label("comparing the answers of files")
     asked = []
     for path in paths:

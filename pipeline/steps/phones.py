@@ -92,7 +92,7 @@ def _answered_here(path: Path, settings: PhoneVerifySettings, progress: Progress
         artifact,
         dataset,
         matched,
-        split=settings.split,
+        split=dataset.filled_split(settings.split),
         num_samples=settings.num_samples,
         seed=settings.seed,
     )

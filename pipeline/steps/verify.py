@@ -54,14 +54,15 @@ def verify(
     found = []
     for path in files:
         dataset = datasets[data[path]]
+        asked = dataclasses.replace(settings, split=dataset.filled_split(settings.split))
         if path not in sources:
-            found.append(verify_foreign(path, dataset, settings, progress))
+            found.append(verify_foreign(path, dataset, asked, progress))
             with open_store(runs) as store:
                 store.add_verification(found[-1])
             continue
         source, artifact = sources[path]
         check_sidecar(path, artifact)
-        found.append(_verified(path, artifact, source, models.take(source), dataset, settings, progress))
+        found.append(_verified(path, artifact, source, models.take(source), dataset, asked, progress))
         with open_store(runs) as store:
             store.add_artifact(artifact, path.parent)
             store.add_verification(found[-1])

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.cli import run
 
@@ -124,3 +125,19 @@ def test_files_that_ran_on_two_data_sets_are_each_beside_their_own(
     first, second = [f"{Path(each).name}/densenet" for each in runs]
     assert last.index(first) < last.index("30 test images of tiny") < last.index(second)
     assert last.index(second) < last.index("21 test images of other")
+
+
+def test_a_folder_of_three_images_calibrates_and_verifies(
+    own_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Too few to be divided: the net, whose brightest channel names the class, is asked of all of them."""
+    for name, colour in (("0", (250, 9, 9)), ("1", (9, 250, 9)), ("2", (9, 9, 250))):
+        (tmp_path / "few" / name).mkdir(parents=True)
+        rows = np.tile(np.array(colour, np.uint8), (16, 16, 1))
+        rows[:8] //= 2  # int8 export refuses images of one colour
+        Image.fromarray(rows).save(tmp_path / "few" / name / "one.png")
+    data = ["--data", str(tmp_path / "few")]
+    files = exported(own_model, tmp_path / "out", "--int8", "--scale", str(1 / 255), *data)
+    (record,) = verified(capsys, *files, *data).values()
+    assert (record["split"], record["num_samples"]) == ("all", 3)
+    assert record["tflite_top1"] == record["keras_top1"] == 100
