@@ -14,7 +14,7 @@ NUMBER = r"\d{1,18}(?:\.\d{1,18})?(?:e[+-]?\d{1,2})?"
 BENCHMARKING_FAILED = "Benchmarking failed"
 LITERT_BLOCK = "========== BENCHMARK RESULTS =========="
 """The first line of LiteRT v2's results."""
-LONGEST_QUOTE = 160
+LONGEST_QUOTE = 1000
 
 _LINE_END = re.compile(r"\r*\n")
 _STATS = re.compile(
