@@ -263,8 +263,9 @@ def _why_not(precision: Precision, error: Exception, said: str) -> str:
         reason = f"it cannot convert {', '.join(operators)}"
     else:
         lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
-        reason = f'{type(error).__name__}: "{(lines or [""])[0][:300]}"'
+        reason = f'{type(error).__name__}: "{(lines or [""])[0]}"'
+    article = "an" if precision.startswith("i") else "a"
     return (
-        f"the TFLite converter could not make a {precision} file: {reason}. "
+        f"the TFLite converter could not make {article} {precision} file: {reason}. "
         "Replace these layers, or export in another precision (float32 takes the most layers)."
     )

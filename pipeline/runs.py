@@ -128,6 +128,12 @@ def find_run(name: str, folder: Path) -> Path:
             raise PipelineError(
                 f"the run {candidate} is not finished. Go on with it: {how_to_resume(candidate)}"
             )
+    if Path(name).is_file():
+        raise UsageError(f"{name} is a file, and neither a run nor a .tflite file. The runs: pipeline runs")
+    if Path(name).is_dir():
+        raise UsageError(
+            f"the folder {name} is no run: it has no {RECORD}, and no exported file. The runs: pipeline runs"
+        )
     raise unknown_name("run", name, [run.name for run in finished_runs(folder)])
 
 
@@ -156,7 +162,9 @@ def tflite_files(targets: tuple[str, ...], folder: Path) -> list[Path]:
             if not path.is_file():
                 near = [file.name for file in path.parent.glob("*.tflite")] if path.parent.is_dir() else []
                 raise (
-                    unknown_name("file", path.name, near) if near else UsageError(f"there is no file {path}.")
+                    unknown_name("file", path.name, near)
+                    if near
+                    else UsageError(f"there is no file {path}. Check the path.")
                 )
             files.append(path)
             continue

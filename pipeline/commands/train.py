@@ -84,7 +84,11 @@ def command(
     pipeline train mobilenet --alpha 0.5 --data photos/ --image-size 160
     pipeline train --resume mobilenet_alpha0.5_160-photos-1
     """
-    if (family is None) == (resume is None):
+    if family is not None and resume is not None:
+        raise UsageError(
+            f"'{family}' and --resume were given together: a resumed run has its own family. Leave one out."
+        )
+    if family is None and resume is None:
         raise UsageError(
             "give either a family to train or --resume RUN: "
             "pipeline train mobilenet --alpha 0.5 --data photos/"

@@ -90,6 +90,9 @@ def test_help_imports_neither_tensorflow_nor_numpy(name: str | None):
         (["train", "--resume", "some-run", "--epochs", "3"], "--epochs cannot be given with it"),
         (["verify", "--max-drop", "nan"], "not a finite number"),
         (["train"], "give either a family to train or --resume RUN"),
+        (["train", "mobilenet", "--resume", "x"], "'mobilenet' and --resume were given together"),
+        (["bench", "note.txt"], "note.txt is a file, and neither a run nor a .tflite file"),
+        (["verify", "folder"], "the folder folder is no run: it has no train.json, and no exported file."),
         (["train", "--resume", "nothing"], "unknown unfinished run 'nothing'"),
         (["models", "sqeezenet"], "Did you mean 'squeezenet'?"),
         (["export", "--int9"], "--int8"),
@@ -130,8 +133,10 @@ def test_help_imports_neither_tensorflow_nor_numpy(name: str | None):
     ],
 )
 def test_mistyped_word_is_one_line_with_the_right_one_and_status_2(
-    arguments: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], hint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
+    (tmp_path / "note.txt").write_text("hello")
+    (tmp_path / "folder").mkdir()
     assert run(arguments) == 2
     captured = capsys.readouterr()
     assert hint in captured.err
