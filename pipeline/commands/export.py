@@ -135,7 +135,7 @@ def command(context: click.Context, /, *, as_json: bool, **options: Any) -> int:
     for message in exported.refused:
         say(f"pipeline: {message}")
     _say_what_sparse_brings(artifacts, folder)
-    if any(artifact.input.dtype == "int8" for artifact in artifacts):
+    if any(each.input.dtype == "int8" and each.input.shape[-1] == 3 for each in artifacts):
         say("MediaPipe's ImageClassifier refuses int8 input: for an app that uses it, give --io-dtype uint8.")
     if kit is not None and artifacts:
         _write_kit(kit, artifacts, folder)

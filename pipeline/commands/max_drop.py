@@ -41,7 +41,8 @@ def write_int8_within(source: KerasSource, settings: MaxDropSettings, *, as_json
         if replaced.words:
             say(f"pipeline: {replaced.words}")
     taken = next(each for each in found.tries if each.taken)
-    say(f"the same for MediaPipe, which wants uint8: pipeline export {_settings(found.taken)}")
+    if found.taken.artifact.input.shape[-1] == 3:  # it takes RGB alone
+        say(f"the same for MediaPipe, which wants uint8: pipeline export {_settings(found.taken)}")
     if found.holds:
         verified = what_to_verify(found.taken.source, path.parent)
         say(f"took {taken.rung}: {taken.words}. Wrote {path}. Next: pipeline verify {verified}")

@@ -99,6 +99,7 @@ def test_grey_arrays_calibrate_a_grey_file_with_or_without_an_axis_of_channels(p
     }
     np.savez("grey.npz", **grey)
     assert run(["export", "grey.keras", "--data", "grey.npz", "--out", "arrays", "--int8"]) == 0
+    assert "MediaPipe" not in capsys.readouterr().err, "it takes RGB alone, whatever the type"
     # the same pixels as those that Pillow makes of the colour images, so the very same file
     assert Path("arrays/grey_int8.tflite").read_bytes() == (files / "grey_int8.tflite").read_bytes()
 
