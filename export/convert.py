@@ -226,7 +226,7 @@ def _refuse_crashing(frozen: Any, precision: Precision) -> None:  # noqa: ANN401
             f"TensorFlow's {precision} quantizer crashes on exponentials, and the model computes "
             f"{len(found)} outside its softmax, at {places}. Give these layers an activation with an integer "
             "kernel, such as relu, swish or gelu, not selu, softplus, mish or exp; export as dynamic or "
-            "float16; or leave them in float by training: pipeline compress --qat --skip-layer LAYER."
+            "float16; or train quantized, which leaves them in float: pipeline compress --qat"
         )
 
 

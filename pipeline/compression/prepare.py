@@ -24,6 +24,7 @@ from keras_graph.walk import named_layers
 from pipeline.compression import quantize, shrink
 from pipeline.compression.finetune import Images
 from pipeline.compression.in_float import find_in_float, may_stay_in_float
+from pipeline.compression.places import KERNELS
 from pipeline.compression.twin import Twin, check_equal, make_twin
 from pipeline.errors import PipelineError
 from pipeline.records.compression import CompressConfig
@@ -85,6 +86,11 @@ def prepare(model: keras.Model, config: CompressConfig) -> Prepared:
         raise PipelineError(
             f"'{model.name}' has no layer with more than {config.cluster} weights to cluster. "
             "Ask for fewer clusters, or skip fewer layers."
+        )
+    if config.is_quantized and not any(type(layer).__name__ in KERNELS for layer in twin.model.layers):
+        raise PipelineError(
+            f"'{model.name}' has no convolution or Dense that can be trained. Expected one or more. Export "
+            "it with calibration instead: pipeline export --int8"
         )
     if config.is_quantized and may_stay_in_float(twin.model):
         return _with_float_layers(prepared)

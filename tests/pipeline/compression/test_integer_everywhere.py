@@ -18,6 +18,7 @@ from export.tflite.inspect import inspect_bytes
 from pipeline.compression import quantize
 from pipeline.compression.prepare import Prepared, prepare, prepared_of, take_back
 from pipeline.compression.twin import take_weights
+from pipeline.errors import PipelineError
 from pipeline.records.compression import CompressConfig
 
 L = keras.layers
@@ -154,6 +155,14 @@ def test_what_has_no_integer_operator_is_found_and_said_before_training():
         "inner/soft",
         "inner/norm",
     )
+
+
+@pytest.mark.parametrize("settings", [{"qat": True}, {"prune": 0.5}, {"cluster": 4}])
+def test_a_model_of_one_layer_that_tf_keras_lacks_is_refused(settings: Any):
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, L.Flatten()(L.Conv2DTranspose(1, 3)(image)), name="whole")
+    with pytest.raises(PipelineError, match="'whole' has no "):
+        prepare(model, CompressConfig(**settings))
 
 
 def test_a_skipped_layer_is_named_as_export_names_it():
