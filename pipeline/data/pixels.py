@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from pipeline.data import deep
 from pipeline.data.spec import ImageShape, shape_of
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def decode(content: bytes, *, at_least: int | None = None, depth: int = 16) -> D
     """An encoded image as upright 8-bit RGB; of an animation the first frame.
 
     With `at_least` the JPEG decoder shrinks by 2, 4 or 8 while both sides keep at least that many pixels.
-    Transparent parts become white, grey levels stored in 16 bits are scaled from `depth` bits to 8, and CMYK,
+    Transparent parts become white, levels stored in 16 bits are scaled from `depth` bits to 8, and CMYK,
     palette, grey and 1-bit images are converted. Raises UnreadableImageError for anything else.
     """
     try:
@@ -142,6 +143,10 @@ def decode(content: bytes, *, at_least: int | None = None, depth: int = 16) -> D
             if "EXIF-rotated" in converted and image.getexif()[ExifTags.Base.Orientation] >= 5:
                 width, height = height, width
             peak = int(np.asarray(image).max()) if image.mode in _SIXTEEN_BIT else None
+            if sixteen_bit and peak is None:
+                peak = deep.colour_peak(image, content)
+                if peak is not None and depth < 16:
+                    upright = _upright(image, deep.colour_of(image, content, 2**depth - 1))
             return Decoded(
                 image=_rgb(upright, depth), width=width, height=height, converted=converted, peak=peak
             )
@@ -202,6 +207,12 @@ def _stored_in_16_bits(image: Image.Image) -> bool:
     """Whether Pillow will reduce a 16-bit PNG or TIFF to 8 bits per channel; known only before decoding."""
     tiles: Any = getattr(image, "tile", ())
     return any(";16" in str(tile.args) for tile in tiles)
+
+
+def _upright(image: Image.Image, pixels: Image.Image) -> Image.Image:
+    """The pixels turned as the image's EXIF says."""
+    pixels.getexif().update(image.getexif())
+    return ImageOps.exif_transpose(pixels)
 
 
 def _what_else(content: bytes) -> str:

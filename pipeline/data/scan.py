@@ -22,7 +22,7 @@ MAX_BYTES = 256 * 2**20
 """A larger file is not read: it is probably a film, not a photograph."""
 LOOK_SIDE = 96
 """A JPEG is not decoded smaller than this, from which its look is taken."""
-VERSION = 2
+VERSION = 3
 """Version of examine()'s results; another version's cache is not used."""
 
 

@@ -269,3 +269,17 @@ def test_a_broken_heic_says_so_or_what_to_install():
     content = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500)
     with pytest.raises(pixels.UnreadableImageError, match=r"(?i)heic|broken"):
         pixels.decode(content)
+
+
+@pytest.mark.parametrize("depth", [8, 10, 12, 14])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colour_in_sixteen_bits_is_scaled_by_its_true_depth(depth, channels):
+    """Beside TensorFlow's decoder, which gives all 16 bits of each channel."""
+    levels = np.random.default_rng(0).integers(0, 2**depth, (9, 7, channels)).astype(np.uint16)
+    levels[..., 3:] = 65535
+    levels[0, 0, 0] = 2**depth - 1
+    content = tf.io.encode_png(levels).numpy()
+    decoded = pixels.decode(content, depth=depth)
+    assert pixels.depth_of([decoded.peak]) == depth
+    expected = tf.io.decode_png(content, dtype=tf.uint16).numpy()[..., :3] / (2**depth - 1) * 255
+    assert np.abs(np.asarray(decoded.image) - expected).max() <= 1
