@@ -247,8 +247,8 @@ def _worst_layer(file: ExplainedFile) -> Iterator[Finding]:
         weight=min(1.0, 0.3 + worst.error_growth),
         text=f"the error grows most at {_name(worst)}: from {before:.2f} to {worst.relative_error:.2f} (0 is "
         f"equal to Keras, 1 all lost; {file.comparison.num_samples} {file.comparison.split} images). Its "
-        "channels share one scale, which suits some of them badly: try `pipeline export --int8 --equalize`, "
-        "or quantization-aware training (`pipeline compress --qat`).",
+        "channels share one scale, which suits some of them badly: try quantization-aware training "
+        "(`pipeline compress --qat`), or leave this layer in float (`pipeline export --keep-float`).",
     )
 
 
