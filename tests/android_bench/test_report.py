@@ -5,13 +5,11 @@ them; of its reasons, a word or two of ours were put in after.
 """
 
 import re
-from contextlib import suppress
-from dataclasses import astuple, replace
+from dataclasses import replace
 
 import pytest
 from captured_logs import EXPECTED, LOGS, captured, figures_of, needs_logs
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from printed_logs import APPLIED, BLOCKS, FAILED, GOOD, LITERT, NOT_EXECUTED, OLD, REPLACING, TIMED, completed
 
 from android_bench.delegates import Delegation, kind_of
 from android_bench.errors import LogError
@@ -19,103 +17,10 @@ from android_bench.printed.lines import Stats, parse_stats
 from android_bench.printed.pasted import parse_log
 from android_bench.printed.run import parse_run
 
-GOOD = """\
-INFO: STARTING!
-INFO: Log parameter values verbosely: [0]
-INFO: Min num runs: [20]
-INFO: Num threads: [4]
-INFO: Graph: [/data/local/tmp/net.tflite]
-INFO: #threads used for CPU inference: [4]
-INFO: Loaded model /data/local/tmp/net.tflite
-INFO: Created TensorFlow Lite XNNPACK delegate for CPU.
-VERBOSE: Replacing 30 out of 31 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 2 partitions for subgraph 0.
-INFO: The input model file size (MB): 2.5
-INFO: Initialized session in 12.345ms.
-INFO: Running benchmark for at least 2 iterations and at least 0.5 seconds but terminate if exceeding 60 seconds.
-INFO: count=3 first=9001 curr=8001 min=8001 max=9001 avg=8501.33 std=410 p5=8001 median=8502 p95=9001
-
-INFO: Running benchmark for at least 20 iterations and at least 1 seconds but terminate if exceeding 60 seconds.
-INFO: count=25 first=7001 curr=7202 min=6903 max=7999 avg=7105.25 std=101 p5=6950 median=7100 p95=7500
-
-INFO: Inference timings in us: Init: 12345, First inference: 9001, Warmup (avg): 8501.33, Inference (avg): 7105.25
-INFO: Note: as the benchmark tool itself affects memory footprint, the following is only APPROXIMATE to the actual one.
-INFO: Memory footprint delta from the start of the tool (MB): init=4.5 overall=8.25
-INFO: Overall peak memory footprint (MB) via periodic monitoring: 49
-"""  # noqa: E501 - as printed
-TIMED = Stats(
-    count=25,
-    first_ms=7.001,
-    last_ms=7.202,
-    min_ms=6.903,
-    max_ms=7.999,
-    avg_ms=7.10525,
-    std_ms=0.101,
-    p5_ms=6.95,
-    median_ms=7.1,
-    p95_ms=7.5,
-)
-OLD = """\
-$ ./benchmark_model --graph=old.tflite
-STARTING!
-Num threads: [1]
-Graph: [old.tflite]
-Use gpu : [0]
-Loaded model old.tflite
-Initialized session in 21.03ms
-Running benchmark for at least 1 iterations and at least 0.5 seconds
-count=1 curr=751932
-
-Running benchmark for at least 50 iterations and at least 1 seconds
-count=50 first=747738 curr=747428 min=747331 max=748577 avg=747733 std=293
-
-Average inference timings in us: Warmup: 751932, Init: 21030, no stats: 747733
-Peak memory footprint (MB): init=2.5 overall=5
-"""
-LITERT = """\
-INFO: [litert/runtime/compiled_model.cc:415] Flatbuffer model initialized directly.
-INFO: Replacing 9 out of 10 node(s) with delegate (LITERT_CL) node, yielding 2 partitions for subgraph 0.
-INFO: [litert/tools/benchmark_litert_model.h:72]\x20
-========== BENCHMARK RESULTS ==========
-INFO: [litert/tools/benchmark_litert_model.h:73] Model initialization: 45.32 ms
-I0000 00:00:1758455104.504065   62590 benchmark_litert_model.h:75] Warmup (first):       120.45 ms
-INFO: [litert/tools/benchmark_litert_model.h:77] Warmup (avg):         98.76 ms (2 runs)
-INFO: [litert/tools/benchmark_litert_model.h:79] Inference (avg):      85.23 ms (50 runs)
-INFO: [litert/tools/benchmark_litert_model.h:83] Inference (min):      82.10 ms
-INFO: [litert/tools/benchmark_litert_model.h:85] Inference (max):      88.90 ms
-INFO: [litert/tools/benchmark_litert_model.h:87] Inference (std):      3.21
-INFO: [litert/tools/benchmark_litert_model.h:94] Throughput:           12.45 MB/s
-INFO: [litert/tools/benchmark_litert_model.h:103]\x20
-Memory Usage:
-INFO: [litert/tools/benchmark_litert_model.h:105] Init footprint:       25.50 MB
-INFO: [litert/tools/benchmark_litert_model.h:107] Overall footprint:    32.25 MB
-INFO: [litert/tools/benchmark_litert_model.h:112] Peak memory:          35.00 MB
-INFO: [litert/tools/benchmark_litert_model.h:117] ======================================
-"""
-APPLIED = "INFO: Explicitly applied {} delegate, and the model graph will be {} executed by the delegate{}."
-NOT_EXECUTED = (
-    "INFO: Though NNAPI delegate is explicitly applied, the model graph will not be executed by the delegate."
-)
-REPLACING = "VERBOSE: Replacing {} out of {} node(s) with delegate ({}) node, yielding 1 partitions for {}."
-BLOCKS = "".join(GOOD.splitlines(keepends=True)[11:16])
-FAILED = """\
-STARTING!
-Graph: [x.tflite]
-ERROR: Could not open 'x.tflite'.
-Failed to mmap model x.tflite
-Benchmarking failed.
-"""
-
 
 def with_line(line, *, before="INFO: The input model"):
     """GOOD with one line more."""
     return GOOD.replace(before, f"{line}\n{before}", 1)
-
-
-def real_texts():
-    return [captured(parameter.values[0]["file"])[0] for parameter in EXPECTED] if LOGS.is_dir() else []
-
-
-TEXTS = [GOOD, OLD, LITERT, BLOCKS + LITERT, FAILED + GOOD + OLD, *real_texts()]
 
 
 # --- the captured logs ---
@@ -714,103 +619,3 @@ def test_results_of_litert_v2_after_a_run_that_was_cut_are_its_own():
 def test_a_text_without_the_tool_in_it_gives_neither(text):
     log = parse_log(text)
     assert (log.runs, log.failures) == ((), ())
-
-
-# --- cut and garbled ---
-
-FUZZ = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
-NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
-
-
-def completed(text):
-    """The runs that have their summary."""
-    return [run for run in parse_log(text).runs if not any("no summary" in each for each in run.reasons)]
-
-
-def timed(report):
-    return report.timed, report.warmup, report.init_ms, report.first_ms
-
-
-def test_cut_at_any_byte_a_run_is_whole_or_none():
-    for text in (GOOD, OLD, LITERT, FAILED + OLD):
-        content, whole = text.encode(), [timed(run) for run in completed(text)]
-        for end in range(len(content)):
-            found = [timed(run) for run in completed(content[:end].decode(errors="replace"))]
-            assert found == whole[: len(found)]
-
-
-@FUZZ
-@given(text=st.sampled_from(TEXTS), share=st.floats(0, 1))
-def test_of_a_log_cut_anywhere_every_run_is_one_of_the_whole(text, share):
-    cut = text.encode()[: int(len(text.encode()) * share)].decode(errors="replace")
-    whole, found = completed(text), completed(cut)
-    assert [timed(run) for run in found] == [timed(run) for run in whole[: len(found)]]
-    for run in found:
-        assert_figures_stand_in(run.timed, cut)
-    try:
-        report = parse_run(cut)
-    except LogError:
-        return
-    assert timed(report) in [timed(run) for run in whole]
-
-
-@st.composite
-def garbled(draw):
-    """A log with bytes flipped, numbers changed, and lines swapped, dropped and doubled."""
-    lines = draw(st.sampled_from(TEXTS)).encode().split(b"\n")
-    for _ in range(draw(st.integers(1, 4))):
-        first, second = (draw(st.integers(0, len(lines) - 1)) for _ in range(2))
-        match draw(st.sampled_from(["swap", "drop", "double", "flip", "number", "join"])):
-            case "swap":
-                lines[first], lines[second] = lines[second], lines[first]
-            case "drop" if len(lines) > 1:
-                del lines[first]
-            case "double":
-                lines.insert(second, lines[first])
-            case "join" if first + 1 < len(lines):
-                lines[first : first + 2] = [lines[first] + lines[first + 1]]
-            case "number":
-                number = draw(st.sampled_from([b"0", b"-1", b"nan", b"1e99", b"9" * 30, b"7.5", b""]))
-                lines[first] = re.sub(rb"\d+(?:\.\d+)?", number, lines[first], count=draw(st.integers(1, 3)))
-            case "flip" if lines[first]:
-                index = draw(st.integers(0, len(lines[first]) - 1))
-                changed = bytearray(lines[first])
-                changed[index] ^= 1 << draw(st.integers(0, 7))
-                lines[first] = bytes(changed)
-    return b"\n".join(lines).decode(errors="replace")
-
-
-@FUZZ
-@given(text=garbled(), status=st.sampled_from([None, 0, 1, 139]))
-def test_a_garbled_log_raises_nothing_and_makes_no_number_up(text, status):
-    log = parse_log(text)
-    for run in log.runs:
-        assert_figures_stand_in(run.timed, text)
-        assert run.timed.count != 0
-        assert run.timed.avg_ms is not None
-    try:
-        report = parse_run(text, status=status)
-    except LogError:
-        return
-    assert status in (None, 0)
-    assert_figures_stand_in(report.timed, text)
-
-
-@FUZZ
-@given(
-    text=st.text(max_size=200)
-    | st.lists(st.sampled_from(GOOD.splitlines() + LITERT.splitlines())).map("\n".join)
-)
-def test_any_text_is_read_without_an_error(text):
-    for run in parse_log(text).runs:
-        assert_figures_stand_in(run.timed, text)
-    with suppress(LogError):
-        parse_run(text)
-
-
-def assert_figures_stand_in(stats, text):
-    """Every figure is a whole number of the text, in µs or in ms."""
-    numbers = {round(float(number), 9) for number in NUMBER.findall(text)}
-    figures = astuple(replace(stats, count=None, std_ms=None if stats.std_ms == 0 else stats.std_ms))
-    for figure in (figure for figure in figures if figure is not None):
-        assert round(figure * 1000, 6) in numbers or figure in numbers
