@@ -28,6 +28,12 @@ TOLERANCE = 1e-3
 """Share of the largest class score. Float32 rounding in another order gave up to 3e-5 (MobileNetV2, 53
 layers), float16 weights 5e-4; a wrong weight or epsilon changes scores by percents."""
 
+ROUNDINGS = 8
+"""The allowed difference, as a multiple of what one bit of the input changes, since layers round too.
+EfficientNetB0 with random statistics, on noise: one bit 0.0013 to 0.0018, rewritten 0.0012 to 0.0056."""
+MAX_TOLERANCE = 0.05
+"""The largest allowed difference, however much a model magnifies."""
+
 DEPTHWISE_SUFFIX = "_depthwise"
 """Suffix of the layers that with_depthwise_before_norms() adds, after the BatchNormalization's name."""
 
@@ -137,16 +143,30 @@ def check_equal(
 ) -> float:
     """The largest difference of both models on these images. Raises ExportError if it is above the tolerance.
 
-    `instead` says in the error how the model can still be exported.
+    A model that magnifies rounding is allowed as much as rounding can make in it. `instead` says in the error
+    how the model can still be exported.
     """
     difference = largest_difference(original, rewritten, pixels)
-    if not difference <= tolerance:
+    if difference <= tolerance:
+        return difference
+    allowed = max(tolerance, min(ROUNDINGS * effect_of_rounding(original, pixels), MAX_TOLERANCE))
+    if not difference <= allowed:
         raise ExportError(
             f"the rewritten '{original.name}' differs by {difference:.2g} of the largest output from the "
-            f"original on {len(pixels)} images; at most {tolerance:g} was expected. Export it {instead}, "
+            f"original on {len(pixels)} images; at most {allowed:.2g} was expected. Export it {instead}, "
             "and report the model's summary."
         )
     return difference
+
+
+def effect_of_rounding(model: keras.Model, pixels: npt.NDArray[Any]) -> float:
+    """The largest change of the outputs, over the largest output, when the last bit of each pixel changes."""
+    signs = np.random.default_rng(0).choice(np.asarray([-1, 1], np.float32), pixels.shape)
+    images = pixels.astype(np.float32)
+    scores = _scores(model) or model
+    changed = images * (1 + signs * np.finfo(np.float32).eps)
+    expected, found = (np.asarray(scores(each, training=False), np.float64) for each in (images, changed))
+    return float(np.abs(expected - found).max() / max(np.abs(expected).max(), _TINY))
 
 
 def largest_difference(model: keras.Model, rewritten: keras.Model, pixels: npt.NDArray[Any]) -> float:

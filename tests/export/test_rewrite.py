@@ -11,6 +11,7 @@ from export.errors import ExportError
 from export.graph.rescaling import add_rescaling
 from export.graph.rewrite import (
     check_equal,
+    effect_of_rounding,
     largest_difference,
     rewrite,
     with_depthwise_before_norms,
@@ -662,3 +663,41 @@ def test_images_of_another_shape_prove_nothing(small, shape):
     model = small("mobilenet")
     with pytest.raises(ExportError, match=r"Expected \(n, 32, 32, 3\)"):
         check_equal(model, model, np.zeros(shape, np.uint8))
+
+
+def _magnifying(gain):
+    """Convolutions that subtract nearly equal values again and again, so that rounding grows."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Rescaling(1 / 255)(image)
+    for _ in range(4):
+        x = keras.layers.Conv2D(4, 1, use_bias=False)(x)
+        x = keras.layers.BatchNormalization()(x)
+        x = keras.layers.Activation("tanh")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(image, keras.layers.Dense(3)(x))
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            kernel = rng.normal(size=layer.kernel.shape)
+            layer.set_weights([gain * (kernel - kernel.mean(axis=2, keepdims=True))])
+    return model
+
+
+def test_a_net_that_magnifies_rounding_is_allowed_what_rounding_makes():
+    """The bound comes from Keras's own outputs for images whose last bit differs."""
+    pixels = np.random.default_rng(1).integers(100, 140, (4, 8, 8, 3)).astype(np.uint8)
+    model = _magnifying(60.0)
+    assert effect_of_rounding(_magnifying(1.0), pixels) < 1e-5
+    assert effect_of_rounding(model, pixels) > 1e-4
+    assert check_equal(model, rewrite(model).model, pixels, tolerance=0.0) <= 0.05
+
+
+def test_a_wrong_weight_is_refused_in_a_net_that_magnifies_rounding():
+    pixels = np.random.default_rng(1).integers(100, 140, (4, 8, 8, 3)).astype(np.uint8)
+    model = _magnifying(60.0)
+    wrong = rewrite(model).model
+    *first, bias = wrong.layers[-1].get_weights()
+    wrong.layers[-1].set_weights([first[0] * 1.2, bias])
+    with pytest.raises(ExportError, match="was expected"):
+        check_equal(model, wrong, pixels)

@@ -163,6 +163,7 @@ USES = {
     "export.graph.rescaling.split_rescaling": lambda g: rescaling.split_rescaling(g.model),
     "export.graph.rescaling.without_rescaling": lambda g: rescaling.without_rescaling(g.model, rescaling.RAW),
     "export.graph.rewrite.check_equal": lambda g: rewrite.check_equal(g.model, g.model, g.pixels),
+    "export.graph.rewrite.effect_of_rounding": lambda g: rewrite.effect_of_rounding(g.model, g.pixels),
     "export.graph.rewrite.ends_in": lambda g: rewrite.ends_in(g.model),
     "export.graph.rewrite.largest_difference": lambda g: rewrite.largest_difference(
         g.model, g.model, g.pixels
