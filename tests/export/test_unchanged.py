@@ -23,7 +23,7 @@ from export.exporter import SourceModel, export_model
 from export.graph import calls, changes, channel_order, layer_names, layer_outputs, rescaling, rewrite
 from export.plan import converted_model, equalized, int8_plan, plan_of
 from export.precisions import Precision
-from export.quantization import equalize, float_layers, typical
+from export.quantization import channels, equalize, float_layers, typical
 from export.quantization.calibrate import CalibrationImages
 from export.settings import ExportSettings
 from export.source import keras_file, serving
@@ -173,6 +173,7 @@ USES = {
         g.model
     ),
     "export.graph.rewrite.without_probabilities": lambda g: rewrite.without_probabilities(g.model),
+    "export.quantization.channels.Channels": lambda g: channels.Channels(g.model, "", only_free=False),
     "export.quantization.equalize.equalize": lambda g: equalize.equalize(g.model, g.pixels),
     "export.quantization.equalize.equalize_freely": lambda g: equalize.equalize_freely(g.model, g.pixels),
     "export.quantization.float_layers.check_names": lambda g: float_layers.check_names(g.model, [g.layer]),
