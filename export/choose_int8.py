@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import keras
@@ -18,12 +19,17 @@ from export.plan import equalized
 from export.quantization.calibrate import check_pixels
 from export.settings import ExportSettings
 from export.tflite.inspect import inspect_bytes
+from keras_graph.walk import named_layers
 
 FEWEST_IMAGES = 32
 """With fewer calibration images none is held out, and nothing is tried."""
 _NUM_HELD_OUT = 32
 _MOST_TRIED = 64
-"""Calibration images of the files that are compared; large nets would take minutes more with all."""
+"""Calibration images of the files that are compared."""
+_FEWEST_TRIED = 16
+_MOST_MULTIPLICATIONS = 4e10
+"""In the float model, over the calibration images that are tried: a net larger than MobileNet 1.0 at 224
+pixels is tried with fewer images, down to _FEWEST_TRIED, and as few are held out."""
 _TINY = 1e-12
 _LEAST_GAIN = 0.03
 """Share by which the error must fall: less could be chance."""
@@ -57,8 +63,10 @@ def chosen(
     called with (done, all) images of the calibrations.
     """
     order = np.random.default_rng(0).permutation(len(pixels))
-    num_held_out = min(len(pixels) // 4, _NUM_HELD_OUT)
-    held_out, others = pixels[order[:num_held_out]], pixels[order[num_held_out:][:_MOST_TRIED]]
+    affordable = max(_FEWEST_TRIED, int(_MOST_MULTIPLICATIONS / max(multiplications(model), 1)))
+    num_held_out = min(len(pixels) // 4, _NUM_HELD_OUT, affordable)
+    held_out = pixels[order[:num_held_out]]
+    others = pixels[order[num_held_out:][: min(_MOST_TRIED, affordable)]]
     scores = without_probabilities(model) if ends_in(model) else model
     tried = dataclasses.replace(settings, logits=False)
     errors: list[tuple[float, Equalization]] = []
@@ -76,6 +84,18 @@ def chosen(
     if error > plain * (1 - _LEAST_GAIN):
         error, best = errors[0]
     return dataclasses.replace(best, plain_error=plain, error=error, num_held_out=num_held_out)
+
+
+def multiplications(model: keras.Model) -> int:
+    """Those of one image, roughly: the sizes of the kernels times the places where they are applied."""
+    total = 0
+    for _, layer in named_layers(model):
+        kernels = [each for each in layer.weights if len(each.shape) > 1]
+        if kernels:
+            shape = layer.output.shape[1:-1]
+            places = math.prod(size or 1 for size in shape) if len(shape) == 2 else 1
+            total += places * sum(math.prod(each.shape) for each in kernels)
+    return total
 
 
 def _factors(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> dict[str, str]:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from export.check.runner import Runner
-from export.choose_int8 import chosen, equalization_of
+from export.choose_int8 import chosen, equalization_of, multiplications
 from export.convert import convert
 from export.precisions import Precision
 from export.settings import ExportSettings
@@ -85,3 +85,10 @@ def test_nothing_is_done_where_nothing_is_gained(images):
 )
 def test_nothing_is_tried(images, settings, number):
     assert equalization_of(net(), settings, images[:number]) is None
+
+
+@pytest.mark.parametrize(("alpha", "millions"), [(1.0, 569), (0.25, 41)])
+def test_multiplications_are_those_of_the_paper(alpha, millions):
+    """MobileNet at 224 pixels: Howard et al. 2017, arXiv:1704.04861, Table 6 (0.25: 41 M, 1.0: 569 M)."""
+    model = keras.applications.MobileNet(weights=None, alpha=alpha)
+    assert multiplications(model) / 1e6 == pytest.approx(millions, rel=0.02)

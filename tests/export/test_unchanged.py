@@ -120,6 +120,7 @@ USES = {
             equalization=Equalization(factors=equalized(g.model, g.pixels)),
         ),
     ],
+    "export.choose_int8.multiplications": lambda g: choose_int8.multiplications(g.model),
     "export.convert.convert": lambda g: [
         convert(g.model, settings, pixels=g.pixels)
         for settings in (
