@@ -86,7 +86,7 @@ def export_model(
             f"{target} ends in '{target.suffix}'. Expected a name such as {target.stem}.tflite."
         )
     model = load_model(source.path) if source.model is None else source.model
-    _check_class_names(source.class_names, model)
+    check_class_names(source.class_names, model)
     is_calibrated = settings.precision.is_calibrated(has_quantizers=source.trained is not None)
     pixels = images.pixels if images else None
     if equalization is None and is_calibrated and settings.precision.spec.is_integer:
@@ -206,7 +206,8 @@ def _in_float(operators: Collection[Operator], contents: FileContents) -> list[O
     return [each for each in operators if contents.tensors[each.outputs[0]].dtype == "float32"]
 
 
-def _check_class_names(class_names: Sequence[str], model: keras.Model) -> None:
+def check_class_names(class_names: Sequence[str], model: keras.Model) -> None:
+    """Raises ExportError unless there is a name for each class, and a labels file can hold them."""
     num_classes = head_of_model(model).num_classes
     if len(class_names) != num_classes:
         raise ExportError(

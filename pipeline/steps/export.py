@@ -14,7 +14,7 @@ import keras
 from export.artifact import Equalization, ExportArtifact
 from export.choose_int8 import FEWEST_IMAGES
 from export.errors import ExportError
-from export.exporter import SourceModel, export_model
+from export.exporter import SourceModel, check_class_names, export_model
 from export.graph.rewrite import head_of_model
 from export.head import HeadKind
 from export.precisions import Precision
@@ -117,6 +117,8 @@ def prepare(
     if source.class_names is None and dataset is not None:
         spec = dataset.spec
         source = dataclasses.replace(source, class_names=spec.class_names, dataset=spec.name)
+    names = shown or source.class_names or tuple(map(str, range(num_classes)))
+    check_class_names(names, model)
     images = _calibration_images(model, dataset, calibrated, progress) if dataset else {}
     described = SourceModel(
         path=source.model_path,
@@ -126,7 +128,7 @@ def prepare(
         model_name=source.model_name,
         family=source.family,
         knobs=source.knobs,
-        class_names=shown or source.class_names or tuple(map(str, range(num_classes))),
+        class_names=names,
         data=from_any_folder(source.data) if source.data else None,
         dataset=dataset.spec.name if calibrated and dataset else source.dataset,
         dataset_class_names=source.class_names if labels else None,

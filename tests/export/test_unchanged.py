@@ -19,7 +19,7 @@ from export.check import layer_errors
 from export.check import verify as checking
 from export.convert import calibrate_int8, convert
 from export.errors import ExportError
-from export.exporter import SourceModel, export_model
+from export.exporter import SourceModel, check_class_names, export_model
 from export.graph import calls, changes, channel_order, layer_names, layer_outputs, rescaling, rewrite
 from export.plan import converted_model, equalized, int8_plan, plan_of
 from export.precisions import Precision
@@ -143,6 +143,9 @@ USES = {
         g.model, equalize.equalize(g.model, g.pixels).factors
     ),
     "export.plan.int8_plan": lambda g: int8_plan(g.model),
+    "export.exporter.check_class_names": lambda g: check_class_names(
+        ["a"] * g.model.output_shape[-1], g.model
+    ),
     "export.exporter.export_model": lambda g: export_model(
         g.source(), g.folder / "again.tflite", PLAIN, images=CalibrationImages(pixels=g.pixels)
     ),
