@@ -13,6 +13,7 @@ from export.files import replacing
 from models.registry import family_of
 from pipeline.commands.output import json_option, print_records, print_table, say, stages, table
 from pipeline.commands.split_options import split_options, with_choice
+from pipeline.data.advice import advice_on_images
 from pipeline.data.registry import DATASETS
 from pipeline.errors import UsageError
 from pipeline.progress import Doing
@@ -101,6 +102,8 @@ def command(
         dataset = load_dataset(name, progress)
     if as_json:
         print_records([dataset.spec])
+        for note in advice_on_images(dataset.spec):
+            say(note)
     else:
         _print_spec(dataset.spec)
     if sheet:
@@ -149,7 +152,7 @@ def _print_spec(spec: DatasetSpec) -> None:
     )
     if spec.converted:
         facts.add_row("converted", ", ".join(f"{count} {kind}" for kind, count in spec.converted.items()))
-    for note in spec.notes:
+    for note in (*spec.notes, *advice_on_images(spec)):
         facts.add_row("note", note)
     print_table(facts)
     columns = ("train", "validation", "test")

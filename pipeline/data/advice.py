@@ -22,7 +22,7 @@ def advice(dataset: DatasetSpec, *, image_size: int, made_for: int) -> Iterator[
     `image_size` is the side of its input, `made_for` the side in its paper.
     """
     yield from dataset.notes
-    yield from _imbalance(dataset)
+    yield from advice_on_images(dataset)
     side = dataset.smaller_side
     if side is not None and image_size > side:
         yield (
@@ -34,6 +34,11 @@ def advice(dataset: DatasetSpec, *, image_size: int, made_for: int) -> Iterator[
             f"{image_size} pixels are little for a net made for {made_for}: its later layers see one or two "
             "places. Expect a low accuracy, or give a larger --image-size"
         )
+
+
+def advice_on_images(dataset: DatasetSpec) -> Iterator[str]:
+    """The remarks that hold for any net, a sentence each: imbalance, a test split that can tell little."""
+    yield from _imbalance(dataset)
     uncertainty = 196 * sqrt(ASSUMED_TOP1 * (1 - ASSUMED_TOP1) / max(dataset.num_test, 1))
     if uncertainty > MAX_UNCERTAINTY:
         yield (

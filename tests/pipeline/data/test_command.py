@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from pictures import fill
 from PIL import Image
 
 from models.registry import FAMILIES
@@ -51,6 +52,18 @@ def test_the_table_names_classes_counts_and_what_was_left_out(photos):
         assert text in shown.stdout
     assert "pipeline train" in shown.stderr
     assert "pipeline train" not in shown.stdout
+
+
+def test_imbalance_and_a_small_test_split_are_told_before_a_training(tmp_path):
+    folder = fill(tmp_path / "uneven", per_class=30)
+    for picture in sorted((folder / "cat").iterdir())[4:]:
+        picture.unlink()
+    shown = " ".join(run(str(folder)).stdout.split())
+    assert "a net that always says 'dog' would have a top-1 of" in shown
+    assert "test images tell an accuracy of 90% to within" in shown
+    for_machines = run(str(folder), "--json")
+    assert json.loads(for_machines.stdout)[0]["name"] == "uneven"
+    assert "always says 'dog'" in for_machines.stderr
 
 
 def test_a_sheet_shows_eight_training_images_a_class(photos, tmp_path):
