@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,11 @@ def find_run(name: str, folder: Path) -> Path:
             raise PipelineError(
                 f"the run {candidate} is not finished. Go on with it: {how_to_resume(candidate)}"
             )
+        if exported_files(candidate):
+            raise UsageError(
+                f"{candidate} is no run: it holds what was exported from a model from elsewhere, for verify, "
+                "bench and explain. To export or compress, give that model's own file or folder."
+            )
     if Path(name).is_file():
         raise UsageError(f"{name} is a file, and neither a run nor a .tflite file. The runs: pipeline runs")
     if Path(name).is_dir():
@@ -193,6 +199,7 @@ def _files_of_model(path: Path, folder: Path) -> list[Path]:
     made = exported_files(path.absolute().parent if in_run else folder_of_model(path, folder))
     if not made:
         raise PipelineError(
-            f"{path} has no exported file in {folder}/. Export one: pipeline export {path} --int8"
+            f"{path} has no exported file in {folder}/. Export one: "
+            f"pipeline export {shlex.quote(str(path))} --int8"
         )
     return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,7 +173,7 @@ def _paths(file: str, other: str | None) -> list[Path]:
         if is_keras_model(target):
             raise UsageError(
                 f"{target} is a Keras model; a .tflite file was expected. "
-                f"Make one first: pipeline export {target} --int8"
+                f"Make one first: pipeline export {shlex.quote(str(target))} --int8"
             )
     if other is None and not Path(file).is_file() and not file.endswith(".tflite"):
         return _files_of_run(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -209,10 +210,10 @@ def _write_kit(kit: Path, artifacts: Sequence[ExportArtifact], folder: Path) -> 
 def what_to_verify(source: KerasSource, folder: Path) -> str:
     """The arguments with which `pipeline verify` checks these files."""
     if folder == source.export_folder:
-        target = folder.parent.name if source.family else str(folder.parent)
+        target = shlex.quote(folder.parent.name if source.family else str(folder.parent))
     else:
-        target = f"{folder}/*.tflite"
-    return target if source.family else f"{target} --data {source.data or 'FOLDER'}"
+        target = f"{shlex.quote(str(folder))}/*.tflite"
+    return target if source.family else f"{target} --data {shlex.quote(source.data or 'FOLDER')}"
 
 
 def _print(artifacts: Sequence[ExportArtifact]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,7 +144,7 @@ def command(
         drop = worst.drop_points or 0.0
         say(f"--max-drop {max_drop:g} holds: the largest drop is {drop:.2f} points, {Path(worst.path).name}.")
     if not as_json and not failed and not broken:
-        say(f"stored in {runs_folder()}/results.sqlite. Next: {' '.join(['pipeline bench', *targets])}")
+        say(f"stored in {runs_folder()}/results.sqlite. Next: {shlex.join(['pipeline', 'bench', *targets])}")
     return 1 if failed or broken else 0
 
 

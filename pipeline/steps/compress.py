@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from shlex import quote
 
 from export.files import sha256_of
 from export.graph.rewrite import head_of_model
@@ -88,7 +89,8 @@ def _prepared(source: KerasSource, config: CompressConfig, progress: Progress) -
         raise PipelineError(
             f"{source.model_path} is a SavedModel without Keras layers, so there is nothing to prune or "
             "train. Expected layers: save the model itself with model.save('model.keras'), or export this "
-            f"one uncompressed: pipeline export {source.model_path} --int8 --data {config.data}"
+            f"one uncompressed: pipeline export {quote(str(source.model_path))} --int8 "
+            f"--data {quote(config.data)}"
         )
     return prepare(model, config)
 

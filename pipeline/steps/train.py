@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from shlex import quote
 
 from models.build import build_without_weights
 from models.cost import cost
@@ -99,6 +100,6 @@ def _name_left_out(dataset: DatasetSpec, progress: Progress) -> None:
         progress(
             Note(
                 f"{len(left_out)} files were left out, such as {left_out[0].path} ({left_out[0].reason}). "
-                f"All of them: pipeline data {dataset.source}"
+                f"All of them: pipeline data {quote(dataset.source)}"
             )
         )

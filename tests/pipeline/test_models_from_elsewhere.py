@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 from pathlib import Path
 
 import keras
@@ -137,3 +139,27 @@ def test_the_file_inside_a_savedmodel_is_told_from_its_folder(
     status, _, err = told(capsys, "export", "served/saved_model.pb", "--float32")
     assert status == 2
     assert "a part of a SavedModel. Expected its folder" in err
+
+
+def test_the_folder_of_a_models_files_is_told_from_a_folder_of_anything(
+    exported: Path, capsys: pytest.CaptureFixture[str]
+):
+    [folder] = Path("runs").glob("old-*")
+    for asked in (["export", str(folder), "--int8"], ["report", folder.name]):
+        status, _, err = told(capsys, *asked)
+        assert status == 2
+        assert f"{folder} is no run: it holds what was exported from a model from elsewhere" in err
+
+
+def test_the_next_command_can_be_pasted_where_names_have_blanks(
+    exported: Path, tiny_npz: Path, capsys: pytest.CaptureFixture[str]
+):
+    shutil.copy("old.h5", "my model.h5")
+    data = shutil.copy(tiny_npz, "my images.npz")
+    asked = ["export", "my model.h5", "--float32", "--scale", "1", "--data", data]
+    _, _, err = told(capsys, *asked)
+    after = shlex.split(err.partition("Next: pipeline ")[2])
+    assert after[0] == "verify"
+    status, _, err = told(capsys, *after, "--limit", "6")
+    assert status == 0, err
+    assert shlex.split(err.partition("Next: pipeline ")[2]) == ["bench", after[1]]
