@@ -15,7 +15,7 @@ NAMES = ("scale", "offset", "channels")
 
 
 class Numbers(click.ParamType[tuple[float, ...]]):
-    """A finite number for all channels, or one for each, separated by commas."""
+    """A finite number for all channels, or one for each, separated by commas; 1/255 is a number too."""
 
     name = "numbers"
 
@@ -35,7 +35,19 @@ class Numbers(click.ParamType[tuple[float, ...]]):
                 param,
                 ctx,
             )
-        return tuple(Finite().convert(part.strip(), param, ctx) for part in parts)
+        return tuple(_number(part.strip(), param, ctx) for part in parts)
+
+
+def _number(text: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    """What '0.5', '1/255' or '-128/127.5' says."""
+    above, slash, below = text.partition("/")
+    number = float(Finite().convert(above.strip(), param, ctx))
+    if not slash:
+        return number
+    divisor = float(Finite().convert(below.strip(), param, ctx))
+    if divisor == 0:
+        Finite().fail(f"{text} divides by 0. Give a number, such as 1/255.", param, ctx)
+    return number / divisor
 
 
 def pixel_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,13 +57,13 @@ def pixel_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--scale",
             type=Numbers(),
             metavar="SCALE",
-            help="A model from elsewhere was fed pixel * SCALE + OFFSET; one number, or R,G,B.",
+            help="A model from elsewhere was fed pixel * SCALE + OFFSET; a number, such as 1/255, or R,G,B.",
         ),
         click.option(
             "--offset",
             type=Numbers(),
             metavar="OFFSET",
-            help="See --scale. 0..1: 0.00392157 and 0; -1..1: 0.00784314 and -1.",
+            help="See --scale. 0..1: 1/255 and 0; -1..1: 1/127.5 and -1.",
         ),
         click.option(
             "--channels",

@@ -133,8 +133,8 @@ def command(
     for found in failed:
         say(
             f"pipeline: {Path(found.path).name} loses {found.drop_points:.2f} points of {_measure(found)}, "
-            f"more than --max-drop {max_drop:g}. "
-            + (f"Its error grows most at {found.worst_layer}." if found.worst_layer else "")
+            f"more than --max-drop {max_drop:g}."
+            + (f" Its error grows most at {found.worst_layer}." if found.worst_layer else "")
         )
     broken = [*_not_finite(verified), *_doubtful(verified)]
     for text in broken:

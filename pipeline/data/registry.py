@@ -105,7 +105,8 @@ def _function(name: str) -> Callable[..., Dataset]:
 
 def _not_there(given: str, path: Path) -> UsageError:
     if len(path.parts) == 1 and not path.suffix and not given.startswith("."):
-        return unknown_name("data set", given, [*DATASETS, *_neighbours(Path(), given)])
+        known = unknown_name("data set", given, [*DATASETS, *_neighbours(Path(), given)])
+        return UsageError(f"{known} Or give a folder of class/image files or a .npz file by its path.")
     parent = path.parent
     while not parent.is_dir():
         path, parent = parent, parent.parent

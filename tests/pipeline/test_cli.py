@@ -78,6 +78,7 @@ def test_help_imports_neither_tensorflow_nor_numpy(name: str | None):
         (["train", "mobilnet"], "Did you mean 'mobilenet'?"),
         (["train", "mobilenet", "--data", "digit"], "Did you mean 'digits'?"),
         (["train", "mobilenet", "--data", "nowhere/photos"], "there is no data set at nowhere/photos"),
+        (["data", "nowhere"], "Or give a folder of class/image files or a .npz file by its path."),
         (["train", "mobilenet", "--alpha", "-1"], "alpha"),
         (["train", "mobilenet", "--alpha", "wide"], "alpha"),
         (["train", "mobilenet", "--growth-rate", "12"], "mobilenet has no knob 'growth_rate'"),

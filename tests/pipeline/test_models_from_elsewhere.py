@@ -163,3 +163,34 @@ def test_the_next_command_can_be_pasted_where_names_have_blanks(
     status, _, err = told(capsys, *after, "--limit", "6")
     assert status == 0, err
     assert shlex.split(err.partition("Next: pipeline ")[2]) == ["bench", after[1]]
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset"), [("1/127.5", "-1"), ("1 / 127.5", "-127.5/127.5"), ("1/127.5,2/255,1/127.5", "-1")]
+)
+def test_a_scale_may_be_a_fraction(
+    exported: Path, capsys: pytest.CaptureFixture[str], scale: str, offset: str
+):
+    given = ["--scale", scale, "--offset", offset, "--out", "fraction"]
+    assert told(capsys, "export", "old.h5", "--float32", *given)[0] == 0
+    knobs = json.loads(Path("fraction/old_float32.json").read_text())["knobs"]
+    for value, expected in ((knobs["scale"], 1 / 127.5), (knobs["offset"], -1)):
+        assert set(value if isinstance(value, list) else [value]) == {expected}
+
+
+@pytest.mark.parametrize(
+    ("scale", "said"),
+    [
+        ("1/0", "1/0 divides by 0. Give a number, such as 1/255."),
+        ("1/", "'' is not a number"),
+        ("1/x", "'x' is not a number"),
+        ("1/2/3", "'2/3' is not a number"),
+        ("nan/2", "not a finite number"),
+    ],
+)
+def test_a_fraction_that_is_no_number_is_refused(
+    exported: Path, capsys: pytest.CaptureFixture[str], scale: str, said: str
+):
+    status, _, err = told(capsys, "export", "old.h5", "--float32", "--scale", scale)
+    assert status == 2
+    assert said in err
