@@ -15,7 +15,7 @@ from pipeline.commands.output import json_option, print_records, print_table, sa
 from pipeline.commands.split_options import split_options, with_choice
 from pipeline.data.advice import advice_on_images
 from pipeline.data.registry import DATASETS
-from pipeline.errors import UsageError
+from pipeline.errors import PipelineError, UsageError
 from pipeline.progress import Doing
 from pipeline.steps.dataset import load_dataset
 
@@ -109,7 +109,16 @@ def command(
     if sheet:
         _draw(dataset, sheet, family, image_size or dataset.spec.image_size or DEFAULT_SHEET_SIZE)
     elif not as_json:
-        say(f"Next: pipeline train mobilenet --data {shlex.quote(name)}")
+        say(_next(dataset, name))
+
+
+def _next(dataset: Dataset, name: str) -> str:
+    """What to do with the data set: train on it, or first what training would ask for."""
+    try:
+        dataset.check_trainable()
+    except PipelineError as error:
+        return f"Not enough to train on: {error}"
+    return f"Next: pipeline train mobilenet --data {shlex.quote(name)}"
 
 
 def _merge(name: str, out: Path) -> None:

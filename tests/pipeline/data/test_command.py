@@ -66,6 +66,16 @@ def test_imbalance_and_a_small_test_split_are_told_before_a_training(tmp_path):
     assert "always says 'dog'" in for_machines.stderr
 
 
+def test_a_set_that_training_refuses_is_not_said_to_be_trained_on_next(tmp_path):
+    folder = fill(tmp_path / "few", per_class=2)
+    with pytest.raises(PipelineError) as refused:
+        load(str(folder)).check_trainable()
+    shown = run(str(folder))
+    assert shown.exit_code == 0
+    assert f"Not enough to train on: {refused.value}" in shown.stderr
+    assert "Next: pipeline train" not in shown.stderr
+
+
 def test_a_sheet_shows_eight_training_images_a_class(photos, tmp_path):
     sheet = tmp_path / "sheet.png"
     assert run(str(photos), "--sheet", str(sheet), "--image-size", "32").exit_code == 0
