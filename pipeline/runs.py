@@ -140,7 +140,9 @@ def find_run(name: str, folder: Path) -> Path:
         raise UsageError(
             f"the folder {name} is no run: it has no {RECORD}, and no exported file. The runs: pipeline runs"
         )
-    raise unknown_name("run", name, [run.name for run in finished_runs(folder)])
+    runs = [run.name for run in finished_runs(folder)]
+    unknown = unknown_name("run", name, runs)
+    raise unknown if runs else UsageError(f"{unknown} Train one first: pipeline train mobilenet --alpha 0.25")
 
 
 def folder_of_model(path: Path, folder: Path) -> Path:

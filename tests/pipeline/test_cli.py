@@ -97,7 +97,7 @@ def test_help_imports_neither_tensorflow_nor_numpy(name: str | None):
         (["train", "--resume", "nothing"], "unknown unfinished run 'nothing'"),
         (["models", "sqeezenet"], "Did you mean 'squeezenet'?"),
         (["export", "--int9"], "--int8"),
-        (["export", "nothing"], "unknown run 'nothing'"),
+        (["export", "nothing"], "unknown run 'nothing'. There is none yet. Train one first: pipeline train"),
         (["export", "nothing.keras"], "unknown model 'nothing.keras'"),
         (["verify", "nothing.tflite"], "there is no file nothing.tflite"),
         (["bench", "--runtime", "litter"], "Did you mean 'litert'?"),
