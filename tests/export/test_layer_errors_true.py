@@ -47,8 +47,8 @@ def default_net(*, nested=False):
 
 
 def mobilenet_v2():
-    model = keras.applications.MobileNetV2((64, 64, 3), alpha=0.35, weights=None, classes=5)
-    image = keras.Input((64, 64, 3))
+    model = keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, weights=None, classes=5)
+    image = keras.Input((32, 32, 3))
     return keras.Model(image, model(layers.Rescaling(1 / 128, -1.0)(image)))
 
 
