@@ -19,7 +19,7 @@ newest_verification AS (
     SELECT *, row_number() OVER (
         PARTITION BY artifact_sha256
         ORDER BY dataset_fingerprint = newest_fingerprint DESC, split = 'test' DESC, num_samples DESC,
-            verified_utc DESC, number DESC
+            keras_top1 IS NOT NULL DESC, verified_utc DESC, number DESC
     ) AS place
     FROM dated_verification
 ),
@@ -67,7 +67,8 @@ ORDER BY model_name, a.size_bytes DESC, a.sha256, r.run, a.parent_sha256,
 """
 """The report's rows. Of several files at one path only the last is shown; the others' figures stay stored.
 Of a file's verifications the row uses the newest one's data set, the test split, the most samples (a quick
-check of a part does not hide the whole), then the newest. Of its measurements with one setting it uses the
+check of a part does not hide the whole), one beside the Keras model (a copy without a sidecar has the same
+SHA-256), then the newest. Of its measurements with one setting it uses the
 newest valid one, else the newest.
 """
 

@@ -297,6 +297,14 @@ def test_a_quick_look_at_a_part_of_the_split_does_not_hide_the_whole(tmp_path):
     assert only_row(tmp_path).accuracy.tflite_top1 == 90.0
 
 
+def test_a_copy_verified_without_its_keras_model_does_not_hide_the_drop(tmp_path):
+    with open_store(tmp_path) as store:
+        store.add_verification(verification(verified_utc="2026-11-23T11:00:00+00:00"))
+        alone = {"keras_top1": None, "drop_points": None, "agreement": None}
+        store.add_verification(verification(**alone, verified_utc="2026-11-23T12:00:00+00:00"))
+    assert only_row(tmp_path).accuracy.drop_points == 0.5
+
+
 def test_the_data_set_of_the_newest_verification_counts(tmp_path):
     with open_store(tmp_path) as store:
         store.add_verification(verification(tflite_top1=90.0, verified_utc="2026-11-23T11:00:00+00:00"))
