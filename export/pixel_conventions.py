@@ -48,6 +48,13 @@ class PixelConvention:
         return words + (f" --channels {BGR}" if self.channels == BGR else "")
 
     @property
+    def exact_options(self) -> str:
+        """The same with all digits, for a command that makes the same file."""
+        scale, offset = (",".join(map(repr, each)) for each in (self.scale, self.offset))
+        words = f"--scale {scale} --offset {offset}"
+        return words + (f" --channels {BGR}" if self.channels == BGR else "")
+
+    @property
     def knobs(self) -> dict[str, Any]:
         """What a sidecar records of it."""
         found: dict[str, Any] = {"scale": _plain(self.scale), "offset": _plain(self.offset)}

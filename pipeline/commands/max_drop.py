@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from export.pixel_conventions import convention_of
 from pipeline.commands.export import what_to_verify
 from pipeline.commands.output import print_records, print_table, say, stages, table
 from pipeline.errors import UsageError
@@ -71,12 +72,12 @@ def _refuse_own_quantizers(source: KerasSource, max_drop: float) -> None:
 def _parent(source: KerasSource, config: CompressConfig) -> str:
     """The arguments with which `pipeline compress` takes the model that a run was compressed from."""
     if source.family is not None or not is_keras_model(config.parent):
-        return config.parent
+        return shlex.quote(config.parent)
     return _file_in_words(config.parent, config.data, setting_of(source.model_path.parent, "pixels"))
 
 
 def _file_in_words(path: str, data: str, pixels: Mapping[str, Any]) -> str:
-    fed = f" --scale {pixels['scale']} --offset {pixels['offset']}" if pixels else ""
+    fed = f" {convention_of(pixels).exact_options}" if pixels else ""
     return f"{shlex.quote(path)} --data {shlex.quote(data)}{fed}"
 
 
@@ -84,7 +85,7 @@ def _settings(taken: Candidate) -> str:
     """The options with which `pipeline export` makes the file again, with uint8 input."""
     source, artifact = taken.source, taken.artifact
     if source.family is not None or source.compression is not None:
-        model = source.export_folder.parent.name
+        model = shlex.quote(source.export_folder.parent.name)
     else:
         model = _file_in_words(str(source.model_path), str(source.data), source.knobs)
     words = [model, "--int8", "--io-dtype uint8"]

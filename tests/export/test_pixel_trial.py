@@ -1,5 +1,7 @@
 """Which pixel convention is clearly better: beside scipy's figures, and over nets that are right or wrong."""
 
+import shlex
+
 import numpy as np
 import pytest
 
@@ -134,3 +136,12 @@ def test_channels_reversed_give_each_colour_the_same_value():
     given = PixelConvention(name="", scale=(1.0, 2.0, 3.0), offset=(0.5,))
     images = np.random.default_rng(0).integers(0, 256, (1, 2, 2, 3)).astype(np.float32)
     np.testing.assert_allclose(with_channels_reversed(given)(images), given(images)[..., ::-1])
+
+
+@pytest.mark.parametrize("convention", usual_conventions(3), ids=str)
+def test_the_exact_options_hold_every_digit_and_the_order_of_the_channels(convention):
+    words = shlex.split(convention.exact_options)
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    read = {name: tuple(map(float, given[f"--{name}"].split(","))) for name in ("scale", "offset")}
+    assert read == {"scale": convention.scale, "offset": convention.offset}
+    assert given.get("--channels", "rgb") == convention.channels
