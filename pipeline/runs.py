@@ -50,7 +50,7 @@ def new_folder(folder: Path, name: str) -> Path:
 
 def how_to_resume(run: Path) -> str:
     """The command that resumes an unfinished run."""
-    return f"pipeline {'compress' if _is_compression(run) else 'train'} --resume {run.name}"
+    return f"pipeline {'compress' if _is_compression(run) else 'train'} --resume {shlex.quote(run.name)}"
 
 
 def setting_of(run: Path, name: str) -> Any:  # noqa: ANN401 - what JSON holds
@@ -190,7 +190,7 @@ def _files_of(target: str, folder: Path) -> list[Path]:
     run = find_run(target, folder)
     if not exported_files(run):
         raise PipelineError(
-            f"the run {run} has no exported file. Export one: pipeline export {run.name} --int8"
+            f"the run {run} has no exported file. Export one: pipeline export {shlex.quote(run.name)} --int8"
         )
     return exported_files(run)
 

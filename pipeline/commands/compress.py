@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -148,7 +149,7 @@ def command(
         f"{record.model_name} on {record.dataset}: test top-1 {record.test_top1:.2f}% in float, "
         f"{record.seconds:,.0f} s"
     )
-    say(f"wrote {runs / record.run}/model.keras. Next: pipeline export {record.run} --int8")
+    say(f"wrote {runs / record.run}/model.keras. Next: pipeline export {quote(record.run)} --int8")
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -99,4 +100,4 @@ def _show_one(summary: RunSummary, folder: Path) -> None:
     tree = run_tree(summary, rows, width=width or UNFOLDED, colour=width is not None)
     click.echo(tree, nl=False)
     if not rows:
-        say(f"No exported file yet: pipeline export {summary.run} --int8")
+        say(f"No exported file yet: pipeline export {quote(summary.run)} --int8")

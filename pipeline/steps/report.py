@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def report_rows(names: Sequence[str] = (), *, runs: Path, progress: Progress = s
         what = f"the run {', '.join(sorted(wanted))} has" if wanted else f"{runs}/ holds"
         raise PipelineError(
             f"there is nothing to report: {what} no exported file. Export one: "
-            f"pipeline export {' '.join([*sorted(wanted)[:1], '--int8'])}"
+            f"pipeline export {shlex.join([*sorted(wanted)[:1], '--int8'])}"
         )
     return rows
 

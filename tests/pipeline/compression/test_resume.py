@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -186,3 +187,10 @@ def test_divergence_later_keeps_the_best_epoch(
     assert "diverged in epoch 2" in step.note
     assert "epoch 1 kept" in step.note
     assert all(np.all(np.isfinite(weight)) for weight in prepared.model.get_weights())
+
+
+def test_the_command_that_resumes_can_be_pasted_where_names_have_blanks(tmp_path):
+    run = tmp_path / "own_qat-my photos-1"
+    run.mkdir()
+    (run / "config.json").write_text("{}")
+    assert shlex.split(how_to_resume(run))[-2:] == ["--resume", run.name]
