@@ -19,6 +19,7 @@ NAMED = {
     "pipeline/bench/baselines.py",  # what others are compared with is float32
     "pipeline/commands/demo.py",  # shows these two
     "pipeline/compression/attempts.py",  # is about int8
+    "pipeline/compression/in_float.py",  # says what an int8 file will leave in float
 }
 ROW = """
     HALF = (
