@@ -16,7 +16,7 @@ from export.artifact import ExportArtifact
 from export.files import replacing, sha256_of
 from pipeline.android_kit import kotlin
 from pipeline.android_kit.readme import readme
-from pipeline.errors import PipelineError, UsageError
+from pipeline.errors import PipelineError, UsageError, some
 
 RECORD = "kit.json"
 _MADE_BY = "pipeline export --android-kit"
@@ -32,13 +32,13 @@ def check_folder(folder: Path) -> None:
     known = _known_files(folder)
     if known is None:
         raise UsageError(
-            f"{folder} holds {_few(present)} and is not an earlier kit. Nothing was written. "
+            f"{folder} holds {some(present)} and is not an earlier kit. Nothing was written. "
             "Give --android-kit a folder that is new or empty."
         )
     others = [name for name in present if name != RECORD and not _is_as_written(folder / name, known)]
     if others:
         raise UsageError(
-            f"{folder} is a kit in which {_few(others)} was added or changed. Nothing was written. "
+            f"{folder} is a kit in which {some(others)} was added or changed. Nothing was written. "
             "Move that away, or give --android-kit another folder."
         )
 
@@ -113,8 +113,3 @@ def _known_files(folder: Path) -> dict[str, str] | None:
 
 def _is_as_written(path: Path, known: Mapping[str, str]) -> bool:
     return path.is_file() and known.get(path.name) == sha256_of(path)
-
-
-def _few(names: list[str]) -> str:
-    shown = ", ".join(names[:3])
-    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
