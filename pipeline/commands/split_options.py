@@ -1,4 +1,4 @@
-"""--split, --test and --group-by of the commands that divide a folder."""
+"""--split, --test, --group-by and --classes of the commands that divide a folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pipeline.data.split_choice import SplitChoice, address_of, read_address
+from pipeline.data.address import LEAF, TOP, DataChoice, address_of, read_address
 from pipeline.errors import UsageError
 
 Function = Callable[..., Any]
@@ -25,22 +25,31 @@ _OPTIONS = (
         metavar="REGEX",
         help="Keep images together for whose path below the folder it finds the same: 'video(\\d+)'.",
     ),
+    click.option(
+        "--classes",
+        type=click.Choice([LEAF, TOP]),
+        help="Of folders in folders: the classes are those that hold the images, or the outer ones.",
+    ),
 )
 
 
+CHOICES = ("split", "test", "group_by", "classes")
+"""The options' names in Python."""
+
+
 def split_options(command: Function) -> Function:
-    """Adds the three options."""
+    """Adds the options."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
-def with_choice(data: str, *, split: str | None, test: str | None, group_by: str | None) -> str:
+def with_choice(data: str, **options: str | None) -> str:
     """The address of a data set with the options' choice. UsageError if it has one already."""
-    choice = SplitChoice(split=split, test=test, group_by=group_by)
-    if choice == SplitChoice():
+    choice = DataChoice(**options)
+    if choice == DataChoice():
         return data
     where, there = read_address(data)
-    if there != SplitChoice():
+    if there != DataChoice():
         raise UsageError(f"--data {data} says how it is divided, and so do the options. Leave one out.")
     return address_of(where, choice)

@@ -14,7 +14,7 @@ from pipeline.commands.knobs import given_knobs, knob_options, recipe_values
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, say, stages
 from pipeline.commands.resume import refuse_settings
-from pipeline.commands.split_options import split_options, with_choice
+from pipeline.commands.split_options import CHOICES, split_options, with_choice
 from pipeline.errors import UsageError
 from pipeline.records.training import TrainConfig
 from pipeline.runs import find_unfinished, runs_folder
@@ -117,7 +117,7 @@ def _trained(family: str, data: str | None, options: dict[str, Any], runs: Path)
     if data is None:
         say("no --data given: training on digits, 1,797 images of 32x32 that come with scikit-learn.")
         data = str(DEFAULTS["data"])
-    data = with_choice(data, split=options["split"], test=options["test"], group_by=options["group_by"])
+    data = with_choice(data, **{name: options[name] for name in CHOICES})
     asked = {field.name for field in dataclasses.fields(TrainSettings)} & set(options)
     settings = TrainSettings(knobs=knobs, **{name: options[name] for name in asked})
     with stages() as progress:

@@ -12,7 +12,7 @@ from pipeline.data.dataset import Dataset, class_counts
 from pipeline.data.looks import alike
 from pipeline.data.reader import Source
 from pipeline.data.spec import SPLITS, ClassCount, DatasetSpec, LeftOut, ReadSettings
-from pipeline.errors import PipelineError, some
+from pipeline.errors import some
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,8 @@ class Described:
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
     converted: dict[str, int] = field(default_factory=dict)
+    hint_to_classes: str = ""
+    """What to do about a single class, if the source tells."""
 
 
 def assemble(
@@ -44,8 +46,8 @@ def assemble(
 ) -> Dataset:
     """A data set of the examples; `source_of` returns the images of the kept ones, by their indices.
 
-    Examples without a fixed split are divided by content into `shares`. Raises PipelineError for fewer than
-    two classes. Dataset.check_trainable() says whether there are enough images to train on.
+    Examples without a fixed split are divided by content into `shares`. Dataset.check_trainable() says
+    whether there are enough classes and images to train on.
     """
     names = described.class_names
     sets = described.label_sets or tuple((number,) for number in range(len(names)))
@@ -80,12 +82,9 @@ def assemble(
         background=described.background,
         left_out=described.left_out + assigned.left_out,
         converted=described.converted,
+        hint_to_classes=described.hint_to_classes,
         notes=notes + tuple(_lopsided(counts)) + tuple(_straddling(examples, kept, of_kept)),
     )
-    if len(spec.class_names) < 2:
-        raise PipelineError(
-            f"{spec.source} has one class, '{spec.class_names[0]}'; two or more are needed to tell apart."
-        )
     return Dataset(
         spec,
         source_of(kept),

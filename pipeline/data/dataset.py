@@ -65,8 +65,13 @@ class Dataset:
         return self._reader.failure
 
     def check_trainable(self) -> None:
-        """Raises PipelineError if a split is empty, or a class has no training image."""
+        """Raises PipelineError for one class, an empty split, or a class without a training image."""
         spec = self.spec
+        if len(spec.class_names) < 2:
+            raise PipelineError(
+                f"{spec.source} has one class, '{spec.class_names[0]}'; two or more are needed to train."
+                f"{spec.hint_to_classes} Such a data set can calibrate, and verify a trained model."
+            )
         untrained = [count.name for count in spec.class_counts if not count.train]
         empty = [split for split in SPLITS if not self.num_examples(split)]
         if not untrained and not empty:

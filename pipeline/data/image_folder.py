@@ -15,12 +15,13 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from pipeline.data import pixels, splits
+from pipeline.data.address import DataChoice
 from pipeline.data.assembly import Described, assemble
 from pipeline.data.dataset import Dataset
-from pipeline.data.layout import EXAMPLE, Found, Listing, list_folder, shown, within
+from pipeline.data.layout import EXAMPLE, list_folder, list_images, shown, within
+from pipeline.data.listing import Found, Listing
 from pipeline.data.scan import Scanned, scan
 from pipeline.data.spec import ImageShape, LeftOut, Progress, ReadSettings
-from pipeline.data.split_choice import SplitChoice
 from pipeline.errors import PipelineError, UsageError, some
 
 if TYPE_CHECKING:
@@ -68,37 +69,51 @@ class _Image:
 
 
 def load(path: Path, *, settings: ReadSettings, progress: Progress | None = None) -> Dataset:
-    """The data set in the folder; every file is decoded once, so that no epoch meets a broken one.
+    """The data set in the folder. Raises PipelineError for one without images in a class folder."""
+    choice = settings.choice
+    listing = list_images(path) if settings.only_pixels else list_folder(path, classes=choice.classes)
+    return load_listing(path, path, listing, settings=settings, progress=progress)
 
-    The images are ordered by the hashes of their contents, which mixes the classes. Raises PipelineError for
-    a folder without images, or with one class.
+
+def load_listing(
+    source: Path, root: Path, listing: Listing, *, settings: ReadSettings, progress: Progress | None = None
+) -> Dataset:
+    """The data set of the listed files, which are below `root`; `source` is what the user gave.
+
+    Every file is decoded once, so that no epoch meets a broken one. The images are ordered by the hashes of
+    their contents, which mixes the classes. Raises PipelineError if there is no image.
     """
-    choice = settings.split
-    listing = list_folder(path)
-    _check_choice(path, listing, choice)
-    images = _read(path, listing, settings, progress)
+    choice = settings.choice
+    _check_choice(source, listing, choice)
+    images = _read(root, listing, settings, progress)
     if choice.test:
         images += _read_test(Path(choice.test).expanduser(), listing, settings, progress)
     images.sort(key=lambda image: (image.scanned.sha256, str(image.file.path)))
-    class_names = tuple(sorted({image.file.class_name for image in images}))
+    class_names = _class_names(images)
     listing.left_out += [
         LeftOut(path=name, reason="a folder without an image") for name in listing.classes - {*class_names}
     ]
     left_out = sorted(listing.left_out, key=lambda item: item.path)
-    _check_classes(path, class_names, left_out)
+    _check_any(root, images, left_out)
+    sets, labels = _numbered(images, class_names)
     depth = _depth(images, listing)
+    described = replace(
+        _described(source, images, listing, left_out),
+        label_sets=sets if listing.has_several_labels else None,
+        hint_to_classes=_hint(root, class_names) if len(class_names) == 1 else "",
+    )
     return assemble(
-        _described(path, images, listing, left_out),
+        described,
         [
             splits.Example(
                 path=image.shown,
                 digest=bytes.fromhex(image.scanned.sha256),
-                label=class_names.index(image.file.class_name),
+                label=label,
                 fixed=_fixed(image.file, listing),
                 group=choice.group_of(image.shown),
                 look=image.scanned.look,
             )
-            for image in images
+            for image, label in zip(images, labels, strict=True)
         ],
         lambda places: FileSource([images[place].file.path for place in places], depth=depth),
         shares=_shares(listing, choice),
@@ -143,7 +158,7 @@ def _read_test(
     return images
 
 
-def _check_choice(root: Path, listing: Listing, choice: SplitChoice) -> None:
+def _check_choice(root: Path, listing: Listing, choice: DataChoice) -> None:
     """Raises UsageError for a choice that the folders' own splits contradict."""
     if listing.splits and choice.split:
         raise UsageError(
@@ -166,22 +181,35 @@ def _depth(images: Sequence[_Image], listing: Listing) -> int:
     return depth
 
 
-def _check_classes(root: Path, class_names: Sequence[str], left_out: Sequence[LeftOut]) -> None:
-    if len(class_names) > 1:
+def _check_any(root: Path, images: Sequence[_Image], left_out: Sequence[LeftOut]) -> None:
+    if images:
         return
     without = some([f"{item.path}: {item.reason}" for item in left_out])
     without = f" Left out: {without}." if without else ""
-    begin = f"{shown(root)} has no image in a class folder."
-    if class_names:
-        begin = f"{shown(root)} has one class, '{class_names[0]}'; two or more are needed."
-    raise PipelineError(f"{begin}{_hint(root, class_names)}{without} {EXAMPLE}")
+    raise PipelineError(f"{shown(root)} has no image in a class folder.{_hint(root, ())}{without} {EXAMPLE}")
+
+
+def _class_names(images: Sequence[_Image]) -> tuple[str, ...]:
+    """The classes in the order of their names."""
+    return tuple(sorted({name for image in images for name in image.file.labels}))
+
+
+def _numbered(
+    images: Sequence[_Image], class_names: Sequence[str]
+) -> tuple[tuple[tuple[int, ...], ...], list[int]]:
+    """The sets of classes, and the number of each image's set; if all have one class, its number."""
+    number_of = {name: number for number, name in enumerate(class_names)}
+    held = [tuple(sorted(number_of[name] for name in image.file.labels)) for image in images]
+    sets = sorted({*held, *((number,) for number in range(len(class_names)))})
+    place = {each: number for number, each in enumerate(sets)}
+    return tuple(sets), [place[each] for each in held]
 
 
 def _hint(root: Path, class_names: Sequence[str]) -> str:
     """What to do about a folder without two classes, if its content tells."""
     archives = [file.name for file in root.iterdir() if file.suffix.lower() in ARCHIVES]
     if archives:
-        return f" Unpack {some(archives)} first."
+        return f" Give {some(archives)}, or unpack it first."
     inner = root / class_names[0] if class_names else root
     if not inner.is_dir():
         return ""
@@ -198,16 +226,16 @@ def _hint(root: Path, class_names: Sequence[str]) -> str:
 
 
 def _described(
-    root: Path, images: Sequence[_Image], listing: Listing, left_out: Sequence[LeftOut]
+    source: Path, images: Sequence[_Image], listing: Listing, left_out: Sequence[LeftOut]
 ) -> Described:
     sizes = {(image.scanned.width, image.scanned.height) for image in images}
     width, height = next(iter(sizes))
     kinds = Counter(kind for image in images for kind in image.scanned.converted)
     missing = sorted({"validation", "test"} - listing.splits) if listing.splits else []
     return Described(
-        name=shown(root.resolve().name),
-        source=shown(root),
-        class_names=tuple(sorted({image.file.class_name for image in images})),
+        name=shown(source.name.split(".")[0] if source.is_file() else source.resolve().name),
+        source=shown(source),
+        class_names=_class_names(images),
         image_size=width if len(sizes) == 1 and width == height else None,
         smaller_side=int(median(min(image.scanned.width, image.scanned.height) for image in images)),
         left_out=tuple(left_out),
@@ -219,7 +247,7 @@ def _described(
     )
 
 
-def _shares(listing: Listing, choice: SplitChoice) -> dict[str, float]:
+def _shares(listing: Listing, choice: DataChoice) -> dict[str, float]:
     if choice.shares:
         return choice.shares
     if not listing.splits:

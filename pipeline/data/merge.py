@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.data.layout import list_folder, shown, spelled_alike
+from pipeline.data.layout import list_folder, shown
+from pipeline.data.listing import spelled_alike
 from pipeline.errors import PipelineError, UsageError
 
 

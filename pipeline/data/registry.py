@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.data.address import DataChoice, address_of, read_address
 from pipeline.data.spec import Progress, ReadSettings
-from pipeline.data.split_choice import SplitChoice, address_of, read_address
 from pipeline.errors import UsageError, unknown_name
 from spelling import nearest_names
 
@@ -54,18 +54,18 @@ def load(
 ) -> Dataset:
     """A data set by its name, or from a .npz file, a cifar-10-batches-py folder or a folder of class/images.
 
-    Behind a question mark it may say how a folder is divided (`split_choice.py`). A known name takes
+    Behind a question mark it may say how a folder is divided (`address.py`). A known name takes
     precedence over a folder of that name: write ./digits for the folder. Raises UsageError for an unknown
     name or path, PipelineError for one that cannot be used.
     """
     where, choice = read_address(name_or_path)
-    settings = dataclasses.replace(settings or ReadSettings(), split=choice)
+    settings = dataclasses.replace(settings or ReadSettings(), choice=choice)
     known = DATASETS.get(where)
     path = Path(where).expanduser()
     if not known and not path.exists():
         raise _not_there(where, path)
     loader = known.loader if known else _path_loader(path)
-    if choice != SplitChoice() and loader != IMAGE_FOLDER:
+    if choice != DataChoice() and loader != IMAGE_FOLDER:
         raise UsageError(
             f"--split, --test and --group-by divide a folder of class/image files, and {where} has splits "
             "already, or no paths. Leave them out."
@@ -73,6 +73,11 @@ def load(
     if known:
         return _function(loader)(settings=settings, progress=progress)
     return _function(loader)(path, settings=settings, progress=progress)
+
+
+def load_pixels(name_or_path: str, *, progress: Progress | None = None) -> Dataset:
+    """The same for calibration, which any folder of images will do for, with or without classes."""
+    return load(name_or_path, settings=ReadSettings(only_pixels=True), progress=progress)
 
 
 def from_any_folder(name_or_path: str) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline.data.split_choice import SPLITS as SPLITS
-from pipeline.data.split_choice import SplitChoice
+from pipeline.data.address import SPLITS as SPLITS
+from pipeline.data.address import DataChoice
 
 if TYPE_CHECKING:
     import keras
@@ -43,8 +43,10 @@ class ReadSettings:
     """A data set is kept in memory if its resized pixels fit in this share of the available memory."""
     num_threads: int | None = None
     """Threads that decode and resize; None is one per processor."""
-    split: SplitChoice = field(default_factory=SplitChoice)
-    """How a folder is divided."""
+    choice: DataChoice = field(default_factory=DataChoice)
+    """How the images are read and divided."""
+    only_pixels: bool = False
+    """Whether a folder without classes will do, as for calibration."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,5 +96,7 @@ class DatasetSpec:
     left_out: tuple[LeftOut, ...] = ()
     converted: dict[str, int] = field(default_factory=dict)
     """The number of images that were not plain 8-bit RGB, by kind, such as {'CMYK': 2, 'EXIF-rotated': 1}."""
+    hint_to_classes: str = ""
+    """What to do about a single class, if the source tells."""
     notes: tuple[str, ...] = ()
     """Remarks for the user before training, such as on copies of one image."""

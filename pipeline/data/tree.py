@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from pipeline.data.spec import LeftOut
+from pipeline.errors import some
 
 GENERIC = ("images", "image", "imgs", "img", "jpegimages", "photos", "pictures", "data", "dataset")
 """Names of folders between a split and its classes, or its images."""
@@ -86,6 +87,11 @@ def read_tree(root: Path, left_out: list[LeftOut]) -> Folder:
 def shown(path: Path | str) -> str:
     """A path as printable text, even if its name is no valid text."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def names_of(folders: Iterable[Folder]) -> str:
+    """The first names, for messages."""
+    return some([f"{shown(each.name)}/" for each in folders])
 
 
 def within(root: Path, path: Path) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pipeline.data.registry import load
+from pipeline.data.registry import load, load_pixels
 from pipeline.progress import Doing, Progress
 
 if TYPE_CHECKING:
@@ -17,6 +18,16 @@ PATIENCE_SECS = 2.0
 
 def load_dataset(name_or_path: str, progress: Progress) -> Dataset:
     """The data set, from pipeline.data.registry.load."""
+    return load(name_or_path, progress=_patient(progress))
+
+
+def load_calibration(name_or_path: str, progress: Progress) -> Dataset:
+    """The images to calibrate with, from pipeline.data.registry.load_pixels."""
+    return load_pixels(name_or_path, progress=_patient(progress))
+
+
+def _patient(progress: Progress) -> Callable[[str, int, int], None]:
+    """Reports a scan that takes long."""
     begun = time.monotonic()
     reported: set[str] = set()
 
@@ -28,4 +39,4 @@ def load_dataset(name_or_path: str, progress: Progress) -> Dataset:
             progress(Doing(what))
         progress(Doing(what, f"{done:,} of {total:,}", done, total))
 
-    return load(name_or_path, progress=scanned)
+    return scanned

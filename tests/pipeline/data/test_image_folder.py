@@ -11,7 +11,7 @@ from pictures import fill, picture
 from PIL import ExifTags, Image
 
 from pipeline.data.augment import NONE
-from pipeline.data.registry import load
+from pipeline.data.registry import load, load_pixels
 from pipeline.data.spec import ReadSettings
 from pipeline.errors import PipelineError
 
@@ -199,10 +199,36 @@ def test_a_missing_validation_folder_is_made_up_from_train(tmp_path):
 def test_a_folder_that_cannot_be_learned_from_says_why_in_one_line(tmp_path, make, told):
     make(tmp_path / "root")
     with pytest.raises(PipelineError) as caught:
-        load(str(tmp_path / "root"))
+        load(str(tmp_path / "root")).check_trainable()
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_status == 1
+
+
+def test_a_folder_of_one_class_calibrates_and_verifies(tmp_path):
+    fill(tmp_path / "root", classes=("cat",), per_class=12)
+    dataset = load(str(tmp_path / "root"))
+    pixels, record = dataset.calibration_pixels(image_size=16, num_samples=5, seed=0)
+    assert (len(pixels), record.samples_per_class) == (5, {"cat": 5})
+    labels = [label for _, each in dataset.batches("all", image_size=16, batch_size=8) for label in each]
+    assert len(labels) == 12
+    assert not any(labels)
+
+
+FLAT = {"flat": ["a.png", "b.png"], "nested": ["x/a.png", "y/z/b.png", "y/w/c.png"], "deep": ["q/r/a.png"]}
+
+
+@pytest.mark.parametrize("layout", FLAT)
+def test_any_folder_of_images_is_read_for_calibration(tmp_path, layout):
+    for number, name in enumerate(FLAT[layout]):
+        (tmp_path / "any" / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(number).save(tmp_path / "any" / name)
+    (tmp_path / "any" / "notes.txt").write_text("none")
+    dataset = load_pixels(str(tmp_path / "any"))
+    pixels, _ = dataset.calibration_pixels(image_size=16, num_samples=9, seed=0)
+    assert dataset.num_examples("all") == len(FLAT[layout])
+    assert len(pixels) == dataset.num_examples("train")
+    assert "notes.txt" in {item.path for item in dataset.spec.left_out}
 
 
 def test_a_second_epoch_of_a_set_that_fits_reads_no_file(photos):

@@ -3,14 +3,17 @@
 import os
 import socket
 import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from pictures import picture
 
-from pipeline.data.layout import list_folder, spelled_alike, split_of_name
+from pipeline.data.layout import list_folder
+from pipeline.data.listing import spelled_alike
 from pipeline.data.registry import load
-from pipeline.errors import PipelineError
+from pipeline.data.split_names import split_of_name
+from pipeline.errors import PipelineError, UsageError
 
 
 def touch(root, *paths):
@@ -106,11 +109,41 @@ def test_folders_whose_classes_cannot_be_told_are_refused(tmp_path, paths, told)
         list_folder(touch(tmp_path / "root", *paths))
 
 
-def test_classes_with_sub_folders_are_read_and_said(tmp_path):
-    root = touch(tmp_path / "root", *images("pets"), *images("farm", ("cow", "hen")))
-    listing = list_folder(root)
-    assert {each.class_name for each in listing.files} == {"pets", "farm"}
-    assert any("farm holds cow/, hen/" in note for note in listing.notes)
+TAXONOMY = [*images("Aves", ("wren", "robin")), *images("Mammalia/Carnivora", ("fox",))]
+
+
+def test_nested_classes_are_refused_with_the_addresses_of_both_readings(tmp_path):
+    root = touch(tmp_path / "root", *TAXONOMY)
+    with pytest.raises(UsageError) as caught:
+        list_folder(root)
+    assert f"'{root}?classes=leaf'" in str(caught.value)
+    assert f"'{root}?classes=top'" in str(caught.value)
+    assert "the 2 outer folders or the 3 that hold the images" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("classes", "names"), [("leaf", {"wren", "robin", "fox"}), ("top", {"Aves", "Mammalia"})]
+)
+@pytest.mark.parametrize("around", ["", "train/"])
+def test_nested_classes_are_read_as_the_address_says(tmp_path, classes, names, around):
+    paths = [f"{around}{path}" for path in TAXONOMY]
+    paths += [f"val/{path}" for path in TAXONOMY] if around else []
+    listing = list_folder(touch(tmp_path / "root", *paths), classes=classes)
+    assert {each.class_name for each in listing.files} == names
+    assert len(listing.files) == len(paths)
+    assert listing.splits == ({"train", "validation"} if around else set())
+
+
+def test_leaves_of_one_name_are_one_class_and_said(tmp_path):
+    root = touch(tmp_path / "root", *images("line1/images"), *images("line2"))
+    listing = list_folder(root, classes="leaf")
+    assert Counter(each.class_name for each in listing.files) == {"cat": 4, "dog": 4}
+    assert "folders at several places are one class: 'cat', 'dog'" in listing.notes
+
+
+def test_a_leaf_called_images_has_the_name_around_it(tmp_path):
+    root = touch(tmp_path / "root", *images("birds/wren", ("images",)), *images("birds/robin", ("images",)))
+    assert {each.class_name for each in list_folder(root, classes="leaf").files} == {"wren", "robin"}
 
 
 def test_a_class_called_train_beside_others_is_a_class(tmp_path):
@@ -185,7 +218,7 @@ def test_files_named_by_their_class_are_told_how_to_sort(tmp_path):
         picture(index).save(folder / f"cat.{index}.jpg")
         picture(index + 10).save(folder / f"dog.{index}.jpg")
     with pytest.raises(PipelineError, match="Its files are called cat, dog"):
-        load(str(tmp_path / "root"))
+        load(str(tmp_path / "root")).check_trainable()
 
 
 def test_a_validation_folder_alone_is_divided_and_said(tmp_path):
@@ -205,7 +238,7 @@ def test_a_link_is_left_out_for_its_true_reason(tmp_path):
     }  # fmt: skip
 
 
-def test_a_folder_of_one_archive_says_to_unpack_it(tmp_path):
+def test_a_folder_of_one_archive_says_to_give_it(tmp_path):
     touch(tmp_path / "root", "photos.zip")
-    with pytest.raises(PipelineError, match=r"Unpack photos\.zip first"):
+    with pytest.raises(PipelineError, match=r"Give photos\.zip, or unpack it first"):
         load(str(tmp_path / "root"))

@@ -145,7 +145,7 @@ def test_an_npz_of_any_name_is_a_data_set(tmp_path):
 )
 def test_an_npz_of_another_kind_says_what_was_expected(tmp_path, changed, told):
     with pytest.raises(PipelineError) as caught:
-        load(str(write_npz(tmp_path / "odd.npz", **changed)))
+        load(str(write_npz(tmp_path / "odd.npz", **changed))).check_trainable()
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -1,7 +1,7 @@
-"""How the user wants a folder divided, and the address that holds the choice. Standard library only.
+"""How the user wants images read and divided, and the address that holds the choice. Standard library only.
 
 An address is what --data takes and a run records: a name or a path, and after a question mark the choice:
-`photos?split=70/15/15&group-by=video(\\d+)`. So every later command sees the same splits.
+`photos?split=70/15/15&group-by=video(\\d+)`. So every later command sees the same images and splits.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from pipeline.errors import UsageError, unknown_name
 
 SPLITS = ("train", "validation", "test")
 EXAMPLE = "70/15/15"
+LEAF, TOP = "leaf", "top"
+"""Which of nested folders are the classes: those that hold the images, or the outer ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitChoice:
-    """The user's division of a folder. Raises UsageError for one that cannot be."""
+class DataChoice:
+    """How images are read and divided. Raises UsageError for a choice that cannot be."""
 
     split: str | None = None
     """Percent of the images in train, validation and test, such as 70/15/15."""
@@ -28,9 +30,13 @@ class SplitChoice:
     group_by: str | None = None
     """A regular expression on an image's path below the folder. What it finds names the image's group, which
     stays in one split."""
+    classes: str | None = None
+    """LEAF or TOP: which of nested folders are the classes; None: those that can be told."""
 
     def __post_init__(self) -> None:
         self.shares  # noqa: B018 - checks it
+        if self.classes not in (None, LEAF, TOP):
+            raise unknown_name("value of classes=", self.classes, (LEAF, TOP))
         try:
             re.compile(self.group_by or "")
         except re.error as error:
@@ -66,22 +72,22 @@ class SplitChoice:
         return None if match is None else "\0".join(filter(None, match.groups())) or match[0]
 
 
-NAMES = {"split": "split", "test": "test", "group-by": "group_by"}
+NAMES = {"split": "split", "test": "test", "group-by": "group_by", "classes": "classes"}
 
 
-def read_address(address: str) -> tuple[str, SplitChoice]:
+def read_address(address: str) -> tuple[str, DataChoice]:
     """The name or path, and the choice behind it. A path with a question mark that exists is a path."""
     where, mark, rest = address.rpartition("?")
     if not mark or Path(address).expanduser().exists():
-        return address, SplitChoice()
+        return address, DataChoice()
     values = dict(parse_qsl(rest.replace("+", "%2B"), keep_blank_values=True))
     for name in values:
         if name not in NAMES:
             raise unknown_name("part of --data behind the question mark", name, NAMES)
-    return where, SplitChoice(**{NAMES[name]: value for name, value in values.items()})
+    return where, DataChoice(**{NAMES[name]: value for name, value in values.items()})
 
 
-def address_of(where: str, choice: SplitChoice) -> str:
+def address_of(where: str, choice: DataChoice) -> str:
     """The address of a folder and a choice; the folder alone for no choice."""
     chosen = {name: getattr(choice, field) for name, field in NAMES.items()}
     parts = [f"{name}={quote(value, safe='/()')}" for name, value in chosen.items() if value is not None]

@@ -11,9 +11,9 @@ from pictures import fill, picture
 from PIL import Image
 
 from pipeline.commands.data import command
+from pipeline.data.address import DataChoice, address_of, read_address
 from pipeline.data.looks import alike, look_of
 from pipeline.data.registry import from_any_folder, load
-from pipeline.data.split_choice import SplitChoice, address_of, read_address
 from pipeline.errors import PipelineError, UsageError
 
 
@@ -36,14 +36,14 @@ def totals(spec):
 
 
 def test_an_address_is_read_as_it_was_written():
-    choice = SplitChoice(split="70/15/15", group_by=r"video(\d+)&?[+ ]é/", test=None)
+    choice = DataChoice(split="70/15/15", group_by=r"video(\d+)&?[+ ]é/", test=None)
     assert read_address(address_of("a folder", choice)) == ("a folder", choice)
-    assert read_address("photos") == ("photos", SplitChoice())
+    assert read_address("photos") == ("photos", DataChoice())
 
 
 def test_a_folder_with_a_question_mark_in_its_name_is_a_folder(tmp_path):
     fill(tmp_path / "which?", per_class=1)
-    assert read_address(str(tmp_path / "which?")) == (str(tmp_path / "which?"), SplitChoice())
+    assert read_address(str(tmp_path / "which?")) == (str(tmp_path / "which?"), DataChoice())
 
 
 def test_an_address_with_a_relative_folder_becomes_absolute(tmp_path, monkeypatch):
@@ -51,17 +51,17 @@ def test_an_address_with_a_relative_folder_becomes_absolute(tmp_path, monkeypatc
     found = from_any_folder("photos?test=holdout&split=80/20")
     where, choice = read_address(found)
     assert where == str(tmp_path / "photos")
-    assert choice == SplitChoice(split="80/20", test=str(tmp_path / "holdout"))
+    assert choice == DataChoice(split="80/20", test=str(tmp_path / "holdout"))
 
 
 def test_groups_stay_together_and_fill_the_shares(frames):
-    dataset = load(address_of(str(frames), SplitChoice(split="50/25/25", group_by=r"v\d+_")))
+    dataset = load(address_of(str(frames), DataChoice(split="50/25/25", group_by=r"v\d+_")))
     assert totals(dataset.spec) == (120, 56, 64)  # 15, 7 and 8 of 30 groups of 8
     assert "--group-by finds 30 groups" in dataset.spec.notes
 
 
 def test_an_image_without_a_group_is_alone_and_counted(frames):
-    spec = load(address_of(str(frames), SplitChoice(group_by=r"v([0-4])_"))).spec
+    spec = load(address_of(str(frames), DataChoice(group_by=r"v([0-4])_"))).spec
     assert any(
         note == "--group-by finds 5 groups; it finds nothing in 200 images, which are alone"
         for note in spec.notes
@@ -70,13 +70,13 @@ def test_an_image_without_a_group_is_alone_and_counted(frames):
 
 def test_another_folder_is_the_test_split(frames, tmp_path):
     fill(tmp_path / "held", per_class=5, width=20, height=20)
-    spec = load(address_of(str(frames), SplitChoice(split="80/20", test=str(tmp_path / "held")))).spec
+    spec = load(address_of(str(frames), DataChoice(split="80/20", test=str(tmp_path / "held")))).spec
     assert spec.num_test == 10
     assert spec.num_train + spec.num_validation == 240
     assert spec.num_validation == pytest.approx(48, abs=20)
     fill(tmp_path / "other", classes=("cat", "cow"), per_class=1)
     with pytest.raises(PipelineError, match="'cow'"):
-        load(address_of(str(frames), SplitChoice(test=str(tmp_path / "other"))))
+        load(address_of(str(frames), DataChoice(test=str(tmp_path / "other"))))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_another_folder_is_the_test_split(frames, tmp_path):
 )
 def test_a_choice_that_cannot_be_is_refused(choice, told):
     with pytest.raises(UsageError, match=told):
-        SplitChoice(**choice)
+        DataChoice(**choice)
 
 
 def test_what_has_splits_already_is_not_divided_again(tmp_path):
