@@ -104,18 +104,33 @@ class AdbServer:
 
 
 def default_server() -> AdbServer:
-    """The default server: ANDROID_ADB_SERVER_HOST and _PORT if set, else port 5037 of this machine."""
+    """The default server: ANDROID_ADB_SERVER_HOST and _PORT if set, else port 5037 of this machine.
+
+    DeviceError if these name no server.
+    """
     host = os.environ.get("ANDROID_ADB_SERVER_HOST") or "127.0.0.1"
     port = os.environ.get("ANDROID_ADB_SERVER_PORT") or str(DEFAULT_PORT)
-    return replace(parse_server(f"{host}:{port}"), may_start=host in ("127.0.0.1", "localhost", "::1"))
+    try:
+        server = parse_server(f"{host}:{port}")
+    except ValueError as error:
+        raise DeviceError(f"ANDROID_ADB_SERVER_HOST and ANDROID_ADB_SERVER_PORT: {error}") from error
+    return replace(server, may_start=host in ("127.0.0.1", "localhost", "::1"))
 
 
 def parse_server(text: str) -> AdbServer:
     """The server at HOST:PORT or HOST. ValueError for anything else."""
     host, _, port = text.rpartition(":") if ":" in text else (text, "", str(DEFAULT_PORT))
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+    if not _is_host(host) or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
         raise ValueError(f"'{text}' is no adb server. Give HOST:PORT, such as lab-pc:5037.")
     return AdbServer(host.strip("[]"), int(port))
+
+
+def _is_host(text: str) -> bool:
+    """Whether a connection to that name can be tried."""
+    try:
+        return bool(text.encode("idna")) and text.isprintable()
+    except UnicodeError:
+        return False
 
 
 def answer_secs() -> float:
@@ -171,11 +186,13 @@ class Phone:
             wire.send(struct.pack("<BI", _CLOSE_STDIN, 0))
             output = bytearray()
             while True:
-                kind, length = struct.unpack("<BI", wire.read(5))
-                packet = wire.read(length)
+                kind, length = wire.head("<BI")
+                packet = wire.payload(length)
                 if kind in (_STDOUT, _STDERR):
                     output += packet
                 elif kind == _EXIT:
+                    if not packet:
+                        raise RefusedError("an exit packet without a status")
                     return ShellResult(output=output.decode(errors="replace"), status=packet[0])
 
     def hold(self, script: str) -> HeldScript:
@@ -191,8 +208,8 @@ class Phone:
                     wire.request(f"shell,v2,raw:{script}")
                     output = bytearray()
                     while not output.endswith(b"\n"):
-                        kind, length = struct.unpack("<BI", wire.read(5))
-                        packet = wire.read(length)
+                        kind, length = wire.head("<BI")
+                        packet = wire.payload(length)
                         if kind == _EXIT:
                             break
                         output += packet

@@ -148,7 +148,7 @@ def parse_properties(output: str) -> dict[str, str]:
 def parse_clusters(output: str) -> tuple[Cluster, ...]:
     """Cores grouped by maximum clock, from lines '/sys/.../cpu4/cpufreq/cpuinfo_max_freq 2850000' (kHz)."""
     found: dict[int, list[int]] = {}
-    for cpu, khz in re.findall(r"/cpu(\d+)/cpufreq/\S+ (\d+)", output):
+    for cpu, khz in re.findall(r"/cpu([0-9]{1,3})/cpufreq/\S+ ([0-9]{1,9})\b", output):
         found.setdefault(int(khz) // 1000, []).append(int(cpu))
     return tuple(Cluster(max_mhz=mhz, cpus=tuple(sorted(cpus))) for mhz, cpus in sorted(found.items()))
 
@@ -158,15 +158,15 @@ def parse_heat(sections: Mapping[str, str]) -> Heat:
     battery = dict(re.findall(r"^\s*([\w ]+): (\S+)", sections.get("battery", ""), flags=re.MULTILINE))
     thermal = sections.get("thermal", "")
     tenths = battery.get("temperature", "")
-    celsius = [int(tenths) / 10] if re.fullmatch(r"-?\d+", tenths) else []
+    celsius = [int(tenths) / 10] if re.fullmatch(r"-?[0-9]{1,5}", tenths) else []
     celsius += _skin_celsius(thermal)
-    status = re.search(r"^Thermal Status: (\d+)", thermal, flags=re.MULTILINE)
+    status = re.search(r"^Thermal Status: ([0-9]{1,3})\b", thermal, flags=re.MULTILINE)
     level = battery.get("level", "")
     powered = [battery.get(f"{kind} powered") for kind in ("AC", "USB", "Wireless", "Dock")]
     return Heat(
-        celsius=max(celsius, default=None),
+        celsius=max(filter(_is_plausible, celsius), default=None),
         thermal_status=int(status.group(1)) if status else None,
-        battery_percent=int(level) if level.isdecimal() else None,
+        battery_percent=int(level) if re.fullmatch(r"[0-9]{1,3}", level) else None,
         charging="true" in powered if any(powered) else None,
     )
 
@@ -252,16 +252,21 @@ def _abis(properties: Mapping[str, str]) -> tuple[str, ...]:
 
 def _num_cpus(possible: str, clusters: Sequence[Cluster]) -> int:
     """The number of CPUs, from a range such as '0-7', else from the clusters."""
-    last = re.search(r"(\d+)\s*$", possible.strip())
+    last = re.search(r"(?<![0-9])([0-9]{1,3})\s*$", possible.strip())
     seen = [cpu for cluster in clusters for cpu in cluster.cpus]
     return max([int(last.group(1)) if last else 0, *seen]) + 1
+
+
+def _is_plausible(celsius: float) -> bool:
+    """Whether a phone that answers can be so warm; a broken sensor may report -999 or 6,553."""
+    return -60 <= celsius <= 150
 
 
 def _skin_celsius(thermal: str) -> list[float]:
     """The current skin sensors' values; if missing, the values that Android cached."""
     remembered, _, now = thermal.partition("Current temperatures from HAL:")
     for text in (now, remembered):
-        readings = re.findall(r"Temperature\{mValue=(-?[\d.]+), mType=(\d+)", text)
+        readings = re.findall(r"Temperature\{mValue=(-?[0-9]{1,6}(?:\.[0-9]*)?), mType=([0-9]{1,3})\b", text)
         if found := [float(value) for value, kind in readings if int(kind) == _SKIN and float(value) > 0]:
             return found
     return []

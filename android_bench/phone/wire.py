@@ -6,6 +6,7 @@ The protocols: platform/packages/modules/adb, docs/dev/ (services.md, sync.md).
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import struct
 import time
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from android_bench.adb_words import cannot_write, explained
 from android_bench.errors import (
@@ -24,6 +26,8 @@ from android_bench.errors import (
 
 CHUNK_BYTES = 64 * 1024
 """Maximum payload of a packet of the sync protocol (SYNC_DATA_MAX)."""
+MAX_PACKET_BYTES = 1024 * 1024
+"""Maximum payload of adb's protocol (MAX_PAYLOAD)."""
 _REGULAR_FILE = 0o100000
 
 Progress = Callable[[int, int], None]
@@ -77,8 +81,22 @@ class Wire:
             raise RefusedError(self.text_block() if answer == b"FAIL" else f"unexpected answer {answer!r}")
 
     def text_block(self) -> str:
-        """Reads a length-prefixed text."""
-        return self.read(int(self.read(4), 16)).decode(errors="replace")
+        """Reads a length-prefixed text. RefusedError if the prefix is not a length."""
+        length = self.read(4)
+        if not re.fullmatch(rb"[0-9A-Fa-f]{4}", length):
+            raise RefusedError(f"{length!r} instead of a length")
+        return self.read(int(length, 16)).decode(errors="replace")
+
+    def head(self, layout: str) -> tuple[Any, int]:
+        """Reads a packet's kind and length, which have struct's layout."""
+        kind, length = struct.unpack(layout, self.read(struct.calcsize(layout)))
+        return kind, length
+
+    def payload(self, length: int) -> bytes:
+        """Reads a packet's content. RefusedError for a length that adb never sends."""
+        if length > MAX_PACKET_BYTES:
+            raise RefusedError(f"a packet of {length} bytes, where {MAX_PACKET_BYTES} is the most")
+        return self.read(length)
 
     def read(self, num_bytes: int) -> bytes:
         """Reads exactly num_bytes. EOFError when the other side closes, TimeoutError at the deadline."""
@@ -137,9 +155,9 @@ def send_file(wire: Wire, file: Upload) -> Iterator[int]:
         wire.send(b"DONE" + struct.pack("<I", int(time.time())))
     except (BrokenPipeError, ConnectionResetError):
         pass  # what it said before says why
-    answer, length = struct.unpack("<4sI", wire.read(8))
+    answer, length = wire.head("<4sI")
     if answer != b"OKAY":
-        why = wire.read(length).decode(errors="replace")
+        why = wire.payload(length).decode(errors="replace")
         raise StorageError(cannot_write(file.remote, why))
 
 
@@ -148,10 +166,10 @@ def receive_file(wire: Wire, remote: str) -> bytes:
     wire.send(b"RECV" + struct.pack("<I", len(name)) + name)
     content = bytearray()
     while True:
-        kind, length = struct.unpack("<4sI", wire.read(8))
+        kind, length = wire.head("<4sI")
         if kind == b"DONE":
             return bytes(content)
-        packet = wire.read(length)
+        packet = wire.payload(length)
         if kind != b"DATA":
             raise StorageError(f"cannot read {remote} on the phone: {packet.decode(errors='replace')}.")
         content += packet
