@@ -90,7 +90,9 @@ def _bench(lab: Lab, files: list[Path], *, num_rounds: int) -> None:
         *trust,
     ]
     program = "from pipeline.cli import main; main()"
-    subprocess.run([sys.executable, "-c", program, *words, *map(str, files)], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-P", "-c", program, *words, *map(str, files)], check=True, capture_output=True
+    )
 
 
 def _bare(lab: Lab, phone: Phone, num_rounds: int) -> float:

@@ -72,7 +72,7 @@ def main() -> None:
 
 def one_repetition(file: Path, num_rounds: int) -> tuple[list[float], list[float]]:
     """The medians of each round in milliseconds, of our loop and of the bare one, in fresh processes."""
-    bare_command = [sys.executable, "-c", BARE_LOOP, str(file), str(WARMUP_SECS), str(ROUND_SECS)]
+    bare_command = [sys.executable, "-P", "-c", BARE_LOOP, str(file), str(WARMUP_SECS), str(ROUND_SECS)]
     ours: list[float] = []
     bare: list[float] = []
     with (

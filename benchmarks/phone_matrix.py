@@ -139,7 +139,10 @@ def _bench(lab: Lab, files: list[Path], num_rounds: int) -> tuple[float, int, li
     ]
     begin = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", program, *words, *map(str, files)], check=False, capture_output=True, text=True
+        [sys.executable, "-P", "-c", program, *words, *map(str, files)],
+        check=False,
+        capture_output=True,
+        text=True,
     )
     if done.returncode not in (0, 4):
         sys.exit(done.stderr)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 PIPELINE = Path(sys.executable).with_name("pipeline")
 COMMANDS = {
-    "python -c 'import click'": [sys.executable, "-c", "import click"],
+    "python -c 'import click'": [sys.executable, "-P", "-c", "import click"],
     "pipeline --help": [str(PIPELINE), "--help"],
     "pipeline train --help": [str(PIPELINE), "train", "--help"],
     "pipeline bench --help": [str(PIPELINE), "bench", "--help"],

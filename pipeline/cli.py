@@ -13,6 +13,7 @@ import click
 
 from pipeline.errors import PipelineError, unknown_name
 from pipeline.quiet import quiet_native_logs
+from pipeline.terminal import guard_output
 
 COMMANDS = {
     "demo": "Train, export, verify, benchmark and report on digits, in a minute.",
@@ -78,6 +79,7 @@ def pipeline() -> None:
 def main() -> None:
     """Runs the command line and exits with its status: a line for a user's mistake, a traceback for a bug."""
     quiet_native_logs()
+    guard_output()
     sys.exit(run())
 
 

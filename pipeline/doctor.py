@@ -85,6 +85,29 @@ def examine(runs: Path) -> Iterator[Check]:
     yield _runs_folder(runs)
 
 
+def problem_of(program: str, arguments: tuple[Path, ...]) -> str | None:
+    """Runs a program in its own Python process; None when it ended well, else its last line or its signal.
+
+    -P: the current folder may hold a numpy.py of others.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-W", "ignore", "-c", program, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=CHECK_SECS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"did not answer within {CHECK_SECS} s"
+    if done.returncode == 0:
+        return None
+    if done.returncode < 0:
+        return f"crashed with signal {-done.returncode}"
+    lines = done.stderr.strip().splitlines()
+    return lines[-1] if lines else f"ended with status {done.returncode}"
+
+
 def _python() -> Check:
     supported = (3, 11) <= sys.version_info[:2] <= (3, 13)
     return Check(
@@ -121,7 +144,7 @@ def _package(name: str, program: str, *arguments: Path, detail: str, needed: boo
             detail="not installed" if needed else absent,
             fix=REINSTALL if needed else "Nothing, unless you need it: use Python 3.11 on Linux.",
         )
-    problem = _problem_of(program, arguments)
+    problem = problem_of(program, arguments)
     return Check(
         name=name,
         version=version,
@@ -141,26 +164,6 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _problem_of(program: str, arguments: tuple[Path, ...]) -> str | None:
-    """Runs a program in its own Python process; None when it ended well, else its last line or its signal."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", program, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=CHECK_SECS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"did not answer within {CHECK_SECS} s"
-    if done.returncode == 0:
-        return None
-    if done.returncode < 0:
-        return f"crashed with signal {-done.returncode}"
-    lines = done.stderr.strip().splitlines()
-    return lines[-1] if lines else f"ended with status {done.returncode}"
 
 
 def _runs_folder(runs: Path) -> Check:

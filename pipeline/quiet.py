@@ -1,4 +1,4 @@
-"""Hides TensorFlow's start-up messages. Standard library only.
+"""Hides TensorFlow's start-up messages.
 
 TensorFlow and absl write them to file descriptor 2 on import, regardless of TF_CPP_MIN_LOG_LEVEL. Here that
 descriptor becomes a pipe, from which other lines are passed on; Python's sys.stderr still writes to the
@@ -12,6 +12,8 @@ import os
 import re
 import sys
 import threading
+
+from pipeline.terminal import printable_bytes
 
 CHATTER = re.compile(
     rb"[IW]\d{4} |\d{4}-\d\d-\d\d [\d:.]+: [IW] |E\d{4} .* node_def_util"
@@ -44,4 +46,4 @@ def _pass_on(reader: int, terminal: int) -> None:
     with os.fdopen(reader, "rb") as lines:
         for line in lines:
             if not CHATTER.match(line):
-                os.write(terminal, line)
+                os.write(terminal, printable_bytes(line))

@@ -54,7 +54,8 @@ ROOMS = {
         ("matrix",),
     ),
     "pipeline": (
-        ("errors", "json_values", "progress", "quiet", "sessions"),
+        ("errors", "json_values", "progress", "sessions", "terminal"),
+        ("console", "quiet"),
         ("class_names", "labels", "records"),
         ("runs",),
         ("lineage",),
@@ -200,3 +201,19 @@ def test_steps_take_the_runs_folder_and_ask_for_none():
         }
         assert "runs_folder" not in names, f"{module} asks for the folder that the command line uses"
         assert not {"rich", "click"} & set(imports(module)), f"{module} draws"
+
+
+def test_every_python_process_that_is_started_leaves_the_current_folder_out_of_its_imports():
+    """A numpy.py of others in the current folder must not run."""
+    folders = [*(ROOT / package for package in ROOMS), ROOT / "benchmarks"]
+    trees = {path: ast.parse(path.read_text()) for folder in folders for path in folder.rglob("*.py")}
+    commands = {
+        (path.name, words.lineno): words
+        for path, tree in trees.items()
+        for words in ast.walk(tree)
+        if isinstance(words, ast.List) and words.elts and ast.unparse(words.elts[0]) == "sys.executable"
+    }
+    assert len(commands) >= 4
+    assert not [
+        place for place, words in commands.items() if ast.unparse(words.elts[1]) not in ("'-P'", "'-I'")
+    ]

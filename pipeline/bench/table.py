@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from pipeline.bench.baselines import Against, Spreads, against_baselines
 from pipeline.bench.host import MeasuredFile
 from pipeline.bench.statistics import Comparison
+from pipeline.console import console
 from pipeline.records.measurement import Measurement, kind_of_delegate
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def latency_tables(rows: Sequence[TableRow], *, width: int) -> list[Table]:
     rest = tuple(column for column in REST if warm or not column[0].startswith("warm"))
     compared = (_comparing(rows),)
     whole = _table(rows, settings + LATENCY + rest + compared)
-    if Console(width=1000).measure(whole).maximum <= width:
+    if console(width=1000).measure(whole).maximum <= width:
         return [whole]
     return [_table(rows, settings + LATENCY + compared), _table(rows, settings + rest)]
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import click
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -23,6 +22,7 @@ from android_bench.printed.pasted import parse_log
 from android_bench.printed.profile import OperatorTime
 from pipeline.bench.table import MISSING, megabytes, milliseconds
 from pipeline.commands.output import print_records, say, stdout_console
+from pipeline.console import console
 from pipeline.errors import PipelineError, UsageError
 
 if TYPE_CHECKING:
@@ -212,9 +212,9 @@ def _delegate(delegation: Delegation) -> str:
 
 
 def _show(records: Sequence[LogRecord], names: Sequence[str]) -> None:
-    console = stdout_console()
-    for table in _tables(records, names, width=console.width):
-        console.print(table)
+    drawing = stdout_console()
+    for table in _tables(records, names, width=drawing.width):
+        drawing.print(table)
     for name, record in zip(names, records, strict=True):
         if record.delegates:
             click.echo(f"{name}: {', '.join(record.delegates)}.")
@@ -248,7 +248,7 @@ def _show_profiles(runs: Sequence[LabRun], names: Sequence[str]) -> None:
 def _tables(records: Sequence[LogRecord], names: Sequence[str], *, width: int) -> list[Table]:
     """One table, or two with the same lines if one would be wider than `width` characters."""
     whole = _table(records, names, _WHAT + _LATENCY + _REST)
-    if Console(width=1000).measure(whole).maximum <= width:
+    if console(width=1000).measure(whole).maximum <= width:
         return [whole]
     return [_table(records, names, _WHAT + _LATENCY), _table(records, names, _REST)]
 

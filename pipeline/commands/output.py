@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ import click
 
 from pipeline.json_values import finite
 from pipeline.progress import Doing, Event, Note
+from pipeline.terminal import printable, unguarded
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -43,10 +45,10 @@ def print_table(table: Table) -> None:
 
 def stdout_console() -> Console:
     """The rich console for stdout: as wide as the terminal, or PIPED_WIDTH."""
-    from rich.console import Console
+    from pipeline.console import console
 
-    console = Console()
-    return console if console.is_terminal else Console(width=PIPED_WIDTH)
+    made = console()
+    return made if made.is_terminal else console(width=PIPED_WIDTH)
 
 
 def table(*columns: str, numbers: Sequence[str] = ()) -> Table:
@@ -70,22 +72,29 @@ def table(*columns: str, numbers: Sequence[str] = ()) -> Table:
 
 def say(message: str) -> None:
     """Prints a line for the user on stderr."""
-    click.echo(message, err=True)
+    click.echo(printable(message), err=True)  # rich, while it draws, would read escape sequences
+
+
+def print_drawn(text: str) -> None:
+    """Prints what `pipeline.report.terminal.rendered` drew: the escape sequences in it are colours."""
+    stream = unguarded(sys.stdout)
+    stream.write(text)
+    stream.flush()
 
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
     """Shows on stderr what is being done."""
-    from rich.console import Console
+    from pipeline.console import console
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    drawing = console(stderr=True)
+    if not drawing.is_terminal:
         say(f"{what} ...")
         yield
         return
-    from rich.markup import escape
+    from rich.text import Text
 
-    with console.status(escape(what)):
+    with drawing.status(Text(what)):
         yield
 
 
@@ -95,26 +104,27 @@ def stages() -> Iterator[Progress]:
 
     The bar is drawn only when it is called: a drawing thread would make a measurement slower.
     """
-    from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    from pipeline.console import console
+
+    drawing = console(stderr=True)
+    if not drawing.is_terminal:
         with _Lines() as show_line:
             yield show_line
         return
     what = TextColumn("{task.description}", markup=False)
     detail = TextColumn("{task.fields[detail]}", markup=False)
     columns = (what, BarColumn(bar_width=30), detail, TimeRemainingColumn(compact=True))
-    bar = Bar(*columns, console=console, transient=True, auto_refresh=False)
+    bar = Bar(*columns, console=drawing, transient=True, auto_refresh=False)
     task = bar.add_task("", visible=False, total=None, detail="")
     shown, drawn = "", 0.0
 
     def show(event: Event) -> None:
         nonlocal shown, drawn
         if isinstance(event, Note):
-            console.print(event.text, highlight=False, markup=False, soft_wrap=True)
+            drawing.print(event.text, highlight=False, markup=False, soft_wrap=True)
             return
         is_new, total = event.what != shown, event.total or None
         if is_new:  # the remaining time is estimated from here

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.commands.output import json_option, say, stages
+from pipeline.commands.output import json_option, print_drawn, say, stages
 from pipeline.errors import UsageError, unknown_name
 from pipeline.runs import runs_folder
 from pipeline.steps.settings import FORMATS, PICTURES
@@ -79,7 +79,7 @@ def show_report(rows: Sequence[ReportRow], format_name: str) -> None:
 
     width = terminal_width()
     if format_name == "table" and width is not None:
-        click.echo(terminal_table(rows, width=width, colour=True), nl=False)
+        print_drawn(terminal_table(rows, width=width, colour=True))
         return
     click.echo(report_content(rows, format_name), nl=False)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from export.files import write_bytes
-from pipeline.commands.output import json_option, print_records, say
+from pipeline.commands.output import json_option, print_drawn, print_records, say
 from pipeline.errors import PipelineError, UsageError, unknown_name
 from pipeline.report.run_list import run_summaries
 from pipeline.runs import newest_run, runs_folder
@@ -84,7 +84,7 @@ def _show_all(summaries: list[RunSummary]) -> None:
     from pipeline.report.terminal import UNFOLDED, terminal_width
 
     width = terminal_width()
-    click.echo(runs_table(summaries, width=width or UNFOLDED, colour=width is not None), nl=False)
+    print_drawn(runs_table(summaries, width=width or UNFOLDED, colour=width is not None))
 
 
 def _show_one(summary: RunSummary, folder: Path) -> None:
@@ -98,6 +98,6 @@ def _show_one(summary: RunSummary, folder: Path) -> None:
         rows = [row for row in store.rows() if row.file.run == summary.run]
     width = terminal_width()
     tree = run_tree(summary, rows, width=width or UNFOLDED, colour=width is not None)
-    click.echo(tree, nl=False)
+    print_drawn(tree)
     if not rows:
         say(f"No exported file yet: pipeline export {quote(summary.run)} --int8")

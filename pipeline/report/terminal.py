@@ -6,8 +6,11 @@ import shutil
 import sys
 from io import StringIO
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.text import Text
+
+from pipeline.console import GuardedConsole
+from pipeline.terminal import REPLACEMENT, printable
 
 PIPED_WIDTH = 100
 UNFOLDED = 10_000
@@ -21,13 +24,13 @@ def terminal_width() -> int | None:
 
 def line(text: str, style: str = "") -> Text:
     """The text on one line without control characters, which a model's name may contain."""
-    return Text("".join(letter if letter.isprintable() else "�" for letter in text), style=style)
+    return Text(printable(text.replace("\n", REPLACEMENT).replace("\t", " ")), style=style)
 
 
 def rendered(content: RenderableType, *, width: int, colour: bool) -> str:
     """The content as drawn by rich, without trailing spaces."""
     buffer = StringIO()
-    console = Console(
+    console = GuardedConsole(
         file=buffer,
         width=width,
         force_terminal=colour,

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 from rich.live import Live
 
 from android_bench.delegates import delegate_named
@@ -20,6 +19,7 @@ from pipeline.bench.fleet import FleetPhone, PhoneResult
 from pipeline.bench.table import TableRow, latency_tables, middle, table_rows
 from pipeline.commands.output import print_records, say, stdout_console, table
 from pipeline.commands.phones.options import DEVICE_TROUBLE
+from pipeline.console import console
 from pipeline.records.measurement import part_of, setting_of
 from pipeline.runs import runs_folder
 from pipeline.steps.phones import bench_on_phones
@@ -87,7 +87,7 @@ def _say_twins(files: Sequence[Path]) -> None:
 @contextmanager
 def _live_table(fleet: Sequence[FleetPhone]) -> Iterator[Callable[[Event, PhoneResult], None]]:
     """A live line per phone on stderr; without a terminal, a line per measurement."""
-    console = Console(stderr=True)
+    drawing = console(stderr=True)
     states = {each.phone: "starting" for each in fleet}
     results: dict[Any, PhoneResult] = {}
 
@@ -97,13 +97,13 @@ def _live_table(fleet: Sequence[FleetPhone]) -> Iterator[Callable[[Event, PhoneR
             states[event.plan.phone] = event.text
         elif isinstance(event, PhoneLost):
             states[event.plan.phone] = f"lost: {event.reason}"
-        elif isinstance(event, RoundDone) and event.job.key in result.complete and not console.is_terminal:
+        elif isinstance(event, RoundDone) and event.job.key in result.complete and not drawing.is_terminal:
             _say_measured(event, result)
         if live.is_started:
             live.update(_progress_table(fleet, states, results))
 
-    live = Live(console=console, transient=True, refresh_per_second=4)
-    if not console.is_terminal:
+    live = Live(console=drawing, transient=True, refresh_per_second=4)
+    if not drawing.is_terminal:
         yield take
         return
     with live:

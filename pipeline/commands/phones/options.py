@@ -151,9 +151,10 @@ def find_fleet(
 @contextmanager
 def _download_bar() -> Iterator[Progress]:
     """A bar on stderr while benchmark_model is downloaded; a line without a terminal."""
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
+
+    from pipeline.console import console
 
     columns = (
         TextColumn("downloading benchmark_model"),
@@ -161,7 +162,7 @@ def _download_bar() -> Iterator[Progress]:
         DownloadColumn(),
         TimeRemainingColumn(),
     )
-    bar = Bar(*columns, console=Console(stderr=True), transient=True)
+    bar = Bar(*columns, console=console(stderr=True), transient=True)
     tasks: list[Any] = []
 
     def show(done: int, total: int | None) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
-from rich.console import Console
 
 from android_bench.errors import DeviceError
 from export.files import write_bytes
@@ -17,6 +16,7 @@ from pipeline.bench.fleet import planned_series
 from pipeline.bench.phone import local_file
 from pipeline.bench.sustained import FOLDER, append_point, first_and_last, summarize_points, sustain
 from pipeline.commands.output import print_records, print_table, say, table
+from pipeline.console import console
 from pipeline.errors import PipelineError, UsageError
 from pipeline.report.sustained import sustained_picture
 from pipeline.runs import runs_folder
@@ -129,13 +129,13 @@ def _bars(values: Sequence[float]) -> str:
 @contextmanager
 def _progress(minutes: float) -> Iterator[Callable[[SustainedPoint], None]]:
     """Progress on stderr: one live line, or a line per point without a terminal."""
-    console = Console(stderr=True)
-    with console.status(f"running for {minutes:g} minutes") as status:
+    drawing = console(stderr=True)
+    with drawing.status(f"running for {minutes:g} minutes") as status:
 
         def show(point: SustainedPoint) -> None:
             warmth = "" if point.celsius is None else f", {point.celsius:.1f} °C"
             text = f"minute {point.minute:.1f} of {minutes:g}: {point.median_ms:.3g} ms{warmth}"
-            if console.is_terminal:
+            if drawing.is_terminal:
                 status.update(text)
             else:
                 say(text)
