@@ -27,8 +27,9 @@ from export.settings import ExportSettings
 from export.source.keras_file import load_model
 from export.sparse.weights import with_sparse_weights
 from export.tflite.app_metadata import labels_text, with_labels_file, with_metadata_entry
+from export.tflite.content import FileContents, Operator
 from export.tflite.download_size import downloaded_bytes
-from export.tflite.inspect import FileContents, Operator, inspect_bytes
+from export.tflite.inspect import inspect_bytes
 from export.tflite.output import CONVERSIONS, head_of_file
 from export.tflite.pack import pack
 

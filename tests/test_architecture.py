@@ -26,6 +26,7 @@ ROOMS = {
         (
             "errors",
             "files",
+            "limits",
             "model_format",
             "native_output",
             "rewrites",
@@ -33,7 +34,7 @@ ROOMS = {
             "pixel_conventions",
             "trained_names",
         ),
-        ("settings", "head"),
+        ("settings", "head", "reading"),
         ("artifact", "verification"),
         ("graph",),
         ("source",),

@@ -15,8 +15,10 @@ from export.check.load_check import litert_loads
 from export.check.runner import Floats
 from export.errors import BadModelFileError, ExportError
 from export.head import Head
+from export.limits import CLASSES
 from export.pixel_conventions import RAW_PIXELS, PixelConvention
-from export.tflite.inspect import FileContents, inspect_bytes, read_tflite
+from export.tflite.content import FileContents
+from export.tflite.inspect import inspect_bytes, read_tflite
 from export.tflite.metadata_reader import AppMetadata, read_app_metadata
 from export.tflite.output import head_of_file
 
@@ -93,8 +95,9 @@ def _not_a_classifier(contents: FileContents) -> str:
         return f"takes {_shown([takes])}: the size of its images is not fixed"
     if gives.dtype not in _SCORE_TYPES:
         return f"gives {_shown([gives])}, no scores"
-    if max(gives.shape, default=0) != math.prod(gives.shape):
-        return f"gives {_shown([gives])}, not one number for each class"
+    num_outputs = math.prod(gives.shape)
+    if max(gives.shape, default=0) != num_outputs or not 1 <= num_outputs <= CLASSES:
+        return f"gives {_shown([gives])}, not one number for each of at most {CLASSES:,} classes"
     return ""
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from export.check.runner import Runner
 from export.graph.layer_names import FUSED, LayerNames, layer_named
 from export.graph.layer_outputs import LayerOutputs, Step, network_steps
-from export.tflite.inspect import FileContents
+from export.tflite.content import FileContents
 from export.tflite.output import PROBABILITIES, made_by, network_output
 from export.verification import LayerError
 
@@ -139,8 +139,9 @@ def _places(contents: FileContents, model: keras.Model, steps: Mapping[str, Step
     named: dict[str, int] = {}
     seen: set[str] = set()
     last_tensor = network_output(contents)
-    for operator in contents.graph:
-        tensor = operator.outputs[0]
+    for tensor in (next(iter(operator.outputs), -1) for operator in contents.graph):
+        if tensor < 0:
+            continue
         layers = names.layers(contents.tensors[tensor].name)
         if tensor == last_tensor:
             layers = {*layers, order[-1]}

@@ -15,7 +15,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from export import native_output
 from export.artifact import ZERO_PIXEL
-from export.tflite.inspect import FileContents
+from export.tflite.content import FileContents
 
 Floats = npt.NDArray[np.float32]
 

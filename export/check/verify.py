@@ -25,7 +25,8 @@ from export.errors import BadModelFileError, ExportError
 from export.graph.rescaling import RAW, input_error_levels, rescaling_of
 from export.graph.rewrite import ends_in, without_probabilities
 from export.pixel_conventions import PixelConvention
-from export.tflite.inspect import FileContents, inspect, named
+from export.tflite.content import FileContents
+from export.tflite.inspect import inspect, named
 from export.tflite.output import PROBABILITIES, head_of_file, last_operator
 from export.verification import Verification
 

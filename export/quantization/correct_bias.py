@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from export.tflite.inspect import FileContents, Operator, inspect_bytes
+from export.tflite.content import FileContents, Operator
+from export.tflite.inspect import inspect_bytes
 from export.tflite.output import network_output
 from export.tflite.walk import Values, Walk
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
-from export.tflite.inspect import inspect_bytes
+from export.tflite.inspect import inspect_bytes, unpacked
 
 _OPERATOR = schema.BuiltinOperator
 
@@ -138,7 +138,7 @@ class Graph:
 def read_graph(content: bytes, *, name: str) -> Graph:
     """The main graph of a file's content. Raises BadModelFileError if it is no whole .tflite."""
     inspect_bytes(content, name=name)
-    return Graph(model=schema.ModelT.InitFromPackedBuf(content, 0))
+    return Graph(model=unpacked(content, name=name))
 
 
 def replace_input(operator: Any, place: int, tensor: int) -> None:  # noqa: ANN401

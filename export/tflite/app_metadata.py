@@ -19,7 +19,8 @@ from ai_edge_litert import schema_py_generated as schema
 from export.artifact import ZERO_PIXEL, TensorInfo
 from export.errors import ExportError
 from export.head import HeadKind
-from export.tflite.inspect import FileContents, inspect_bytes
+from export.tflite.content import FileContents
+from export.tflite.inspect import inspect_bytes, unpacked
 from export.tflite.output import PROBABILITIES, head_of_file, last_operator
 
 ENTRY = "TFLITE_METADATA"
@@ -46,7 +47,7 @@ def with_metadata_entry(content: bytes, *, model_name: str) -> bytes:
     The entry needs the labels that with_labels_file() appends. Raises BadModelFileError for another file.
     """
     contents = inspect_bytes(content, name=model_name)
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    model = unpacked(content, name=model_name)
     held = np.frombuffer(_described(contents, model_name), np.uint8)
     entries = {entry.name: entry for entry in model.metadata or []}
     earlier = entries.get(ENTRY.encode())

@@ -1,4 +1,8 @@
-"""Reads a .tflite file's flatbuffer, without TensorFlow or a runtime, which a damaged file could crash."""
+"""Reads a .tflite file's flatbuffer, without TensorFlow or a runtime, which a damaged file could crash.
+
+Everything else that reads one passes through here first: indices, shapes, sizes and the order of operators
+are checked once, and later code trusts them.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import hashlib
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,10 @@ from ai_edge_litert import schema_py_generated as schema
 
 from export.artifact import OperatorUse, TensorInfo
 from export.errors import BadModelFileError, ExportError
+from export.limits import TFLITE_BYTES
+from export.reading import size_in_words
+from export.tflite import guard
+from export.tflite.content import FileContents, Operator, Tensor
 from export.tflite.notes import PIXELS
 
 _FIX = "Export the model again, or copy the file again from where it came."
@@ -27,56 +35,8 @@ _TYPE_NAMES = {
 _FLOAT_TYPES = {"float32", "float16", "bfloat16", "float64"}
 _WEIGHTS_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "TRANSPOSE_CONV": 0, "FULLY_CONNECTED": 0}
 _WEIGHTS_INPUT = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tensor:
-    """A tensor of the file."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    scales: tuple[float, ...]
-    """One for the tensor or one per channel; empty if it is not quantized."""
-    zero_points: tuple[int, ...]
-    is_constant: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Operator:
-    """An operator of the file; inputs and outputs are tensor indices, -1 if omitted."""
-
-    name: str
-    version: int
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileContents:
-    """The content of a .tflite file."""
-
-    size_bytes: int
-    sha256: str
-    pixels: str
-    """The expected input in words, from the file itself; empty in a file from elsewhere."""
-    min_runtime_version: str
-    """The oldest TFLite runtime that can load it, from the converter's metadata; empty without it."""
-    inputs: tuple[TensorInfo, ...]
-    outputs: tuple[TensorInfo, ...]
-    tensors: tuple[Tensor, ...]
-    graph: tuple[Operator, ...]
-    """In execution order."""
-    operators: tuple[OperatorUse, ...]
-    float_operators: tuple[str, ...]
-    """Names of the operators that read or write a float tensor, conversions from and to float included.
-
-    Without a DEQUANTIZE of constant weights, which a runtime computes once on loading.
-    """
-    float_operator_places: tuple[str, ...]
-    """Each of these operators as 'NAME at output tensor'."""
-    per_channel: bool | None
-    """Whether every int8 convolution has one scale per channel; None in a file without int8 convolutions."""
+_TENSOR_NAME, _CUSTOM_CODE, _ENTRY_NAME = 10, 6, 4
+"""Slots of texts in the flatbuffer's tables of a tensor, a kind of operator, and an entry of metadata."""
 
 
 def inspect(path: Path) -> FileContents:
@@ -85,8 +45,16 @@ def inspect(path: Path) -> FileContents:
 
 
 def read_tflite(path: Path) -> bytes:
-    """The file's bytes. BadModelFileError for a file that cannot be read."""
+    """The file's bytes. BadModelFileError for a file that cannot be read, or is too large."""
     try:
+        size = path.stat().st_size
+        if size > TFLITE_BYTES:
+            raise BadModelFileError(
+                f"{path} has {size_in_words(size)}. Expected a .tflite file of at most "
+                f"{size_in_words(TFLITE_BYTES)}."
+            )
+        if not path.is_file() and not path.is_dir():
+            raise BadModelFileError(f"{path} is a pipe or a device. Expected a .tflite file.")
         return path.read_bytes()
     except OSError as error:
         raise BadModelFileError(
@@ -106,6 +74,21 @@ def inspect_bytes(content: bytes, *, name: str) -> FileContents:
         return _contents(content)
 
 
+def unpacked(content: bytes, *, name: str) -> Any:  # noqa: ANN401 - generated classes carry no types
+    """A file as schema.ModelT, the schema's object form, with empty lists for what is missing.
+
+    `content` is what inspect_bytes() has accepted.
+    """
+    with damage_told(content, name=name):
+        model = schema.ModelT.InitFromPackedBuf(content, 0)
+    _fill(model, "operatorCodes", "buffers")
+    for graph in model.subgraphs:
+        _fill(graph, "tensors", "operators", "inputs", "outputs")
+        for operator in graph.operators:
+            _fill(operator, "inputs", "outputs")
+    return model
+
+
 @contextmanager
 def damage_told(content: bytes, *, name: str) -> Iterator[None]:
     """Turns the errors of reading a damaged flatbuffer into BadModelFileError."""
@@ -120,8 +103,9 @@ def damage_told(content: bytes, *, name: str) -> Iterator[None]:
         OverflowError,
         AttributeError,
     ) as error:
+        why = f"{error}" if type(error) is ValueError else f"{type(error).__name__}: {error}"
         raise BadModelFileError(
-            f"{name} is truncated or damaged ({len(content)} bytes; {type(error).__name__}: {error}). {_FIX}"
+            f"{name} is truncated or damaged ({len(content)} bytes; {why}). {_FIX}"
         ) from error
 
 
@@ -143,47 +127,111 @@ def named(contents: FileContents, tensor_names: Sequence[str]) -> FileContents:
     return replace(contents, tensors=renamed + tensors[len(renamed) :])
 
 
+def _fill(part: Any, *lists: str) -> None:  # noqa: ANN401
+    for each in lists:
+        if getattr(part, each) is None:
+            setattr(part, each, [])
+
+
 def _contents(content: bytes) -> FileContents:
     model = schema.Model.GetRootAs(content, 0)
-    constant = [_buffer_size(model.Buffers(index), content) > 0 for index in range(model.BuffersLength())]
-    if model.SubgraphsLength() < 1:
-        raise ValueError("no graph inside")
-    subgraph = model.Subgraphs(0)
-    tensors, graph = _all_graphs(model, constant)
+    guard.check_counts(model)
+    data_bytes = [_buffer_size(model.Buffers(index), content) for index in range(model.BuffersLength())]
+    reader = _Reader(model, data_bytes, guard.VectorBudget(len(content)))
+    for number in range(model.SubgraphsLength()):
+        reader.add(model.Subgraphs(number))
+    tensors, graph = tuple(reader.tensors), tuple(reader.graph)
+    guard.check_graph(graph, tensors)
     floats = [operator for operator in graph if _computes_in_float(operator, tensors)]
+    inputs, outputs = reader.ends[0]
     return FileContents(
         size_bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
-        pixels=_metadata(model, PIXELS).decode(),
-        min_runtime_version=_metadata(model, "min_runtime_version").rstrip(b"\0").decode("ascii"),
-        inputs=tuple(_info(tensors[index]) for index in _indices(subgraph.InputsAsNumpy())),
-        outputs=tuple(_info(tensors[index]) for index in _indices(subgraph.OutputsAsNumpy())),
+        pixels=_metadata(model, PIXELS).decode(errors="replace"),
+        min_runtime_version=_metadata(model, "min_runtime_version").rstrip(b"\0").decode(errors="replace"),
+        inputs=tuple(_info(tensors[index]) for index in inputs),
+        outputs=tuple(_info(tensors[index]) for index in outputs),
+        output_tensors=outputs,
         tensors=tensors,
         graph=graph,
         operators=_uses(graph),
         float_operators=tuple(sorted({operator.name for operator in floats})),
         float_operator_places=tuple(
-            f"{operator.name} at {tensors[operator.outputs[0]].name}" for operator in floats
+            f"{operator.name} at {_written_name(operator, tensors)}" for operator in floats
         ),
         per_channel=_per_channel(graph, tensors),
     )
 
 
-def _all_graphs(model: Any, constant: list[bool]) -> tuple[tuple[Tensor, ...], tuple[Operator, ...]]:  # noqa: ANN401
+class _Reader:
     """The operators of the main graph, then of loop and branch bodies, on one list of tensors."""
-    tensors: list[Tensor] = []
-    graph: list[Operator] = []
-    for number in range(model.SubgraphsLength()):
-        subgraph, start = model.Subgraphs(number), len(tensors)
-        tensors += [_tensor(subgraph.Tensors(index), constant) for index in range(subgraph.TensorsLength())]
-        graph += [
-            _operator(subgraph.Operators(index), model, (start, len(tensors)))
-            for index in range(subgraph.OperatorsLength())
-        ]
-    return tuple(tensors), tuple(graph)
+
+    def __init__(self, model: Any, data_bytes: list[int], budget: guard.VectorBudget) -> None:  # noqa: ANN401
+        self._model, self._data_bytes, self._budget = model, data_bytes, budget
+        self.tensors: list[Tensor] = []
+        self.graph: list[Operator] = []
+        self.ends: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+        """The inputs and outputs of each graph, numbered in it."""
+
+    def add(self, subgraph: Any) -> None:  # noqa: ANN401
+        """Reads one more graph."""
+        start = len(self.tensors)
+        for index in range(subgraph.TensorsLength()):
+            self.tensors.append(self._tensor(subgraph.Tensors(index)))
+        own = range(subgraph.TensorsLength())
+        ends = _indices(subgraph.InputsAsNumpy()), _indices(subgraph.OutputsAsNumpy())
+        for tensors in ends:
+            guard.check_indices(tensors, own, of="the graph")
+        self.ends.append(ends)
+        for index in range(subgraph.OperatorsLength()):
+            self.graph.append(self._operator(subgraph.Operators(index), own, start))
+
+    def _tensor(self, tensor: Any) -> Tensor:  # noqa: ANN401
+        number, buffer, code = len(self.tensors), tensor.Buffer(), tensor.Type()
+        if buffer >= len(self._data_bytes):
+            raise ValueError(f"tensor {number} uses buffer {buffer}, which is not there")
+        if code not in _TYPE_NAMES:
+            raise ValueError(f"tensor {number} is of type {code}, which is not known")
+        quantization = tensor.Quantization()
+        shape = _array(tensor.ShapeAsNumpy())
+        scales = _array(quantization.ScaleAsNumpy() if quantization else 0)
+        zero_points = _array(quantization.ZeroPointAsNumpy() if quantization else 0)
+        name = _text(tensor, _TENSOR_NAME)
+        self._budget.take(len(name) + shape.nbytes + scales.nbytes + zero_points.nbytes)
+        found = Tensor(
+            name=name.decode(errors="replace"),
+            shape=tuple(shape.tolist()),
+            dtype=_TYPE_NAMES[code],
+            scales=tuple(scales.tolist()),
+            zero_points=tuple(zero_points.tolist()),
+            is_constant=self._data_bytes[buffer] > 0,
+        )
+        is_sparse = tensor.Sparsity() is not None
+        guard.check_tensor(number, found, data_bytes=self._data_bytes[buffer], is_sparse=is_sparse)
+        return found
+
+    def _operator(self, operator: Any, own: range, start: int) -> Operator:  # noqa: ANN401
+        number, kind = len(self.graph), operator.OpcodeIndex()
+        if kind >= self._model.OperatorCodesLength():
+            raise ValueError(f"operator {number} is of a kind that is not there")
+        code = self._model.OperatorCodes(kind)
+        builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        custom = _text(code, _CUSTOM_CODE)
+        if not custom and builtin not in _OPERATOR_NAMES:
+            raise ValueError(f"operator {number} has the code {builtin}, which is not known")
+        inputs, outputs = _array(operator.InputsAsNumpy()), _array(operator.OutputsAsNumpy())
+        self._budget.take(len(custom) + inputs.nbytes + outputs.nbytes)
+        for tensors in (inputs, outputs):
+            guard.check_indices(tensors.tolist(), own, of=f"operator {number}", optional=True)
+        return Operator(
+            name=custom.decode(errors="replace") or _OPERATOR_NAMES[builtin],
+            version=int(code.Version()),
+            inputs=tuple(index if index == -1 else index + start for index in inputs.tolist()),
+            outputs=tuple(index if index == -1 else index + start for index in outputs.tolist()),
+        )
 
 
-def _buffer_size(buffer: Any, content: bytes) -> int:  # noqa: ANN401 - generated classes carry no types
+def _buffer_size(buffer: Any, content: bytes) -> int:  # noqa: ANN401
     """Bytes of constant data; raises ValueError if they exceed the file."""
     start, size = buffer.Offset(), buffer.Size()
     if start > 1:  # files beyond 2 GB hold their data behind the flatbuffer
@@ -193,40 +241,9 @@ def _buffer_size(buffer: Any, content: bytes) -> int:  # noqa: ANN401 - generate
     return len(_array(buffer.DataAsNumpy()))
 
 
-def _tensor(tensor: Any, constant: list[bool]) -> Tensor:  # noqa: ANN401
-    quantization = tensor.Quantization()
-    return Tensor(
-        name=(tensor.Name() or b"").decode(),
-        shape=_indices(tensor.ShapeAsNumpy()),
-        dtype=_TYPE_NAMES[tensor.Type()],
-        scales=tuple(map(float, _array(quantization.ScaleAsNumpy()))) if quantization else (),
-        zero_points=_indices(quantization.ZeroPointAsNumpy()) if quantization else (),
-        is_constant=constant[tensor.Buffer()],
-    )
-
-
-def _operator(operator: Any, model: Any, own: tuple[int, int]) -> Operator:  # noqa: ANN401
-    code = model.OperatorCodes(operator.OpcodeIndex())
-    builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-    custom = code.CustomCode()
-    start, end = own
-    inputs, outputs = (
-        tuple(index if index == -1 else index + start for index in _indices(found))
-        for found in (operator.InputsAsNumpy(), operator.OutputsAsNumpy())
-    )
-    if any(index != -1 and not start <= index < end for index in inputs + outputs):
-        raise ValueError("an operator uses a tensor that is not there")
-    return Operator(
-        name=custom.decode() if custom else _OPERATOR_NAMES[builtin],
-        version=int(code.Version()),
-        inputs=inputs,
-        outputs=outputs,
-    )
-
-
 def _computes_in_float(operator: Operator, tensors: tuple[Tensor, ...]) -> bool:
     used = [tensors[index] for index in operator.inputs + operator.outputs if index >= 0]
-    if operator.name == "DEQUANTIZE" and tensors[operator.inputs[0]].is_constant:
+    if operator.name == "DEQUANTIZE" and all(tensors[index].is_constant for index in operator.inputs[:1]):
         return False
     return any(tensor.dtype in _FLOAT_TYPES for tensor in used)
 
@@ -243,19 +260,40 @@ def _per_channel(graph: tuple[Operator, ...], tensors: tuple[Tensor, ...]) -> bo
 
 
 def _uses(graph: tuple[Operator, ...]) -> tuple[OperatorUse, ...]:
-    names = sorted({operator.name for operator in graph})
-    versions = {name: [each.version for each in graph if each.name == name] for name in names}
+    versions: dict[str, list[int]] = {}
+    for each in graph:
+        versions.setdefault(each.name, []).append(each.version)
     return tuple(
-        OperatorUse(name=name, version=max(found), count=len(found)) for name, found in versions.items()
+        OperatorUse(name=name, version=max(versions[name]), count=len(versions[name]))
+        for name in sorted(versions)
     )
+
+
+def _written_name(operator: Operator, tensors: tuple[Tensor, ...]) -> str:
+    """The name of the first tensor that an operator writes; some write none."""
+    return next((tensors[index].name for index in operator.outputs if index >= 0), "no output")
 
 
 def _metadata(model: Any, name: str) -> bytes:  # noqa: ANN401
     for index in range(model.MetadataLength()):
         entry = model.Metadata(index)
-        if entry.Name() == name.encode():
+        if _text(entry, _ENTRY_NAME) == name.encode():
+            if entry.Buffer() >= model.BuffersLength():
+                raise ValueError(f"its metadata '{name}' use a buffer that is not there")
             return bytes(_array(model.Buffers(entry.Buffer()).DataAsNumpy()).tobytes())
     return b""
+
+
+def _text(table: Any, slot: int) -> bytes:  # noqa: ANN401
+    """A text of the flatbuffer, empty without one; the generated reader cuts one beyond the file's end."""
+    tab = table._tab
+    offset = tab.Offset(slot)
+    if not offset:
+        return b""
+    start, length = tab.Vector(offset), tab.VectorLen(offset)
+    if start + length > len(tab.Bytes):
+        raise ValueError("a text beyond the end")
+    return bytes(tab.Bytes[start : start + length])
 
 
 def _info(tensor: Tensor) -> TensorInfo:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
-from export.tflite.inspect import FileContents, Operator, Tensor, inspect_bytes, named
+from export.errors import ExportError
+from export.limits import TFLITE_CONSTANT_STEPS
+from export.tflite.content import FileContents, Operator, Tensor
+from export.tflite.inspect import damage_told, inspect_bytes, named
 from export.trained_names import PART, QUANTIZED_PREFIX
 
 _FLOAT_TYPES = {"float32": np.float32, "float16": np.float16, "float64": np.float64}
@@ -25,6 +28,11 @@ _BIAS_INPUTS = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "TRANSPOSE_CONV": 3, "FULL
 _WEIGHTED_STEP = re.compile(r"convolution|conv\d?d|depthwise|matmul|dense", re.IGNORECASE)
 _SCOPE_NUMBER = re.compile(r"_\d+$")
 _VECTOR_PREFIX_BYTES = 4
+_TOO_MANY_STEPS = (
+    "{name} computes its tensor {tensor} from more than "
+    f"{TFLITE_CONSTANT_STEPS:,} others, all constant, in operators that a converter would have computed. "
+    "Convert the model again."
+)
 _SCALE_VECTORS = {4: 4, 6: 4, 8: 4, 10: 8}
 """Slots of min, max, scale and zero point in the flatbuffer's quantization table, and bytes of a value."""
 
@@ -106,7 +114,8 @@ def read_layers(content: bytes, *, name: str, tensor_names: Sequence[str] = ()) 
     BadModelFileError for no whole .tflite file, ExportError for the names of another file.
     """
     contents = inspect_bytes(content, name=name)
-    reader = _Reader(content, named(contents, tensor_names))
+    with damage_told(content, name=name):
+        reader = _Reader(content, named(contents, tensor_names), name)
     layers = tuple(reader.layer(index) for index in range(len(contents.graph)))
     weights = sum(each.weight_bytes for each in layers)
     quantization = reader.quantization_bytes()
@@ -131,8 +140,8 @@ def layers_of_name(tensor_name: str) -> tuple[str, ...]:
 class _Reader:
     """One pass over the operators of a file; a shared constant is counted at the first."""
 
-    def __init__(self, content: bytes, contents: FileContents) -> None:
-        self._content = content
+    def __init__(self, content: bytes, contents: FileContents, name: str) -> None:
+        self._content, self._name = content, name
         self._model = schema.Model.GetRootAs(content, 0)
         self._tensors = contents.tensors
         self._graph = contents.graph
@@ -141,7 +150,12 @@ class _Reader:
             for subgraph in map(self._model.Subgraphs, range(self._model.SubgraphsLength()))
             for index in range(subgraph.TensorsLength())
         ]
-        self._writers = {tensor: operator for operator in self._graph for tensor in operator.outputs}
+        self._fixed: dict[int, Operator] = {}
+        """Tensors that are computed from constants alone, and the operators that do."""
+        for operator in self._graph:
+            self._add_if_fixed(operator)
+        self._origins: dict[int, list[int]] = {}
+        self._figures: dict[int, tuple[float | None, int | None]] = {}
         self._counted: set[int] = set()
 
     def layer(self, index: int) -> Layer:
@@ -150,14 +164,14 @@ class _Reader:
         on_loading = self._is_fixed(operator)
         constants = [] if on_loading else self._constants(operator)
         weights = self._weights(operator, constants)
-        values = None if weights is None else self._values(weights)
-        output = self._tensors[operator.outputs[0]] if operator.outputs else None
-        fused = layers_of_name(self._tensors[operator.outputs[0]].name) if operator.outputs else ()
+        sparsity, num_distinct = (None, None) if weights is None else self._zeros_and_distinct(weights)
+        output = next((self._tensors[each] for each in operator.outputs if each >= 0), None)
+        fused = layers_of_name(output.name) if output else ()
         return Layer(
             index=index,
             operator=operator.name,
             version=operator.version,
-            layer=self._own_layer(operator, fused),
+            layer=_own_layer(operator, output.name, fused) if output else "",
             fused_layers=fused,
             output_shape=output.shape if output else (),
             dtype=output.dtype if output else "",
@@ -166,15 +180,15 @@ class _Reader:
             num_parameters=sum(
                 _size(self._tensors[tensor]) for tensor in self._computed_with(operator, constants)
             ),
-            sparsity=None if values is None or not values.size else float(np.mean(values == 0)),
+            sparsity=sparsity,
             stored_sparse=weights is not None and self._stored[weights].is_sparse,
-            num_distinct=None if values is None else len(np.unique(values)),
+            num_distinct=num_distinct,
             macs=_macs(operator, self._tensors),
             per_channel=self._per_channel(operator, weights),
             computes_in_float=not on_loading and self._in_float(operator),
             on_loading=on_loading,
             inputs=tuple(each for each in operator.inputs if each >= 0 and not self._is_known(each)),
-            outputs=operator.outputs,
+            outputs=tuple(each for each in operator.outputs if each >= 0),
         )
 
     def quantization_bytes(self) -> int:
@@ -182,22 +196,14 @@ class _Reader:
         vectors = {vector for stored in self._stored for vector in stored.scale_vectors}
         return sum(size for _, size in vectors)
 
-    def _own_layer(self, operator: Operator, fused: tuple[str, ...]) -> str:
-        """The fused layer with the weights, or else the first to run, which the name has last."""
-        if not fused:
-            return ""
-        if operator.name in _WEIGHTS_AXIS:
-            for part in reversed(self._tensors[operator.outputs[0]].name.split(";")):
-                if _WEIGHTED_STEP.search(part.rpartition("/")[2]) and (name := _layer_of(part)):
-                    return name
-        return fused[-1]
+    def _add_if_fixed(self, operator: Operator) -> None:
+        """Records an operator that reads constants alone, after those before it."""
+        if self._is_fixed(operator):
+            self._fixed |= {tensor: operator for tensor in operator.outputs if tensor >= 0}
 
     def _is_known(self, tensor: int) -> bool:
         """Whether a tensor is a constant, or computed from constants only."""
-        if self._tensors[tensor].is_constant:
-            return True
-        writer = self._writers.get(tensor)
-        return writer is not None and self._is_fixed(writer)
+        return self._tensors[tensor].is_constant or tensor in self._fixed
 
     def _is_fixed(self, operator: Operator) -> bool:
         inputs = [tensor for tensor in operator.inputs if tensor >= 0]
@@ -205,15 +211,26 @@ class _Reader:
 
     def _constants(self, operator: Operator) -> list[int]:
         """The constants that an operator reads, as stored, before float16 weights are unpacked."""
-        found: list[int] = []
-        for tensor in operator.inputs:
-            if tensor < 0 or not self._is_known(tensor):
-                continue
-            found += [tensor] if self._tensors[tensor].is_constant else self._origin(tensor)
-        return found
+        known = [tensor for tensor in operator.inputs if tensor >= 0 and self._is_known(tensor)]
+        return _once(origin for tensor in known for origin in self._origin(tensor))
 
     def _origin(self, tensor: int) -> list[int]:
-        return self._constants(self._writers[tensor])
+        """The stored constants that a known tensor is, or is computed from; each tensor is visited once."""
+        if tensor not in self._origins:
+            found: list[int] = []
+            seen, ahead = {tensor}, [tensor]
+            while ahead:
+                each = ahead.pop()
+                if self._tensors[each].is_constant:
+                    found.append(each)
+                    continue
+                feeding = [one for one in self._fixed[each].inputs if one >= 0 and one not in seen]
+                seen.update(feeding)
+                ahead += reversed(_once(feeding))
+                if len(seen) > TFLITE_CONSTANT_STEPS:
+                    raise ExportError(_TOO_MANY_STEPS.format(name=self._name, tensor=tensor))
+            self._origins[tensor] = found
+        return self._origins[tensor]
 
     def _weights(self, operator: Operator, constants: list[int]) -> int | None:
         """The constant with the operator's weights: the kernel, or else its largest; None if it has none."""
@@ -221,7 +238,7 @@ class _Reader:
             kernel = operator.inputs[_WEIGHTS_INPUT]
             if kernel < 0 or not self._is_known(kernel):
                 return None
-            return kernel if self._tensors[kernel].is_constant else next(iter(self._origin(kernel)), None)
+            return next(iter(self._origin(kernel)), None)
         values = self._computed_with(operator, constants)
         return max(values, key=lambda tensor: _size(self._tensors[tensor]), default=None)
 
@@ -229,9 +246,8 @@ class _Reader:
         if operator.name in _WEIGHTS_AXIS:
             places = (_WEIGHTS_INPUT, _BIAS_INPUTS[operator.name])
             used = [operator.inputs[place] for place in places if place < len(operator.inputs)]
-            sources = [[each] if self._tensors[each].is_constant else self._origin(each)
-                       for each in used if each >= 0 and self._is_known(each)]  # fmt: skip
-            return [tensor for each in sources for tensor in each]
+            known = [each for each in used if each >= 0 and self._is_known(each)]
+            return _once(tensor for each in known for tensor in self._origin(each))
         return [tensor for tensor in constants if self._tensors[tensor].dtype not in _INDEX_TYPES]
 
     def _bytes_once(self, tensor: int) -> int:
@@ -248,8 +264,26 @@ class _Reader:
         found = buffer.DataAsNumpy()
         return found if isinstance(found, np.ndarray) else np.empty(0, np.uint8)
 
+    def _zeros_and_distinct(self, tensor: int) -> tuple[float | None, int | None]:
+        """The share of zeros in a constant, and its number of distinct values; None for unsupported types."""
+        if tensor not in self._figures:
+            values = self._values(tensor)
+            if values is None:
+                self._figures[tensor] = None, None
+            else:
+                left_out = 0  # only the non-zero values of a sparse tensor are stored
+                if self._stored[tensor].is_sparse:
+                    left_out = max(0, _size(self._tensors[tensor]) - len(values))
+                distinct = np.unique(values)
+                num_zeros, num_values = int(np.sum(values == 0)) + left_out, len(values) + left_out
+                self._figures[tensor] = (
+                    num_zeros / num_values if num_values else None,
+                    len(distinct) + (left_out > 0 and 0 not in distinct),
+                )
+        return self._figures[tensor]
+
     def _values(self, tensor: int) -> npt.NDArray[Any] | None:
-        """The constant's values, 0 where the real value is 0; None for an unsupported type."""
+        """The constant's stored values, 0 where the real value is 0; None for an unsupported type."""
         described, data = self._tensors[tensor], self._data(self._stored[tensor].buffer)
         if described.dtype == "int4":
             values: npt.NDArray[Any] = _unpacked(data, _size(described))
@@ -258,9 +292,6 @@ class _Reader:
             if dtype is None or len(data) % np.dtype(dtype).itemsize:
                 return None
             values = np.frombuffer(data.tobytes(), np.dtype(dtype))
-        if self._stored[tensor].is_sparse:  # only non-zero values are stored
-            left_out = np.zeros(max(0, _size(described) - len(values)), values.dtype)
-            values = np.concatenate([values, left_out])
         zero_points = set(described.zero_points)
         if len(zero_points) == 1 and zero_points != {0}:
             values = values.astype(np.int64) - zero_points.pop()
@@ -277,6 +308,21 @@ class _Reader:
     def _in_float(self, operator: Operator) -> bool:
         used = [self._tensors[each] for each in operator.inputs + operator.outputs if each >= 0]
         return any(tensor.dtype in _FLOAT_TYPES and not tensor.is_constant for tensor in used)
+
+
+def _own_layer(operator: Operator, name: str, fused: tuple[str, ...]) -> str:
+    """The fused layer with the weights, or else the first to run, which the output's name has last."""
+    if not fused:
+        return ""
+    if operator.name in _WEIGHTS_AXIS:
+        for part in reversed(name.split(";")):
+            if _WEIGHTED_STEP.search(part.rpartition("/")[2]) and (own := _layer_of(part)):
+                return own
+    return fused[-1]
+
+
+def _once(tensors: Iterable[int]) -> list[int]:
+    return list(dict.fromkeys(tensors))
 
 
 def _stored(tensor: Any) -> _Stored:  # noqa: ANN401 - generated classes carry no types
@@ -310,7 +356,7 @@ def _layer_of(part: str) -> str:
 
 def _macs(operator: Operator, tensors: tuple[Tensor, ...]) -> int:
     shapes = [tensors[each].shape if each >= 0 else () for each in operator.inputs]
-    output = tensors[operator.outputs[0]].shape if operator.outputs else ()
+    output = next((tensors[each].shape for each in operator.outputs if each >= 0), ())
     if operator.name == "CONV_2D":
         return math.prod(output) * math.prod(shapes[1][1:])
     if operator.name == "DEPTHWISE_CONV_2D":

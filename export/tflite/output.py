@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
+from export.errors import ExportError
 from export.head import Head, head_of
-from export.tflite.inspect import FileContents
+from export.tflite.content import FileContents
 
 CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 """Operators between int8 and float ones, which belong to no layer."""
@@ -14,8 +15,15 @@ PROBABILITIES = ("SOFTMAX", "LOGISTIC")
 
 
 def network_output(contents: FileContents) -> int:
-    """The tensor with the network's output, before conversions of its type: float to int8, int8 to uint8."""
-    tensor = contents.graph[-1].outputs[0]
+    """The tensor with the network's output, before conversions of its type: float to int8, int8 to uint8.
+
+    Raises ExportError for a file without an output.
+    """
+    if not contents.output_tensors:
+        raise ExportError(
+            "the file gives no output. Expected a classifier, which gives one: export it again."
+        )
+    tensor = contents.output_tensors[0]
     for operator in reversed(contents.graph):
         if tensor in operator.outputs and operator.name in CONVERSIONS:
             tensor = operator.inputs[0]
@@ -29,10 +37,10 @@ def last_operator(contents: FileContents) -> str:
 
 def head_of_file(contents: FileContents) -> Head:
     """What the file's outputs mean."""
-    num_outputs = math.prod(contents.outputs[0].shape)
-    return head_of(num_outputs, has_sigmoid=last_operator(contents) == "LOGISTIC")
+    has_sigmoid = last_operator(contents) == "LOGISTIC"
+    return head_of(math.prod(contents.outputs[0].shape), has_sigmoid=has_sigmoid)
 
 
 def made_by(contents: FileContents, tensor: int) -> str:
-    """The name of the operator that writes a tensor."""
-    return next(operator.name for operator in contents.graph if tensor in operator.outputs)
+    """The name of the operator that writes a tensor; empty if none does."""
+    return next((operator.name for operator in contents.graph if tensor in operator.outputs), "")

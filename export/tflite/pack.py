@@ -14,7 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import number_types
 
 from export.errors import ExportError
-from export.tflite.inspect import damage_told, inspect_bytes
+from export.tflite.inspect import damage_told, inspect_bytes, unpacked
 
 ALIGNMENT = 16
 """Alignment of constant data in bytes, from the schema's force_align: kernels read the mapped file.
@@ -51,8 +51,8 @@ def pack(content: bytes, *, keep_names: bool = False) -> Packed:
     """
     contents = inspect_bytes(content, name=_WHAT)
     _refuse_data_outside(content)
+    model = unpacked(content, name=_WHAT)
     with damage_told(content, name=_WHAT):
-        model = schema.ModelT.InitFromPackedBuf(content, 0)
         num_tensors = len(model.subgraphs[0].tensors)
         if not keep_names:
             _drop_names(model)

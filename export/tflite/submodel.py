@@ -11,6 +11,8 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from export.tflite.inspect import unpacked
+
 
 @dataclass(frozen=True, kw_only=True)
 class SubModel:
@@ -27,24 +29,21 @@ class Cutter:
 
     def __init__(self, content: bytes) -> None:
         """`content` is a whole .tflite file that export.tflite.inspect has read."""
-        self.model = schema.ModelT.InitFromPackedBuf(content, 0)
+        self.model = unpacked(content, name="the file")
         """The whole file, in the schema's object form."""
         self._graph = self.model.subgraphs[0]
-        self._writers = {
-            int(tensor): number
-            for number, operator in enumerate(self._graph.operators)
-            for tensor in _present(operator.outputs)
-        }
+        self._operators: list[Any] = self._graph.operators
+        self._fixed_writers = self._find_fixed()
 
     @property
     def num_operators(self) -> int:
         """How many operators the main graph has."""
-        return len(self._graph.operators)
+        return len(self._operators)
 
     @property
     def inputs(self) -> tuple[int, ...]:
         """The tensors that the whole file takes."""
-        return tuple(int(tensor) for tensor in self._graph.inputs)
+        return tuple(_all(self._graph.inputs))
 
     def data_of(self, tensor: int) -> bytes:
         """The bytes of a constant tensor."""
@@ -60,32 +59,33 @@ class Cutter:
     def cut(self, number: int) -> SubModel:
         """The operator with this number, and those that unpack its constants, such as float16 weights."""
         wanted = [*self._needed(number), number]
-        operators = [self._graph.operators[each] for each in wanted]
+        operators = [self._operators[each] for each in wanted]
         made = {int(tensor) for each in operators for tensor in _present(each.outputs)}
         used = [int(tensor) for each in operators for tensor in _present(each.inputs)]
         inputs = tuple(dict.fromkeys(each for each in used if each not in made and not self._constant(each)))
         outputs = tuple(int(tensor) for tensor in _present(operators[-1].outputs))
         return SubModel(content=self._pack(operators, inputs, outputs), inputs=inputs, outputs=outputs)
 
+    def _find_fixed(self) -> dict[int, int]:
+        """Tensors computed from constants alone, each with the operator that writes it."""
+        found: dict[int, int] = {}
+        for number, operator in enumerate(self._operators):
+            inputs = _present(operator.inputs)
+            if inputs and all(each in found or self._constant(each) for each in inputs):
+                found |= dict.fromkeys(_present(operator.outputs), number)
+        return found
+
     def _needed(self, number: int) -> list[int]:
         """The operators on constants only that feed this one, directly or not, in graph order."""
         found: set[int] = set()
         ahead = [number]
         while ahead:
-            for tensor in _present(self._graph.operators[ahead.pop()].inputs):
-                writer = self._writers.get(int(tensor))
-                if writer is not None and writer not in found and self._is_fixed(writer):
+            for tensor in _present(self._operators[ahead.pop()].inputs):
+                writer = self._fixed_writers.get(tensor)
+                if writer is not None and writer not in found:
                     found.add(writer)
                     ahead.append(writer)
         return sorted(found)
-
-    def _is_fixed(self, number: int) -> bool:
-        operator = self._graph.operators[number]
-        inputs = [int(tensor) for tensor in _present(operator.inputs)]
-        return bool(inputs) and all(
-            self._constant(tensor) or (tensor in self._writers and self._is_fixed(self._writers[tensor]))
-            for tensor in inputs
-        )
 
     def _constant(self, tensor: int) -> bool:
         buffer = self.model.buffers[self._graph.tensors[tensor].buffer]
@@ -94,7 +94,9 @@ class Cutter:
     def _pack(self, operators: Sequence[Any], inputs: tuple[int, ...], outputs: tuple[int, ...]) -> bytes:
         """A file with these operators and the tensors and buffers that they use, renumbered."""
         tensors = list(
-            dict.fromkeys(int(t) for each in operators for t in _present([*each.inputs, *each.outputs]))
+            dict.fromkeys(
+                tensor for each in operators for tensor in [*_present(each.inputs), *_present(each.outputs)]
+            )
         )
         place = {tensor: index for index, tensor in enumerate(tensors)}
         place[-1] = -1
@@ -128,12 +130,17 @@ class Cutter:
 
 def _moved(operator: Any, place: dict[int, int]) -> Any:  # noqa: ANN401
     moved = copy.copy(operator)
-    moved.inputs = [place[int(each)] for each in operator.inputs]
-    moved.outputs = [place[int(each)] for each in operator.outputs]
+    moved.inputs = [place[each] for each in _all(operator.inputs)]
+    moved.outputs = [place[each] for each in _all(operator.outputs)]
     moved.intermediates = None
     return moved
 
 
-def _present(tensors: Any) -> list[int]:  # noqa: ANN401 - a list, an array or None
-    """The tensors of an operator, without omitted ones (-1)."""
-    return [] if tensors is None else [int(each) for each in tensors if each != -1]
+def _all(tensors: Any) -> list[int]:  # noqa: ANN401 - a list or an array
+    """The tensors of an operator, -1 for omitted ones."""
+    return [int(each) for each in tensors]
+
+
+def _present(tensors: Any) -> list[int]:  # noqa: ANN401
+    """The tensors of an operator, without omitted ones."""
+    return [int(each) for each in tensors if each != -1]

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter
 
 from export import native_output
-from export.tflite.inspect import FileContents, Operator, inspect_bytes
+from export.tflite.content import FileContents, Operator
+from export.tflite.inspect import inspect_bytes
 from export.tflite.submodel import Cutter, SubModel
 
 Values = Sequence[npt.NDArray[Any]]

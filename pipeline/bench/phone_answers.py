@@ -16,7 +16,8 @@ from android_bench.tool.outputs import CHUNK, InputTensor, SampleOutputs, run_sa
 from android_bench.tool.runner import RunRequest, ToolFlags
 from export.artifact import ExportArtifact, TensorInfo, check_described
 from export.check.runner import Runner, is_finite, real_values, stored_input
-from export.tflite.inspect import FileContents, inspect
+from export.tflite.content import FileContents
+from export.tflite.inspect import inspect
 from export.tflite.output import head_of_file
 from pipeline.bench.fleet import FleetPhone
 from pipeline.bench.settings import BenchSettings

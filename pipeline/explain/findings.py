@@ -121,7 +121,8 @@ def _slow_in_int8(file: ExplainedFile) -> Iterator[Finding]:
 def _depthwise_places(each: ExplainedLayer) -> float:
     """The number of positions of a depthwise convolution's kernel; 0 for other operators."""
     layer = each.layer
-    return layer.macs / math.prod(layer.output_shape) if layer.operator == "DEPTHWISE_CONV_2D" else 0
+    num_values = math.prod(layer.output_shape)
+    return layer.macs / num_values if layer.operator == "DEPTHWISE_CONV_2D" and num_values else 0
 
 
 def _float_left(file: ExplainedFile) -> Iterator[Finding]:
@@ -210,6 +211,7 @@ def _multiply_add_pairs(file: ExplainedFile) -> list[tuple[ExplainedLayer, Expla
         each.layer.outputs[0]: each
         for each in file.running
         if each.layer.operator == "MUL"
+        and each.layer.outputs
         and each.layer.weights_dtype
         and any(tensor in made and tensor not in borders for tensor in each.layer.inputs)
     }
@@ -223,9 +225,10 @@ def _multiply_add_pairs(file: ExplainedFile) -> list[tuple[ExplainedLayer, Expla
     ]
 
 
-def _last(file: ExplainedFile) -> ExplainedLayer:
-    """The layer with the network's output, before conversions of its type."""
-    return [each for each in file.running if each.layer.operator not in ("QUANTIZE", "DEQUANTIZE")][-1]
+def _last(file: ExplainedFile) -> ExplainedLayer | None:
+    """The layer with the network's output, before conversions of its type; None without any."""
+    own = [each for each in file.running if each.layer.operator not in ("QUANTIZE", "DEQUANTIZE")]
+    return own[-1] if own else None
 
 
 def _worst_layer(file: ExplainedFile) -> Iterator[Finding]:

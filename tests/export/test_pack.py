@@ -1,5 +1,6 @@
 """A packed file beside the one that the converter wrote, in both runtimes and by the bytes themselves."""
 
+import copy
 import hashlib
 import json
 import subprocess
@@ -179,8 +180,12 @@ def test_packing_a_packed_file_changes_nothing(content):
 def test_equal_constants_are_stored_once(int8):
     model = _unpacked(int8)
     sizes = [0 if buffer.data is None else len(buffer.data) for buffer in model.buffers]
-    largest, second = np.argsort(sizes)[-2:][::-1]
-    model.buffers[second].data = model.buffers[largest].data.copy()
+    largest = int(np.argmax(sizes))
+    graph = model.subgraphs[0]
+    again = copy.copy(next(tensor for tensor in graph.tensors if tensor.buffer == largest))
+    again.buffer = len(model.buffers)
+    graph.tensors.append(again)
+    model.buffers.append(schema.BufferT(data=model.buffers[largest].data.copy()))
     twice = _rewritten(model)
     places = [place for place in _data_places(pack(twice).content) if place is not None]
     assert len(places) == len(set(places)) + 1
