@@ -42,7 +42,7 @@ from pipeline.data.dataset import Dataset
 from pipeline.data.registry import load
 from pipeline.explain.reading import Wanted, explain_files
 from pipeline.lineage import find_source, with_pixels
-from pipeline.steps.export import export
+from pipeline.steps.export import Place, export
 from pipeline.steps.settings import VerifySettings
 from pipeline.steps.verify import verify
 
@@ -242,7 +242,12 @@ class _Case:
         if not NETS[self._net]:
             source = with_pixels(source, scale=1 / 127.5, offset=-1)
         begin = time.perf_counter()
-        exported = export(source, [ExportSettings(precision)], runs=self._folder, out=self._folder / "export")
+        exported = export(
+            source,
+            [ExportSettings(precision)],
+            runs=self._folder,
+            place=Place(folder=self._folder / "export"),
+        )
         secs = time.perf_counter() - begin
         return (exported.files[0] if exported.files else None), secs, " ".join(exported.refused)
 

@@ -41,7 +41,7 @@ from pipeline.bench.settings import BenchSettings
 from pipeline.lineage import find_source
 from pipeline.runs import runs_folder
 from pipeline.steps.bench import measure
-from pipeline.steps.export import export
+from pipeline.steps.export import Place, export
 from pipeline.steps.settings import VerifySettings
 from pipeline.steps.verify import verify
 
@@ -113,7 +113,7 @@ def densenet_bc(weights: Path, keep: Path | None) -> None:
         source = find_source(str(path), data=_cifar10(), folder=runs_folder())
         for how, equalize in (("calibrated", False), ("calibrated, `--equalize`", True)):
             asked = ExportSettings(Precision.INT8, equalize=equalize)
-            exported = export(source, [asked], runs=runs_folder(), out=Path(scratch))
+            exported = export(source, [asked], runs=runs_folder(), place=Place(folder=Path(scratch)))
             if exported.refused:
                 sys.exit(exported.refused[0])
             artifact = exported.artifacts[0]

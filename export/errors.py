@@ -13,5 +13,9 @@ class FloatOperatorError(ExportError):
     """A file that should be fully integer still holds float operators, which the message names."""
 
 
+class OtherBytesError(ExportError):
+    """The converted file is not the one that it may replace alone."""
+
+
 class SettingsError(ExportError):
     """Settings that contradict each other, or that the precision does not take."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import platform
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,7 +18,7 @@ from export.artifact import Equalization, ExportArtifact, sidecar_content, sidec
 from export.check.load_check import litert_loads, tflite_runtime_loads
 from export.choose_int8 import equalization_of
 from export.convert import Progress, convert
-from export.errors import ExportError, FloatOperatorError
+from export.errors import ExportError, FloatOperatorError, OtherBytesError
 from export.files import replacing, sha256_of
 from export.graph.rewrite import head_of_model
 from export.plan import Trained
@@ -70,6 +71,7 @@ def export_model(
     *,
     images: CalibrationImages | None = None,
     equalization: Equalization | None = None,
+    only_sha256: str | None = None,
     progress: Progress | None = None,
     choosing: Progress | None = None,
 ) -> ExportArtifact:
@@ -77,10 +79,11 @@ def export_model(
 
     `images` calibrate int8 and int16x8; `progress` is called with (done, all) of them, and `choosing` with
     those for the files that are compared to choose what makes int8 more accurate. `equalization`, from an
-    earlier file's sidecar, leaves the choice out. If the export fails or the file is refused, nothing is
-    written and an earlier file stays.
+    earlier file's sidecar, leaves the choice out. With `only_sha256` other bytes are not written. If the
+    export fails or the file is refused, nothing is written and an earlier file stays.
 
-    Raises BadModelFileError, ExportError, and FloatOperatorError for an integer file with a float operator.
+    Raises BadModelFileError, ExportError, FloatOperatorError for an integer file with a float operator, and
+    OtherBytesError for a file of another checksum than `only_sha256`.
     """
     if target.suffix != ".tflite":
         raise ExportError(
@@ -101,6 +104,9 @@ def export_model(
         progress=progress,
     )
     file = _finished(content, source, model, settings, name=target.name)
+    made = hashlib.sha256(file.content).hexdigest()
+    if only_sha256 not in (None, made):
+        raise OtherBytesError(f"the new {target.name} has other bytes (sha256 {made[:12]}).")
     calibration = images.record if images and is_calibrated else None
 
     def artifact(partial: Path) -> ExportArtifact:

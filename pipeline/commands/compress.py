@@ -71,6 +71,7 @@ RATES = ", ".join(f"{rate:g} {step}" for step, rate in LEARNING_RATES.items())
     help="Write an int8 file that loses at most this many percentage points of top-1 on the validation "
     "split: calibration, equalizing, layers in float are tried before --qat; the first that holds is taken.",
 )
+@click.option("--force", is_flag=True, help="--max-drop: replace an int8 file that was verified or measured.")
 @click.option("--skip-layer", multiple=True, metavar="LAYER", help="Leave it unchanged; may be repeated.")
 @click.option(
     "--epochs",
@@ -135,6 +136,8 @@ def command(
     elif max_drop is not None:
         return _int8_within(max_drop, target, options, as_json=as_json)
     else:
+        if options["force"]:
+            raise UsageError("--force is for --max-drop: without it, nothing is ever replaced. Leave it out.")
         source, settings = _asked(target, options)
         with stages() as progress:
             from pipeline.steps.compress import compress  # takes seconds
@@ -165,7 +168,10 @@ def _int8_within(max_drop: float, target: str | None, options: dict[str, Any], *
             )
     source, settings = _asked(target, {**options, "qat": True})
     asked = MaxDropSettings(
-        max_drop=max_drop, seed=settings.seed, training=None if options["qat"] is False else settings
+        max_drop=max_drop,
+        seed=settings.seed,
+        training=None if options["qat"] is False else settings,
+        force=options["force"],
     )
     return write_int8_within(source, asked, as_json=as_json)
 

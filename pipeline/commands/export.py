@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,23 +13,21 @@ import click
 from export.artifact import ExportArtifact
 from export.precisions import Precision
 from export.settings import ExportSettings, settings_for
-from pipeline.android_kit.kit import check_folder, write_kit
 from pipeline.commands.output import json_option, print_records, print_table, say, stages, table
 from pipeline.commands.phones.options import given, option_name
 from pipeline.commands.pixels import NAMES, pixel_options
 from pipeline.errors import UsageError
 from pipeline.lineage import find_source, with_pixels
 from pipeline.runs import runs_folder
-from pipeline.store.store import open_store
 
 if TYPE_CHECKING:
     from pipeline.lineage import KerasSource
-    from pipeline.steps.export import Exported
+    from pipeline.steps.export import Exported, Place
 
 _SETTINGS = [field.name for field in fields(ExportSettings) if field.name not in ("precision", "rewrites")]
 """Options with the name of their setting."""
 
-_BESIDE_LIKE = ("like", "target", "data", "out", "as_json", "android_kit")
+_BESIDE_LIKE = ("like", "target", "data", "out", "as_json", "android_kit", "force")
 """Options that a sidecar does not record, and that --like therefore allows."""
 
 
@@ -99,6 +97,7 @@ def _precision_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder.  [default: the run's export/]"
 )
+@click.option("--force", is_flag=True, help="Replace files that were verified, measured or put into a kit.")
 @click.option(
     "--like",
     type=click.Path(path_type=Path),
@@ -122,9 +121,6 @@ def command(context: click.Context, /, *, as_json: bool, **options: Any) -> int:
     pipeline export --like runs/mobilenet_alpha0.5_160-photos-1/export/mobilenet_alpha0.5_160_int8.json
     """
 
-    kit: Path | None = options["android_kit"]
-    if kit is not None:
-        check_folder(kit)
     exported = _exported_like(context) if options["like"] is not None else _exported(**context.params)
     artifacts, folder = exported.artifacts, exported.folder
     if as_json:
@@ -138,18 +134,20 @@ def command(context: click.Context, /, *, as_json: bool, **options: Any) -> int:
     _say_what_sparse_brings(artifacts, folder)
     if any(each.input.dtype == "int8" and each.input.shape[-1] == 3 for each in artifacts):
         say("MediaPipe's ImageClassifier refuses int8 input: for an app that uses it, give --io-dtype uint8.")
-    if kit is not None and artifacts:
-        _write_kit(kit, artifacts, folder)
+    if exported.kit:
+        kit = options["android_kit"]
+        say(f"wrote an Android kit of {exported.kit} in {kit}. Next: read {kit / 'README.md'}")
+    if exported.unchanged:
+        say(f"unchanged, the same bytes as before: {', '.join(exported.unchanged)}")
     for replaced in exported.replaced:
-        if replaced.words:
-            say(f"pipeline: {replaced.words}")
+        say(f"pipeline: {replaced.words}")
     if artifacts and not as_json:
         count = "a file" if len(artifacts) == 1 else f"{len(artifacts)} files"
         say(f"wrote {count} in {folder}. Next: pipeline verify {what_to_verify(exported.source, folder)}")
     return 1 if exported.refused else 0
 
 
-def _exported(target: str | None, *, data: str | None, out: Path | None, **options: Any) -> Exported:  # noqa: ANN401
+def _exported(target: str | None, *, data: str | None, **options: Any) -> Exported:  # noqa: ANN401
 
     settings = _settings(options, for_kit=options["android_kit"] is not None)
     source = find_source(target, data=data, folder=runs_folder())
@@ -158,8 +156,19 @@ def _exported(target: str | None, *, data: str | None, out: Path | None, **optio
         from pipeline.steps.export import export  # takes seconds
 
         return export(
-            source, settings, runs=runs_folder(), out=out, labels=options["labels"], progress=progress
+            source,
+            settings,
+            runs=runs_folder(),
+            place=_place(options),
+            labels=options["labels"],
+            progress=progress,
         )
+
+
+def _place(options: Mapping[str, Any]) -> Place:
+    from pipeline.steps.export import Place
+
+    return Place(folder=options["out"], kit=options["android_kit"], force=options["force"])
 
 
 def _exported_like(context: click.Context) -> Exported:
@@ -170,7 +179,7 @@ def _exported_like(context: click.Context) -> Exported:
         raise UsageError(f"{names}: the sidecar of --like says that already. Leave it out, or --like.")
     from pipeline.steps.export_like import MadeAgain, export_like
 
-    again = MadeAgain(sidecar=asked["like"], model=asked["target"], data=asked["data"], out=asked["out"])
+    again = MadeAgain(sidecar=asked["like"], model=asked["target"], data=asked["data"], place=_place(asked))
     with stages() as progress:
         return export_like(again, runs=runs_folder(), progress=progress)
 
@@ -194,17 +203,6 @@ def _say_what_sparse_brings(artifacts: Sequence[ExportArtifact], folder: Path) -
             from export.sparse.verdict import sparse_verdict
 
             say(sparse_verdict(folder / artifact.path).words)
-
-
-def _write_kit(kit: Path, artifacts: Sequence[ExportArtifact], folder: Path) -> None:
-    """Writes the Android kit for the integer file, else for the smallest, and says for which."""
-
-    integer = [artifact for artifact in artifacts if artifact.precision.spec.is_integer]
-    artifact = min(integer or artifacts, key=lambda each: each.size_bytes)
-    write_kit(kit, folder / artifact.path, artifact)
-    with open_store(runs_folder()) as store:
-        store.add_kit(artifact.sha256, kit)
-    say(f"wrote an Android kit of {artifact.path} in {kit}. Next: read {kit / 'README.md'}")
 
 
 def what_to_verify(source: KerasSource, folder: Path) -> str:

@@ -38,9 +38,10 @@ def write_int8_within(source: KerasSource, settings: MaxDropSettings, *, as_json
     for each in found.tries:
         if each.refused:
             say(f"pipeline: {each.rung} gave no file: {each.refused}")
-    for replaced in written.replaced:
-        if replaced.words:
-            say(f"pipeline: {replaced.words}")
+    if written.kept is not None:
+        say(f"{written.kept.path.name} {written.kept.history}, and stays; --force replaces it.")
+    if written.replaced is not None:
+        say(f"pipeline: {written.replaced.words}")
     taken = next(each for each in found.tries if each.taken)
     if found.taken.artifact.input.shape[-1] == 3:  # it takes RGB alone
         say(f"the same for MediaPipe, which wants uint8: pipeline export {_settings(found.taken)}")

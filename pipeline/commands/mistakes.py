@@ -38,6 +38,7 @@ ELSEWHERE = {
     "on-device": "adb", "gpu": "delegate", "use-gpu": "delegate", "use-nnapi": "delegate", "npu": "delegate",
     "nnapi": "delegate", "profile": "op-profile", "profiling": "op-profile", "log": "from-log",
     "enable-op-profiling": "op-profile", "samples": "limit", "num-images": "limit", "max-samples": "limit",
+    "overwrite": "force", "replace": "force", "y": "force", "yes": "force", "exist-ok": "force",
     "keras-model": "model", "output-format": "format", "f": "format",
 }  # fmt: skip
 """What other tools call an option -> what it is called here."""

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from export.artifact import Equalization, sidecar_path
+from export.artifact import Equalization, ExportArtifact, sidecar_content, sidecar_path
 from export.check.layer_errors import compare_layers
 from export.check.verify import NamedLayers, Samples, verify
 from export.exporter import SourceModel, export_model
@@ -135,19 +135,19 @@ class Attempts:
         return tuple(dict.fromkeys(name for around in worst[:number] for name in around))
 
 
-def put_in_place(taken: Candidate) -> Path:
-    """Moves the file and its sidecar into the export folder of its run; returns the file's new path."""
-    target = taken.source.export_folder / taken.artifact.path
+def put_in_place(taken: Candidate, target: Path) -> ExportArtifact:
+    """Copies the file to `target`, with its sidecar, which is returned."""
+    artifact = dataclasses.replace(taken.artifact, path=target.name)
     try:
         with replacing(sidecar_path(target)) as partial_sidecar, replacing(target) as partial:
             partial.write_bytes(taken.path.read_bytes())
-            partial_sidecar.write_bytes(sidecar_path(taken.path).read_bytes())
+            partial_sidecar.write_bytes(sidecar_content(artifact))
     except OSError as error:
         raise PipelineError(
             f"cannot write {target} ({error.strerror or error}). Nothing was changed there. Expected room "
             f"for {taken.artifact.size_bytes:,} bytes in a folder that you may write to."
         ) from error
-    return target
+    return artifact
 
 
 def _trained_candidate(source: KerasSource, subject: Subject, folder: Path) -> Candidate:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +11,15 @@ from typing import Any
 import keras
 
 from export.artifact import Equalization, ExportArtifact
-from export.choose_int8 import FEWEST_IMAGES
-from export.errors import ExportError
+from export.errors import ExportError, OtherBytesError
 from export.exporter import SourceModel, check_class_names, export_model
+from export.files import sha256_of
 from export.graph.rewrite import head_of_model
-from export.head import HeadKind
 from export.precisions import Precision
 from export.quantization.calibrate import CalibrationImages
 from export.quantization.typical import typical_images
 from export.settings import ExportSettings
+from pipeline.android_kit.kit import check_folder, write_kit
 from pipeline.data.dataset import Dataset
 from pipeline.data.registry import from_any_folder
 from pipeline.data.spec import image_shape_of
@@ -29,8 +28,17 @@ from pipeline.labels import read_labels
 from pipeline.lineage import KerasSource, load_of
 from pipeline.progress import Doing, Progress, silent
 from pipeline.steps.dataset import load_dataset
+from pipeline.steps.export_notes import done_for_int8, meaning, told_once, too_few
 from pipeline.steps.pixels import checked_pixels
-from pipeline.steps.replaced import Replaced, digests, replaced_files
+from pipeline.steps.replaced import (
+    KnownFile,
+    Replaced,
+    check_same_inputs,
+    check_same_origin,
+    known_files,
+    other_bytes,
+    replaced,
+)
 from pipeline.store.store import open_store
 
 _Choice = tuple[int, int, bool]
@@ -48,6 +56,10 @@ class Exported:
     """What the user should know of the files."""
     replaced: tuple[Replaced, ...] = ()
     """Files that were verified, measured or in a kit, and whose place one of these took."""
+    unchanged: tuple[str, ...] = ()
+    """Names of files that were there already, with the same bytes."""
+    kit: str | None = None
+    """The name of the file that the Android kit was made of."""
     folder: Path
     source: KerasSource
 
@@ -57,26 +69,48 @@ class Exported:
         return tuple(self.folder / artifact.path for artifact in self.artifacts)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where exported files go, and what they may replace there."""
+
+    folder: Path | None = None
+    """Default: the source's own."""
+    kit: Path | None = None
+    """Folder of an Android kit to write, of the integer file, else of the smallest."""
+    force: bool = False
+    """Replace files that were verified, measured or put into a kit by others."""
+
+
+IN_ITS_FOLDER = Place()
+
+
 def export(
     source: KerasSource,
     settings: Sequence[ExportSettings],
     *,
     runs: Path,
-    out: Path | None = None,
+    place: Place = IN_ITS_FOLDER,
     labels: Path | Sequence[str] | None = None,
     progress: Progress = silent,
 ) -> Exported:
-    """Exports the source with each of the settings into its folder, or `out`, and into the store in `runs`.
+    """Exports the source with each of the settings into the place, and into the store in `runs`.
 
     The other files are written even if one fails. `labels` are the class names that an app shows, or a file
-    of them; default: the source's own.
+    of them; default: the source's own. Raises UsageError before anything slow if other settings or another
+    model would replace a file that was verified, measured or put into a kit.
     """
+    if place.kit is not None:
+        check_folder(place.kit)
+    if not place.force:
+        for each in settings:
+            for known in _known(source, [each], place, runs).values():
+                check_same_origin(known, source, with_skipped_layers(source, each))
     ready = prepare(source, settings, labels=labels, progress=progress)
     note = checked_pixels(
         ready.source, ready.model.model, ready.dataset, ready.model.class_names, progress=progress
     )
     ready = dataclasses.replace(ready, notes=(*ready.notes, *filter(None, (note,))))
-    return write(ready, out or source.export_folder, runs=runs, progress=progress)
+    return write(ready, place, runs=runs, progress=progress)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +127,8 @@ class Ready:
     """What the user should know of the model."""
     equalization: Equalization | None = None
     """That of the file to make again."""
+    file_name: str | None = None
+    """The name of the one file to make; default: that of its model and settings."""
 
 
 def prepare(
@@ -109,7 +145,7 @@ def prepare(
     model = loaded.model
     num_classes = head_of_model(model).num_classes
     shown = read_labels(labels, num_classes) if isinstance(labels, Path) else labels
-    settings = tuple(_with_skipped_layers(source, each) for each in settings)
+    settings = tuple(with_skipped_layers(source, each) for each in settings)
     calibrated = [
         each for each in settings if each.precision.is_calibrated(has_quantizers=_is_quantized(source))
     ]
@@ -143,64 +179,70 @@ def prepare(
     )
 
 
-def write(ready: Ready, folder: Path, *, runs: Path, progress: Progress = silent) -> Exported:
-    """Writes the files into `folder`, and their records into the store in `runs`."""
-    before = digests(folder / _file_name(ready.model, each) for each in ready.settings)
-    artifacts, refused = _write(ready, folder, progress)
+def write(ready: Ready, place: Place, *, runs: Path, progress: Progress = silent) -> Exported:
+    """Writes the files and the kit into the place, and their records into the store in `runs`.
+
+    A file that other bytes may not replace is kept, and `refused` says so.
+    """
+    folder = place.folder or ready.source.export_folder
+    paths = {each: folder / (ready.file_name or file_name(ready.source, each)) for each in ready.settings}
+    earlier = {path: sha256_of(path) for path in paths.values() if path.is_file()}
+    known = known_files(paths.values(), runs=runs, kit=place.kit)
+    kept = {} if place.force else known
+    for each, path in paths.items():
+        if path in kept:
+            check_same_inputs(kept[path], ready.model.class_names, _calibrated_with(ready, each))
+    artifacts, refused = _write(ready, paths, kept, progress)
     _store(artifacts, folder, runs)
+    unchanged = [each.path for each in artifacts if earlier.get(folder / each.path) == each.sha256]
     notes = dict.fromkeys(
         [
             *ready.notes,
-            *(_too_few(each, found) for each, found in ready.images.items()),
-            *(_done_for_int8(each) for each in artifacts),
-            *(_meaning(each) for each in artifacts),
+            *(too_few(each[0], found.record) for each, found in ready.images.items() if found.record),
+            *(done_for_int8(each) for each in artifacts),
+            *(meaning(each) for each in artifacts),
         ]
     )
     return Exported(
         artifacts=tuple(artifacts),
-        refused=_told_once(refused),
+        refused=told_once(refused),
         notes=tuple(filter(None, notes)),
-        replaced=replaced_files(before, runs=runs),
+        replaced=tuple(
+            replaced(known[folder / each.path], each, runs=runs)
+            for each in artifacts
+            if folder / each.path in known and each.path not in unchanged
+        ),
+        unchanged=tuple(unchanged),
+        kit=_write_kit(place.kit, artifacts, folder, runs) if place.kit and artifacts else None,
         folder=folder,
         source=ready.source,
     )
 
 
-def _meaning(artifact: ExportArtifact) -> str:
-    """What the outputs mean, if they are no classes that exclude each other."""
-    head, names = artifact.head, artifact.class_names
-    if head.kind is HeadKind.BINARY:
-        return f"one output: above {head.threshold:g} it says '{names[1]}', else '{names[0]}'."
-    if head.kind is HeadKind.LABELS:
-        return (
-            f"{head.num_outputs} sigmoids: each label holds on its own, above {head.threshold:g}, so a top-1 "
-            "says nothing. `pipeline verify` gives the average precision."
-        )
-    return ""
+def file_name(source: KerasSource, settings: ExportSettings) -> str:
+    """The name of a file: model, precision, and the type of its input where it is not the usual one."""
+    usual = settings.precision.spec.io_dtypes[0]
+    typed = "" if settings.io_dtype == usual else f"_{settings.io_dtype}"
+    return f"{source.model_name}_{settings.precision}{typed}.tflite"
 
 
-def _file_name(source: SourceModel, settings: ExportSettings) -> str:
-    return f"{source.model_name}_{settings.precision}.tflite"
+def _known(
+    source: KerasSource, settings: Sequence[ExportSettings], place: Place, runs: Path
+) -> dict[Path, KnownFile]:
+    folder = place.folder or source.export_folder
+    return known_files((folder / file_name(source, each) for each in settings), runs=runs, kit=place.kit)
 
 
-def _told_once(refused: Sequence[tuple[Precision, str]]) -> tuple[str, ...]:
-    """The refusals; one that several precisions share is told for the first, and names the others."""
-    alike: dict[str, list[tuple[Precision, str]]] = {}
-    for precision, text in refused:
-        form = re.sub(rf"(?:\b|_){precision}\b", "...", text)
-        alike.setdefault(form, []).append((precision, text))
-    told = []
-    for (_, text), *others in alike.values():
-        names = " and ".join(precision for precision, _ in others)
-        told.append(f"{text} The same holds for {names}." if others else text)
-    return tuple(told)
+def _calibrated_with(ready: Ready, settings: ExportSettings) -> str | None:
+    found = ready.images.get(_choice(settings))
+    return found.record.sha256 if found and found.record else None
 
 
 def _is_quantized(source: KerasSource) -> bool:
     return source.compression is not None and source.compression.is_quantized
 
 
-def _with_skipped_layers(source: KerasSource, settings: ExportSettings) -> ExportSettings:
+def with_skipped_layers(source: KerasSource, settings: ExportSettings) -> ExportSettings:
     """The settings; if the source has trained quantizers, with its layers without quantizers kept in float.
 
     UsageError if the settings keep other layers in float.
@@ -271,39 +313,15 @@ def _calibration_images(
     return found
 
 
-def _too_few(asked: _Choice, found: CalibrationImages) -> str:
-    assert found.record is not None
-    there_are = found.record.num_samples + found.record.left_out
-    if there_are >= asked[0]:
-        return ""
-    return f"calibrating with {there_are} images: the training split has no more."
-
-
-def _done_for_int8(artifact: ExportArtifact) -> str:
-    """What an int8 file loses less with, and the two errors; empty for another file."""
-    done, settings, calibration = artifact.equalization, artifact.settings, artifact.calibration
-    if calibration is None or not settings.precision.spec.is_integer or settings.equalize is not None:
-        return ""
-    if done is None and settings.rewrites:
-        return (
-            f"{artifact.path}: {calibration.num_samples} calibration images are too few to hold some out and "
-            f"choose what int8 loses least with. Give {FEWEST_IMAGES}, or say --equalize or --no-equalize."
-        )
-    if done is None:
-        return ""
-    if done.error is None or done.plain_error is None:
-        return ""
-    without = "" if done.error == done.plain_error else f", {100 * done.plain_error:.1f}% without"
-    return (
-        f"{artifact.path}: {done.in_words}. Its class scores are off by {100 * done.error:.1f}% of their "
-        f"spread on {done.num_held_out} images held out{without}."
-    )
-
-
 _Refused = tuple[Precision, str]
 
 
-def _write(ready: Ready, folder: Path, progress: Progress) -> tuple[list[ExportArtifact], list[_Refused]]:
+def _write(
+    ready: Ready,
+    paths: Mapping[ExportSettings, Path],
+    kept: Mapping[Path, KnownFile],
+    progress: Progress,
+) -> tuple[list[ExportArtifact], list[_Refused]]:
 
     artifacts, refused = [], []
     source = ready.model
@@ -319,7 +337,8 @@ def _write(ready: Ready, folder: Path, progress: Progress) -> tuple[list[ExportA
                 Doing(doing, f"choosing what int8 loses least with, image {done} of {total}", done, total)
             )
 
-        path = folder / _file_name(source, each)
+        path = paths[each]
+        stays = kept.get(path)
         try:
             artifact = export_model(
                 source,
@@ -327,9 +346,13 @@ def _write(ready: Ready, folder: Path, progress: Progress) -> tuple[list[ExportA
                 each,
                 images=ready.images.get(_choice(each)),
                 equalization=ready.equalization,
+                only_sha256=stays.sha256 if stays else None,
                 progress=count,
                 choosing=choosing,
             )
+        except OtherBytesError as error:
+            assert stays is not None
+            refused.append((each.precision, other_bytes(stays, str(error))))
         except ExportError as error:
             refused.append((each.precision, str(error)))
         else:
@@ -341,3 +364,13 @@ def _store(artifacts: Sequence[ExportArtifact], folder: Path, runs: Path) -> Non
     with open_store(runs) as store:
         for artifact in artifacts:
             store.add_artifact(artifact, folder)
+
+
+def _write_kit(kit: Path, artifacts: Sequence[ExportArtifact], folder: Path, runs: Path) -> str:
+    """Writes the Android kit of the integer file, else of the smallest; returns that file's name."""
+    integer = [artifact for artifact in artifacts if artifact.precision.spec.is_integer]
+    artifact = min(integer or artifacts, key=lambda each: each.size_bytes)
+    write_kit(kit, folder / artifact.path, artifact)
+    with open_store(runs) as store:
+        store.add_kit(artifact.sha256, kit)
+    return artifact.path

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from export.artifact import ExportArtifact, read_sidecar_file
 from export.errors import BadModelFileError
 from export.files import sha256_of
+from pipeline.android_kit.kit import check_folder
 from pipeline.errors import PipelineError, UsageError
 from pipeline.lineage import find_source
 from pipeline.progress import Progress, silent
 from pipeline.runs import MODEL, finished_runs
-from pipeline.steps.export import Exported, Ready, prepare, write
+from pipeline.steps.export import IN_ITS_FOLDER, Exported, Place, Ready, prepare, write
+from pipeline.steps.replaced import check_same_origin, known_files
 
 if TYPE_CHECKING:
     from export.artifact import Calibration
@@ -31,8 +33,8 @@ class MadeAgain:
     """The run or model, if it is neither at its recorded path nor among the runs."""
     data: str | None = None
     """The data set, if it is not at its recorded path."""
-    out: Path | None = None
-    """The output folder; default: the model's export folder."""
+    place: Place = IN_ITS_FOLDER
+    """Where the file is written."""
 
 
 def export_like(again: MadeAgain, *, runs: Path, progress: Progress = silent) -> Exported:
@@ -44,10 +46,16 @@ def export_like(again: MadeAgain, *, runs: Path, progress: Progress = silent) ->
     recorded = _recorded(again.sidecar)
     source = _source(recorded, again, runs)
     labels = recorded.class_names if recorded.dataset_class_names else None
+    place, folder = again.place, again.place.folder or source.export_folder
+    if place.kit is not None:
+        check_folder(place.kit)
+    if not place.force:
+        for known in known_files([folder / recorded.path], runs=runs, kit=place.kit).values():
+            check_same_origin(known, source, recorded.settings)
     ready = prepare(source, [recorded.settings], labels=labels, progress=progress)
-    ready = dataclasses.replace(ready, equalization=recorded.equalization)
+    ready = dataclasses.replace(ready, equalization=recorded.equalization, file_name=recorded.path)
     _check_images(ready, recorded, again.sidecar)
-    exported = write(ready, again.out or source.export_folder, runs=runs, progress=progress)
+    exported = write(ready, place, runs=runs, progress=progress)
     different = [_different(each, recorded) for each in exported.artifacts if each.sha256 != recorded.sha256]
     return dataclasses.replace(exported, refused=(*exported.refused, *different))
 
@@ -59,8 +67,9 @@ def _recorded(sidecar: Path) -> ExportArtifact:
         raise UsageError(
             f"there is no file {sidecar}. Expected the .json beside an exported file."
         ) from error
-    if Path(recorded.model_name).name != recorded.model_name:
-        raise BadModelFileError(f"{sidecar}: '{recorded.model_name}' is no name of a model. Export it anew.")
+    for name, what in ((recorded.model_name, "a model"), (recorded.path, "a file")):
+        if Path(name).name != name:
+            raise BadModelFileError(f"{sidecar}: '{name}' is no name of {what}. Export it anew.")
     return recorded
 
 

@@ -18,7 +18,7 @@ from pipeline.progress import Doing, Note, Progress, silent
 from pipeline.steps.compress import compress, compress_config
 from pipeline.steps.dataset import load_dataset
 from pipeline.steps.pixels import checked_pixels
-from pipeline.steps.replaced import Replaced, digests, replaced_files
+from pipeline.steps.replaced import KnownFile, Replaced, free_path, known_files, replaced
 from pipeline.steps.settings import MaxDropSettings
 from pipeline.store.store import open_store
 
@@ -31,8 +31,10 @@ class Int8File:
     climb: Climb
     dataset: str
     """The name of the data set that the accuracy was measured on."""
-    replaced: tuple[Replaced, ...] = ()
-    """The file that was verified, measured or in a kit, and whose place this one took."""
+    kept: KnownFile | None = None
+    """The file of the usual name, which was verified, measured or in a kit, and stays."""
+    replaced: Replaced | None = None
+    """The same, if this one was to take its place."""
 
 
 def int8_within(
@@ -64,13 +66,21 @@ def int8_within(
         except KeyboardInterrupt as stop:
             lost = "No file was taken yet, and those that were tried are gone. The same command tries again."
             raise KeyboardInterrupt(str(stop) or lost) from stop
-        before = digests([found.taken.source.export_folder / found.taken.artifact.path])
-        path = put_in_place(found.taken)
+        usual = found.taken.source.export_folder / found.taken.artifact.path
+        known = known_files([usual], runs=runs).get(usual)
+        known = known if known and known.sha256 != found.taken.artifact.sha256 else None
+        path = usual if settings.force else free_path(usual, found.taken.artifact.sha256, runs=runs)
+        artifact = put_in_place(found.taken, path)
     with open_store(runs) as store:
-        store.add_artifact(found.taken.artifact, path.parent)
+        store.add_artifact(artifact, path.parent)
         store.add_verification(dataclasses.replace(found.taken.verification, path=str(path)))
-    replaced = replaced_files(before, runs=runs)
-    return Int8File(path=path, climb=found, dataset=subject.dataset.spec.name, replaced=replaced)
+    return Int8File(
+        path=path,
+        climb=found,
+        dataset=subject.dataset.spec.name,
+        kept=None if settings.force else known,
+        replaced=replaced(known, artifact, runs=runs) if known and settings.force else None,
+    )
 
 
 def _subject(source: KerasSource, settings: MaxDropSettings, progress: Progress) -> Subject:

@@ -90,6 +90,8 @@ class MaxDropSettings:
     """Seed for the choice of calibration images."""
     training: CompressConfig | None = None
     """The last resort, quantization-aware training; None forbids it."""
+    force: bool = False
+    """Replace a file that was verified, measured or put into a kit; else the new one gets a number."""
 
 
 FORMATS = ("table", "html", "csv", "json", "md", "png", "svg")

@@ -193,7 +193,7 @@ def test_the_kit_has_mediapipe_where_it_takes_the_file(exported: Any):
     assert artifact.input.dtype == "uint8", "what MediaPipe takes is the kit's default"
     assert {file.name for file in kit.iterdir()} == ALWAYS | {"MediaPipeClassifier.kt", artifact.path}
     code = (kit / "MediaPipeClassifier.kt").read_text()
-    assert unquoted(constants(code)["MODEL"]) == artifact.path == "my$net_int8.tflite"
+    assert unquoted(constants(code)["MODEL"]) == artifact.path == "my$net_int8_uint8.tflite"
     assert "com.google.mediapipe:tasks-vision:" in (kit / "dependencies.gradle.kts").read_text()
 
 
@@ -219,8 +219,8 @@ def test_of_several_files_the_int8_one_is_taken_and_said(
 ):
     both = ["--float32", "--int8", "--data", str(tiny_npz), "--num-calibration", "20"]
     assert run(["export", str(model), *both, "--android-kit", str(tmp_path / "kit")]) == 0
-    assert [file.name for file in (tmp_path / "kit").glob("*.tflite")] == ["my$net_int8.tflite"]
-    assert "wrote an Android kit of my$net_int8.tflite" in capsys.readouterr().err
+    assert [file.name for file in (tmp_path / "kit").glob("*.tflite")] == ["my$net_int8_uint8.tflite"]
+    assert "wrote an Android kit of my$net_int8_uint8.tflite" in capsys.readouterr().err
 
 
 def test_int8_export_says_what_mediapipe_needs(

@@ -378,6 +378,29 @@ def test_where_plain_calibration_holds_nothing_else_is_tried(
     assert (found.split, found.drop_points) == ("validation", only["drop_points"])
 
 
+def test_a_file_in_a_kit_stays_beside_the_one_that_was_found(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    NETS["even"].save(folder / "shipped.keras")
+    few = ("--int8", "--no-equalize", "--num-calibration", "5", "--io-dtype", "int8")
+    kit = folder / "app-kit"
+    data = ("--data", "colours.npz")
+    assert run(["export", "shipped.keras", *few, *data, "--android-kit", str(kit)]) == 0
+    shipped = only_file(folder, "shipped-*")
+    before = sha256_of(shipped)
+    capsys.readouterr()
+    assert compress("shipped", "--max-drop", "1") == 0
+    said = capsys.readouterr().err
+    assert f"shipped_int8.tflite is in the Android kit {kit}, and stays; --force replaces it." in said
+    new = shipped.with_name("shipped_int8-2.tflite")
+    assert (sha256_of(shipped), read_sidecar(new).path) == (before, new.name)
+    assert f"{new.relative_to(folder)}. Next" in said
+    assert compress("shipped", "--max-drop", "1", "--force") == 0
+    said = capsys.readouterr().err
+    assert f"Made the Android kit in {kit} again, of the new file." in said
+    assert sha256_of(shipped) == sha256_of(kit / shipped.name) == sha256_of(new) != before
+
+
 @pytest.fixture(scope="module")
 def trained(folder: Path) -> tuple[str, str, Path]:
     """What was printed of a model that is always wrong, for which training alone can gain, and its run."""
