@@ -13,6 +13,7 @@ import click
 
 from pipeline.errors import PipelineError, unknown_name
 from pipeline.quiet import quiet_native_logs
+from pipeline.stop_signals import StopSignals
 from pipeline.terminal import guard_output
 
 COMMANDS = {
@@ -80,7 +81,8 @@ def main() -> None:
     """Runs the command line and exits with its status: a line for a user's mistake, a traceback for a bug."""
     quiet_native_logs()
     guard_output()
-    sys.exit(run())
+    stop_signals = StopSignals()
+    sys.exit(stop_signals.exit_status(run()))
 
 
 def run(arguments: list[str] | None = None) -> int:

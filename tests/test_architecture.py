@@ -55,7 +55,7 @@ ROOMS = {
         ("matrix",),
     ),
     "pipeline": (
-        ("errors", "json_values", "progress", "sessions", "terminal"),
+        ("errors", "json_values", "progress", "sessions", "stop_signals", "terminal"),
         ("console", "quiet"),
         ("class_names", "labels", "records"),
         ("runs",),

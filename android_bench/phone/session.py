@@ -13,6 +13,7 @@ from pathlib import Path
 
 from android_bench.errors import ConnectionLostError, DeviceError, NotReadyError, StorageError
 from android_bench.phone.adb import HeldScript, Phone, answer_secs
+from android_bench.phone.tool_process import END_TOOL
 from android_bench.phone.wire import Progress, Upload
 from android_bench.reasons import Reason
 
@@ -23,31 +24,34 @@ KEPT = f"{ROOT}/files"
 LOCK = f"{ROOT}/lock"
 """A symbolic link that names the phone's owner; unlike a file, it is created with its content atomically."""
 _END_SECS = 10.0
-_TAKE_LOCK = r"""
-exec 2>&1
+_TAKE_LOCK = (
+    "exec 2>&1\n"
+    + END_TOOL.replace("{", "{{").replace("}", "}}")
+    + r"""
 tries=0
 while [ $tries -lt 20 ]; do
   tries=$((tries + 1))
   why=$(mkdir -p {root} && ln -s "$$:{mark}:{folder}:{owner}" {lock} 2>&1) && {{
+    trap '' HUP
+    for left in {root}/run-*; do
+      end_tool "$left"
+      [ "$left" = {folder} ] || rm -rf "$left"
+    done
     echo taken
     while read -r line; do :; done
+    end_tool {folder}
     exit
   }}
   held=$(readlink {lock}) || {{ sleep 0.05; continue; }}
   pid=${{held%%:*}} rest=${{held#*:}}
-  mark=${{rest%%:*}} rest=${{rest#*:}}
-  folder=${{rest%%:*}} owner=${{rest#*:}}
+  mark=${{rest%%:*}} owner=${{rest#*:*:}}
   if grep -q "$mark" /proc/$pid/cmdline 2>/dev/null; then
+    [ $tries -lt 6 ] && {{ sleep 0.05; continue; }}
     echo "held by $owner"
     exit
   fi
   if mkdir {root}/claim-$mark 2>/dev/null; then
-    [ "$(readlink {lock})" = "$held" ] && rm {lock} && case "$folder" in
-      {folder}) ;;
-      {root}/run-*)
-        read -r pid < "$folder/pid" && grep -q {root} /proc/$pid/cmdline && kill -9 $pid
-        rm -rf "$folder"
-    esac 2>/dev/null
+    [ "$(readlink {lock})" = "$held" ] && rm {lock}
     rmdir {root}/claim-$mark
   else
     why="a pipeline that is gone ($owner) left {lock}: adb shell rm -r {root}"
@@ -56,10 +60,12 @@ while [ $tries -lt 20 ]; do
 done
 echo "failed: $why"
 """
-"""Takes the lock. A lock is valid while the process that took it runs; that process ends with its connection.
+)
+"""Takes the lock, ends what earlier sessions left running and removes their folders.
 
-To remove the lock of a dead process, a session first makes a claim folder (only one can), then removes the
-lock, ends what its owner may still run and removes that owner's folder.
+A lock is valid while the process that took it runs. That process ends with its connection, whose loss adbd
+tells it by SIGHUP and the end of its input; it then ends the tool, so that none outlives its host. To remove
+the lock of a dead process, a session first makes a claim folder, which only one can.
 """
 _RELEASE = """
 held=$(readlink {lock})
@@ -160,10 +166,7 @@ class Session:
 
     def end_tool(self) -> None:
         """Ends our tool if it still runs, but no other process that has its number now."""
-        self.phone.shell(
-            f"read pid < {self.folder}/pid && grep -q {ROOT} /proc/$pid/cmdline && kill -9 $pid",
-            limit_secs=min(_END_SECS, answer_secs()),
-        )
+        self.phone.shell(f"{END_TOOL}end_tool {self.folder}", limit_secs=min(_END_SECS, answer_secs()))
 
     def close(self) -> None:
         """Ends what still runs, removes our folder and unlocks the phone. Does nothing on a lost phone."""

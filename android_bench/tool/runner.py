@@ -20,6 +20,7 @@ from android_bench.delegates import (
 from android_bench.errors import LogError, StorageError, TimeLimitError, ToolError
 from android_bench.phone.device import split_sections
 from android_bench.phone.session import LocalFile, Session
+from android_bench.phone.tool_process import PID_FILE, written_down
 from android_bench.printed.result_file import differences, read_result, with_result
 from android_bench.printed.run import BenchmarkReport, count_reasons, parse_run
 from android_bench.reasons import Reason
@@ -182,7 +183,7 @@ def command_flags(session: Session, flags: ToolFlags, request: RunRequest) -> li
 def watched(command: str, mark: str, *, meanwhile: str = "") -> str:
     """Shell code that runs a tool in the background, where Session.end_tool can end it; prints its status."""
     return (
-        f"{command} & pid=$!; echo $pid > pid; {meanwhile}wait $pid; status=$?; rm -f pid; "
+        f"{written_down(command)}{meanwhile}wait $pid; status=$?; rm -f {PID_FILE}; "
         f"echo; echo @@end {mark}; echo $status; "
     )
 

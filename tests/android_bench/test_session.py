@@ -13,6 +13,7 @@ import pytest
 from android_bench.errors import NotReadyError, StorageError
 from android_bench.phone.adb import AdbServer, Phone, default_server
 from android_bench.phone.session import ROOT, LocalFile, Session
+from android_bench.tool.runner import watched
 from export.files import sha256_of
 
 OURS = ROOT.rsplit("/", 1)[1]
@@ -151,6 +152,46 @@ def test_a_host_that_was_killed_leaves_the_phone_to_the_next_which_tidies_up(lab
     with Session(theirs):
         assert on_phone(phone) == set()
     assert list(phone.storage.iterdir()) == []
+
+
+def start_on_phone(phone, folder, *, born=""):
+    """A process on the phone and, in our folder there, the note that an earlier session wrote of it."""
+    note = f'read -r line < /proc/$!/stat; set -- ${{line##*) }}; echo "$! {born or "${20}"}" > {folder}/pid'
+    done = phone.shell(f"mkdir -p {folder}; sleep 60 >/dev/null 2>&1 </dev/null & {note}")
+    assert done.returncode == 0, done.stderr
+    wait_until(lambda: phone.processes() == ["sleep 60"])
+
+
+def test_a_tool_that_an_earlier_session_left_is_ended_by_the_next(hosts, phone):
+    ours, _ = hosts
+    start_on_phone(phone, f"{ROOT}/run-00000000")  # without a lock: its session unlocked the phone
+    with Session(ours) as session:
+        assert phone.processes() != []
+        assert "sleep 60" not in phone.processes()
+        assert [path.name for path in (phone.storage / OURS).glob("run-*")] == [session.folder[-12:]]
+    assert list(phone.storage.iterdir()) == []
+
+
+def test_a_process_that_has_the_number_of_an_earlier_tool_lives_on(hosts, phone):
+    ours, _ = hosts
+    start_on_phone(phone, f"{ROOT}/run-00000000", born="1")
+    with Session(ours):
+        assert "sleep 60" in phone.processes()
+    assert phone.processes() == ["sleep 60"]
+
+
+def test_the_tool_of_a_host_that_was_killed_ends_with_its_connection(lab, hosts, model, phone):
+    words = [str(lab.server.port), phone.serial, str(model.path), model.sha256]
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, *words], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+    )
+    assert process.stdout.readline() == "in\n"
+    (folder,) = (phone.storage / OURS).glob("run-*")
+    phone.shell(f"cd {ROOT}/{folder.name}; ({watched('sleep 60', 'mark')}) >/dev/null 2>&1 </dev/null &")
+    wait_until(lambda: "sleep 60" in phone.processes() and (folder / "pid").exists())
+    process.kill()
+    process.communicate()
+    wait_until(lambda: phone.processes() == [])
 
 
 def test_a_phone_that_was_started_anew_is_free(hosts, phone):

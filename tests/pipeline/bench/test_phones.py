@@ -314,6 +314,32 @@ def test_ctrl_c_ends_the_tool_cleans_the_phone_and_keeps_what_was_measured(lab, 
     assert 24 - good <= len(timed_runs(phone)) - before <= 24 - good + 1
 
 
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_no_signal_leaves_the_tool_running_on_the_phone(lab, files, phone, runs, number, status):
+    phone.set_faults(slow=10.0)
+    words = ["bench", "--adb", "--benchmark-model", lab.benchmark_model, "--min-secs", "60", files["one"]]
+    with subprocess.Popen(
+        [sys.executable, "-c", "from pipeline.cli import main; main()", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 30
+        while not timed_runs(phone):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == status
+    assert ("stopped" in err) == (status > 0)
+    while phone.processes():
+        assert time.monotonic() < deadline, phone.processes()
+        time.sleep(0.02)
+    assert (list(phone.storage.iterdir()) == []) == (status > 0)
+
+
 def test_a_phone_that_vanishes_and_returns_goes_on(bench, files, phone):
     def vanish():
         while len(timed_runs(phone)) < 3:
