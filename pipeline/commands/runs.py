@@ -13,6 +13,7 @@ from pipeline.commands.output import json_option, print_drawn, print_records, sa
 from pipeline.errors import PipelineError, UsageError, unknown_name
 from pipeline.report.run_list import run_summaries
 from pipeline.runs import newest_run, runs_folder
+from pipeline.store.selection import Selection
 from pipeline.store.snapshot import complete_store
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _show_one(summary: RunSummary, folder: Path) -> None:
         state = f"the run {summary.run} is " if summary.state == "unfinished" else ""
         raise PipelineError(f"{state}{summary.problem}")
     with complete_store(folder) as (store, _):
-        rows = [row for row in store.rows() if row.file.run == summary.run]
+        rows = store.rows(Selection(runs=(summary.run,)))
     width = terminal_width()
     tree = run_tree(summary, rows, width=width or UNFOLDED, colour=width is not None)
     print_drawn(tree)

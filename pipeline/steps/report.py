@@ -15,6 +15,8 @@ from pipeline.report.table import terminal_table
 from pipeline.report.terminal import PIPED_WIDTH
 from pipeline.runs import find_run, finished_runs
 from pipeline.steps.settings import ReportSettings
+from pipeline.store.rows import ReportRows
+from pipeline.store.selection import Selection
 from pipeline.store.snapshot import complete_store
 
 
@@ -24,7 +26,7 @@ def report(
     *,
     runs: Path,
     progress: Progress = silent,
-) -> list[ReportRow]:
+) -> ReportRows:
     """Writes the report of these runs in the folder `runs`, or of all; returns its rows."""
     settings = settings or ReportSettings()
     rows = report_rows(names, runs=runs, progress=progress)
@@ -32,7 +34,7 @@ def report(
     return rows
 
 
-def report_rows(names: Sequence[str] = (), *, runs: Path, progress: Progress = silent) -> list[ReportRow]:
+def report_rows(names: Sequence[str] = (), *, runs: Path, progress: Progress = silent) -> ReportRows:
     """The rows of these runs, or of all; first adds to the store what is only in the folder."""
     if not runs.is_dir():
         raise PipelineError(
@@ -43,7 +45,7 @@ def report_rows(names: Sequence[str] = (), *, runs: Path, progress: Progress = s
         for warning in warnings:
             progress(Note(f"pipeline: {warning}"))
         wanted = {_run_name(name, runs, store.runs()) for name in names}
-        rows = [row for row in store.rows() if not wanted or row.file.run in wanted]
+        rows = store.rows(Selection(runs=tuple(sorted(wanted))))
     if not rows:
         what = f"the run {', '.join(sorted(wanted))} has" if wanted else f"{runs}/ holds"
         raise PipelineError(

@@ -1,81 +1,71 @@
 """The SQL that joins files, runs, verifications and measurements by hash."""
 
-NEWEST_ARTIFACT = """
-newest_artifact AS (
-    SELECT *, row_number() OVER (PARTITION BY coalesce(path, sha256) ORDER BY rowid DESC) AS place
-    FROM artifacts
-)
-"""
+from __future__ import annotations
 
-ROWS = f"""
-WITH {NEWEST_ARTIFACT},
-dated_verification AS (
-    SELECT *, rowid AS number, first_value(dataset_fingerprint) OVER (
-        PARTITION BY artifact_sha256 ORDER BY split = 'test' DESC, verified_utc DESC, rowid DESC
-    ) AS newest_fingerprint
-    FROM verifications
-),
-newest_verification AS (
-    SELECT *, row_number() OVER (
-        PARTITION BY artifact_sha256
-        ORDER BY dataset_fingerprint = newest_fingerprint DESC, split = 'test' DESC, num_samples DESC,
-            keras_top1 IS NOT NULL DESC, verified_utc DESC, number DESC
-    ) AS place
-    FROM dated_verification
-),
-newest_measurement AS (
-    SELECT *, row_number() OVER (
-        PARTITION BY artifact_sha256, "where", machine, runtime, delegate, num_threads,
-            coalesce(cores, 'all'), coalesce(extra_flags, '[]')
-        ORDER BY valid DESC, measured_utc DESC, rowid DESC
-    ) AS place
-    FROM measurements
-),
-newest_on_phone AS (
-    SELECT *, row_number() OVER (
-        PARTITION BY artifact_sha256, "where", delegate ORDER BY verified_utc DESC, rowid DESC
-    ) AS place
-    FROM phone_verifications WHERE agreement IS NOT NULL
-),
-newest_run AS (
-    SELECT *, row_number() OVER (PARTITION BY model_sha256 ORDER BY finished_utc DESC, rowid DESC) AS place
+from export.head import HeadKind
+
+_HAS_TOP1 = f"a.head IS NOT '{HeadKind.LABELS}'"
+_SIDES = ", ".join(
+    f"CASE WHEN json_array_length(a.shape) = 4 THEN json_extract(a.shape, '$[{place}]') END AS {name}"
+    for place, name in enumerate(("image_size", "image_width", "image_channels"), 1)
+)
+
+FIGURES = f"""
+WITH of_model AS MATERIALIZED (SELECT sha256, model_name, parameters, macs FROM models),
+of_run AS MATERIALIZED (
+    SELECT run, model_sha256, test_top1, dataset, dataset_fingerprint,
+        row_number() OVER (PARTITION BY model_sha256 ORDER BY finished_utc DESC, rowid DESC) AS place
     FROM runs
+),
+on_phone AS MATERIALIZED (
+    SELECT artifact_sha256, "where", delegate, phone_top1, agreement, num_samples,
+        row_number() OVER (
+            PARTITION BY artifact_sha256, "where", delegate ORDER BY verified_utc DESC, rowid DESC
+        ) AS place
+    FROM phone_verifications WHERE agreement IS NOT NULL
 )
 SELECT
-    a.sha256, a.parent_sha256, a.record AS artifact, a.precision, a.size_bytes, a.downloaded_bytes, a.path,
-    coalesce(a.model_name, models.model_name) AS model_name,
-    models.parameters, models.macs,
-    r.run, r.test_top1, r.dataset AS run_dataset, r.dataset_fingerprint AS run_fingerprint,
-    v.keras_top1, v.tflite_top1, v.drop_points, v.agreement, v.dataset, v.dataset_fingerprint, v.split,
-    v.num_samples, v.verified_utc,
+    coalesce(a.model_name, models.model_name, 'unknown ' || substr(a.sha256, 1, 12)) AS model_name,
+    a.family, a.alpha, coalesce(a.knobs, '{{}}') AS knobs,
+    {_SIDES},
+    a.precision, a.size_bytes, a.downloaded_bytes, models.parameters, models.macs,
+    CASE WHEN {_HAS_TOP1} THEN iif(v.dataset IS NULL, r.test_top1, v.keras_top1) END AS keras_top1,
+    CASE WHEN {_HAS_TOP1} THEN v.tflite_top1 END AS tflite_top1,
+    CASE WHEN {_HAS_TOP1} THEN v.drop_points END AS drop_points,
+    v.agreement, coalesce(v.dataset, r.dataset, a.dataset) AS dataset,
+    iif(v.dataset IS NULL, r.dataset_fingerprint, v.dataset_fingerprint) AS dataset_fingerprint,
+    v.split, v.num_samples, v.verified_utc,
     m.median_ms, m.avg_ms, m.p5_ms, m.p95_ms, m.noise_ms, m.first_ms, m.init_ms, m.peak_memory_bytes,
-    m.num_runs, m.num_threads,
-    CASE WHEN m.id IS NOT NULL THEN coalesce(m.cores, 'all') END AS cores,
-    m.extra_flags, m.runtime, m.runtime_version, m.delegate, m.machine, m."where", m.measured_utc,
-    m.valid, m.reasons, m.round_sessions,
-    p.phone_top1, p.agreement AS phone_agreement, p.num_samples AS phone_samples
-FROM newest_artifact AS a
-LEFT JOIN models ON models.sha256 = a.parent_sha256
-LEFT JOIN newest_run AS r ON r.model_sha256 = a.parent_sha256 AND r.place = 1
-LEFT JOIN newest_verification AS v ON v.artifact_sha256 = a.sha256 AND v.place = 1
-LEFT JOIN newest_measurement AS m ON m.artifact_sha256 = a.sha256 AND m.place = 1
-LEFT JOIN newest_on_phone AS p ON p.artifact_sha256 = a.sha256 AND p.place = 1 AND p."where" = m."where"
+    m.num_runs, m.num_threads, m.cores, coalesce(m.extra_flags, '[]') AS extra_flags,
+    m.runtime, m.runtime_version, m.delegate, m.machine, m."where", m.measured_utc, m.valid,
+    coalesce(m.reasons, '[]') AS reasons,
+    p.phone_top1, p.agreement AS phone_agreement, p.num_samples AS phone_samples,
+    a.sha256, a.parent_sha256, r.run, a.path, 0 AS pareto, m.round_sessions AS session
+FROM newest_artifacts AS a
+LEFT JOIN of_model AS models ON models.sha256 = a.parent_sha256
+LEFT JOIN of_run AS r ON r.model_sha256 = a.parent_sha256 AND r.place = 1
+LEFT JOIN newest_verifications AS v ON v.artifact_sha256 = a.sha256
+LEFT JOIN newest_measurements AS m ON m.artifact_sha256 = a.sha256
+LEFT JOIN on_phone AS p ON p.artifact_sha256 = a.sha256 AND p.place = 1 AND p."where" = m."where"
     AND p.delegate = substr(m.delegate || ' ', 1, instr(m.delegate || ' ', ' ') - 1)
-WHERE a.place = 1
-ORDER BY model_name, a.size_bytes DESC, a.sha256, r.run, a.parent_sha256,
-    m."where", m.machine, m.runtime, m.delegate, m.num_threads, cores, m.extra_flags
 """
-"""The report's rows. Of several files at one path only the last is shown; the others' figures stay stored.
-Of a file's verifications the row uses the newest one's data set, the test split, the most samples (a quick
-check of a part does not hide the whole), one beside the Keras model (a copy without a sidecar has the same
-SHA-256), then the newest. Of its measurements with one setting it uses the
-newest valid one, else the newest.
+"""The report's figures, in the order of report_row.COLUMNS; lists and knobs as JSON. newest.py says which
+record each is from. Top-1 of a file of several sigmoids is left out: which of its labels is likeliest says
+little.
 """
 
-ARTIFACTS = f"""
-WITH {NEWEST_ARTIFACT}
-SELECT sha256, parent_sha256, path FROM newest_artifact WHERE place = 1 AND parent_sha256 IS NOT NULL
+IN_ORDER = """
+ORDER BY model_name, size_bytes DESC, sha256, run, parent_sha256,
+    "where", machine, runtime, delegate, num_threads, cores, extra_flags
 """
+
+BEST_FIRST = """
+ORDER BY tflite_top1 DESC NULLS LAST, median_ms ASC NULLS LAST, size_bytes ASC NULLS LAST, sha256 LIMIT
+"""
+
+NEWEST_VALID = "SELECT artifact_sha256, median_ms FROM newest_measurements WHERE valid"
+
+ARTIFACTS = "SELECT sha256, parent_sha256, path FROM newest_artifacts WHERE parent_sha256 IS NOT NULL"
 
 ADD_MODEL = """
 INSERT INTO models (sha256, record) VALUES (:sha256, :record)
@@ -89,10 +79,12 @@ ON CONFLICT (run) DO UPDATE SET model_sha256 = excluded.model_sha256, record = e
 
 ADD_FILE = "INSERT INTO files (sha256) VALUES (:sha256) ON CONFLICT DO NOTHING"
 
+FORGET_ARTIFACT = "DELETE FROM artifacts WHERE sha256 = :sha256 AND parent_sha256 = :parent_sha256"
+
 ADD_ARTIFACT = """
-INSERT OR REPLACE INTO artifacts (sha256, parent_sha256, record) VALUES (:sha256, :parent_sha256, :record)
+INSERT INTO artifacts (sha256, parent_sha256, record) VALUES (:sha256, :parent_sha256, :record)
 """
-"""A replaced artifact gets a new rowid, which marks it as the last one at its path."""
+"""The last one added at a path is the one that stands there."""
 
 MENTION_MODEL = "INSERT INTO models (sha256, record) VALUES (:sha256, :record) ON CONFLICT DO NOTHING"
 
@@ -133,7 +125,10 @@ OF_SERIES = """
 SELECT record FROM measurements WHERE series = ? AND valid ORDER BY measured_utc DESC, rowid DESC LIMIT 1
 """
 
-IN_SESSIONS = "SELECT record FROM measurements WHERE valid AND round_sessions IS NOT NULL"
+IN_SESSIONS = """
+SELECT record FROM (SELECT * FROM measurements ORDER BY rowid DESC LIMIT ?)
+WHERE valid AND median_ms IS NOT NULL AND json_array_length(round_sessions) > 0
+"""
 
 ADD_PHONE_VERIFICATION = """
 INSERT INTO phone_verifications (id, artifact_sha256, record) VALUES (:id, :artifact_sha256, :record)

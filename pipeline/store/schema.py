@@ -9,6 +9,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
+from pipeline.store.newest import NEWEST
+
 APPLICATION_ID = 0x6B6D7031
 """'kmp1' in the file's header: distinguishes a results store from other SQLite files."""
 
@@ -151,7 +153,7 @@ CREATE TABLE kits (
 );
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _PHONES, _DOWNLOADED, _SESSIONS, _AVERAGES, _KITS)
+MIGRATIONS: tuple[str, ...] = (_FIRST, _PHONES, _DOWNLOADED, _SESSIONS, _AVERAGES, _KITS, NEWEST)
 """MIGRATIONS[n] takes a store of version n to version n + 1. Never edited once released: append."""
 
 

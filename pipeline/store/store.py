@@ -16,24 +16,25 @@ from typing import Any
 
 from export.artifact import ExportArtifact
 from export.files import sha256_of
-from export.head import HeadKind
 from export.verification import Verification, verification_from_record
 from pipeline.errors import PipelineError
 from pipeline.json_values import finite
 from pipeline.records.measurement import Measurement, Setting, measurement_from_record, setting_of
 from pipeline.records.phone_verification import PhoneVerification
-from pipeline.records.report_row import COLUMNS, ReportRow, row_of
 from pipeline.records.training import TrainRecord
 from pipeline.sessions import SessionMedian, SessionSpread, session_of, session_spread
 from pipeline.store import queries
-from pipeline.store.pareto import mark_pareto
+from pipeline.store.rows import ReportRows
 from pipeline.store.schema import MIGRATIONS, ForeignFileError, NewerStoreError, check, migrate
+from pipeline.store.selection import Selection
 
 FILE_NAME = "results.sqlite"
 WAIT_SECONDS = 30.0
-_WITHOUT_TOP1 = dict.fromkeys(("keras_top1", "tflite_top1", "drop_points"))
-"""Of a file of several sigmoids: which of its labels is likeliest says little."""
 """How long a writer waits for another writer."""
+CHECKED_BYTES = 16_000_000
+"""A store up to this size is checked wholly each time that it is opened, which takes some milliseconds."""
+NUM_SESSION_MEASUREMENTS = 2000
+"""The spread between sessions is of that many measurements, the last that were added."""
 
 
 def open_store(runs_folder: Path) -> Store:
@@ -74,6 +75,12 @@ class Store:
         """Closes the file; the store cannot be used afterwards."""
         self._connection.close()
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """One transaction for all that the block adds, which is faster for thousands; other writers wait."""
+        with self._writing():
+            yield
+
     def add_run(self, record: TrainRecord) -> None:
         """Adds a finished training, or replaces the one of that name."""
         model = {
@@ -98,9 +105,9 @@ class Store:
             connection.execute(queries.MENTION_MODEL, {"sha256": parent, "record": _json(model)})
             connection.execute(queries.ADD_FILE, {"sha256": sha256})
             connection.execute(queries.FORGET_MENTION, {"sha256": sha256, "record": record})
-            connection.execute(
-                queries.ADD_ARTIFACT, {"sha256": sha256, "parent_sha256": parent, "record": record}
-            )
+            values = {"sha256": sha256, "parent_sha256": parent, "record": record}
+            connection.execute(queries.FORGET_ARTIFACT, values)
+            connection.execute(queries.ADD_ARTIFACT, values)
 
     def add_verification(self, verification: Verification) -> None:
         """Adds a verification, also of a file that the store does not know."""
@@ -161,9 +168,12 @@ class Store:
         return measurement_from_record(json.loads(found[0]["record"])) if found else None
 
     def session_spreads(self) -> dict[Setting, SessionSpread]:
-        """The spread between sessions, for each setting in which a file was measured in several."""
+        """The spread between sessions, for each setting in which a file was measured in several.
+
+        From the last NUM_SESSION_MEASUREMENTS that were added.
+        """
         medians: dict[Setting, list[SessionMedian]] = defaultdict(list)
-        for row in self._read(queries.IN_SESSIONS):
+        for row in self._read(queries.IN_SESSIONS, (NUM_SESSION_MEASUREMENTS,)):
             found = measurement_from_record(json.loads(row["record"]))
             session = session_of(found.round_sessions)
             if session is not None and found.median_ms is not None:
@@ -173,10 +183,19 @@ class Store:
         spreads = {setting: session_spread(found) for setting, found in medians.items()}
         return {setting: spread for setting, spread in spreads.items() if spread is not None}
 
-    def rows(self) -> list[ReportRow]:
-        """One row per file and setting it was measured with (one for a file not measured), Pareto marked."""
-        found = self._read(queries.ROWS)
-        return mark_pareto([self._row(record) for record in found], self.session_spreads())
+    def rows(self, selection: Selection | None = None) -> ReportRows:
+        """One row per file and setting it was measured with (one for a file not measured), Pareto marked.
+
+        The selection is made before any row is read; the best are the best of the selected.
+        """
+        from pipeline.store.pareto import mark_pareto  # with numpy, which no other part of the store needs
+
+        query, values = (selection or Selection()).query()
+        with named_errors(self.path):
+            cursor = self._connection.cursor()
+            cursor.row_factory = None
+            found = cursor.execute(query, values).fetchall()
+        return mark_pareto(ReportRows(found, folder=self._folder), self.session_spreads())
 
     def runs(self) -> dict[str, str]:
         """The names of the known runs, with the sha256 of the model each trained."""
@@ -206,13 +225,16 @@ class Store:
         query = f"SELECT record FROM {table} WHERE artifact_sha256 = ? ORDER BY {order}, rowid"
         return [json.loads(row["record"]) for row in self._read(query, (artifact_sha256,))]
 
-    def _read(self, query: str, values: tuple[str, ...] = ()) -> list[sqlite3.Row]:
+    def _read(self, query: str, values: tuple[str | int, ...] = ()) -> list[sqlite3.Row]:
         with named_errors(self.path):
             return self._connection.execute(query, values).fetchall()
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: all of the block's changes, or none."""
+        """A transaction: all of the block's changes, or none; within together() a part of that one."""
+        if self._connection.in_transaction:
+            yield self._connection
+            return
         with named_errors(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -222,35 +244,6 @@ class Store:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
-
-    def _row(self, found: sqlite3.Row) -> ReportRow:
-        artifact = json.loads(found["artifact"])
-        knobs = artifact.get("knobs") or {}
-        path = self._located(found["path"])
-        shape: list[int] = (artifact.get("input") or {}).get("shape") or []
-        sides = shape[1:] if len(shape) == 4 else [None] * 3
-        verified = found["dataset"] is not None
-        values = {name: found[name] for name in found.keys() if name in COLUMNS}  # noqa: SIM118 - a Row
-        return row_of(
-            {
-                **values,
-                "model_name": found["model_name"] or f"unknown {found['sha256'][:12]}",
-                "family": artifact.get("family"),
-                "alpha": knobs.get("alpha"),
-                "knobs": knobs,
-                **dict(zip(("image_size", "image_width", "image_channels"), sides, strict=True)),
-                "keras_top1": found["keras_top1" if verified else "test_top1"],
-                **(_WITHOUT_TOP1 if (artifact.get("head") or {}).get("kind") == HeadKind.LABELS else {}),
-                "dataset": found["dataset"] or found["run_dataset"] or artifact.get("dataset"),
-                "dataset_fingerprint": found["dataset_fingerprint" if verified else "run_fingerprint"],
-                "valid": None if found["valid"] is None else bool(found["valid"]),
-                "reasons": tuple(json.loads(found["reasons"] or "[]")),
-                "extra_flags": tuple(json.loads(found["extra_flags"] or "[]")),
-                "session": session_of(json.loads(found["round_sessions"] or "[]")),
-                "path": None if path is None else str(path),
-                "pareto": False,
-            }
-        )
 
     def _stub(self, path: Path, sha256: str) -> dict[str, Any]:
         """A record of a measured file without a sidecar; with its size only if the file is unchanged."""
@@ -269,8 +262,15 @@ class Store:
 
 
 def check_undamaged(connection: sqlite3.Connection) -> None:
-    """Raises sqlite3.DatabaseError, ForeignFileError or NewerStoreError for anything but an intact store."""
-    damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    """Raises sqlite3.DatabaseError, ForeignFileError or NewerStoreError for anything but an intact store.
+
+    Of a store above CHECKED_BYTES only the schema is read here; damage elsewhere is found when it is read.
+    """
+    pages, page_bytes = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size")
+    )
+    wholly = pages * page_bytes <= CHECKED_BYTES
+    damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0] if wholly else "ok"
     if damage != "ok":
         raise sqlite3.DatabaseError(damage.strip().splitlines()[-1])
     check(connection)

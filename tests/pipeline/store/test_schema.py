@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
+import re
 import sqlite3
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
-from report_records import export_artifact, measurement, train_record, verification
+from report_records import export_artifact, measurement, sha256, train_record, verification
 
 from pipeline.errors import PipelineError
 from pipeline.records.measurement import Measurement
+from pipeline.store import queries
+from pipeline.store.newest import NEWEST
 from pipeline.store.schema import MIGRATIONS, migrate
+from pipeline.store.selection import Selection
 from pipeline.store.store import FILE_NAME, open_store
 
 ROOT = Path(__file__).parents[3]
@@ -152,3 +158,85 @@ with open_store(Path({str(tmp_path)!r})) as store:
     assert "free space" in message
     with open_store(tmp_path) as store:
         assert len(store.rows()) == 1 + int(number)
+
+
+NEWEST_TABLES = ("newest_measurements", "newest_verifications", "newest_artifacts")
+
+
+def test_a_store_of_before_gets_the_same_newest_rows_as_one_that_was_filled_now(tmp_path):
+    chance = random.Random(3)
+    files = [export_artifact(path=f"{number % 3}.tflite", sha256=sha256(str(number))) for number in range(6)]
+    with open_store(tmp_path) as store:
+        for _ in range(200):
+            file = chance.choice(files)
+            when = f"2026-11-{chance.randrange(1, 29):02}"
+            kind = chance.choice(["artifact", "measurement", "measurement", "verification"])
+            if kind == "artifact":
+                moved = replace(file, path=f"{chance.randrange(3)}.tflite")
+                store.add_artifact(chance.choice([file, moved]), tmp_path)
+            elif kind == "measurement":
+                setting = {"num_threads": chance.randrange(1, 3), "cores": chance.choice(["all", "big"])}
+                figures = {"valid": chance.random() < 0.5, "median_ms": chance.random()}
+                store.add_measurement(measurement(file.sha256, measured_utc=when, **setting, **figures))
+            else:
+                of = {"split": chance.choice(["test", "validation"]), "num_samples": chance.randrange(3)}
+                images = chance.choice(["one", "other"])
+                store.add_verification(
+                    verification(file.sha256, verified_utc=when, dataset_fingerprint=images, **of)
+                )
+    now = sqlite3.connect(tmp_path / FILE_NAME)
+    before = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(before, MIGRATIONS[: MIGRATIONS.index(NEWEST)])
+    for table, columns in (
+        ("models", "sha256, record"),
+        ("files", "sha256"),
+        ("artifacts", "sha256, parent_sha256, record"),
+        ("verifications", "id, artifact_sha256, record"),
+        ("measurements", "id, artifact_sha256, record"),
+    ):
+        rows = now.execute(f"SELECT {columns} FROM {table} ORDER BY rowid").fetchall()
+        places = ", ".join("?" * len(rows[0]))
+        before.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})", rows)
+    migrate(before)
+    for table in NEWEST_TABLES:
+        found = [each.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall() for each in (now, before)]
+        assert len(found[0]) > 2
+        assert found[0] == found[1]
+    now.close()
+    before.close()
+
+
+def test_what_is_newest_is_found_by_index_and_not_in_all_that_was_measured(tmp_path):
+    connection = sqlite3.connect(filled(tmp_path))
+    query, values = Selection().query()
+    plan = [step[3] for step in connection.execute(f"EXPLAIN QUERY PLAN {query}", values)]
+    assert any("SEARCH m USING PRIMARY KEY (artifact_sha256=?)" in step for step in plan), plan
+    assert any("SEARCH v USING PRIMARY KEY (artifact_sha256=?)" in step for step in plan), plan
+    newest = [step[3] for step in connection.execute(f"EXPLAIN QUERY PLAN {queries.NEWEST_VALID}")]
+    assert newest == ["SCAN newest_measurements"]
+    series = [step[3] for step in connection.execute(f"EXPLAIN QUERY PLAN {queries.OF_SERIES}", ("one",))]
+    assert series[0] == "SEARCH measurements USING INDEX measurements_by_series (series=?)"
+    for step in (*plan, *newest, *series):
+        assert not re.match(r"SCAN (measurements|verifications|artifacts)\b", step)
+    connection.close()
+
+
+def test_a_thousand_measurements_of_a_file_are_one_row_to_read(tmp_path):
+    with open_store(tmp_path) as store:
+        with store.together():
+            for number in range(1000):
+                store.add_measurement(measurement(median_ms=float(number), measured_utc=f"{number:04}"))
+        assert [row.latency.median_ms for row in store.rows()] == [999.0]
+    connection = sqlite3.connect(tmp_path / FILE_NAME)
+    assert connection.execute("SELECT count(*) FROM newest_measurements").fetchone() == (1,)
+    connection.close()
+
+
+def test_what_is_added_together_is_added_wholly_or_not_at_all(tmp_path):
+    with open_store(tmp_path) as store:
+        with contextlib.suppress(KeyError), store.together():
+            store.add_measurement(measurement())
+            raise KeyError
+        assert len(store.rows()) == 0
+        store.add_measurement(measurement())
+        assert len(store.rows()) == 1
