@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from pathlib import Path
 from typing import Any
 
 from export.files import sha256_of
 from export.model_format import format_of
 from pipeline.errors import PipelineError, UsageError, unknown_name
+from pipeline.shell import quoted
 
 DEFAULT_RUNS = Path("runs")
 CONFIG = "config.json"
@@ -50,7 +50,7 @@ def new_folder(folder: Path, name: str) -> Path:
 
 def how_to_resume(run: Path) -> str:
     """The command that resumes an unfinished run."""
-    return f"pipeline {'compress' if _is_compression(run) else 'train'} --resume {shlex.quote(run.name)}"
+    return f"pipeline {'compress' if _is_compression(run) else 'train'} --resume {quoted(run.name)}"
 
 
 def setting_of(run: Path, name: str) -> Any:  # noqa: ANN401 - what JSON holds
@@ -190,7 +190,7 @@ def _files_of(target: str, folder: Path) -> list[Path]:
     run = find_run(target, folder)
     if not exported_files(run):
         raise PipelineError(
-            f"the run {run} has no exported file. Export one: pipeline export {shlex.quote(run.name)} --int8"
+            f"the run {run} has no exported file. Export one: pipeline export {quoted(run.name)} --int8"
         )
     return exported_files(run)
 
@@ -201,7 +201,6 @@ def _files_of_model(path: Path, folder: Path) -> list[Path]:
     made = exported_files(path.absolute().parent if in_run else folder_of_model(path, folder))
     if not made:
         raise PipelineError(
-            f"{path} has no exported file in {folder}/. Export one: "
-            f"pipeline export {shlex.quote(str(path))} --int8"
+            f"{path} has no exported file in {folder}/. Export one: pipeline export {quoted(path)} --int8"
         )
     return made

@@ -17,7 +17,8 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 without tab and line feed, DEL, C1
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # direction of the text
-    "\u2028\u2029\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff"  # lines, and invisible
+    "\u2028\u2029\u2060-\u2065\u206a-\u206f"  # lines, and what is invisible
+    "\ufeff\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e0fff"
     "\ud800-\udfff]"  # bytes of a file's name that are not UTF-8
 )
 

@@ -56,7 +56,7 @@ ROOMS = {
     ),
     "pipeline": (
         ("errors", "json_values", "progress", "sessions", "stop_signals", "terminal"),
-        ("console", "quiet"),
+        ("console", "quiet", "shell"),
         ("class_names", "labels", "records"),
         ("runs",),
         ("lineage",),

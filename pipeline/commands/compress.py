@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,6 +24,7 @@ from pipeline.records.compression import (
     paper_sparsities,
 )
 from pipeline.runs import find_unfinished, runs_folder
+from pipeline.shell import quoted
 from pipeline.steps.settings import MaxDropSettings
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def command(
         f"{record.model_name} on {record.dataset}: test top-1 {record.test_top1:.2f}% in float, "
         f"{record.seconds:,.0f} s"
     )
-    say(f"wrote {runs / record.run}/model.keras. Next: pipeline export {quote(record.run)} --int8")
+    say(f"wrote {runs / record.run}/model.keras. Next: pipeline export {quoted(record.run)} --int8")
     return 0
 
 

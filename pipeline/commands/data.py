@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +13,11 @@ from models.registry import family_of
 from pipeline.commands.output import json_option, print_records, print_table, say, stages, table
 from pipeline.commands.split_options import split_options, with_choice
 from pipeline.data.advice import advice_on_images
+from pipeline.data.home import expanded
 from pipeline.data.registry import DATASETS
 from pipeline.errors import PipelineError, UsageError
 from pipeline.progress import Doing
+from pipeline.shell import quoted
 from pipeline.steps.dataset import load_dataset
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _next(dataset: Dataset, name: str) -> str:
         dataset.check_trainable()
     except PipelineError as error:
         return f"Not enough to train on: {error}"
-    return f"Next: pipeline train mobilenet --data {shlex.quote(name)}"
+    return f"Next: pipeline train mobilenet --data {quoted(name)}"
 
 
 def _merge(name: str, out: Path) -> None:
@@ -126,7 +127,7 @@ def _merge(name: str, out: Path) -> None:
 
     with stages() as progress:
         merged = merge_classes(
-            Path(name).expanduser(),
+            expanded(name),
             out,
             progress=lambda done, total: progress(
                 Doing("copying", f"{done:,} of {total:,} images", done, total)
@@ -134,7 +135,7 @@ def _merge(name: str, out: Path) -> None:
         )
     for old, new in merged.items():
         click.echo(f"'{old}' is '{new}' now")
-    say(f"wrote {out}; {name} is unchanged. Next: pipeline data {shlex.quote(str(out))}")
+    say(f"wrote {out}; {name} is unchanged. Next: pipeline data {quoted(out)}")
 
 
 def _list_known(*, as_json: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from pipeline.commands.pixels import pixel_options
 from pipeline.errors import UsageError
 from pipeline.lineage import is_keras_model
 from pipeline.runs import runs_folder, tflite_files
+from pipeline.shell import quoted
 from pipeline.steps.settings import VerifySettings
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _paths(file: str, other: str | None) -> list[Path]:
         if is_keras_model(target):
             raise UsageError(
                 f"{target} is a Keras model; a .tflite file was expected. "
-                f"Make one first: pipeline export {shlex.quote(str(target))} --int8"
+                f"Make one first: pipeline export {quoted(target)} --int8"
             )
     if other is None and not Path(file).is_file() and not file.endswith(".tflite"):
         return _files_of_run(file)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -19,6 +18,7 @@ from pipeline.commands.pixels import NAMES, pixel_options
 from pipeline.errors import UsageError
 from pipeline.lineage import find_source, with_pixels
 from pipeline.runs import runs_folder
+from pipeline.shell import quoted
 
 if TYPE_CHECKING:
     from pipeline.lineage import KerasSource
@@ -208,10 +208,10 @@ def _say_what_sparse_brings(artifacts: Sequence[ExportArtifact], folder: Path) -
 def what_to_verify(source: KerasSource, folder: Path) -> str:
     """The arguments with which `pipeline verify` checks these files."""
     if folder == source.export_folder:
-        target = shlex.quote(folder.parent.name if source.family else str(folder.parent))
+        target = quoted(folder.parent.name if source.family else str(folder.parent))
     else:
-        target = f"{shlex.quote(str(folder))}/*.tflite"
-    return target if source.family else f"{target} --data {shlex.quote(source.data or 'FOLDER')}"
+        target = f"{quoted(folder)}/*.tflite"
+    return target if source.family else f"{target} --data {quoted(source.data or 'FOLDER')}"
 
 
 def _print(artifacts: Sequence[ExportArtifact]) -> None:

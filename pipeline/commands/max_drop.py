@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from pipeline.commands.output import print_records, print_table, say, stages, ta
 from pipeline.errors import UsageError
 from pipeline.lineage import is_keras_model
 from pipeline.runs import runs_folder, setting_of
+from pipeline.shell import quoted
 from pipeline.steps.settings import MaxDropSettings
 
 if TYPE_CHECKING:
@@ -73,20 +73,20 @@ def _refuse_own_quantizers(source: KerasSource, max_drop: float) -> None:
 def _parent(source: KerasSource, config: CompressConfig) -> str:
     """The arguments with which `pipeline compress` takes the model that a run was compressed from."""
     if source.family is not None or not is_keras_model(config.parent):
-        return shlex.quote(config.parent)
+        return quoted(config.parent)
     return _file_in_words(config.parent, config.data, setting_of(source.model_path.parent, "pixels"))
 
 
 def _file_in_words(path: str, data: str, pixels: Mapping[str, Any]) -> str:
     fed = f" {convention_of(pixels).exact_options}" if pixels else ""
-    return f"{shlex.quote(path)} --data {shlex.quote(data)}{fed}"
+    return f"{quoted(path)} --data {quoted(data)}{fed}"
 
 
 def _settings(taken: Candidate) -> str:
     """The options with which `pipeline export` makes the file again, with uint8 input."""
     source, artifact = taken.source, taken.artifact
     if source.family is not None or source.compression is not None:
-        model = shlex.quote(source.export_folder.parent.name)
+        model = quoted(source.export_folder.parent.name)
     else:
         model = _file_in_words(str(source.model_path), str(source.data), source.knobs)
     words = [model, "--int8", "--io-dtype uint8"]
@@ -96,7 +96,7 @@ def _settings(taken: Candidate) -> str:
         words += [f"--seed {settings.seed}"] if settings.seed else []
         words += ["--typical"] if settings.typical else []
         words += ["--equalize"] if settings.equalize else []
-        words += [f"--keep-float {name}" for name in artifact.float_layers]
+        words += [f"--keep-float {quoted(name)}" for name in artifact.float_layers]
     return " ".join(words)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +12,7 @@ from pipeline.commands.output import json_option, print_drawn, print_records, sa
 from pipeline.errors import PipelineError, UsageError, unknown_name
 from pipeline.report.run_list import run_summaries
 from pipeline.runs import newest_run, runs_folder
+from pipeline.shell import quoted
 from pipeline.store.selection import Selection
 from pipeline.store.snapshot import complete_store
 
@@ -101,4 +101,4 @@ def _show_one(summary: RunSummary, folder: Path) -> None:
     tree = run_tree(summary, rows, width=width or UNFOLDED, colour=width is not None)
     print_drawn(tree)
     if not rows:
-        say(f"No exported file yet: pipeline export {quote(summary.run)} --int8")
+        say(f"No exported file yet: pipeline export {quoted(summary.run)} --int8")

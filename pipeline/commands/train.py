@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +17,7 @@ from pipeline.commands.split_options import CHOICES, split_options, with_choice
 from pipeline.errors import UsageError
 from pipeline.records.training import TrainConfig
 from pipeline.runs import find_unfinished, runs_folder
+from pipeline.shell import quoted
 from pipeline.steps.settings import TrainSettings
 from pipeline.training.schedule import SCHEDULES
 
@@ -106,7 +106,7 @@ def command(
         f"{record.validation_top1:.2f}% (epoch {record.best_epoch} of {record.epochs_run}), "
         f"{record.parameters:,} parameters, {record.macs / 1e6:,.1f} M MACs, {record.seconds:,.0f} s"
     )
-    say(f"wrote {runs / record.run}/model.keras. Next: pipeline export {quote(record.run)} --float32 --int8")
+    say(f"wrote {runs / record.run}/model.keras. Next: pipeline export {quoted(record.run)} --float32 --int8")
 
 
 def _trained(family: str, data: str | None, options: dict[str, Any], runs: Path) -> TrainRecord:

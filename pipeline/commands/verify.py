@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from pipeline.commands.pixels import NAMES, pixel_options
 from pipeline.errors import UsageError
 from pipeline.records.phone_verification import MIN_AGREEMENT
 from pipeline.runs import runs_folder, tflite_files
+from pipeline.shell import quoted
 from pipeline.steps.settings import PhoneVerifySettings, VerifySettings
 
 if TYPE_CHECKING:
@@ -144,7 +144,8 @@ def command(
         drop = worst.drop_points or 0.0
         say(f"--max-drop {max_drop:g} holds: the largest drop is {drop:.2f} points, {Path(worst.path).name}.")
     if not as_json and not failed and not broken:
-        say(f"stored in {runs_folder()}/results.sqlite. Next: {shlex.join(['pipeline', 'bench', *targets])}")
+        words = " ".join(["pipeline bench", *map(quoted, targets)])
+        say(f"stored in {runs_folder()}/results.sqlite. Next: {words}")
     return 1 if failed or broken else 0
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import parse_qsl, quote
 
+from pipeline.data.home import expanded
 from pipeline.errors import UsageError, unknown_name
 
 SPLITS = ("train", "validation", "test")
@@ -78,7 +78,7 @@ NAMES = {"split": "split", "test": "test", "group-by": "group_by", "classes": "c
 def read_address(address: str) -> tuple[str, DataChoice]:
     """The name or path, and the choice behind it. A path with a question mark that exists is a path."""
     where, mark, rest = address.rpartition("?")
-    if not mark or Path(address).expanduser().exists():
+    if not mark or expanded(address).exists():
         return address, DataChoice()
     values = dict(parse_qsl(rest.replace("+", "%2B"), keep_blank_values=True))
     for name in values:

@@ -14,6 +14,7 @@ from pipeline.data.augment import Augment
 from pipeline.data.reader import Reader, Source
 from pipeline.data.spec import SPLITS, ClassCount, DatasetSpec, ImageShape, ReadSettings, shape_of
 from pipeline.errors import PipelineError, UsageError, some, unknown_name
+from pipeline.shell import quoted
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -225,8 +226,8 @@ class Dataset:
         if not taken:
             if not self.num_examples(split):
                 raise PipelineError(
-                    f"the {split} split of {self.spec.source} has no image. Add images: `pipeline data "
-                    f"{self.spec.source}` shows how many each split has."
+                    f"the {split} split of {self.spec.source} has no image. Add images, and see how many "
+                    f"each split has: pipeline data {quoted(self.spec.source)}"
                 )
             self._reader.check_not_gone(self._indices(split))
         return np.concatenate(rows), taken

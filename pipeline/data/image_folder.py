@@ -18,6 +18,7 @@ from pipeline.data import pixels, splits
 from pipeline.data.address import DataChoice
 from pipeline.data.assembly import Described, assemble
 from pipeline.data.dataset import Dataset
+from pipeline.data.home import expanded
 from pipeline.data.layout import EXAMPLE, list_folder, list_images, shown, within
 from pipeline.data.listing import Found, Listing
 from pipeline.data.scan import Scanned, scan
@@ -87,7 +88,7 @@ def load_listing(
     _check_choice(source, listing, choice)
     images = _read(root, listing, settings, progress)
     if choice.test:
-        images += _read_test(Path(choice.test).expanduser(), listing, settings, progress)
+        images += _read_test(expanded(choice.test), listing, settings, progress)
     images.sort(key=lambda image: (image.scanned.sha256, str(image.file.path)))
     class_names = _class_names(images)
     listing.left_out += [

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pipeline.data.home import expanded
 from pipeline.errors import PipelineError
 
 FOLDER_VARIABLE = "PIPELINE_DATA"
@@ -18,7 +19,7 @@ FOLDER_VARIABLE = "PIPELINE_DATA"
 def folders() -> list[Path]:
     """The folders to search, in order: $PIPELINE_DATA, then ./data."""
     named = os.environ.get(FOLDER_VARIABLE)
-    return [*([Path(named).expanduser()] if named else []), Path("data")]
+    return [*([expanded(named)] if named else []), Path("data")]
 
 
 def find(*names: str) -> Path | None:

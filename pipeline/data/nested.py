@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from pipeline.data.address import LEAF, TOP
 from pipeline.data.tree import Folder, images, names_of, shown
 from pipeline.errors import PipelineError, UsageError, some
+from pipeline.shell import quoted
 
 
 def check_not_nested(level: Folder, root: str) -> None:
@@ -73,4 +73,4 @@ def _check_not_repeated(level: Folder, root: str) -> None:
 
 
 def _address(root: str, classes: str) -> str:
-    return shlex.quote(f"{root}?classes={classes}")
+    return quoted(f"{root}?classes={classes}")

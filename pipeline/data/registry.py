@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.data.address import DataChoice, address_of, read_address
+from pipeline.data.home import expanded
 from pipeline.data.spec import Progress, ReadSettings
 from pipeline.errors import UsageError, unknown_name
 from spelling import nearest_names
@@ -61,7 +62,7 @@ def load(
     where, choice = read_address(name_or_path)
     settings = dataclasses.replace(settings or ReadSettings(), choice=choice)
     known = DATASETS.get(where)
-    path = Path(where).expanduser()
+    path = expanded(where)
     if not known and not path.exists():
         raise _not_there(where, path)
     loader = known.loader if known else _path_loader(path)
@@ -85,8 +86,8 @@ def from_any_folder(name_or_path: str) -> str:
     where, choice = read_address(name_or_path)
     if where in DATASETS:
         return name_or_path
-    test = None if choice.test is None else str(Path(choice.test).expanduser().absolute())
-    return address_of(str(Path(where).expanduser().absolute()), dataclasses.replace(choice, test=test))
+    test = None if choice.test is None else str(expanded(choice.test).absolute())
+    return address_of(str(expanded(where).absolute()), dataclasses.replace(choice, test=test))
 
 
 def _path_loader(path: Path) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from export.files import write_bytes
 from pipeline.data import pixels
+from pipeline.data.home import expanded
 from pipeline.data.looks import look_of
 from pipeline.data.spec import Progress
 
@@ -133,6 +134,6 @@ def _recalled(known: dict[str, object]) -> Scanned | None:
 def _cache_folder() -> Path:
     named = os.environ.get(CACHE_VARIABLE)
     if named:
-        return Path(named).expanduser()
+        return expanded(named)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "keras-mobile-pipeline"

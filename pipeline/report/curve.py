@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import altair
-import vl_convert
 
 from pipeline.errors import PipelineError
+from pipeline.report.picture import drawn_png, drawn_svg
 from pipeline.runs import how_to_resume
 
-WIDTH, HEIGHT, SCALE = 420, 260, 2
+WIDTH, HEIGHT = 420, 260
 MEASURES = (
     ("Top-1 (%)", "train_top1", "validation_top1"),
     ("Loss", "loss", "validation_loss"),
@@ -31,10 +31,7 @@ def curve_picture(run: Path, *, kind: str) -> bytes:
     panels = [_panel(rows, title, dict(zip(SERIES, columns, strict=True))) for title, *columns in MEASURES]
     chart = altair.hconcat(*panels).properties(title=f"{run.name}: {len(rows)} epochs")
     spec = chart.configure_view(stroke=None).to_dict()
-    if kind == "svg":
-        return str(vl_convert.vegalite_to_svg(spec)).encode()
-    picture: bytes = vl_convert.vegalite_to_png(spec, scale=SCALE)
-    return picture
+    return drawn_svg(spec).encode() if kind == "svg" else drawn_png(spec)
 
 
 def _history(run: Path) -> str:

@@ -12,6 +12,7 @@ from pipeline.records.report_row import ReportRow
 from pipeline.report.charts import DATA, VIEWS, chart_record, chart_spec
 from pipeline.report.conditions import LEGEND, shared_conditions
 from pipeline.report.theme import vega_config
+from pipeline.terminal import printable
 
 WIDTH, HEIGHT = 760, 440
 SUBTITLE_LETTERS = 120
@@ -22,12 +23,31 @@ FONTS = "Liberation Sans, Arial, sans-serif"
 
 def png_bytes(rows: Sequence[ReportRow]) -> bytes:
     """The chart as PNG, two pixels per point."""
-    return bytes(vl_convert.vegalite_to_png(_spec(rows), scale=2))
+    return drawn_png(_spec(rows))
 
 
 def svg_text(rows: Sequence[ReportRow]) -> str:
     """The chart as SVG."""
-    return str(vl_convert.vegalite_to_svg(_spec(rows)))
+    return drawn_svg(_spec(rows))
+
+
+def drawn_png(spec: dict[str, Any]) -> bytes:
+    """A Vega-Lite specification as PNG, two pixels per point."""
+    return bytes(vl_convert.vegalite_to_png(_drawable(spec), scale=2))
+
+
+def drawn_svg(spec: dict[str, Any]) -> str:
+    """A Vega-Lite specification as SVG."""
+    return str(vl_convert.vegalite_to_svg(_drawable(spec)))
+
+
+def _drawable(part: Any) -> Any:  # noqa: ANN401 - what JSON holds
+    """The part of a specification with its texts made printable: vl-convert aborts the process otherwise."""
+    if isinstance(part, dict):
+        return {name: _drawable(value) for name, value in part.items()}
+    if isinstance(part, list | tuple):
+        return [_drawable(value) for value in part]
+    return printable(part) if isinstance(part, str) else part
 
 
 def _spec(rows: Sequence[ReportRow]) -> dict[str, Any]:

@@ -6,10 +6,15 @@ import csv
 import json
 from collections.abc import Sequence
 from io import StringIO
+from typing import Any
 
 from pipeline.records.report_row import COLUMNS, ReportRow, row_as_json
 from pipeline.report.columns import ALL, Column, condition_columns
 from pipeline.report.conditions import LEGEND, STAR, doubts, shared_conditions
+from pipeline.terminal import printable
+
+FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""How a text begins that a spreadsheet may run (OWASP, CSV injection)."""
 
 
 def json_text(rows: Sequence[ReportRow]) -> str:
@@ -18,7 +23,10 @@ def json_text(rows: Sequence[ReportRow]) -> str:
 
 
 def csv_text(rows: Sequence[ReportRow]) -> str:
-    """A header of COLUMNS, then one line per row; a missing figure is empty, knobs are JSON."""
+    """A header of COLUMNS, then one line per row; a missing figure is empty, knobs are JSON.
+
+    No cell is a formula for a spreadsheet.
+    """
     buffer = StringIO()
     writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -30,8 +38,15 @@ def csv_text(rows: Sequence[ReportRow]) -> str:
         record |= {
             name: str(value).lower() for name in ("valid", "pareto") if (value := record[name]) is not None
         }
-        writer.writerow(record)
+        writer.writerow({name: spreadsheet_cell(value) for name, value in record.items()})
     return buffer.getvalue()
+
+
+def spreadsheet_cell(value: Any) -> Any:  # noqa: ANN401 - a cell is what its figure is
+    """The value; a text without control characters, and with an apostrophe if it would be a formula."""
+    if not isinstance(value, str):
+        return value
+    return printable(f"'{value}" if value.startswith(FORMULAS) else value)
 
 
 def markdown_text(rows: Sequence[ReportRow]) -> str:

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import altair
-import vl_convert
 
 from pipeline.bench.sustained import SustainedPoint
-from pipeline.report.picture import FONTS
+from pipeline.report.picture import FONTS, drawn_png
 from pipeline.report.theme import vega_config
 
-WIDTH, LATENCY_HEIGHT, HEAT_HEIGHT, SCALE = 640, 260, 110, 2
+WIDTH, LATENCY_HEIGHT, HEAT_HEIGHT = 640, 260, 110
 LATENCY, WARMTH = "#0b5cad", "#c05600"
 
 
@@ -36,7 +35,7 @@ def sustained_picture(points: Sequence[SustainedPoint], *, title: str, subtitle:
     heading = altair.TitleParams(title, subtitle=subtitle, anchor="start", fontSize=16, subtitlePadding=6)
     spec = altair.vconcat(*panels).resolve_scale(color="independent").properties(title=heading).to_dict()
     spec["config"] = {**vega_config(dark=False, fonts=FONTS), "background": "#ffffff", "padding": 16}
-    return bytes(vl_convert.vegalite_to_png(spec, scale=SCALE))
+    return drawn_png(spec)
 
 
 def _panel(values: list[dict[str, Any]], field: str, title: str, colour: str, height: int) -> Any:  # noqa: ANN401

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from shlex import quote
 
 from export.files import sha256_of
 from export.graph.rewrite import head_of_model
@@ -26,6 +25,7 @@ from pipeline.progress import Doing, Note, Progress, silent
 from pipeline.records.compression import LEARNING_RATES, CompressConfig, check, config_from_json
 from pipeline.records.training import TrainConfig, TrainRecord
 from pipeline.runs import CONFIG, setting_of
+from pipeline.shell import quoted
 from pipeline.steps.dataset import load_dataset
 from pipeline.steps.pixels import checked_pixels
 from pipeline.steps.resumable import resumable
@@ -89,8 +89,8 @@ def _prepared(source: KerasSource, config: CompressConfig, progress: Progress) -
         raise PipelineError(
             f"{source.model_path} is a SavedModel without Keras layers, so there is nothing to prune or "
             "train. Expected layers: save the model itself with model.save('model.keras'), or export this "
-            f"one uncompressed: pipeline export {quote(str(source.model_path))} --int8 "
-            f"--data {quote(config.data)}"
+            f"one uncompressed: pipeline export {quoted(source.model_path)} --int8 "
+            f"--data {quoted(config.data)}"
         )
     return prepare(model, config)
 

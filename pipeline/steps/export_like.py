@@ -16,6 +16,7 @@ from pipeline.errors import PipelineError, UsageError
 from pipeline.lineage import find_source
 from pipeline.progress import Progress, silent
 from pipeline.runs import MODEL, finished_runs
+from pipeline.shell import quoted
 from pipeline.steps.export import IN_ITS_FOLDER, Exported, Place, Ready, prepare, write
 from pipeline.steps.replaced import check_same_origin, known_files
 
@@ -85,7 +86,7 @@ def _source(recorded: ExportArtifact, again: MadeAgain, runs: Path) -> KerasSour
         among = "" if again.model else f", nor among the runs in {runs}"
         raise PipelineError(
             f"the model that {again.sidecar.name} was made of (sha256 {sha256[:12]}) is not at {places[0]}"
-            f"{among}. Give its path: pipeline export MODEL --like {again.sidecar}"
+            f"{among}. Give its path: pipeline export MODEL --like {quoted(again.sidecar)}"
         )
     source = find_source(str(place), data=again.data or recorded.data, folder=runs)
     return dataclasses.replace(

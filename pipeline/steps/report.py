@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from pipeline.report import records
 from pipeline.report.table import terminal_table
 from pipeline.report.terminal import PIPED_WIDTH
 from pipeline.runs import find_run, finished_runs
+from pipeline.shell import quoted
 from pipeline.steps.settings import ReportSettings
 from pipeline.store.rows import ReportRows
 from pipeline.store.selection import Selection
@@ -50,7 +50,7 @@ def report_rows(names: Sequence[str] = (), *, runs: Path, progress: Progress = s
         what = f"the run {', '.join(sorted(wanted))} has" if wanted else f"{runs}/ holds"
         raise PipelineError(
             f"there is nothing to report: {what} no exported file. Export one: "
-            f"pipeline export {shlex.join([*sorted(wanted)[:1], '--int8'])}"
+            f"pipeline export {' '.join([*map(quoted, sorted(wanted)[:1]), '--int8'])}"
         )
     return rows
 

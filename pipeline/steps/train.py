@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from shlex import quote
 
 from models.build import build_without_weights
 from models.cost import cost
@@ -15,6 +14,7 @@ from pipeline.data.registry import from_any_folder
 from pipeline.data.spec import DatasetSpec
 from pipeline.progress import Note, Progress, silent
 from pipeline.records.training import TrainConfig, TrainRecord
+from pipeline.shell import quoted
 from pipeline.steps.dataset import load_dataset
 from pipeline.steps.resumable import resumable
 from pipeline.steps.settings import TrainSettings
@@ -100,6 +100,6 @@ def _name_left_out(dataset: DatasetSpec, progress: Progress) -> None:
         progress(
             Note(
                 f"{len(left_out)} files were left out, such as {left_out[0].path} ({left_out[0].reason}). "
-                f"All of them: pipeline data {quote(dataset.source)}"
+                f"All of them: pipeline data {quoted(dataset.source)}"
             )
         )

@@ -20,7 +20,7 @@ from pipeline.data import augment
 from pipeline.errors import PipelineError
 from pipeline.progress import Progress, silent
 from pipeline.records.training import TrainConfig, TrainRecord
-from pipeline.runs import CONFIG, new_folder, setting_of
+from pipeline.runs import CONFIG, how_to_resume, new_folder, setting_of
 from pipeline.training.checkpoint import STATE, EpochResult, History, write_history
 from pipeline.training.decay import set_weight_decay
 from pipeline.training.finish import finish_run, now_utc
@@ -225,7 +225,7 @@ def _log(writer: Any, result: EpochResult, run: Path) -> None:  # noqa: ANN401 -
     except tf.errors.OpError as error:
         raise PipelineError(
             f"cannot write the TensorBoard log of {run} ({error.message}). The finished epochs are kept. "
-            f"Free some space, then go on: pipeline train --resume {run.name}"
+            f"Free some space, then go on: {how_to_resume(run)}"
         ) from error
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from report_records import changed, export_artifact, measurement, verification
@@ -261,3 +264,38 @@ def test_a_top1_of_the_validation_split_says_so_in_every_table(tmp_path):
     for text in (table(rows), markdown_text(rows), page_text(rows)):
         assert "93.90% (validation)" in text
         assert "93.90% (test)" not in text
+
+
+HOSTILE_NAME = "a\x1b]0;owned\x07b\u202ec\x00\ufffe\ud800"
+
+
+@pytest.mark.parametrize("format_name", ["png", "svg", "table", "md", "html", "csv"])
+def test_report_of_a_hostile_name_is_written_in_every_format(format_name: str, tmp_path: Path):
+    """In a child process: a picture's library aborts it."""
+    program = """if True:
+        import sys
+        from pathlib import Path
+        sys.path += [sys.argv[3], f"{sys.argv[3]}/tests"]
+        from report_records import changed, fill_zoo
+        from pipeline.steps.report import report_content
+        from pipeline.store.store import open_store
+        with open_store(Path(sys.argv[2])) as store:
+            fill_zoo(store, Path(sys.argv[2]))
+            rows = store.rows()
+        rows = [changed(row, model_name=HOSTILE, machine=HOSTILE) for row in rows]
+        print(len(report_content(rows, sys.argv[1])))
+    """.replace("HOSTILE", ascii(HOSTILE_NAME))
+    words = [sys.executable, "-P", "-c", program, format_name, str(tmp_path), str(Path(__file__).parents[3])]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 200
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_csv_has_no_cell_that_a_spreadsheet_runs(zoo_rows, start: str):
+    formula = f"{start}HYPERLINK(0)"
+    row = changed(zoo_rows[0], model_name=formula, drop_points=-1.5, extra_flags=("--x=1",))
+    (record,) = csv.DictReader(StringIO(csv_text([row]), newline=""))
+    assert record["model_name"] == "'" + formula.replace("\r", "�")
+    assert record["extra_flags"] == "'--x=1"
+    assert float(record["drop_points"]) == -1.5
