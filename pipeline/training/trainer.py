@@ -24,6 +24,7 @@ from pipeline.runs import CONFIG, how_to_resume, new_folder, setting_of
 from pipeline.training.checkpoint import STATE, EpochResult, History, write_history
 from pipeline.training.decay import set_weight_decay
 from pipeline.training.finish import finish_run, now_utc
+from pipeline.training.fused_norm import fused_norms
 from pipeline.training.loop import Course, compile_scores, evaluate, run_epochs
 from pipeline.training.schedule import LearningRate
 
@@ -80,7 +81,8 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: Progres
     model = build(str(config.family), **config.knobs)
     trainee = _Scorer(model=_compiled_scorer(model, config), dataset=dataset, config=config)
     try:
-        history = _run_epochs(trainee, run, progress)
+        with fused_norms(model):
+            history = _run_epochs(trainee, run, progress)
         return _finish(model, trainee, history, run=run)
     except tf.errors.OpError as error:
         if dataset.failure is None:
