@@ -102,9 +102,7 @@ def _logged(home: Path, session: LabSession) -> _Found:
             if beside in errors and beside != path:
                 text = log_text(beside.read_bytes()) + "\n" + text
         except LogError as error:
-            session.failures.append(
-                LabFailure(path=path, failure=Failure(line=1, reason=f"it is not text: {error}"))
-            )
+            session.failures.append(LabFailure(path=path, failure=Failure(line=1, reason=str(error))))
             continue
         log = parse_log(text)
         known = [report.timed for report, _, _ in found]

@@ -41,6 +41,10 @@ _FLAGS = {
     *(each.echo for each in DELEGATES),
 }
 """The tool's names of the flags that a run repeats."""
+_FIGURES = re.compile(
+    r"(?<!microseconds\): )count=\d+ first=\d|nference timings in us: .*\d|Inference \(avg\): +\d"
+)
+"""What only the tool prints, wherever it stands."""
 _OUR_PROGRAMS = re.compile(r"benchmark|\btaskset: ")
 _EARLY = re.compile(
     r"Created TensorFlow Lite .*|Replacing \d+ out of .*|(?:Explicitly applied|Though) .* delegate.*"
@@ -98,11 +102,20 @@ def parse_log(text: str) -> ParsedLog:
     told = [
         (run, each) for run, each in zip(runs, outcomes, strict=True) if isinstance(each, BenchmarkReport)
     ]
+    if not runs and not failures:
+        failures = [_inside(line) for line in lines if _FIGURES.search(line.text)][:1]
     return ParsedLog(
         runs=tuple(report for _, report in told),
         profiles=tuple(profile_of(run.lines) for run, _ in told),
         failures=tuple(sorted(failures, key=lambda each: each.line)),
     )
+
+
+def _inside(line: LogLine) -> Failure:
+    reason = (
+        f"the tool's figures stand inside a longer line: '{line.quoted}'. Give its lines as it printed them"
+    )
+    return Failure(line=line.number, reason=reason)
 
 
 def _without_adb(lines: Sequence[LogLine]) -> tuple[list[LogLine], list[Failure]]:

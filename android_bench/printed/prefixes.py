@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_COLOUR = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+COLOUR = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 _QUOTE = re.compile(r"^(?:>\s?)+")
 _LEVEL = r"(?P<level>[VDIWEFAS])"
 _END = r":(?:\s|$)"
@@ -49,10 +49,37 @@ _WORD = re.compile(
 )
 _OWN_WORDS = re.compile(
     r"STARTING!|(?:Average i|I)nference timings in us: |Running benchmark for at least \d|Num threads: \["
-    r"|(?:/system/bin/)?sh: |Running TensorFlow Lite benchmark with args: |count=\d+ \w+="
-    r"|Log parameter values verbosely: \["
+    r"|(?:/system/bin/)?sh: |Running TensorFlow Lite benchmark with args: "
+    r"|(?<!\(microseconds\): )count=\d+ \w+="
+    r"|Log parameter values verbosely: \[|Initialized session in \d|The input model file size \(MB\): "
+    r"|={10} BENCHMARK RESULTS =|Model initialization: |Inference \(\w+\): |Benchmarking failed"
+    r"|Failed to (?:load|mmap) model |Loaded model \S|Graph: \["
 )
 """Words that only the tool begins a line with."""
+_MENTION = re.compile(rf"(?:(?<![\w/])|(?<=\\[nrt]))(?:{_OWN_WORDS.pattern})")
+"""The same anywhere, also behind an escaped line break."""
+_PARTS = (
+    *(
+        "STARTING!",
+        "timings in us",
+        "Running ",
+        "hreads: [",
+        "sh: ",
+        "count=",
+        "verbosely: ",
+        "Initialized session",
+    ),
+    *(
+        "input model file",
+        "BENCHMARK RESULTS",
+        "Model init",
+        "Inference (",
+        "Benchmarking failed",
+        "Failed to ",
+    ),
+    *("Loaded model ", "Graph: ["),
+)
+"""One of these stands in each of them; faster to look for."""
 _FILE_NAMES = (re.compile(r"\S+"), re.compile(r"(?:[A-Za-z]:)?[^:]{1,80}\.\w{1,6}(?::\d+)?:"))
 """What may hold grep's file and number: a name has spaces only where it has an ending."""
 
@@ -98,9 +125,28 @@ class Prefixes:
         return Bare(text=rest, levels=levels, pid=pid, file=file)
 
 
+def mentions(text: str) -> bool:
+    """Whether words that only the tool begins a line with stand anywhere in the text."""
+    return any(part in text for part in _PARTS) and _MENTION.search(text) is not None
+
+
+def begins_the_tools_line(text: str) -> bool:
+    """Whether it begins with words that only the tool prints, behind a logger's or logcat's prefix."""
+    rest = text.strip()
+    if _OWN_WORDS.match(rest):
+        return True
+    if not mentions(rest[:2000]):
+        return False
+    rest, _, _ = _without_logcat(rest)
+    for form in (_ABSL, _WORD):
+        if found := form.match(rest):
+            rest = rest[found.end() :].lstrip()
+    return bool(_OWN_WORDS.match(rest))
+
+
 def _unwrapped(raw: str, grep: re.Pattern[str] | None) -> str:
     """The line without colours, quotes, grep's file and number, and a time that is not logcat's."""
-    rest = _COLOUR.sub("", raw).strip("\ufeff \t\r\n\f\v\x00")
+    rest = COLOUR.sub("", raw).strip("\ufeff \t\r\n\f\v\x00")
     rest = _QUOTE.sub("", rest, count=1)
     if grep is not None and not _begins_a_line(rest) and (found := grep.match(rest)):
         shorter = rest[found.end("file") :] if found["file"] else ""
@@ -130,7 +176,7 @@ def _without_logcat(text: str) -> tuple[str, str, int | None]:
 
 def _grep_prefix(raws: Iterable[str]) -> re.Pattern[str] | None:
     """The pattern of what grep put before the lines; None if it did not."""
-    lines = (_QUOTE.sub("", _COLOUR.sub("", raw).strip(), count=1) for raw in raws)
+    lines = (_QUOTE.sub("", COLOUR.sub("", raw).strip(), count=1) for raw in raws)
     files = {file for line in lines if (file := _grep_file(line)) is not None}
     if not files:
         return None

@@ -170,9 +170,7 @@ def _text(content: bytes, name: str) -> str:
     try:
         return log_text(content)
     except LogError as error:
-        raise PipelineError(
-            f"{name} is not text: {error}. Give what benchmark_model printed, not a model or its result file."
-        ) from error
+        raise PipelineError(f"{name} cannot be read: {error}.") from error
 
 
 def _record(run: LabRun) -> LogRecord:
