@@ -49,6 +49,8 @@ class Calibration:
     """Of the pixels, in the order of use."""
     left_out: int = 0
     """Images that were left out since they would have widened the ranges (typical.py)."""
+    data: str | None = None
+    """The images' name or path, if they are not of the data set that the file records."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,6 +50,8 @@ class KerasSource:
     """None for a model from elsewhere without a given data set."""
     data: str | None
     """What --data was, or is."""
+    calibration: str | None = None
+    """Other images to calibrate with: a name or a path; None: those of `data`."""
     dataset: str | None = None
     """The name of the training data set, if known."""
     export_folder: Path

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.commands.calibration import calibration_option
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, print_table, say, stages, table
 from pipeline.commands.pixels import NAMES, pixel_options
@@ -100,6 +101,7 @@ RATES = ", ".join(f"{rate:g} {step}" for step, rate in LEARNING_RATES.items())
     "--seed", type=click.IntRange(min=0, max=2**32 - 1), default=DEFAULTS["seed"], show_default=True
 )
 @click.option("--data", metavar="NAME|FOLDER", help="Images.  [default: those of the training]")
+@calibration_option
 @pixel_options
 @click.option(
     "--resume",
@@ -138,6 +140,10 @@ def command(
     else:
         if options["force"]:
             raise UsageError("--force is for --max-drop: without it, nothing is ever replaced. Leave it out.")
+        if options["calibration"] is not None:
+            raise UsageError(
+                "--calibration is for the int8 file of --max-drop. Give it to export, or leave it out."
+            )
         source, settings = _asked(target, options)
         with stages() as progress:
             from pipeline.steps.compress import compress  # takes seconds
@@ -167,6 +173,7 @@ def _int8_within(max_drop: float, target: str | None, options: dict[str, Any], *
                 f"Compress first, with {words}, then: pipeline compress RUN --max-drop {max_drop:g}"
             )
     source, settings = _asked(target, {**options, "qat": True})
+    source = dataclasses.replace(source, calibration=options["calibration"])
     asked = MaxDropSettings(
         max_drop=max_drop,
         seed=settings.seed,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import click
 from export.artifact import ExportArtifact
 from export.precisions import Precision
 from export.settings import ExportSettings, settings_for
+from pipeline.commands.calibration import calibration_option
 from pipeline.commands.output import json_option, print_records, print_table, say, stages, table
 from pipeline.commands.phones.options import given, option_name
 from pipeline.commands.pixels import NAMES, pixel_options
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _SETTINGS = [field.name for field in fields(ExportSettings) if field.name not in ("precision", "rewrites")]
 """Options with the name of their setting."""
 
-_BESIDE_LIKE = ("like", "target", "data", "out", "as_json", "android_kit", "force")
+_BESIDE_LIKE = ("like", "target", "data", "calibration", "out", "as_json", "android_kit", "force")
 """Options that a sidecar does not record, and that --like therefore allows."""
 
 
@@ -46,7 +47,8 @@ def _precision_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command(name="export", short_help="Export a trained model to TFLite files.")
 @click.argument("target", required=False, metavar="[RUN|MODEL]")
 @_precision_options
-@click.option("--data", metavar="NAME|FOLDER", help="Calibration images.  [default: those of the training]")
+@click.option("--data", metavar="NAME|FOLDER", help="The training's images.  [default: those of the run]")
+@calibration_option
 @click.option(
     "--num-calibration",
     type=click.IntRange(min=1),
@@ -117,6 +119,7 @@ def command(context: click.Context, /, *, as_json: bool, **options: Any) -> int:
     pipeline export --int8
     pipeline export mobilenet_alpha0.5_160-photos-1 --float32 --float16 --dynamic --int8 --int16x8
     pipeline export mine.keras --int8 --data photos/ --scale 0.00784314 --offset -1
+    pipeline export mine.keras --int8 --calibration camera-roll/ --labels names.txt
     pipeline export --int8 --labels names.txt --android-kit app-kit
     pipeline export --like runs/mobilenet_alpha0.5_160-photos-1/export/mobilenet_alpha0.5_160_int8.json
     """
@@ -152,6 +155,7 @@ def _exported(target: str | None, *, data: str | None, **options: Any) -> Export
     settings = _settings(options, for_kit=options["android_kit"] is not None)
     source = find_source(target, data=data, folder=runs_folder())
     source = with_pixels(source, **{name: options[name] for name in NAMES})
+    source = replace(source, calibration=options["calibration"])
     with stages() as progress:
         from pipeline.steps.export import export  # takes seconds
 
@@ -179,7 +183,13 @@ def _exported_like(context: click.Context) -> Exported:
         raise UsageError(f"{names}: the sidecar of --like says that already. Leave it out, or --like.")
     from pipeline.steps.export_like import MadeAgain, export_like
 
-    again = MadeAgain(sidecar=asked["like"], model=asked["target"], data=asked["data"], place=_place(asked))
+    again = MadeAgain(
+        sidecar=asked["like"],
+        model=asked["target"],
+        data=asked["data"],
+        calibration=asked["calibration"],
+        place=_place(asked),
+    )
     with stages() as progress:
         return export_like(again, runs=runs_folder(), progress=progress)
 

@@ -91,7 +91,8 @@ def _settings(taken: Candidate) -> str:
         model = _file_in_words(str(source.model_path), str(source.data), source.knobs)
     words = [model, "--int8", "--io-dtype uint8"]
     if artifact.calibration is not None:
-        settings = artifact.settings
+        settings, images = artifact.settings, artifact.calibration.data
+        words += [f"--calibration {quoted(images)}"] if images else []
         words.append(f"--num-calibration {settings.num_calibration}")
         words += [f"--seed {settings.seed}"] if settings.seed else []
         words += ["--typical"] if settings.typical else []

@@ -22,7 +22,6 @@ from export.plan import converted_model
 from export.precisions import Precision
 from export.quantization.calibrate import CalibrationImages
 from export.quantization.float_layers import layers_around, operators_of
-from export.quantization.typical import typical_images
 from export.settings import ExportSettings
 from export.tflite.inspect import inspect, named
 from pipeline.bench.host import run_rounds
@@ -30,6 +29,7 @@ from pipeline.bench.settings import BenchSettings
 from pipeline.class_names import MatchedClasses
 from pipeline.compression.compress import load_quantized
 from pipeline.compression.ladder import EVERYWHERE, FEW_IMAGES, KEPT, Candidate, Rung
+from pipeline.data.calibration import calibration_images
 from pipeline.data.dataset import Dataset
 from pipeline.data.registry import from_any_folder
 from pipeline.data.spec import ImageShape
@@ -52,6 +52,8 @@ class Subject:
     source: KerasSource
     model: keras.Model
     dataset: Dataset
+    calibration: Dataset
+    """The images to calibrate with: those of the data set, or others."""
     image_size: ImageShape
     matched: MatchedClasses
     """The model's output for each class of the data set."""
@@ -105,16 +107,18 @@ class Attempts:
         return _exported(made, subject, folder, settings, images=images)
 
     def calibration(self, num_samples: int, *, typical: bool) -> CalibrationImages:
-        """Training images to calibrate with, and which they are."""
+        """The images to calibrate with, and which they are."""
         subject = self.subject
         if (num_samples, typical) not in self.calibrations:
-            pixels, record = subject.dataset.calibration_pixels(
-                image_size=subject.image_size,
+            given = subject.source.calibration
+            self.calibrations[num_samples, typical] = calibration_images(
+                subject.model,
+                subject.calibration,
                 num_samples=num_samples,
                 seed=subject.seed,
-                choose=(lambda pixels: typical_images(subject.model, pixels)) if typical else None,
+                typical=typical,
+                address=from_any_folder(given) if given else None,
             )
-            self.calibrations[num_samples, typical] = CalibrationImages(pixels=pixels, record=record)
         return self.calibrations[num_samples, typical]
 
     def layers_to_keep(

@@ -17,18 +17,17 @@ from export.files import sha256_of
 from export.graph.rewrite import head_of_model
 from export.precisions import Precision
 from export.quantization.calibrate import CalibrationImages
-from export.quantization.typical import typical_images
 from export.settings import ExportSettings
 from pipeline.android_kit.kit import check_folder, write_kit
+from pipeline.data.calibration import calibration_images
 from pipeline.data.dataset import Dataset
 from pipeline.data.registry import from_any_folder
-from pipeline.data.spec import image_shape_of
 from pipeline.errors import UsageError
 from pipeline.labels import read_labels
 from pipeline.lineage import KerasSource, load_of
 from pipeline.progress import Doing, Progress, silent
 from pipeline.shell import quoted
-from pipeline.steps.dataset import load_dataset
+from pipeline.steps.dataset import load_calibration, load_dataset
 from pipeline.steps.export_notes import done_for_int8, meaning, told_once, too_few
 from pipeline.steps.pixels import checked_pixels
 from pipeline.steps.replaced import (
@@ -151,12 +150,10 @@ def prepare(
         each for each in settings if each.precision.is_calibrated(has_quantizers=_is_quantized(source))
     ]
     dataset = _dataset(source, calibrated, progress)
-    if source.class_names is None and dataset is not None:
-        spec = dataset.spec
-        source = dataclasses.replace(source, class_names=spec.class_names, dataset=spec.name)
+    images = _calibration_images(source, model, dataset, calibrated, progress)
+    source, note = _named(source, dataset, num_classes, is_labelled=shown is not None)
     names = shown or source.class_names or tuple(map(str, range(num_classes)))
     check_class_names(names, model)
-    images = _calibration_images(model, dataset, calibrated, progress) if dataset else {}
     described = SourceModel(
         path=source.model_path,
         model=model,
@@ -176,7 +173,7 @@ def prepare(
         settings=settings,
         images=images,
         dataset=dataset,
-        notes=loaded.notes,
+        notes=(*loaded.notes, *filter(None, (note,))),
     )
 
 
@@ -275,18 +272,38 @@ def _trained_quantizers(
 
 
 def _dataset(source: KerasSource, calibrated: Sequence[ExportSettings], progress: Progress) -> Dataset | None:
-    """The data set, if calibration images or class names are needed; else None."""
-    if not calibrated and source.class_names is not None:
-        return None
-    if source.data is None:
-        if calibrated:
-            names = " and ".join(each.precision for each in calibrated)
-            raise UsageError(
-                f"{names} must see training images to choose their ranges, and {source.model_path} comes "
-                "without any. Give them: --data NAME or FOLDER."
-            )
+    """The data set, if calibration images or class names are needed of it; else None."""
+    needs_images = bool(calibrated) and source.calibration is None
+    if source.data is None and needs_images:
+        names = " and ".join(each.precision for each in calibrated)
+        raise UsageError(
+            f"{names} must see images to choose their ranges, and {source.model_path} comes without any. "
+            "Give some: --data NAME or FOLDER of the training, or --calibration FOLDER, any images like "
+            "those in the app."
+        )
+    if source.data is None or (not needs_images and source.class_names is not None):
         return None
     return load_dataset(source.data, progress)
+
+
+def _named(
+    source: KerasSource, dataset: Dataset | None, num_classes: int, *, is_labelled: bool
+) -> tuple[KerasSource, str]:
+    """The source, with the class names of its images if they can be its outputs', and what to say if not."""
+    if source.class_names is not None:
+        return source, ""
+    spec = None if dataset is None else dataset.spec
+    if spec is not None and len(spec.class_names) == num_classes:
+        return dataclasses.replace(source, class_names=spec.class_names, dataset=spec.name), ""
+    if is_labelled:
+        return source, ""
+    why = "no class names were given"
+    if spec is not None:
+        why = f"{spec.name} has {len(spec.class_names)} classes and the model {num_classes}"
+    return (
+        source,
+        f"exported without labels, since {why}: its classes are numbers. To name them: --labels FILE.",
+    )
 
 
 def _choice(settings: ExportSettings) -> _Choice:
@@ -294,23 +311,22 @@ def _choice(settings: ExportSettings) -> _Choice:
 
 
 def _calibration_images(
+    source: KerasSource,
     model: keras.Model,
-    dataset: Dataset,
+    dataset: Dataset | None,
     calibrated: Sequence[ExportSettings],
     progress: Progress,
 ) -> dict[_Choice, CalibrationImages]:
-
     found: dict[_Choice, CalibrationImages] = {}
+    address = from_any_folder(source.calibration) if source.calibration else None
+    if address and calibrated:
+        dataset = load_calibration(address, progress)
     for number, seed, typical in dict.fromkeys(map(_choice, calibrated)):
-        image_size = image_shape_of(model)
+        assert dataset is not None
         progress(Doing("choosing calibration images"))
-        pixels, record = dataset.calibration_pixels(
-            image_size=image_size,
-            num_samples=number,
-            seed=seed,
-            choose=(lambda pixels: typical_images(model, pixels)) if typical else None,
+        found[number, seed, typical] = calibration_images(
+            model, dataset, num_samples=number, seed=seed, typical=typical, address=address
         )
-        found[number, seed, typical] = CalibrationImages(pixels=pixels, record=record)
     return found
 
 

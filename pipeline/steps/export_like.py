@@ -34,6 +34,8 @@ class MadeAgain:
     """The run or model, if it is neither at its recorded path nor among the runs."""
     data: str | None = None
     """The data set, if it is not at its recorded path."""
+    calibration: str | None = None
+    """The other images that it was calibrated with, if they are not at their recorded path."""
     place: Place = IN_ITS_FOLDER
     """Where the file is written."""
 
@@ -93,6 +95,7 @@ def _source(recorded: ExportArtifact, again: MadeAgain, runs: Path) -> KerasSour
         source,
         model_name=recorded.model_name,
         knobs=recorded.knobs,
+        calibration=again.calibration or (recorded.calibration.data if recorded.calibration else None),
         class_names=recorded.dataset_class_names or recorded.class_names,
     )
 
@@ -112,8 +115,9 @@ def _check_images(ready: Ready, recorded: ExportArtifact, sidecar: Path) -> None
         raise PipelineError(
             f"the calibration images are not those of {sidecar.name}: their pixels' sha256 is "
             f"{_checksum(found)[:12]}, there {_checksum(recorded.calibration)[:12]}. The images of "
-            f"{ready.model.data} have changed since, or are others. Nothing was written: give those that it "
-            "was calibrated with (--data), or export anew without --like."
+            f"{ready.source.calibration or ready.model.data} have changed since, or are others. Nothing was "
+            "written: give those that it was calibrated with (--data or --calibration, as then), or "
+            "export anew without --like."
         )
 
 

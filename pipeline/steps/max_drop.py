@@ -11,12 +11,13 @@ from export.graph.rewrite import head_of_model
 from pipeline.class_names import check_same_classes, match_classes, match_known
 from pipeline.compression.attempts import Attempts, Subject, put_in_place, time_files
 from pipeline.compression.ladder import Climb, climb, rungs
+from pipeline.data.dataset import Dataset
 from pipeline.data.spec import image_shape_of
 from pipeline.errors import PipelineError, UsageError
 from pipeline.lineage import KerasSource, find_source, load_model_of
 from pipeline.progress import Doing, Note, Progress, silent
 from pipeline.steps.compress import compress, compress_config
-from pipeline.steps.dataset import load_dataset
+from pipeline.steps.dataset import load_calibration, load_dataset
 from pipeline.steps.pixels import checked_pixels
 from pipeline.steps.replaced import KnownFile, Replaced, free_path, known_files, replaced
 from pipeline.steps.settings import MaxDropSettings
@@ -56,7 +57,7 @@ def int8_within(
     with tempfile.TemporaryDirectory(prefix="pipeline-int8-") as scratch:
         try:
             found = climb(
-                rungs(subject.dataset.spec.num_train, trains=trains),
+                rungs(_num_calibration(subject.calibration), trains=trains),
                 Attempts(subject=subject, scratch=Path(scratch), train=train if trains else None),
                 time_files,
                 max_drop=settings.max_drop,
@@ -83,6 +84,10 @@ def int8_within(
     )
 
 
+def _num_calibration(images: Dataset) -> int:
+    return images.num_examples(images.filled_split("train"))
+
+
 def _subject(source: KerasSource, settings: MaxDropSettings, progress: Progress) -> Subject:
     if source.data is None:
         raise UsageError(
@@ -107,6 +112,7 @@ def _subject(source: KerasSource, settings: MaxDropSettings, progress: Progress)
         source=source,
         model=model,
         dataset=dataset,
+        calibration=load_calibration(source.calibration, progress) if source.calibration else dataset,
         image_size=image_shape_of(model),
         matched=matched,
         seed=settings.seed,

@@ -240,6 +240,7 @@ def attempts_of(folder: Path, tmp_path: Path) -> Callable[..., Attempts]:
             source=source,
             model=model,
             dataset=dataset,
+            calibration=dataset,
             image_size=16,
             matched=match_classes(names, names, name="model"),
             seed=0,
