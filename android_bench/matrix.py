@@ -38,7 +38,7 @@ SHUTDOWN_SECS = 0.5
 NUM_LOSSES = 3
 """A job is given up after this many connection losses: it may be what crashes the phone."""
 NUM_REPEATS = 2
-"""How many times a throttled round is measured again, after cooling."""
+"""How many times a round is measured again, if the phone throttled or was busy."""
 _LEAVE_SECS = 30.0
 _GONE = (ConnectionLostError, TimeLimitError, NoPhoneError, NotReadyError)
 
@@ -234,7 +234,7 @@ class _Worker:
             )
 
     def _play(self, session: Session, flags: ToolFlags, job: Job, round_index: int) -> RunOutcome:
-        """One round, repeated after cooling if the phone throttled."""
+        """One round, repeated if the phone throttled or was busy."""
         request = job.rounds[round_index]
         is_last = round_index == len(job.rounds) - 1
         what = f"{job.label}, round {round_index + 1} of {len(job.rounds)}"
@@ -249,9 +249,13 @@ class _Worker:
             if is_last or repeat or time.monotonic() - self._heat_read > HEAT_SECS:
                 self._read_heat(session)
             throttled = self._heat.throttled if self._heat else None
-            if warm is not None or throttled is None:
+            if warm is None and throttled is not None:
+                warm = Reason.THROTTLED.text(status=throttled)
+            elif warm is not None or not outcome.beside:
                 break
-            warm = Reason.THROTTLED.text(status=throttled)
+            elif repeat < NUM_REPEATS:
+                self._say(f"waiting: {outcome.beside[0]}")
+                self._wait(POLL_SECS)
         found = [*outcome.reasons, *([warm] if warm else [])]
         if is_last:
             found += self._patiently(session, lambda: _changed(session, request.model))

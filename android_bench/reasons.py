@@ -139,6 +139,18 @@ class Reason(StrEnum):
         "no word from Android, but a trend that chance makes in fewer than 5% of cases, above `--max-drift`",
         "as above, or look at it: `--sustained 10`",
     )
+    BENCHMARK_BESIDE = (
+        "benchmark-beside",
+        "another benchmark_model ran beside it (process {process} on the phone)",
+        "two benchmarks at once measure each other",
+        "wait for its end, or end it: `adb shell kill PROCESS`",
+    )
+    PHONE_BUSY = (
+        "phone-busy",
+        "process {process} ({name}) used {share} of a core beside it",
+        "a process used more than half a core during a run and, one second later, during two more",
+        "close the app; wait until the phone is at rest",
+    )
     TOO_WARM = (
         "too-warm",
         "the phone is at {celsius} °C, above --max-celsius {limit}",
@@ -262,6 +274,13 @@ class Reason(StrEnum):
         "the file changed while it was measured",
         "its SHA-256 is another one after the rounds",
         "measure it again, once nothing writes to it",
+        "host",
+    )
+    MACHINE_BUSY = (
+        "machine-busy",
+        "other programs used {others} and let its threads wait for {share} of the time",
+        "they left no free CPU for each thread, for longer than `--max-wait` allows",
+        "end them and measure again; or fewer threads",
         "host",
     )
     HOST_THREADS_IGNORED = (

@@ -24,6 +24,7 @@ from android_bench.phone.tool_process import PID_FILE, written_down
 from android_bench.printed.result_file import differences, read_result, with_result
 from android_bench.printed.run import BenchmarkReport, count_reasons, parse_run
 from android_bench.reasons import Reason
+from android_bench.tool.beside import AFTER, BEFORE, reasons_beside
 
 OURS = FLAGS | frozenset(
     [
@@ -90,6 +91,8 @@ class RunOutcome:
     failure: str | None
     reasons: tuple[str, ...]
     """Why the figures are not the requested ones."""
+    beside: tuple[str, ...] = ()
+    """Those of the reasons that may pass: what else ran on the phone."""
     profile: str | None = None
     output: str
     """The tool's whole output."""
@@ -141,6 +144,7 @@ def run(session: Session, tool: LocalFile, flags: ToolFlags, request: RunRequest
     if not report.timed.count or report.timed.avg_ms is None:
         return failed(Reason.NO_STATISTICS.text(), printed)
     filed, doubts = _filed(session, report, flags)
+    beside = reasons_beside(after, off_cpu=delegate_named(request.delegate).off_cpu)
     reasons = [
         *report.reasons,
         *delegate_reasons(report, request),
@@ -148,11 +152,13 @@ def run(session: Session, tool: LocalFile, flags: ToolFlags, request: RunRequest
         *count_reasons(report.timed, request.num_runs, request.max_secs),
         *_size_reasons(report, after, request),
         *doubts,
+        *beside,
     ]
     return RunOutcome(
         report=filed,
         failure=None,
         reasons=tuple(dict.fromkeys(reasons)),
+        beside=tuple(beside),
         profile=_profile(session, printed, request, flags),
         output=printed,
     )
@@ -236,8 +242,8 @@ def _script(session: Session, tool: LocalFile, request: RunRequest, flags: Seque
     command = shlex.join([*pinned, session.path_of(tool), *flags])
     watch = _WATCH_THREADS if request.watch_threads else ""
     return (
-        f"exec 2>&1; cd {session.folder} || exit 97; rm -f {_RESULT} {_PROFILE}; most=0; looks=0; "
-        f"{watched(command, mark, meanwhile=watch)}echo @@threads; echo $most $looks; "
+        f"exec 2>&1; cd {session.folder} || exit 97; rm -f {_RESULT} {_PROFILE}; most=0; looks=0; {BEFORE}"
+        f"{watched(command, mark, meanwhile=watch)}echo @@threads; echo $most $looks; {AFTER}"
         f"echo @@size; wc -c < {session.path_of(request.model)}"
     )
 

@@ -118,6 +118,12 @@ def _print(found: Sustained) -> None:
     print_table(rows)
     click.echo(f"{min(medians):.3g} ms {_bars(medians)} {max(medians):.3g} ms")
     click.echo(f"{_verdict(found)}.")
+    disturbed = [point for point in found.points if point.beside]
+    if disturbed:
+        click.echo(
+            f"{len(disturbed)} of {len(found.points)} points are not of this file alone, such as at minute "
+            f"{disturbed[0].minute:.1f}: {disturbed[0].beside}."
+        )
 
 
 def _bars(values: Sequence[float]) -> str:

@@ -295,7 +295,7 @@ def test_the_csv_holds_what_json_holds(warmed):
         rows = list(csv.DictReader(file))
     points = points_of(warmed)
     assert list(rows[0]) == list(points[0]) == [field.name for field in fields(SustainedPoint)]
-    assert [{name: float(value) for name, value in row.items()} for row in rows] == points
+    assert [{name: float(value) if value else None for name, value in row.items()} for row in rows] == points
 
 
 def test_the_picture_is_a_png_with_something_in_it(warmed):
