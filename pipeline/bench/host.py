@@ -21,6 +21,7 @@ from export.files import sha256_of
 from export.tflite.inspect import inspect
 from pipeline.bench.child import ChildFailedError, runtime_version
 from pipeline.bench.children import Children
+from pipeline.bench.machine_use import MachineUse, Watch, typical
 from pipeline.bench.settings import BenchSettings, share_of_runs
 from pipeline.bench.statistics import noise_ms, percentile, summarize
 from pipeline.records.measurement import XNNPACK, Measurement
@@ -101,6 +102,7 @@ class _Series:
     num_threads: int
     samples_ns: array[int] = field(default_factory=lambda: array("q"))
     round_medians_ms: list[float] = field(default_factory=list)
+    machine_use: list[MachineUse] = field(default_factory=list)
     warmup_runs: int = 0
     first_round: dict[str, Any] | None = None
     reason: str | None = None
@@ -118,11 +120,13 @@ class _Series:
         turn = self.place, self.file
         try:
             child = children.ready(turn, num_threads=self.num_threads)
+            watch = Watch()
             reply = child.run_round(request, busy_secs=busy_secs)
         except ChildFailedError as error:
             self.reason = str(error)
             children.end(turn)
             return
+        self._note_use(watch, reply)
         samples = reply.pop("samples_ns")
         self.samples_ns.extend(samples)
         self.round_medians_ms.append(percentile(sorted(samples), 50) / 1e6)
@@ -130,6 +134,17 @@ class _Series:
         if self.first_round is None:
             self.first_round = reply
             self.reason = _threads_ignored(settings.runtime, self.num_threads, reply["new_threads"])
+
+    def _note_use(self, watch: Watch, reply: dict[str, Any]) -> None:
+        waited_ns = reply["waited_ns"]
+        use = watch.over(
+            num_threads=self.num_threads,
+            cpu_secs=reply["cpu_ns"] / 1e9,
+            waited_secs=None if waited_ns is None else waited_ns / 1e9,
+            num_cpus=num_cpus(),
+        )
+        if use is not None:
+            self.machine_use.append(use)
 
     @property
     def began(self) -> bool:
@@ -146,6 +161,10 @@ class _Series:
             found.append(Reason.STOPPED.text(done=done, asked=settings.rounds))
         if 0 in self.round_medians_ms:
             found.append(Reason.BELOW_RESOLUTION.text())
+        use = typical(self.machine_use)
+        if use is not None and use.wait_share > settings.max_wait:
+            others = f"{use.others_cpus:.1f} of {use.num_cpus} CPUs"
+            found.append(Reason.MACHINE_BUSY.text(others=others, share=f"{use.wait_share:.0%}"))
         if not self.file.is_file() or sha256_of(self.file) != self.sha256:
             found.append(Reason.FILE_CHANGED.text())
         return tuple(found)
@@ -154,6 +173,7 @@ class _Series:
         """The measurement over all rounds."""
         latency = summarize([ns / 1e6 for ns in self.samples_ns]) if self.samples_ns else None
         first = self.first_round or {}
+        use = typical(self.machine_use)
         reasons = self.reasons(settings)
         measurement = Measurement(
             artifact_sha256=self.sha256,
@@ -182,6 +202,8 @@ class _Series:
             reasons=reasons,
             measured_utc=datetime.now(UTC).isoformat(timespec="seconds"),
             round_sessions=(session,) * len(self.round_medians_ms),
+            others_cpus=use.others_cpus if use else None,
+            wait_share=use.wait_share if use else None,
         )
         return MeasuredFile(
             measurement=measurement,

@@ -26,7 +26,7 @@ from android_bench.reasons import Reason
 from android_bench.tool.runner import RunOutcome, RunRequest
 from export.tflite.inspect import inspect
 from pipeline.bench.host import MeasuredFile
-from pipeline.bench.settings import BenchSettings, PhoneSettings, share_of_runs
+from pipeline.bench.settings import HOST_ONLY, BenchSettings, PhoneSettings, share_of_runs
 from pipeline.bench.statistics import drift, noise_ms
 from pipeline.records.measurement import XNNPACK, Measurement, in_part
 
@@ -102,7 +102,7 @@ class PhoneSeries:
             "max_celsius": self.max_celsius,
             "max_drift": self.settings.max_drift,
             "extra_flags": self.settings.extra_flags,
-            **{name: value for name, value in bench.items() if name not in ("runtime", "patience_secs")},
+            **{name: value for name, value in bench.items() if name not in HOST_ONLY},
         }
         return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
 

@@ -32,6 +32,9 @@ class BenchSettings:
     """Number of rounds in which the files take turns; a comparison needs at least 6."""
     patience_secs: float = 120.0
     """A child is ended as hung when it exceeds its requested time by this much."""
+    max_wait: float = 0.1
+    """A measurement on this machine is invalid if other programs let its threads wait for a CPU for more than
+    this share of the time."""
 
     def __post_init__(self) -> None:
         """Refuses impossible settings."""
@@ -47,7 +50,7 @@ class BenchSettings:
         for name, count in at_least_one.items():
             if count < 1:
                 raise UsageError(f"{name} is {count}. Give 1 or more.")
-        not_negative = ("min_secs", "warmup_runs", "warmup_min_secs")
+        not_negative = ("min_secs", "warmup_runs", "warmup_min_secs", "max_wait")
         for name in not_negative:
             if not getattr(self, name) >= 0:
                 raise UsageError(f"{name} is {getattr(self, name)}. Give 0 or more.")
@@ -84,6 +87,10 @@ class FleetSettings:
     matrix: MatrixSettings = field(default_factory=MatrixSettings)
     again: bool = False
     """Whether to repeat measurements that are in the store."""
+
+
+HOST_ONLY = ("runtime", "patience_secs", "max_wait")
+"""BenchSettings that do not change what a phone measures."""
 
 
 def share_of_runs(settings: BenchSettings, round_index: int) -> int:

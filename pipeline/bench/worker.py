@@ -80,6 +80,7 @@ def run_round(
 
     `request` has warmup_runs, warmup_min_secs, num_runs, min_secs and max_secs of this round.
     """
+    waited, cpu_ns = _waited_ns(), time.process_time_ns()
     try:
         begin = time.perf_counter_ns()
         interpreter = interpreter_class(model_path=file, num_threads=num_threads)
@@ -106,6 +107,8 @@ def run_round(
         "peak_memory_bytes": baseline.peak_growth_bytes(),
         "new_threads": baseline.new_threads(),
         "delegated": _is_delegated(interpreter),
+        "cpu_ns": time.process_time_ns() - cpu_ns,
+        "waited_ns": _waited_since(waited),
     }
 
 
@@ -197,6 +200,24 @@ def _count_threads() -> int | None:
         return len(os.listdir("/proc/self/task"))  # noqa: PTH208 - iterdir would make objects to count
     except OSError:
         return None
+
+
+def _waited_ns() -> dict[str, int] | None:
+    """How long each thread was ready to run but had no CPU; None where the kernel does not count it."""
+    found = {}
+    try:
+        for thread in os.listdir("/proc/self/task"):  # noqa: PTH208 - iterdir would make objects to count
+            found[thread] = int(Path(f"/proc/self/task/{thread}/schedstat").read_text().split()[1])
+    except (OSError, IndexError):
+        return None
+    return found if any(found.values()) else None
+
+
+def _waited_since(before: dict[str, int] | None) -> int | None:
+    now = _waited_ns()
+    if before is None or now is None:
+        return None
+    return sum(waited - before.get(thread, 0) for thread, waited in now.items())
 
 
 def private_stdout() -> TextIO:

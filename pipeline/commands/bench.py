@@ -95,6 +95,14 @@ def _cores(context: click.Context, parameter: click.Parameter, value: str) -> st
 @_count("num_rounds", least=1, text="Rounds in which the files take turns; runs and seconds are totals.")
 @_seconds("patience_secs", above_zero=True, text="End a runtime that is late by this much.")
 @click.option(
+    "--max-wait",
+    type=Finite(min=0),
+    default=DEFAULTS["max_wait"],
+    show_default=True,
+    metavar="SHARE",
+    help="On this machine: not valid if other programs let its threads wait for longer than this.",
+)
+@click.option(
     "--runtime",
     default=DEFAULTS["runtime"],
     show_default=True,
@@ -179,8 +187,10 @@ def command(
     if not on_phones:
         refuse_without_adb(context, PHONE_OPTIONS, flags)
         return _bench_here(files_or_runs, bench, as_json=as_json)
-    if given(context, "runtime"):
-        raise UsageError("--runtime is for this machine; a phone runs benchmark_model. Leave it out.")
+    for name in ("runtime", "max_wait"):
+        if given(context, name):
+            option = option_name(context, name)
+            raise UsageError(f"{option} is for this machine; a phone runs benchmark_model. Leave it out.")
     return _bench_there(files_or_runs, flags, bench, options, as_json=as_json)
 
 
@@ -298,7 +308,7 @@ def _show(result: BenchResult, settings: BenchSettings) -> None:
     threads = _threads(*settings.num_threads)
     click.echo(
         f"{measurement.machine}; {runtime}, {threads}; "
-        f"± is half the 95% interval of the median over {settings.rounds} rounds."
+        f"± is half the 95% interval of the median over {settings.rounds} rounds; {_others(rows)}."
     )
     if any(row.comparison is not None and not row.comparison.larger_than_noise for row in rows):
         click.echo(
@@ -308,6 +318,14 @@ def _show(result: BenchResult, settings: BenchSettings) -> None:
 
 def _threads(*counts: int) -> str:
     return "1 thread" if counts == (1,) else f"{', '.join(map(str, counts))} threads"
+
+
+def _others(rows: list[TableRow]) -> str:
+    """How busy other programs kept the machine, the busiest file's."""
+    found = [row.measurement.others_cpus for row in rows if row.measurement.others_cpus is not None]
+    if not found:
+        return "how busy the machine was with other programs is not known here"
+    return f"other programs used {max(found):.1f} CPUs meanwhile"
 
 
 def _delegates(rows: list[TableRow]) -> str:

@@ -67,6 +67,10 @@ class Measurement:
     """For comparison with another file, round by round."""
     round_sessions: tuple[str, ...] = ()
     """The session (a call of `pipeline bench`) of each round; only files of one session took turns."""
+    others_cpus: float | None = None
+    """As many CPUs of this machine as other programs used meanwhile; median over the rounds."""
+    wait_share: float | None = None
+    """The share of the time for which they let a thread wait for a CPU; median over the rounds."""
 
 
 @dataclass(frozen=True, kw_only=True)

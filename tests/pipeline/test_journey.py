@@ -172,7 +172,7 @@ def test_bench_and_report_join_everything_by_checksum(
     capsys: pytest.CaptureFixture[str], exported: dict[Precision, Path], trained: Path
 ):
     files = [str(exported[precision]) for precision in (Precision.FLOAT32, Precision.INT8)]
-    quick = ["--min-secs", "0.05", "--warmup-min-secs", "0", "--num-rounds", "6"]
+    quick = ["--min-secs", "0.05", "--warmup-min-secs", "0", "--num-rounds", "6", "--max-wait", "1"]
     measured = printed(capsys, "bench", *files, *quick)
     assert set(measured[0]) == {field.name for field in fields(Measurement)}
     rows = {row["sha256"]: row for row in printed(capsys, "report", trained.name)}

@@ -57,7 +57,7 @@ STEPS = (
     ("runs",),
     ("export", "--int8"),
     ("verify",),
-    ("bench", "--num-runs", "2", "--min-secs", "0", "--warmup-min-secs", "0", "--num-rounds", "2"),
+    ("bench", "--num-runs", "2", "--min-secs", "0", "--warmup-min-secs", "0", "--max-wait", "1"),
     ("explain", "RUN"),
     ("report",),
     ("report", "--format", "md"),

@@ -64,7 +64,7 @@ def truncated(files, tmp_path):
 @pytest.fixture
 def quick():
     """Settings with which a file takes about a third of a second."""
-    return BenchSettings(num_runs=20, min_secs=0.2, warmup_min_secs=0.05)
+    return BenchSettings(num_runs=20, min_secs=0.2, warmup_min_secs=0.05, max_wait=1.0)  # others test too
 
 
 def workers_of(path):

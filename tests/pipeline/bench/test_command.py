@@ -16,7 +16,8 @@ from pipeline.cli import run
 from pipeline.records.measurement import Measurement
 from pipeline.store.store import open_store
 
-QUICK = ["--num-runs", "12", "--min-secs", "0", "--warmup-min-secs", "0"]
+QUICK = ["--num-runs", "12", "--min-secs", "0", "--warmup-min-secs", "0", "--max-wait", "1"]
+"""Other tests share the machine's cores."""
 
 
 @pytest.fixture(autouse=True)

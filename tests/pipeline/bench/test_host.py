@@ -93,7 +93,7 @@ def test_runs_are_spread_over_the_rounds_and_sum_up_exactly(files):
 
 
 def test_max_secs_hold_over_all_rounds(files):
-    settings = BenchSettings(num_runs=10**6, max_secs=0.3, warmup_min_secs=0)
+    settings = BenchSettings(num_runs=10**6, max_secs=0.3, warmup_min_secs=0, max_wait=1.0)
     (measurement,) = measure([files["one"]], settings)
     assert measurement.valid
     seconds = measurement.num_runs * measurement.avg_ms / 1e3
