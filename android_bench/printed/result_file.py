@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from android_bench.errors import LogError
+from android_bench.printed.protos import Fields, message_class, parsed
 from android_bench.printed.run import BenchmarkReport
 from android_bench.reasons import Reason
 
@@ -16,7 +17,7 @@ KIB = 1024
 MIB = 1024 * KIB
 
 _PACKAGE = "tflite.tools.benchmark"
-_FIELDS: dict[str, tuple[tuple[str, int, str], ...]] = {
+_FIELDS: Fields = {
     "LatencyMetrics": (
         ("avg_ms", 1, "float"),
         ("min_ms", 2, "float"),
@@ -85,15 +86,7 @@ class ToolResult:
 
 def read_result(content: bytes) -> ToolResult:
     """Parses a result file. LogError if it is empty, cut, of another format, or has no inference."""
-    from google.protobuf.message import DecodeError
-
-    if not content:
-        raise LogError("the result file is empty")
-    message = _message_class()()
-    try:
-        message.ParseFromString(content)
-    except DecodeError as error:
-        raise LogError(f"the result file's {len(content)} bytes are damaged or cut ({error})") from error
+    message = parsed(_message_class(), content, "the result file")
     latency, memory, misc = message.latency_metrics, message.memory_metrics, message.misc_metrics
     num_runs, avg_ms = _count(misc, "num_runs"), _figure(latency, "avg_ms")
     if num_runs == 0:
@@ -188,29 +181,8 @@ def _short(value: float | None) -> str:
 
 @functools.cache
 def _message_class() -> Any:  # noqa: ANN401 - protobuf makes its classes at run time
-    """The class of BenchmarkResult, from a descriptor built here; protobuf is imported only now."""
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-
-    file = descriptor_pb2.FileDescriptorProto(
-        name="benchmark_result.proto", package=_PACKAGE, syntax="proto2"
-    )
-    kinds = descriptor_pb2.FieldDescriptorProto
-    scalars = {
-        "float": kinds.TYPE_FLOAT,
-        "int32": kinds.TYPE_INT32,
-        "int64": kinds.TYPE_INT64,
-        "string": kinds.TYPE_STRING,
-    }
-    for message_name, fields in _FIELDS.items():
-        message = file.message_type.add(name=message_name)
-        for name, number, kind in fields:
-            added = message.field.add(name=name, number=number, label=kinds.LABEL_OPTIONAL)
-            added.type = scalars.get(kind, kinds.TYPE_MESSAGE)
-            if kind not in scalars:
-                added.type_name = f".{_PACKAGE}.{kind}"
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.BenchmarkResult"))
+    """The class of BenchmarkResult."""
+    return message_class(_PACKAGE, _FIELDS, "BenchmarkResult")
 
 
 def _figure(message: Any, name: str) -> float | None:  # noqa: ANN401 - as above

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from android_bench.delegates import Delegation
 from android_bench.errors import LogError
-from android_bench.printed.encoding import log_text
+from android_bench.printed.encoding import log_text, read_log, read_log_text
 from android_bench.printed.lab_folder import LabRun, read_folder
 from android_bench.printed.lines import Failure
 from android_bench.printed.pasted import parse_log
@@ -97,7 +97,7 @@ def show_log(source: str, *, as_json: bool) -> int:
     file that is not text.
     """
     name = "the input" if source == STDIN else source
-    runs, failures = _folder(source) if source != STDIN and _is_folder(source) else _log(source, name)
+    runs, failures, unread = _folder(source) if source != STDIN and _is_folder(source) else _log(source, name)
     records = [_record(run) for run in runs]
     if as_json:
         print_records(records)
@@ -107,6 +107,8 @@ def show_log(source: str, *, as_json: bool) -> int:
         _show_profiles(runs, names)
     for path, failure in failures:
         say(f"{path}, line {failure.line}: a run did not complete: {failure.reason.rstrip('.')}.")
+    for path, why in unread:
+        say(f"{path} is not read: {why.rstrip('.')}.")
     if not records:
         say(
             f"{name} holds no completed run of benchmark_model. Give all that it printed, from STARTING! to "
@@ -120,15 +122,17 @@ def show_log(source: str, *, as_json: bool) -> int:
 
 Failures = list[tuple[str, Failure]]
 """The failed runs, each with the name of its log."""
+Unread = list[tuple[str, str]]
+"""Files of a folder that cannot be read, and why."""
 
 
-def _log(source: str, name: str) -> tuple[list[LabRun], Failures]:
-    log = parse_log(_text(_content(source), name))
+def _log(source: str, name: str) -> tuple[list[LabRun], Failures, Unread]:
+    log = parse_log(_text(source, name))
     runs = [
         LabRun(where=None, accelerator=None, report=report, profile=profile)
         for report, profile in zip(log.runs, log.profiles, strict=True)
     ]
-    return runs, [(name, failure) for failure in log.failures]
+    return runs, [(name, failure) for failure in log.failures], []
 
 
 def _is_folder(source: str) -> bool:
@@ -138,7 +142,7 @@ def _is_folder(source: str) -> bool:
         return False
 
 
-def _folder(source: str) -> tuple[list[LabRun], Failures]:
+def _folder(source: str) -> tuple[list[LabRun], Failures, Unread]:
     try:
         found = read_folder(Path(source))
     except OSError as error:
@@ -150,25 +154,19 @@ def _folder(source: str) -> tuple[list[LabRun], Failures]:
             f"the folder {source} holds no log (.txt, .log, logcat, stdout) and no result file (results.pb). "
             "Give what a lab's session left, or a log's path."
         )
-    return found.runs, [(str(each.path), each.failure) for each in found.failures]
+    failures = [(str(each.path), each.failure) for each in found.failures]
+    return found.runs, failures, [(str(path), why) for path, why in found.unread]
 
 
-def _content(source: str) -> bytes:
-    if source == STDIN:
-        return sys.stdin.buffer.read()
+def _text(source: str, name: str) -> str:
     try:
-        return Path(source).read_bytes()
+        return log_text(read_log(sys.stdin.buffer)) if source == STDIN else read_log_text(Path(source))
     except OSError as error:
         raise UsageError(
             f"the log {source} cannot be read: {error.strerror}. Give a log, a folder, or - for stdin."
         ) from error
     except ValueError as error:  # a NUL in a path
         raise UsageError(f"{source!r} is no path. Give a log, a folder, or - for stdin.") from error
-
-
-def _text(content: bytes, name: str) -> str:
-    try:
-        return log_text(content)
     except LogError as error:
         raise PipelineError(f"{name} cannot be read: {error}.") from error
 

@@ -1,9 +1,11 @@
 """`pipeline bench --from-log FOLDER`: what a cloud lab's session leaves."""
 
+import gzip
 import json
 import shutil
 
 import pytest
+from ai_edge_litert import model_runtime_info_pb2
 from captured_logs import LOGS, needs_logs
 
 from pipeline.cli import run
@@ -38,11 +40,32 @@ def session(tmp_path):
             path.parent.mkdir(parents=True, exist_ok=True)
             if content is None:
                 shutil.copy(CAPTURED / "result_f32.pb", path)
+            elif isinstance(content, bytes):
+                path.write_bytes(content)
             else:
                 path.write_text(content)
         return home
 
     return write
+
+
+def runtime_info(delegates, *, total):
+    """What the tool writes, by LiteRT's own class: each delegate takes the next nodes, by their number."""
+    message = model_runtime_info_pb2.ModelRuntimeDetails()
+    message.subgraphs.add(subgraph_id=1, subgraph_type=2).nodes.add(id=0, name="inside a delegate")
+    graph = message.subgraphs.add(subgraph_id=0, subgraph_type=1)
+    for number in range(total):
+        graph.nodes.add(id=number, name="CONV_2D", type="3", inputs=[number], outputs=[number + 1])
+        graph.edges.add(id=number, name=f"tensor {number}", shape=[1, 8, 8, 3])
+    begin = 0
+    for number, (name, taken) in enumerate(delegates.items(), start=total):
+        node = graph.nodes.add(id=number, name=name)
+        node.delegate_node_details.delegate_name = name
+        node.delegate_node_details.tflite_node_ids_replaced.extend(range(begin, begin + taken))
+        begin += taken
+        graph.execution_plan.append(number)
+    graph.execution_plan.extend(range(begin, total))
+    return message.SerializeToString()
 
 
 def logcat(text):
@@ -60,7 +83,7 @@ def test_a_session_of_developer_device_platform_is_rows_of_its_phones(session, c
     home = session(
         {
             "gpu-caiman-35/results.pb": None,
-            "gpu-caiman-35/runtime_info.pb": "not read",
+            "gpu-caiman-35/runtime_info.pb": runtime_info({"LITERT_CL": 31}, total=31),
             "gpu-caiman-35/logcat.txt": logcat(OF_THE_RESULT),
             "cpu-pa3q-35/results.pb": None,
             "cpu-pa3q-35/logcat.txt": logcat(OF_THE_RESULT.splitlines(keepends=True)[0]),
@@ -158,8 +181,8 @@ def test_a_folder_without_logs_is_refused_and_a_bad_file_in_it_is_told(session, 
     home = session({"cpu-a/results.pb": "", "cpu-a/stdout.txt": OTHER, "cpu-a/model.txt": "TFL3\0\0"})
     assert run(["bench", "--from-log", str(home)]) == 0
     err = capsys.readouterr().err
-    assert "results.pb, line 1: a run did not complete: the result file is empty" in err
-    assert "model.txt, line 1: a run did not complete: it is not text" in err
+    assert "results.pb is not read: the result file is empty.\n" in err
+    assert "model.txt is not read: it is not text: it holds NUL bytes." in err
 
 
 @needs_logs
@@ -169,3 +192,162 @@ def test_stderr_beside_stdout_says_why_a_run_failed(capsys):
     assert "nonexistent.stdout, line 1: a run did not complete: Could not open 'models/does_not_exist" in err
     assert "m_custom.stdout" in err
     assert "Encountered unresolved custom op: Svd (Failed to allocate tensors)" in err
+
+
+# --- what took the nodes ---
+
+
+TOOK_NONE = "GPU took no node of 31"
+
+
+@needs_logs
+@pytest.mark.parametrize(
+    ("delegates", "shown", "reasons"),
+    [
+        ({"TfLiteGpuDelegateV2": 31}, ["gpu: 31 of 31 nodes"], []),
+        (
+            {"LITERT_CL": 20, "TfLiteXNNPackDelegate": 9},
+            ["gpu: 20 of 31 nodes", "xnnpack: 9 of 31 nodes"],
+            [],
+        ),
+        ({"TfLiteXNNPackDelegate": 31}, ["xnnpack: 31 of 31 nodes", "gpu: 0 of 31 nodes"], [TOOK_NONE]),
+        ({}, ["gpu: 0 of 31 nodes"], [TOOK_NONE]),
+    ],
+)
+def test_the_runtime_info_proves_what_the_accelerator_took(session, capsys, delegates, shown, reasons):
+    info = runtime_info(delegates, total=31)
+    _, (found,) = records(session({"gpu-a/results.pb": None, "gpu-a/runtime_info.pb": info}), capsys)
+    assert found["delegates"] == shown
+    assert found["reasons"] == reasons
+
+
+@needs_logs
+def test_the_runtime_info_answers_where_the_log_is_silent_and_says_where_it_differs(session, capsys):
+    asked = OF_THE_RESULT.replace("STARTING!", "STARTING!\nUse gpu: [1]")
+    silent = asked.replace("Replacing", "X")
+    home = session(
+        {
+            "a/stdout.txt": silent,
+            "b/stdout.txt": silent,
+            "b/runtime_info.pb": runtime_info({"LITERT_CL": 31}, total=31),
+            "c/stdout.txt": asked,
+            "c/runtime_info.pb": runtime_info({"LITERT_CL": 30}, total=31),
+        }
+    )
+    _, found = records(home, capsys)
+    assert [each["reasons"] for each in found] == [
+        ["no line says that GPU took any node"],
+        [],
+        ["the text says nodes on GPU 31, the result file 30"],
+    ]
+
+
+def test_a_damaged_runtime_info_is_named_and_cut_anywhere_never_raises(session, capsys):
+    whole = runtime_info({"LITERT_CL": 31}, total=31)
+    for end in range(0, len(whole), 41):
+        home = session({"gpu-a/stdout.txt": OF_THE_RESULT, "gpu-a/runtime_info.pb": whole[:end]})
+        assert records(home, capsys)[0] == 0
+    show_log(str(session({"gpu-a/runtime_info.pb": b""})), as_json=False)
+    assert "runtime_info.pb is not read: the runtime info is empty." in capsys.readouterr().err
+
+
+# --- the layouts of others ---
+
+
+@needs_logs
+def test_a_session_as_it_lies_in_the_bucket_is_one_row_a_job(session, capsys):
+    home = session(
+        {
+            "job-000/artifacts/data/local/tmp/results.pb": None,
+            "job-000/artifacts/data/local/tmp/runtime_info.pb": runtime_info({"LITERT_CL": 31}, total=31),
+            "job-000/logcat.txt": logcat(OF_THE_RESULT),
+            "job-001/artifacts/data/local/tmp/results.pb": None,
+            "job-001/logcat.txt": logcat("STARTING!\n"),
+        }
+    )
+    _, found = records(home, capsys)
+    assert [(each["where"], each["valid"], each["graph"]) for each in found] == [
+        ("job-000", True, "/data/local/tmp/mobilenet.tflite"),
+        ("job-001", True, None),
+    ]
+
+
+@needs_logs
+def test_the_runs_of_a_script_keep_their_own_files(session, capsys):
+    out = "gpu-caiman-35/artifacts/data/local/tmp/output/"
+    home = session(
+        {
+            f"{out}cpu.log": OTHER.replace("LITERT_CL", "TfLiteXNNPackDelegate"),
+            f"{out}runtime_info_cpu.pb": runtime_info({"TfLiteXNNPackDelegate": 31}, total=31),
+            f"{out}gpu.log": OF_THE_RESULT.replace("Replacing", "X"),
+            f"{out}results_gpu.pb": None,
+            f"{out}runtime_info_gpu.pb": runtime_info({"LITERT_CL": 31}, total=31),
+            "gpu-caiman-35/logcat.txt": logcat(OTHER) + logcat(OF_THE_RESULT),
+        }
+    )
+    _, found = records(home, capsys)
+    assert [(each["avg_ms"], each["delegates"]) for each in found] == [
+        (pytest.approx(5.79944), ["xnnpack: 31 of 31 nodes", "gpu: 0 of 31 nodes"]),
+        (pytest.approx(5.78943586), ["gpu: 31 of 31 nodes"]),
+    ]
+    assert [each["valid"] for each in found] == [False, True]
+
+
+def test_strangers_names_and_files_are_rows_of_their_phones(session, capsys):
+    failed = "STARTING!\nERROR: Could not open 'x.tflite'.\nBenchmarking failed.\n"
+    home = session(
+        {
+            "Xperia 1 Ⅴ (日本)/run 1/stdout.txt": OF_THE_RESULT,
+            "Xperia 1 Ⅴ (日本)/run 2/stdout.txt": OTHER,
+            "a51/stdout.txt": OTHER,
+            "cafe/console.log.gz": gzip.compress(OTHER.encode()),
+            "Żółw-34-pl_PL-portrait/logcat": logcat(OTHER),
+            "Żółw-34-pl_PL-portrait/instrumentation.results": "INSTRUMENTATION_CODE: -1\n",
+            "Żółw-34-pl_PL-portrait/test_result_1.xml": "<testsuite/>",
+            "Żółw-34-pl_PL-portrait/._logcat": b"\0\5\x16\7Mac OS X",
+            "Żółw-34-pl_PL-portrait-rerun_1/logcat": logcat(failed),
+        }
+    )
+    status, found = records(home, capsys)
+    assert status == 0
+    assert [each["where"] for each in found] == [
+        "Xperia 1 Ⅴ (日本)",
+        "Xperia 1 Ⅴ (日本)",
+        "a51",
+        "cafe",
+        "Żółw-34-pl_PL-portrait",
+    ]
+    show_log(str(home), as_json=False)
+    printed = capsys.readouterr()
+    assert "Xperia 1 Ⅴ (日本) mobilenet: gpu: 31 of 31 nodes." in printed.out
+    assert printed.err.count("did not complete") == 1
+    assert "rerun_1/logcat, line 4: a run did not complete: Could not open 'x.tflite'" in printed.err
+    assert "not read" not in printed.err
+
+
+def test_two_processes_in_a_logcat_of_the_whole_device_are_two_rows(session, capsys):
+    lines = zip(OF_THE_RESULT.splitlines(), OTHER.splitlines(), strict=True)
+    noise = "07-14 13:14:52.097  900  901 W art     : count=1 curr=5 | Inference (avg): 3\n"
+    form = "07-14 13:14:52.097   {}   {} I tflite  : {}\n"
+    mixed = "".join(noise + form.format(11, 11, one) + form.format(22, 22, two) for one, two in lines)
+    _, found = records(session({"redfin-30-en-portrait/logcat": mixed}), capsys)
+    assert [each["avg_ms"] for each in found] == [5.78944, 5.79944]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"PK\x03\x04" + bytes(40), "a zip archive. Unpack it and give its folder"),
+        (gzip.compress(bytes(257) + b"ustar" + bytes(250)), "a tar archive. Unpack it"),
+        (gzip.compress(OTHER.encode())[:200], ""),
+        (gzip.compress(OTHER.encode())[:20] + bytes(50), "its gzip is cut"),
+        (gzip.compress(OTHER.encode())[:60] + b"\xff" * 500, "its gzip is damaged"),
+        (gzip.compress(bytes(257_000_000), 1), "it is larger than 256 MB"),
+        (bytes(4) + b"TFL3" + bytes(50), "a model. Give what benchmark_model printed"),
+    ],
+)
+def test_what_is_no_log_is_refused_by_what_it_is(tmp_path, capsys, content, said):
+    path = tmp_path / "log.txt"
+    path.write_bytes(content)
+    assert run(["bench", "--from-log", str(path)]) == 1
+    assert said in capsys.readouterr().err
