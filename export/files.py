@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from export.partial import partial_file, umask
 
 
 @contextmanager
@@ -17,22 +18,15 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path in the folder of `path`; on success it is synced and renamed to `path`.
 
     The temporary name has the suffix of `path`, since some writers (Keras) depend on it. If the block raises
-    or the process is killed, `path` is unchanged.
+    or the process is killed, `path` is unchanged; `export.partial.sweep` removes what a kill leaves.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".partial-", suffix=f"-{path.name}", dir=path.parent)
-    os.close(handle)
-    partial = Path(name)
-    try:
+    with partial_file(path) as partial:
         yield partial
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        partial.chmod(0o666 & ~umask)
+        partial.chmod(0o666 & ~umask())
         partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

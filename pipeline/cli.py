@@ -90,7 +90,9 @@ def run(arguments: list[str] | None = None) -> int:
     from android_bench.errors import DeviceError, LogError, ToolError
     from export.errors import ExportError, SettingsError
     from models.errors import KnobError, ModelError
+    from pipeline.runs import sweep_runs, where_runs_are
 
+    sweep_runs(where_runs_are())
     try:
         status = pipeline.main(arguments, prog_name="pipeline", standalone_mode=False)
         return status if isinstance(status, int) else 0

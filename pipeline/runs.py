@@ -7,13 +7,18 @@ export/<model>_<precision>.tflite with a .json sidecar each. Standard library on
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import itertools
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from export.files import sha256_of
+from export.files import sha256_of, write_json
 from export.model_format import format_of
+from export.partial import partial_folder, sweep
 from pipeline.errors import PipelineError, UsageError, unknown_name
 from pipeline.shell import quoted
 
@@ -24,9 +29,14 @@ MODEL = "model.keras"
 EXPORT = "export"
 
 
+def where_runs_are() -> Path:
+    """./runs, or $PIPELINE_RUNS, whatever is there."""
+    return Path(os.environ.get("PIPELINE_RUNS") or DEFAULT_RUNS)
+
+
 def runs_folder() -> Path:
-    """The folder of all runs: ./runs, or $PIPELINE_RUNS; it need not exist yet."""
-    folder = Path(os.environ.get("PIPELINE_RUNS") or DEFAULT_RUNS)
+    """The folder of all runs; it need not exist yet. UsageError if it is a file."""
+    folder = where_runs_are()
     if folder.exists() and not folder.is_dir():
         raise UsageError(
             f"{folder} is a file, where the folder of runs should be. Set PIPELINE_RUNS to a folder."
@@ -34,18 +44,32 @@ def runs_folder() -> Path:
     return folder
 
 
-def new_folder(folder: Path, name: str) -> Path:
-    """Makes a new folder in `folder`, named `name` and the first free number."""
+def new_run(folder: Path, name: str, settings: Mapping[str, Any]) -> Path:
+    """Makes the folder of a new run, named `name` and the first free number, with its config.json inside.
+
+    It gets its name when the settings are in it, so that no kill leaves a run without them.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while True:
-        run = folder / f"{name}-{number}"
-        try:
-            run.mkdir()
-        except FileExistsError:
-            number += 1
-            continue
-        return run
+    with partial_folder(folder / name) as made:
+        write_json(made / CONFIG, settings)
+        for number in itertools.count(1):
+            run = folder / f"{name}-{number}"
+            if run.exists():
+                continue
+            try:
+                return made.rename(run)
+            except OSError as error:  # another process was faster
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                    raise
+        raise AssertionError("every number is taken")
+
+
+def sweep_runs(folder: Path) -> None:
+    """Removes what killed commands have left half-written in the runs folder."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        runs = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+        for place in (folder, *runs, *(run / EXPORT for run in runs)):
+            sweep(place)
 
 
 def how_to_resume(run: Path) -> str:

@@ -30,7 +30,7 @@ from pipeline.records.compression import (
     StepReached,
 )
 from pipeline.records.training import TrainConfig, TrainRecord
-from pipeline.runs import CONFIG, new_folder
+from pipeline.runs import new_run
 from pipeline.training.checkpoint import (
     STATE,
     EpochResult,
@@ -56,15 +56,13 @@ def start_run(
 
     `pixels` are the scale and offset of a model from elsewhere.
     """
-    run = new_folder(folder, name)
     settings = {
         "started_utc": now_utc(),
         "dataset_fingerprint": fingerprint,
         "compression": dataclasses.asdict(config),
         "pixels": pixels,
     }
-    write_json(run / CONFIG, settings)
-    return run
+    return new_run(folder, name, settings)
 
 
 def compress(

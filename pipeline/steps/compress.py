@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import nullcontext
 from pathlib import Path
 
 from export.files import sha256_of
@@ -24,6 +25,7 @@ from pipeline.lineage import KerasSource, find_source, load_model_of
 from pipeline.progress import Doing, Note, Progress, silent
 from pipeline.records.compression import LEARNING_RATES, CompressConfig, check, config_from_json
 from pipeline.records.training import TrainConfig, TrainRecord
+from pipeline.run_lock import only_process_of
 from pipeline.runs import CONFIG, setting_of
 from pipeline.shell import quoted
 from pipeline.steps.dataset import load_dataset
@@ -48,6 +50,11 @@ def compress(
 
 def resume(run: Path, *, runs: Path, progress: Progress = silent) -> TrainRecord:
     """Resumes a stopped compression with its own settings."""
+    with only_process_of(run):
+        return _resumed(run, runs, progress)
+
+
+def _resumed(run: Path, runs: Path, progress: Progress) -> TrainRecord:
     try:
         config = config_from_json(setting_of(run, "compression"))
     except (KeyError, TypeError) as error:
@@ -110,6 +117,7 @@ def _compressed(
     prepared = equalized(prepared, images)
     prove(prepared, images)
     name = f"{source.model_name}{_suffix(config)}"
+    is_new = run is None
     if run is None:
         run = start_run(
             config,
@@ -124,7 +132,8 @@ def _compressed(
     progress(Note(f"{run.name}: from {config.parent}, {dataset.spec.num_train:,} images"))
     for note in prepared.notes:
         progress(Note(note))
-    with resumable(run, batch_size=config.batch_size):
+    alone = only_process_of(run) if is_new else nullcontext()
+    with alone, resumable(run, batch_size=config.batch_size):
         record = compress_run(
             prepared,
             images,

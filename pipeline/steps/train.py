@@ -14,6 +14,7 @@ from pipeline.data.registry import from_any_folder
 from pipeline.data.spec import DatasetSpec
 from pipeline.progress import Note, Progress, silent
 from pipeline.records.training import TrainConfig, TrainRecord
+from pipeline.run_lock import only_process_of
 from pipeline.shell import quoted
 from pipeline.steps.dataset import load_dataset
 from pipeline.steps.resumable import resumable
@@ -40,15 +41,17 @@ def train(
     config = train_config(family, from_any_folder(data), dataset.spec, settings or TrainSettings())
     _advise(config, dataset.spec, progress)
     run = trainer.start_run(config, dataset.spec, folder=runs)
-    return _trained(config, dataset, run, runs, progress)
+    with only_process_of(run):
+        return _trained(config, dataset, run, runs, progress)
 
 
 def resume(run: Path, *, runs: Path, progress: Progress = silent) -> TrainRecord:
     """Resumes a stopped training with its own settings."""
-    config = trainer.read_config(run)
-    dataset = load_dataset(config.data, progress)
-    trainer.check_same_data(run, dataset.spec)
-    return _trained(config, dataset, run, runs, progress)
+    with only_process_of(run):
+        config = trainer.read_config(run)
+        dataset = load_dataset(config.data, progress)
+        trainer.check_same_data(run, dataset.spec)
+        return _trained(config, dataset, run, runs, progress)
 
 
 def train_config(family: str, data: str, dataset: DatasetSpec, settings: TrainSettings) -> TrainConfig:

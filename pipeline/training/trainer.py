@@ -20,7 +20,7 @@ from pipeline.data import augment
 from pipeline.errors import PipelineError
 from pipeline.progress import Progress, silent
 from pipeline.records.training import TrainConfig, TrainRecord
-from pipeline.runs import CONFIG, how_to_resume, new_folder, setting_of
+from pipeline.runs import CONFIG, how_to_resume, new_run, setting_of
 from pipeline.training.checkpoint import STATE, EpochResult, History, write_history
 from pipeline.training.decay import set_weight_decay
 from pipeline.training.finish import finish_run, now_utc
@@ -35,14 +35,12 @@ if TYPE_CHECKING:
 
 def start_run(config: TrainConfig, dataset: DatasetSpec, *, folder: Path) -> Path:
     """Makes the folder of a new run, with its settings, and returns its path."""
-    run = new_folder(folder, f"{label(str(config.family), config.knobs)}-{dataset.name}")
     settings = {
         "started_utc": now_utc(),
         "dataset_fingerprint": dataset.fingerprint,
         "config": dataclasses.asdict(config),
     }
-    write_json(run / CONFIG, settings)
-    return run
+    return new_run(folder, f"{label(str(config.family), config.knobs)}-{dataset.name}", settings)
 
 
 def read_config(run: Path) -> TrainConfig:
