@@ -119,6 +119,11 @@ def _next(dataset: Dataset, name: str) -> str:
         dataset.check_trainable()
     except PipelineError as error:
         return f"Not enough to train on: {error}"
+    if dataset.spec.has_several_labels:
+        return (
+            "Several labels an image are for a model of your own that ends in several sigmoids. Next: "
+            f"pipeline export MODEL --int8 --data {quoted(name)}"
+        )
     return f"Next: pipeline train mobilenet --data {quoted(name)}"
 
 

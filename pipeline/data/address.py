@@ -15,6 +15,8 @@ from pipeline.errors import UsageError, unknown_name
 
 SPLITS = ("train", "validation", "test")
 EXAMPLE = "70/15/15"
+TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json")
+"""What tables of files and labels end in."""
 LEAF, TOP = "leaf", "top"
 """Which of nested folders are the classes: those that hold the images, or the outer ones."""
 
@@ -32,6 +34,14 @@ class DataChoice:
     stays in one split."""
     classes: str | None = None
     """LEAF or TOP: which of nested folders are the classes; None: those that can be told."""
+    file: str | None = None
+    """A table's column with the files; None: the one that is called so."""
+    label: str | None = None
+    """A table's column with the labels."""
+    separator: str | None = None
+    """What stands between several labels in a cell: a text, or space, comma, semicolon, none."""
+    images: str | None = None
+    """The folder, seen from the table's, that its files are in."""
 
     def __post_init__(self) -> None:
         self.shares  # noqa: B018 - checks it
@@ -72,7 +82,14 @@ class DataChoice:
         return None if match is None else "\0".join(filter(None, match.groups())) or match[0]
 
 
-NAMES = {"split": "split", "test": "test", "group-by": "group_by", "classes": "classes"}
+NAMES = {
+    "split": "split",
+    "test": "test",
+    "group-by": "group_by",
+    "classes": "classes",
+    **{name: name for name in ("file", "label", "separator", "images")},
+}
+"""A part of an address -> the field of the choice."""
 
 
 def read_address(address: str) -> tuple[str, DataChoice]:

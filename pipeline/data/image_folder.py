@@ -19,11 +19,13 @@ from pipeline.data.address import DataChoice
 from pipeline.data.assembly import Described, assemble
 from pipeline.data.dataset import Dataset
 from pipeline.data.home import expanded
+from pipeline.data.label_table import list_table
 from pipeline.data.layout import EXAMPLE, list_folder, list_images, shown, within
 from pipeline.data.listing import Found, Listing
 from pipeline.data.scan import Scanned, scan
 from pipeline.data.spec import ImageShape, LeftOut, Progress, ReadSettings
 from pipeline.errors import PipelineError, UsageError, some
+from pipeline.shell import quoted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+SURE_TABLES = (".csv", ".tsv", ".jsonl")
+"""Endings of files that are tables of labels more often than anything else."""
 MIN_NAMED_ALIKE = 3
 MAX_NAMED_ALIKE = 100
 """How many files must begin alike, and in how many ways at most, to propose these beginnings as classes."""
@@ -76,6 +80,12 @@ def load(path: Path, *, settings: ReadSettings, progress: Progress | None = None
     return load_listing(path, path, listing, settings=settings, progress=progress)
 
 
+def load_table(path: Path, *, settings: ReadSettings, progress: Progress | None = None) -> Dataset:
+    """The data set that a table of files and labels names."""
+    listing = list_table(path, settings.choice)
+    return load_listing(path, path.parent, listing, settings=settings, progress=progress)
+
+
 def load_listing(
     source: Path, root: Path, listing: Listing, *, settings: ReadSettings, progress: Progress | None = None
 ) -> Dataset:
@@ -90,12 +100,12 @@ def load_listing(
     if choice.test:
         images += _read_test(expanded(choice.test), listing, settings, progress)
     images.sort(key=lambda image: (image.scanned.sha256, str(image.file.path)))
-    class_names = _class_names(images)
+    class_names = listing.class_order or _class_names(images)
     listing.left_out += [
         LeftOut(path=name, reason="a folder without an image") for name in listing.classes - {*class_names}
     ]
     left_out = sorted(listing.left_out, key=lambda item: item.path)
-    _check_any(root, images, left_out)
+    _check_any(source, images, left_out)
     sets, labels = _numbered(images, class_names)
     depth = _depth(images, listing)
     described = replace(
@@ -182,12 +192,16 @@ def _depth(images: Sequence[_Image], listing: Listing) -> int:
     return depth
 
 
-def _check_any(root: Path, images: Sequence[_Image], left_out: Sequence[LeftOut]) -> None:
+def _check_any(source: Path, images: Sequence[_Image], left_out: Sequence[LeftOut]) -> None:
     if images:
         return
     without = some([f"{item.path}: {item.reason}" for item in left_out])
     without = f" Left out: {without}." if without else ""
-    raise PipelineError(f"{shown(root)} has no image in a class folder.{_hint(root, ())}{without} {EXAMPLE}")
+    if source.is_file():
+        raise PipelineError(f"{shown(source)} names no image that can be read.{without}")
+    raise PipelineError(
+        f"{shown(source)} has no image in a class folder.{_hint(source, ())}{without} {EXAMPLE}"
+    )
 
 
 def _class_names(images: Sequence[_Image]) -> tuple[str, ...]:
@@ -211,6 +225,11 @@ def _hint(root: Path, class_names: Sequence[str]) -> str:
     archives = [file.name for file in root.iterdir() if file.suffix.lower() in ARCHIVES]
     if archives:
         return f" Give {some(archives)}, or unpack it first."
+    tables = [
+        shown(file) for file in sorted(root.iterdir()) if file.suffix.lower() in (".csv", ".tsv", ".jsonl")
+    ]
+    if tables and not class_names:
+        return f" If {some(tables)} names the labels: --data {quoted(tables[0])}."
     inner = root / class_names[0] if class_names else root
     if not inner.is_dir():
         return ""
@@ -236,7 +255,7 @@ def _described(
     return Described(
         name=shown(source.name.split(".")[0] if source.is_file() else source.resolve().name),
         source=shown(source),
-        class_names=_class_names(images),
+        class_names=listing.class_order or _class_names(images),
         image_size=width if len(sizes) == 1 and width == height else None,
         smaller_side=int(median(min(image.scanned.width, image.scanned.height) for image in images)),
         left_out=tuple(left_out),

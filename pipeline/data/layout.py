@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from pipeline.data.address import LEAF
+from pipeline.data.address import LEAF, DataChoice
+from pipeline.data.label_table import list_table
 from pipeline.data.listing import Found, Listing, spelled_alike
 from pipeline.data.nested import check_not_nested, leaves, repeated_leaves
 from pipeline.data.spec import SPLITS, LeftOut
@@ -35,9 +37,15 @@ def list_folder(root: Path, *, classes: str | None = None) -> Listing:
     top = _descend(whole, root, listing)
     if top is not whole and split_of_name(top.name):
         listing.notes.append(f"{within(root, top.path)}/ is the only split: content divides its images")
+    if _is_labelled_by_table(top):
+        _take_table(top, None, root, listing)
+        return listing
     parts = _split_folders(top, root, listing)
     parts_or_all: Sequence[tuple[str | None, Folder]] = parts or [(None, top)]
     for split, folder in parts_or_all:
+        if split and folder.is_flat:
+            _take_table(folder, split, root, listing)
+            continue
         level = _descend(folder, root, listing) if split else folder
         if classes is None:
             check_not_nested(level, shown(root))
@@ -50,7 +58,7 @@ def list_folder(root: Path, *, classes: str | None = None) -> Listing:
                 _take(each.name, (file for below in each.below() for file in below.files), split, listing)
         if classes == LEAF and (repeated := repeated_leaves(level)):
             listing.notes.append(f"folders at several places are one class: {some(repeated, quoted=True)}")
-    listing.splits = {split for split, _ in parts}
+    listing.splits |= {split for split, _ in parts}
     _note_parts(parts, root, listing)
     _note_names(listing)
     return listing
@@ -68,6 +76,33 @@ def _take(folder: str, files: Iterable[Path], split: str | None, listing: Listin
         listing.decomposed.add(name)
     listing.classes.add(name)
     listing.files += [Found(path=file, labels=(name,), fixed=split) for file in files]
+
+
+def _is_labelled_by_table(top: Folder) -> bool:
+    """Whether a table in the folder gives the labels, since no folders in it do."""
+    if top.label_table is None:
+        return False
+    return top.is_flat or all(each.is_flat and split_of_name(each.name) for each in top.holders)
+
+
+def _take_table(folder: Folder, split: str | None, root: Path, listing: Listing) -> None:
+    """Takes the images that the folder's table names; the others are left out."""
+    table = folder.label_table
+    assert table is not None
+    choice = DataChoice()
+    if table.suffix == ".txt":  # Tiny ImageNet's: file, class, and a box
+        choice = DataChoice(file="1", label="2", images="images")
+    found = list_table(table, choice)
+    listing.notes.append(f"the labels of {within(root, folder.path)}/ are those of {table.name}")
+    listing.notes += found.notes
+    listing.files += [replace(file, fixed=split or file.fixed) for file in found.files]
+    listing.classes |= found.classes
+    listing.splits |= found.splits
+    listing.has_several_labels |= found.has_several_labels
+    named = {file.path for file in found.files}
+    there = [file for below in folder.below() for file in below.files if file != table]
+    rest = [file for file in there if file not in named]
+    _leave_out(rest, root, f"not named in {table.name}", listing)
 
 
 def _descend(folder: Folder, root: Path, listing: Listing) -> Folder:
@@ -91,7 +126,9 @@ def _descend(folder: Folder, root: Path, listing: Listing) -> Folder:
 def _split_folders(top: Folder, root: Path, listing: Listing) -> list[tuple[str, Folder]]:
     """(split, folder) where the folders in `top` are splits with classes in them; else none."""
     named = {each: split_of_name(each.name) for each in top.holders}
-    parts = [(split, each) for each, split in named.items() if split and not each.is_flat]
+    parts = [
+        (split, each) for each, split in named.items() if split and (not each.is_flat or each.label_table)
+    ]
     others = [each for each in top.holders if each not in {folder for _, folder in parts}]
     kinds = {split for split, _ in parts}
     if not kinds or (others and "train" not in kinds):

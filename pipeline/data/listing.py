@@ -32,6 +32,8 @@ class Listing:
     files: list[Found] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     classes: set[str] = field(default_factory=set)
+    class_order: tuple[str, ...] | None = None
+    """All classes in the order of their labels; None: those with images, by name."""
     has_several_labels: bool = False
     """Whether an image can have several of them, or none."""
     splits: set[str] = field(default_factory=set)

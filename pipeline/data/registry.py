@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.data.address import DataChoice, address_of, read_address
+from pipeline.data.address import NAMES, TABLE_ENDINGS, DataChoice, address_of, read_address
 from pipeline.data.home import expanded
 from pipeline.data.spec import Progress, ReadSettings
 from pipeline.errors import UsageError, unknown_name
@@ -48,14 +48,24 @@ DATASETS: dict[str, KnownDataset] = {
 
 
 IMAGE_FOLDER = "pipeline.data.image_folder:load"
+TABLE = "pipeline.data.image_folder:load_table"
+TAKEN = {
+    IMAGE_FOLDER: ("split", "test", "group-by", "classes"),
+    TABLE: ("split", "test", "group-by", "file", "label", "separator", "images"),
+}
+"""Loader -> what its address may say behind the question mark."""
+EXPECTED = (
+    "A folder of class/image files, a table of files and labels "
+    f"({', '.join(TABLE_ENDINGS)}), a .npz file or one of {', '.join(DATASETS)} was expected."
+)
 
 
 def load(
     name_or_path: str, *, settings: ReadSettings | None = None, progress: Progress | None = None
 ) -> Dataset:
-    """A data set by its name, or from a .npz file, a cifar-10-batches-py folder or a folder of class/images.
+    """A data set by its name, or from a folder of class/images, a table, a .npz file or cifar-10-batches-py.
 
-    Behind a question mark it may say how a folder is divided (`address.py`). A known name takes
+    Behind a question mark it may say how these are read and divided (`address.py`). A known name takes
     precedence over a folder of that name: write ./digits for the folder. Raises UsageError for an unknown
     name or path, PipelineError for one that cannot be used.
     """
@@ -66,11 +76,7 @@ def load(
     if not known and not path.exists():
         raise _not_there(where, path)
     loader = known.loader if known else _path_loader(path)
-    if choice != DataChoice() and loader != IMAGE_FOLDER:
-        raise UsageError(
-            f"--split, --test and --group-by divide a folder of class/image files, and {where} has splits "
-            "already, or no paths. Leave them out."
-        )
+    _check_taken(where, choice, TAKEN.get(loader, ()))
     if known:
         return _function(loader)(settings=settings, progress=progress)
     return _function(loader)(path, settings=settings, progress=progress)
@@ -90,14 +96,30 @@ def from_any_folder(name_or_path: str) -> str:
     return address_of(str(expanded(where).absolute()), dataclasses.replace(choice, test=test))
 
 
+def _check_taken(where: str, choice: DataChoice, taken: Sequence[str]) -> None:
+    """Raises UsageError for a part of the address that says nothing of this kind of data set."""
+    given = [name for name, field in NAMES.items() if getattr(choice, field) is not None]
+    idle = [name for name in given if name not in taken]
+    if idle and {*idle} <= {"split", "test", "group-by"}:
+        names = " and ".join(f"--{name}" for name in idle)
+        raise UsageError(
+            f"{names} divide a folder or a table of files, and {where} has splits already, or no paths. "
+            "Leave them out."
+        )
+    if idle:
+        raise UsageError(
+            f"{idle[0]}= behind the question mark says nothing of {where}. Expected there: "
+            f"{', '.join(taken) or 'nothing'}."
+        )
+
+
 def _path_loader(path: Path) -> str:
     if path.is_file():
-        if path.suffix.lower() != ".npz":
-            raise UsageError(
-                f"{path} is not a data set: a folder of class/image files, a .npz file or one of "
-                f"{', '.join(DATASETS)} was expected."
-            )
-        return "pipeline.data.npz_file:load"
+        if path.suffix.lower() == ".npz":
+            return "pipeline.data.npz_file:load"
+        if path.suffix.lower() in TABLE_ENDINGS:
+            return TABLE
+        raise UsageError(f"{path} is not a data set. {EXPECTED}")
     if (path / "batches.meta").is_file() or (path / "data_batch_1").is_file():
         return "pipeline.data.cifar10:load_batches"
     return IMAGE_FOLDER
@@ -118,10 +140,7 @@ def _not_there(given: str, path: Path) -> UsageError:
         path, parent = parent, parent.parent
     near = _neighbours(parent, path.name)
     hint = f" Did you mean '{parent / near[0]}'?" if near else ""
-    return UsageError(
-        f"there is no data set at {given}.{hint} A folder of class/image files, a .npz file or one of "
-        f"{', '.join(DATASETS)} was expected."
-    )
+    return UsageError(f"there is no data set at {given}.{hint} {EXPECTED}")
 
 
 def _neighbours(folder: Path, name: str) -> list[str]:
@@ -130,7 +149,7 @@ def _neighbours(folder: Path, name: str) -> list[str]:
         entries = [
             entry.name
             for entry in folder.iterdir()
-            if not entry.name.startswith(".") and (entry.is_dir() or entry.suffix == ".npz")
+            if not entry.name.startswith(".") and (entry.is_dir() or entry.suffix in (".npz", *TABLE_ENDINGS))
         ]
     except OSError:
         return []

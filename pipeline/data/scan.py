@@ -106,7 +106,7 @@ class _Memory:
         except OSError as error:
             return f"cannot be read ({error.strerror or error})"
         stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
-        name = str(path.relative_to(self._root))
+        name = str(path.relative_to(self._root) if path.is_relative_to(self._root) else path.absolute())
         known = self._before.get(name)
         recalled = _recalled(known) if known and known.get("stamp") == stamp else None
         result = recalled or examine(path)

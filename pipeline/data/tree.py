@@ -16,6 +16,8 @@ from pipeline.errors import some
 
 GENERIC = ("images", "image", "imgs", "img", "jpegimages", "photos", "pictures", "data", "dataset")
 """Names of folders between a split and its classes, or its images."""
+LABEL_TABLES = ("metadata.csv", "metadata.jsonl", "val_annotations.txt")
+"""Files beside images, or beside a folder of them, that hold their labels."""
 LITTER = ("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "lost+found", "icon\r")
 """What operating systems leave in folders, besides names that begin with a dot; in lower case."""
 
@@ -50,6 +52,11 @@ class Folder:
     def means_nothing(self) -> bool:
         """Whether its name only says that it holds images."""
         return self.name.lower() in GENERIC
+
+    @property
+    def label_table(self) -> Path | None:
+        """The file in it that gives the labels of its images, as Hugging Face and Tiny ImageNet have it."""
+        return next((file for file in self.files if file.name in LABEL_TABLES), None)
 
     def below(self) -> Iterator[Folder]:
         """This folder and all below, depth first, in order of their names."""
@@ -95,8 +102,8 @@ def names_of(folders: Iterable[Folder]) -> str:
 
 
 def within(root: Path, path: Path) -> str:
-    """A path below root, for messages."""
-    return shown(path.relative_to(root))
+    """A path below root, for messages; another path whole."""
+    return shown(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
 def images(files: Iterable[Path]) -> list[Path]:

@@ -58,7 +58,7 @@ LAYOUTS = {
     "images in each split": ([*images("train/images"), *images("dev/images")], {"train", "validation"}),
     "Tiny ImageNet": (
         [f"train/{name}/images/{index}.JPEG" for name in ("cat", "dog") for index in range(2)]
-        + ["val/images/val_0.JPEG", "val/val_annotations.txt", "test/images/test_0.JPEG", "wnids.txt"],
+        + ["val/images/val_0.JPEG", "test/images/test_0.JPEG", "wnids.txt"],
         {"train"},
     ),
     "traffic signs": ([*images("Train"), "Test/0.png", "Meta/0.png", "Train.csv"], {"train"}),
@@ -67,6 +67,54 @@ LAYOUTS = {
     "annotations beside": ([*images("train"), *images("test"), "annotations/labels.json"], {"train", "test"}),
     "empty split": ([*images("train"), "test/readme.txt"], set()),
 }  # fmt: skip
+
+
+def write(root, files):
+    """Files with a text, or None for an empty one."""
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def test_tiny_imagenets_validation_labels_are_read(tmp_path):
+    root = touch(tmp_path / "root", *images("train/cat", ("images",)), *images("train/dog", ("images",)))
+    touch(root, "val/images/val_0.JPEG", "val/images/val_1.JPEG", "test/images/test_0.JPEG")
+    boxes = "val_0.JPEG\tdog\t0\t32\t44\t62\nval_1.JPEG\tcat\t52\t55\t57\t59\n"
+    listing = list_folder(write(root, {"val/val_annotations.txt": boxes}))
+    assert listing.splits == {"train", "validation"}
+    found = {each.path.name: (each.class_name, each.fixed) for each in listing.files if each.fixed != "train"}
+    assert found == {"val_0.JPEG": ("dog", "validation"), "val_1.JPEG": ("cat", "validation")}
+    assert "the labels of val/ are those of val_annotations.txt" in listing.notes
+
+
+HUGGING_FACE = {
+    "in each split": {
+        "train/metadata.csv": "file_name,label\n0.png,cat\n1.png,dog\n",
+        "test/metadata.csv": "file_name,label\n0.png,dog\n",
+    },
+    "above the splits": {
+        "metadata.jsonl": '{"file_name": "train/0.png", "label": "cat"}\n'
+        '{"file_name": "train/1.png", "label": "dog"}\n{"file_name": "test/0.png", "label": "dog"}\n',
+    },
+}
+
+
+@pytest.mark.parametrize("layout", HUGGING_FACE)
+def test_hugging_faces_metadata_gives_labels_and_splits(tmp_path, layout):
+    root = touch(tmp_path / "root", "train/0.png", "train/1.png", "train/2.png", "test/0.png")
+    listing = list_folder(write(root, HUGGING_FACE[layout]))
+    assert places(listing, root) == {
+        "train/0.png": ("cat", "train"), "train/1.png": ("dog", "train"), "test/0.png": ("dog", "test")
+    }  # fmt: skip
+    assert {item.path for item in listing.left_out} == {"train/2.png"}
+    assert listing.splits == {"train", "test"}
+
+
+def test_metadata_beside_class_folders_gives_no_labels(tmp_path):
+    root = touch(tmp_path / "root", *images("."))
+    listing = list_folder(write(root, {"metadata.csv": "file_name,text\ncat/0.jpg,a cat\n"}))
+    assert {each.class_name for each in listing.files} == {"cat", "dog"}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
