@@ -3,9 +3,11 @@
 import gzip
 import json
 import shutil
+import subprocess
+import sys
+from functools import cache
 
 import pytest
-from ai_edge_litert import model_runtime_info_pb2
 from captured_logs import LOGS, needs_logs
 
 from pipeline.cli import run
@@ -49,23 +51,37 @@ def session(tmp_path):
     return write
 
 
+MAKE_INFO = """
+import json, sys
+from ai_edge_litert import model_runtime_info_pb2
+delegates, total = json.loads(sys.argv[1])
+message = model_runtime_info_pb2.ModelRuntimeDetails()
+message.subgraphs.add(subgraph_id=1, subgraph_type=2).nodes.add(id=0, name="inside a delegate")
+graph = message.subgraphs.add(subgraph_id=0, subgraph_type=1)
+for number in range(total):
+    graph.nodes.add(id=number, name="CONV_2D", type="3", inputs=[number], outputs=[number + 1])
+    graph.edges.add(id=number, name=f"tensor {number}", shape=[1, 8, 8, 3])
+begin = 0
+for number, (name, taken) in enumerate(delegates.items(), start=total):
+    node = graph.nodes.add(id=number, name=name)
+    node.delegate_node_details.delegate_name = name
+    node.delegate_node_details.tflite_node_ids_replaced.extend(range(begin, begin + taken))
+    begin += taken
+    graph.execution_plan.append(number)
+graph.execution_plan.extend(range(begin, total))
+sys.stdout.buffer.write(message.SerializeToString())
+"""
+"""Its own process: TensorFlow's messages have the same names."""
+
+
 def runtime_info(delegates, *, total):
     """What the tool writes, by LiteRT's own class: each delegate takes the next nodes, by their number."""
-    message = model_runtime_info_pb2.ModelRuntimeDetails()
-    message.subgraphs.add(subgraph_id=1, subgraph_type=2).nodes.add(id=0, name="inside a delegate")
-    graph = message.subgraphs.add(subgraph_id=0, subgraph_type=1)
-    for number in range(total):
-        graph.nodes.add(id=number, name="CONV_2D", type="3", inputs=[number], outputs=[number + 1])
-        graph.edges.add(id=number, name=f"tensor {number}", shape=[1, 8, 8, 3])
-    begin = 0
-    for number, (name, taken) in enumerate(delegates.items(), start=total):
-        node = graph.nodes.add(id=number, name=name)
-        node.delegate_node_details.delegate_name = name
-        node.delegate_node_details.tflite_node_ids_replaced.extend(range(begin, begin + taken))
-        begin += taken
-        graph.execution_plan.append(number)
-    graph.execution_plan.extend(range(begin, total))
-    return message.SerializeToString()
+    return made_info(json.dumps([delegates, total]))
+
+
+@cache
+def made_info(asked):
+    return subprocess.run([sys.executable, "-c", MAKE_INFO, asked], capture_output=True, check=True).stdout
 
 
 def logcat(text):
