@@ -16,7 +16,7 @@ from pipeline.data import pixels, splits
 from pipeline.data.assembly import Described, assemble
 from pipeline.data.dataset import Dataset
 from pipeline.data.spec import ImageShape, ReadSettings
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, some
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -24,11 +24,21 @@ if TYPE_CHECKING:
     Images = npt.NDArray[np.uint8]
     Parts = Mapping[str, tuple[Images, npt.NDArray[np.integer[Any]]]]
 
-KEYS = ("x_train", "y_train", "x_test", "y_test")
+KEYS = {
+    "train": (("x_train", "y_train"), ("train_images", "train_labels")),
+    "validation": (("x_val", "y_val"), ("x_valid", "y_valid"), ("val_images", "val_labels")),
+    "test": (("x_test", "y_test"), ("test_images", "test_labels")),
+}
+"""Part of a .npz file -> the names of its images and labels, in Keras's files and in MedMNIST's."""
+WHOLE = (("x", "y"), ("images", "labels"))
+"""The names in a file that is not divided."""
 EXPECTED = (
-    "x_train and x_test as uint8 (n, h, w), (n, h, w, 1) or (n, h, w, 3) of 0-255, y_train and y_test as "
-    "integers 0..classes-1 of shape (n,), or for several labels an image 0 and 1 of shape (n, classes)"
+    "x_train and y_train, with x_test and y_test (and x_val and y_val) beside them or without, or x and y "
+    "alone; images uint8 (n, h, w), (n, h, w, 1) or (n, h, w, 3) of 0-255, labels integers 0..classes-1 of "
+    "shape (n,), or for several labels an image 0 and 1 of shape (n, classes)"
 )
+MAX_CLASSES = 100_000
+"""A larger label is taken for a mistake: each class up to it would be named."""
 
 
 class ArraySource:
@@ -60,8 +70,10 @@ def dataset(
 ) -> Dataset:
     """A data set of one or more parts, each (images, labels).
 
-    The part 'test' is the published test split; the others are divided by content into `shares`.
+    The parts test and validation are these splits; train is divided by content into `shares`, unless both
+    others are there.
     """
+    whole = {"validation", "test"} <= {*parts}
     images = np.concatenate([of_part for of_part, _ in parts.values()])
     described, parts = _with_label_sets(described, parts)
     paths: list[str] = []
@@ -70,7 +82,7 @@ def dataset(
         for index, (image, label) in enumerate(zip(of_part, labels.tolist(), strict=True)):
             paths.append(f"{part}[{index}]")
             digest = hashlib.sha256(image.tobytes()).digest()
-            fixed = "test" if part == "test" else None
+            fixed = None if part == "train" and not whole else part
             examples.append(splits.Example(path=paths[-1], digest=digest, label=label, fixed=fixed))
 
     def source_of(places: Sequence[int]) -> ArraySource:
@@ -90,27 +102,41 @@ def num_classes(parts: Parts) -> int:
 
 
 def read_npz(path: Path) -> Parts:
-    """The train and test parts of a .npz file, without unpickling. Raises PipelineError if it has none."""
+    """The parts of a .npz file: train, and validation and test if it has them. It is not unpickled.
+
+    Raises PipelineError if it has none.
+    """
     try:
         # opened here, since numpy does not close its own handle if the file is of another kind
         with path.open("rb") as opened:
             file = np.load(opened, allow_pickle=False)
             if not hasattr(file, "files"):
                 raise PipelineError(f"{path} is a single array; a .npz file with {EXPECTED} was expected.")
-            missing = [key for key in KEYS if key not in file.files]
-            if missing:
-                raise PipelineError(
-                    f"{path} has no {', '.join(missing)} (it has {', '.join(file.files) or 'nothing'}). "
-                    f"Expected were {EXPECTED}."
-                )
-            found = {key: file[key] for key in KEYS}
+            names = _names_of_parts(path, file.files)
+            parts = {part: (file[images], file[labels]) for part, (images, labels) in names.items()}
     except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError) as error:
         raise PipelineError(
             f"{path} cannot be read as a .npz file ({error}). It may be truncated: get it again."
         ) from error
-    return checked(
-        str(path), {"train": (found["x_train"], found["y_train"]), "test": (found["x_test"], found["y_test"])}
-    )
+    return checked(str(path), parts)
+
+
+def _names_of_parts(path: Path, there: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """The names of each part's images and labels among those in a file."""
+    found: dict[str, tuple[str, str]] = {}
+    for part, known in (*KEYS.items(), ("train", WHOLE)):
+        for names in known:
+            if part not in found and any(name in there for name in names):
+                found[part] = names
+    missing = [name for names in found.values() for name in names if name not in there]
+    if "train" not in found:
+        missing = [*KEYS["train"][0], *missing]
+    if missing:
+        raise PipelineError(
+            f"{path} has no {', '.join(missing)} (it has {some(there) or 'nothing'}). Expected were "
+            f"{EXPECTED}."
+        )
+    return found
 
 
 def checked(source: str, parts: Mapping[str, tuple[Any, Any]]) -> Parts:
@@ -141,6 +167,12 @@ def checked(source: str, parts: Mapping[str, tuple[Any, Any]]) -> Parts:
                 f"{labels.shape}. Expected were {EXPECTED}."
             )
         result[part] = (images, labels.astype(np.int64))
+    largest = max(int(labels.max()) for _, labels in result.values())
+    if largest >= MAX_CLASSES:
+        raise PipelineError(
+            f"{source} holds the label {largest:,}, and {MAX_CLASSES:,} classes at most are read. Number the "
+            "classes 0, 1, 2 ..."
+        )
     if len({labels.shape[1:] for _, labels in result.values()}) > 1:
         raise PipelineError(f"{source} holds labels of different shapes. Expected were {EXPECTED}.")
     if len({images.shape[1:] for images, _ in result.values()}) > 1:

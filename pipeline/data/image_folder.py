@@ -127,7 +127,7 @@ def load_listing(
             for image, label in zip(images, labels, strict=True)
         ],
         lambda places: FileSource([images[place].file.path for place in places], depth=depth),
-        shares=_shares(listing, choice),
+        shares=choice.shares or splits.shares_of(listing.splits),
         settings=settings,
     )
 
@@ -265,15 +265,6 @@ def _described(
             *(f"no {split} folder: a tenth of train is taken, by content" for split in missing),
         ),
     )
-
-
-def _shares(listing: Listing, choice: DataChoice) -> dict[str, float]:
-    if choice.shares:
-        return choice.shares
-    if not listing.splits:
-        return splits.THREE_WAY
-    missing = [split for split in ("validation", "test") if split not in listing.splits]
-    return {"train": 1.0 - 0.1 * len(missing), **dict.fromkeys(missing, 0.1)}
 
 
 def _fixed(file: Found, listing: Listing) -> str | None:

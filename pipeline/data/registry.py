@@ -49,7 +49,9 @@ DATASETS: dict[str, KnownDataset] = {
 
 IMAGE_FOLDER = "pipeline.data.image_folder:load"
 TABLE = "pipeline.data.image_folder:load_table"
+NPZ_FILE = "pipeline.data.npz_file:load"
 TAKEN = {
+    NPZ_FILE: ("split",),
     IMAGE_FOLDER: ("split", "test", "group-by", "classes"),
     TABLE: ("split", "test", "group-by", "file", "label", "separator", "images"),
 }
@@ -116,7 +118,7 @@ def _check_taken(where: str, choice: DataChoice, taken: Sequence[str]) -> None:
 def _path_loader(path: Path) -> str:
     if path.is_file():
         if path.suffix.lower() == ".npz":
-            return "pipeline.data.npz_file:load"
+            return NPZ_FILE
         if path.suffix.lower() in TABLE_ENDINGS:
             return TABLE
         raise UsageError(f"{path} is not a data set. {EXPECTED}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.data.spec import SPLITS, LeftOut
@@ -12,6 +12,14 @@ from pipeline.data.spec import SPLITS, LeftOut
 VALIDATION_OF_TRAIN = {"train": 0.9, "validation": 0.1}
 """Shares that the training part of a published data set is divided into."""
 THREE_WAY = {"train": 0.8, "validation": 0.1, "test": 0.1}
+
+
+def shares_of(given: Collection[str]) -> dict[str, float]:
+    """The shares that training images are divided into, by the splits that a data set gives itself."""
+    if not given:
+        return THREE_WAY
+    missing = [split for split in ("validation", "test") if split not in given]
+    return {"train": 1.0 - 0.1 * len(missing), **dict.fromkeys(missing, 0.1)}
 
 
 def split_of(digest: bytes, shares: Mapping[str, float]) -> str:

@@ -141,6 +141,7 @@ def test_an_npz_of_any_name_is_a_data_set(tmp_path):
         ({"x_train": TRAIN[:, :16, :16]}, "different sizes"),
         ({"y_train": TRAIN_LABELS * 0, "y_test": TEST_LABELS * 0}, "one class"),
         ({"x_test": TEST.astype(object)}, "cannot be read"),
+        ({"y_train": TRAIN_LABELS.astype(np.int64) + 2**40}, "holds the label 1,099,511,"),
     ],
 )
 def test_an_npz_of_another_kind_says_what_was_expected(tmp_path, changed, told):
@@ -148,6 +149,52 @@ def test_an_npz_of_another_kind_says_what_was_expected(tmp_path, changed, told):
         load(str(write_npz(tmp_path / "odd.npz", **changed))).check_trainable()
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def totals(spec):
+    return spec.num_train, spec.num_validation, spec.num_test
+
+
+NAMES = {
+    "Keras's": {
+        "train": ("x_train", "y_train"),
+        "validation": ("x_val", "y_val"),
+        "test": ("x_test", "y_test"),
+    },
+    "MedMNIST's": {
+        "train": ("train_images", "train_labels"),
+        "validation": ("val_images", "val_labels"),
+        "test": ("test_images", "test_labels"),
+    },
+}
+
+
+@pytest.mark.parametrize("names", NAMES)
+def test_an_npz_with_three_splits_keeps_them(tmp_path, names):
+    parts = {"train": (0, 300), "validation": (300, 360), "test": (360, 500)}
+    arrays = {}
+    for part, (first, end) in parts.items():
+        images, labels = NAMES[names][part]
+        arrays[images], arrays[labels] = TRAIN[first:end], TRAIN_LABELS[first:end].reshape(-1, 1)
+    np.savez(tmp_path / "three.npz", **arrays)
+    assert totals(load(str(tmp_path / "three.npz")).spec) == (300, 60, 140)
+
+
+@pytest.mark.parametrize("names", [("x", "y"), ("images", "labels"), ("x_train", "y_train")])
+def test_an_npz_of_one_part_is_divided_as_the_user_says(tmp_path, names):
+    np.savez(tmp_path / "one.npz", **{names[0]: TRAIN, names[1]: TRAIN_LABELS})
+    assert sum(totals(load(str(tmp_path / "one.npz")).spec)) == 500
+    train, validation, test = totals(load(f"{tmp_path / 'one.npz'}?split=50/25/25").spec)
+    assert train == pytest.approx(250, abs=45)  # four standard deviations
+    assert validation == pytest.approx(125, abs=39)
+    assert train + validation + test == 500
+
+
+def test_an_npz_with_splits_is_not_divided_again(tmp_path):
+    with pytest.raises(UsageError, match="has the splits train, test, so --split has nothing to divide"):
+        load(f"{write_npz(tmp_path / 'mine.npz')}?split=50/25/25")
+    with pytest.raises(UsageError, match="--group-by"):
+        load(f"{write_npz(tmp_path / 'mine.npz')}?group-by=x")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
@@ -207,14 +254,14 @@ def test_the_unpickler_refuses_what_no_array_needs(name):
         ("./flowrs", "Did you mean 'flowers'"),
         ("flowers/dasy", "Did you mean 'flowers/daisy'"),
         ("mine.npy", "Did you mean 'mine.npz'"),
-        ("notes.txt", "is not a data set"),
+        ("notes.pdf", "is not a data set"),
     ],
 )
 def test_a_mistyped_name_or_path_gets_the_nearest(tmp_path, monkeypatch, given, told):
     monkeypatch.chdir(tmp_path)
     Path("flowers/daisy").mkdir(parents=True)
     Path("mine.npz").touch()
-    Path("notes.txt").touch()
+    Path("notes.pdf").touch()
     with pytest.raises(UsageError, match=told) as caught:
         load(given)
     assert caught.value.exit_status == 2
