@@ -70,8 +70,8 @@ def dataset(
 ) -> Dataset:
     """A data set of one or more parts, each (images, labels).
 
-    The parts test and validation are these splits; train is divided by content into `shares`, unless both
-    others are there.
+    The parts test and validation are these splits; the other is divided by content into `shares`, unless
+    both are there.
     """
     whole = {"validation", "test"} <= {*parts}
     images = np.concatenate([of_part for of_part, _ in parts.values()])
@@ -82,7 +82,7 @@ def dataset(
         for index, (image, label) in enumerate(zip(of_part, labels.tolist(), strict=True)):
             paths.append(f"{part}[{index}]")
             digest = hashlib.sha256(image.tobytes()).digest()
-            fixed = None if part == "train" and not whole else part
+            fixed = part if part in ("validation", "test") or whole else None
             examples.append(splits.Example(path=paths[-1], digest=digest, label=label, fixed=fixed))
 
     def source_of(places: Sequence[int]) -> ArraySource:
