@@ -32,7 +32,7 @@ def list_phones(servers: Sequence[AdbServer]) -> tuple[list[ListedPhone], list[s
 
 
 def select(listed: Sequence[ListedPhone], serials: Sequence[str]) -> list[ListedPhone]:
-    """The phones with these serials; without serials, the only phone that is ready.
+    """The ready phones with these serials, on all servers; without serials, the only phone that is ready.
 
     NoPhoneError if there is none or more than one, NotReadyError if a named phone cannot be used.
     """
@@ -52,15 +52,16 @@ def select(listed: Sequence[ListedPhone], serials: Sequence[str]) -> list[Listed
                 f"Name it with -s SERIAL, several times for several, or take all of them: -s {ALL}"
             )
         return ready
-    return [_named(serial, listed) for serial in dict.fromkeys(serials)]
+    return [phone for serial in dict.fromkeys(serials) for phone in _named(serial, listed)]
 
 
-def _named(serial: str, listed: Sequence[ListedPhone]) -> ListedPhone:
-    for phone in listed:
-        if phone.serial == serial:
-            if phone.state != "device":
-                raise _not_ready(phone)
-            return phone
+def _named(serial: str, listed: Sequence[ListedPhone]) -> list[ListedPhone]:
+    """The ready phones with the serial: each of several servers may have an emulator-5554."""
+    found = [phone for phone in listed if phone.serial == serial]
+    if ready := [phone for phone in found if phone.state == "device"]:
+        return ready
+    if found:
+        raise _not_ready(found[0])
     known = [phone.serial for phone in listed]
     raise NoPhoneError(
         f"no phone with serial {serial!r} is connected. {did_you_mean(serial, known)}"

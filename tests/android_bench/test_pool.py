@@ -37,6 +37,15 @@ def test_named_phones_come_in_their_order_and_once():
     assert serials(select(listed(A1="device", B2="device"), ["B2", "A1", "B2"])) == ["B2", "A1"]
 
 
+def test_a_serial_that_two_servers_have_means_the_ready_phones_of_both():
+    here, there = AdbServer("127.0.0.1", 5037), AdbServer("lab-pc", 5037)
+    phones = [
+        ListedPhone(serial="emulator-5554", state=state, server=server)
+        for state, server in (("offline", here), ("device", there), ("device", here))
+    ]
+    assert select(phones, ["emulator-5554"]) == phones[1:]
+
+
 def test_a_mistyped_serial_gets_the_nearest():
     with pytest.raises(NoPhoneError, match=r"no phone with serial 'R58M1'.*Did you mean 'R58M12'"):
         select(listed(R58M12="device"), ["R58M1"])
