@@ -12,7 +12,7 @@ import errno
 import itertools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -185,10 +185,20 @@ def exported_files(run: Path) -> list[Path]:
     return [file for file in files if file.with_suffix(".json").is_file()]
 
 
-def tflite_files(targets: tuple[str, ...], folder: Path) -> list[Path]:
-    """The .tflite files of a command's FILE and RUN arguments; without any, the newest run's."""
+def foreign_exports(folder: Path) -> list[Path]:
+    """The folders with files that were exported from models from elsewhere, oldest first."""
+    places = {file.parent.parent for file in folder.glob(f"*/{EXPORT}/*.tflite")}
+    found = [each for each in places if not (each / RECORD).is_file() and exported_files(each)]
+    return sorted(found, key=lambda each: (max(map(_written, exported_files(each))), each))
+
+
+def tflite_files(targets: Sequence[str], folder: Path) -> list[Path]:
+    """The .tflite files of a command's FILE and RUN arguments.
+
+    Without any, the newest run's, or where there is no run, those last exported from a model from elsewhere.
+    """
     files: list[Path] = []
-    for target in targets or (str(newest_run(folder)),):
+    for target in targets or (str(_newest(folder)),):
         path = Path(target)
         if path.suffix == ".tflite":
             if not path.is_file():
@@ -202,6 +212,15 @@ def tflite_files(targets: tuple[str, ...], folder: Path) -> list[Path]:
             continue
         files.extend(_files_of(target, folder))
     return list(dict.fromkeys(files))
+
+
+def _newest(folder: Path) -> Path:
+    foreign = [] if finished_runs(folder) else foreign_exports(folder)
+    return foreign[-1] if foreign else newest_run(folder)
+
+
+def _written(path: Path) -> int:
+    return path.stat().st_mtime_ns
 
 
 def _files_of(target: str, folder: Path) -> list[Path]:

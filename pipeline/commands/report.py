@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command(name="report")
-@click.argument("runs", nargs=-1, metavar="[RUN ...]")
+@click.argument("runs", nargs=-1, metavar="[RUN|FILE ...]")
 @click.option(
     "--format",
     "format_name",
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 def command(runs: tuple[str, ...], format_name: str | None, out: Path | None, as_json: bool) -> None:
     """Show size, latency and accuracy of every file, as a table or a page.
 
-    Reads what `pipeline export`, `verify` and `bench` found; without RUN, of all runs. The page is one
-    file that works offline.
+    Reads what `pipeline export`, `verify` and `bench` found; without RUN or FILE (a .tflite file), of all.
+    The page is one file that works offline.
 
     \b
     pipeline report --format html

@@ -9,9 +9,9 @@ import click
 
 from export.files import write_bytes
 from pipeline.commands.output import json_option, print_drawn, print_records, say
-from pipeline.errors import PipelineError, UsageError, unknown_name
+from pipeline.errors import PipelineError, UsageError, some, unknown_name
 from pipeline.report.run_list import run_summaries
-from pipeline.runs import newest_run, runs_folder
+from pipeline.runs import foreign_exports, newest_run, runs_folder
 from pipeline.shell import quoted
 from pipeline.store.selection import Selection
 from pipeline.store.snapshot import complete_store
@@ -56,8 +56,12 @@ def command(run: str | None, curve: Path | None, as_json: bool) -> None:
         _show_one(summaries[0], folder)
     elif summaries:
         _show_all(summaries)
+    foreign = foreign_exports(folder) if run is None else []
     if not summaries:
         say(f"There is no run in {folder}/. Make the first: pipeline train mobilenet --alpha 0.25")
+    if foreign and not as_json:
+        names = some(place.name for place in reversed(foreign))
+        say(f"Files from models from elsewhere are in {folder}/: {names}. Their figures: pipeline report")
 
 
 def _draw(target: Path, name: str | None, folder: Path) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from export.files import write_bytes
-from pipeline.errors import PipelineError, unknown_name
+from export.files import sha256_of, write_bytes
+from pipeline.errors import PipelineError, some, unknown_name
+from pipeline.lineage import is_keras_model
 from pipeline.progress import Note, Progress, silent
 from pipeline.records.report_row import ReportRow
 from pipeline.report import records
 from pipeline.report.table import terminal_table
 from pipeline.report.terminal import PIPED_WIDTH
-from pipeline.runs import find_run, finished_runs
+from pipeline.runs import find_run, finished_runs, foreign_exports, tflite_files
 from pipeline.shell import quoted
 from pipeline.steps.settings import ReportSettings
 from pipeline.store.rows import ReportRows
@@ -44,14 +46,15 @@ def report_rows(names: Sequence[str] = (), *, runs: Path, progress: Progress = s
     with complete_store(runs) as (store, warnings):
         for warning in warnings:
             progress(Note(f"pipeline: {warning}"))
-        wanted = {_run_name(name, runs, store.runs()) for name in names}
-        rows = store.rows(Selection(runs=tuple(sorted(wanted))))
-    if not rows:
-        what = f"the run {', '.join(sorted(wanted))} has" if wanted else f"{runs}/ holds"
-        raise PipelineError(
-            f"there is nothing to report: {what} no exported file. Export one: "
-            f"pipeline export {' '.join([*map(quoted, sorted(wanted)[:1]), '--int8'])}"
+        wanted = [_wanted(name, runs, store.runs()) for name in names]
+        rows = store.rows(
+            Selection(
+                runs=tuple(each.run for each in wanted if each.run is not None),
+                sha256s=tuple(sha256 for each in wanted for sha256 in each.sha256s),
+            )
         )
+    if not rows:
+        raise _nothing(wanted, runs)
     return rows
 
 
@@ -84,10 +87,40 @@ def report_content(rows: Sequence[ReportRow], format_name: str) -> str | bytes:
     return writers[format_name](rows)
 
 
-def _run_name(name: str, runs: Path, known: dict[str, str]) -> str:
-    """The run's name in the store; its folder may be gone."""
+@dataclass(frozen=True)
+class _Wanted:
+    """What an argument asks for: a run, or files."""
+
+    name: str
+    run: str | None = None
+    sha256s: tuple[str, ...] = ()
+
+
+def _wanted(name: str, runs: Path, known: dict[str, str]) -> _Wanted:
+    """The run of that name, whose folder may be gone, or the files."""
     if name in known:
-        return name
+        return _Wanted(name, run=name)
+    foreign = {place.resolve() for place in foreign_exports(runs)}
+    is_foreign = foreign & {Path(name).resolve(), (runs / name).resolve()}
+    if name.endswith(".tflite") or is_foreign or is_keras_model(name):
+        return _Wanted(name, sha256s=tuple(map(sha256_of, tflite_files([name], runs))))
     if not (Path(name).exists() or (runs / name).exists()):
-        raise unknown_name("run", name, {*known, *(run.name for run in finished_runs(runs))})
-    return find_run(name, runs).name
+        places = {*known, *(run.name for run in finished_runs(runs)), *(place.name for place in foreign)}
+        raise unknown_name("run", name, places)
+    run = find_run(name, runs).name
+    return _Wanted(run, run=run)
+
+
+def _nothing(wanted: Sequence[_Wanted], runs: Path) -> PipelineError:
+    files = [each.name for each in wanted if each.run is None]
+    if files:
+        return PipelineError(
+            f"there is nothing to report: {some(files)} was neither verified nor measured. Do one of them: "
+            f"pipeline verify {quoted(files[0])} --data FOLDER, pipeline bench {quoted(files[0])}"
+        )
+    names = sorted(each.name for each in wanted)
+    what = f"the run {', '.join(names)} has" if names else f"{runs}/ holds"
+    return PipelineError(
+        f"there is nothing to report: {what} no exported file. Export one: "
+        f"pipeline export {' '.join([*map(quoted, names[:1]), '--int8'])}"
+    )

@@ -12,7 +12,8 @@ class Selection:
     """The rows that a report shows; without any condition, all."""
 
     runs: tuple[str, ...] = ()
-    """Their files alone."""
+    """Their files alone, and those of `sha256s`."""
+    sha256s: tuple[str, ...] = ()
     top: int | None = None
     """Only so many rows, the most accurate first."""
 
@@ -20,10 +21,11 @@ class Selection:
         """The SQL that selects them, and its values."""
         conditions: list[str] = []
         values: list[object] = []
-        if self.runs:
-            conditions.append(f"run IN ({', '.join('?' * len(self.runs))})")
-            values += self.runs
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        for column, chosen in (("run", self.runs), ("sha256", self.sha256s)):
+            if chosen:
+                conditions.append(f"{column} IN ({', '.join('?' * len(chosen))})")
+                values += chosen
+        where = f"WHERE {' OR '.join(conditions)}" if conditions else ""
         rows = f"SELECT * FROM ({queries.FIGURES}) {where}"
         if self.top is not None:
             rows = f"SELECT * FROM ({rows} {queries.BEST_FIRST} ?)"

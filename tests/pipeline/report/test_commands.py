@@ -22,6 +22,7 @@ from pipeline.data.registry import load
 from pipeline.records.report_row import COLUMNS
 from pipeline.records.training import TrainConfig, TrainRecord, record_as_json
 from pipeline.report.run_list import RunSummary
+from pipeline.runs import tflite_files
 from pipeline.store.store import FILE_NAME, open_store
 
 
@@ -268,3 +269,63 @@ def test_help_imports_neither_numpy_nor_rich_nor_charts(verb):
     )
     assert told.stdout.splitlines()[-1] == "0 []"
     assert f"pipeline {verb}" in told.stdout
+
+
+def foreign(folder: Path, name: str = "mine-0a1b2c3d") -> Path:
+    """A file exported from a model from elsewhere, as export leaves it."""
+    file = folder / name / "export" / "mine_int8.tflite"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"mine as int8")
+    artifact = export_artifact(
+        "f" * 64, Precision.INT8, path=file.name, sha256=sha256_of(file), model_name="mine", family=None
+    )
+    sidecar_path(file).write_bytes(sidecar_content(artifact))
+    with open_store(folder) as store:
+        store.add_artifact(artifact, file.parent)
+    return file
+
+
+def test_runs_names_what_was_exported_from_elsewhere(folder, capsys):
+    foreign(folder)
+    assert pipeline(["runs"]) == 0
+    said = capsys.readouterr().err
+    assert f"Files from models from elsewhere are in {folder}/: mine-0a1b2c3d." in said
+
+
+def test_without_a_run_verify_and_bench_take_what_was_exported_last(folder, capsys):
+    file = foreign(folder)
+    older = foreign(folder, "older-0a1b2c3d")
+    os.utime(older, (0, 0))
+    assert tflite_files([], folder) == [file]
+    finished(folder, "net-1", Precision.INT8)
+    assert [each.parent.parent.name for each in tflite_files([], folder)] == ["net-1"]
+
+
+def test_report_takes_a_file_and_the_folder_of_a_model_from_elsewhere(folder, capsys):
+    file = foreign(folder)
+    finished(folder, "net-1", Precision.INT8)
+    for target in (str(file), "mine-0a1b2c3d", str(file.parent.parent)):
+        assert pipeline(["report", target, "--json"]) == 0
+        (row,) = json.loads(capsys.readouterr().out)
+        assert row["model_name"] == "mine"
+    assert pipeline(["report", str(file), "net-1", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 2
+
+
+def test_report_of_a_file_without_a_sidecar_shows_its_verification(folder, capsys):
+    other = folder.parent / "theirs.tflite"
+    other.write_bytes(b"theirs")
+    assert pipeline(["report", "theirs.tflite"]) == 1
+    said = capsys.readouterr().err
+    assert "there is nothing to report: theirs.tflite was neither verified nor measured." in said
+    with open_store(folder) as store:
+        store.add_verification(verification(sha256_of(other), path=str(other), tflite_top1=81.5))
+    assert pipeline(["report", "theirs.tflite", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["model_name"], row["tflite_top1"]) == ("theirs", 81.5)
+
+
+def test_report_of_a_missing_file_says_that_there_is_none(folder, capsys):
+    finished(folder, "net-1", Precision.INT8)
+    assert pipeline(["report", "gone.tflite"]) == 2
+    assert capsys.readouterr().err == "pipeline: there is no file gone.tflite. Check the path.\n"
