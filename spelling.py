@@ -1,11 +1,11 @@
-"""The known name that a mistyped one means, and long lists cut short.
+"""The known name that a mistyped one means, long lists cut short, and counts with their nouns.
 
 Standard library only: every package may import it."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 
 def nearest_names(word: str, known: Iterable[str], *, num: int = 1, cutoff: float = 0.5) -> list[str]:
@@ -23,7 +23,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"Did you mean '{near[0]}'? " if near else ""
 
 
-def some_of(names: Sequence[str], most: int = 3) -> str:
-    """The first names, quoted, and how many more there are."""
-    shown = ", ".join(f"'{name}'" for name in names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+def some(names: Iterable[str], *, most: int = 3, quoted: bool = False) -> str:
+    """The first names, and how many more there are."""
+    every = list(names)
+    first = ", ".join(f"'{name}'" if quoted else name for name in every[:most])
+    return first + (f" and {len(every) - most:,} more" if len(every) > most else "")
+
+
+def counted(number: float, noun: str, plural: str = "") -> str:
+    """'1 image', '0.5 points', '1,000 images'; the plural is given where it is not the noun and an s."""
+    shown = f"{number:,}" if isinstance(number, int) else f"{number:g}"
+    return f"{shown} {noun if number == 1 else plural or f'{noun}s'}"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from export.errors import BadModelFileError, ExportError
-from export.head import Head, HeadKind, head_from_record
+from export.errors import BadModelFileError, ExportError, SettingsError
+from export.head import Head, HeadKind
 from export.precisions import Precision
-from export.settings import ExportSettings, settings_from_record
+from export.records import read_record_as
+from export.settings import ExportSettings
 
 ZERO_PIXEL = {"int8": -128, "uint8": 0}
 """The value of a black pixel in an integer file's input; each grey level adds one."""
@@ -179,43 +180,20 @@ def read_sidecar_file(path: Path) -> ExportArtifact:
     try:
         record = json.loads(path.read_text())
         return artifact_from_record(record)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, SettingsError) as error:
         raise BadModelFileError(
-            f"{path} is not a sidecar that this version wrote ({error}). Export the model again."
+            f"{path} cannot be read as a sidecar ({error}). Export the model again."
         ) from error
 
 
-def artifact_from_record(record: dict[str, Any]) -> ExportArtifact:
-    """An ExportArtifact from asdict() of one, read back from JSON."""
-    for name in ("path", "sha256", "parent_sha256", "parent_path", "model_name", "data"):
-        if not isinstance(record[name], str | None):
-            raise TypeError(f"{name} is no text")
-    calibration, equalization = record["calibration"], record["equalization"]
-    return ExportArtifact(
-        **{
-            **record,
-            "settings": settings_from_record(record["settings"]),
-            "input": _tensor(record["input"]),
-            "output": _tensor(record["output"]),
-            "class_names": tuple(record["class_names"]),
-            "head": _head(record),
-            "dataset_class_names": tuple(own) if (own := record["dataset_class_names"]) else None,
-            "operators": tuple(OperatorUse(**use) for use in record["operators"]),
-            "float_operators": tuple(record["float_operators"]),
-            "float_layers": tuple(record["float_layers"]),
-            "tensor_names": tuple(record["tensor_names"]),
-            "calibration": Calibration(**calibration) if calibration else None,
-            "equalization": Equalization(**equalization) if equalization else None,
-        }
-    )
+def artifact_from_record(record: Any) -> ExportArtifact:  # noqa: ANN401 - what JSON holds
+    """An ExportArtifact from asdict() of one, read back from JSON, of this version or an earlier one.
 
-
-def _head(record: dict[str, Any]) -> Head:
-    """The head; of an older record, which has none, a class an output."""
+    Earlier versions wrote no head, since each output was a class, and did not record how they equalized.
+    """
+    artifact = read_record_as(ExportArtifact, record)
+    if "equalization" not in record and artifact.settings.equalize:
+        raise ValueError("it was equalized by an earlier version, which did not record how")
     if "head" in record:
-        return head_from_record(record["head"])
-    return Head(kind=HeadKind.CLASSES, num_outputs=len(record["class_names"]))
-
-
-def _tensor(record: dict[str, Any]) -> TensorInfo:
-    return TensorInfo(**{**record, "shape": tuple(record["shape"])})
+        return artifact
+    return replace(artifact, head=Head(kind=HeadKind.CLASSES, num_outputs=len(artifact.class_names)))

@@ -33,6 +33,7 @@ from export.tflite.download_size import downloaded_bytes
 from export.tflite.inspect import inspect_bytes
 from export.tflite.output import CONVERSIONS, head_of_file
 from export.tflite.pack import pack
+from spelling import counted, some
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "ai-edge-litert", "tflite-runtime")
 _MOST_PLACES_NAMED = 5
@@ -191,10 +192,9 @@ def refuse_float_operators(contents: FileContents, name: str, *, kept: Collectio
     if not places:
         return
     names = sorted({place.split(" at ")[0] for place in places})
-    more = f" and {len(places) - _MOST_PLACES_NAMED} more" if len(places) > _MOST_PLACES_NAMED else ""
     raise FloatOperatorError(
         f"{name} is not fully integer: {', '.join(names)} compute in float "
-        f"({'; '.join(places[:_MOST_PLACES_NAMED])}{more}). Expected none. Replace the layers named there "
+        f"({some(places, most=_MOST_PLACES_NAMED)}). Expected none. Replace the layers named there "
         "(ReLU, convolutions, pooling, Dense and softmax have integer kernels), or export float16 instead."
     )
 
@@ -218,7 +218,8 @@ def check_class_names(class_names: Sequence[str], model: keras.Model) -> None:
     num_classes = head_of_model(model).num_classes
     if len(class_names) != num_classes:
         raise ExportError(
-            f"{len(class_names)} class names, but the model has {num_classes} classes. "
+            f"{counted(len(class_names), 'class name')}, but the model has "
+            f"{counted(num_classes, 'class', 'classes')}. "
             "Expected one name for each: give the data set that the model was trained on."
         )
     labels_text(class_names)  # what no labels file can hold is refused before the long conversion

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,8 +93,3 @@ def head_of(num_outputs: int, *, has_sigmoid: bool) -> Head:
     if has_sigmoid:
         return Head(kind=HeadKind.LABELS, num_outputs=num_outputs, threshold=threshold)
     return Head(kind=HeadKind.CLASSES, num_outputs=num_outputs)
-
-
-def head_from_record(record: dict[str, Any]) -> Head:
-    """A Head from asdict() of one, read back from JSON."""
-    return Head(**{**record, "kind": HeadKind(record["kind"])})

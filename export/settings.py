@@ -13,6 +13,7 @@ from typing import Any
 from export.errors import SettingsError
 from export.precisions import IoDtype, Precision
 from export.rewrites import Rewrite
+from spelling import counted
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class ExportSettings:
                 "--equalize folds BatchNorms and scales weights, which --no-rewrite forbids. Leave one out."
             )
         if self.num_calibration < 1:
-            raise SettingsError(f"{self.num_calibration} calibration images. Expected 1 or more.")
+            raise SettingsError(f"{counted(self.num_calibration, 'calibration image')}. Expected 1 or more.")
 
 
 def settings_for(precisions: Sequence[Precision], **asked: Any) -> tuple[ExportSettings, ...]:  # noqa: ANN401
@@ -72,18 +73,6 @@ def settings_for(precisions: Sequence[Precision], **asked: Any) -> tuple[ExportS
     return tuple(
         ExportSettings(each, **{name: value for name, value in given.items() if _takes(each, name, value)})
         for each in precisions
-    )
-
-
-def settings_from_record(record: dict[str, Any]) -> ExportSettings:
-    """ExportSettings from asdict() of one, read back from JSON."""
-    return ExportSettings(
-        **{
-            **record,
-            "precision": Precision(record["precision"]),
-            "rewrites": tuple(map(Rewrite, record["rewrites"])),
-            "keep_float": tuple(record["keep_float"]),
-        }
     )
 
 

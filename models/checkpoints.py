@@ -12,7 +12,6 @@ import re
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ import numpy.typing as npt
 from models.errors import CheckpointError
 from models.family import Checkpoint, Filling, function_of
 from models.registry import FAMILIES
+from spelling import counted, some
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -107,7 +107,7 @@ def _filling(path: Path, model: keras.Model, arrays: Arrays) -> Filling:
             return filling
     raise CheckpointError(
         f"{path} has none of the known layouts; its arrays have names such as "
-        f"{_some(arrays) if arrays else '(none at all)'}. Known: Keras .weights.h5, "
+        f"{some(arrays, quoted=True) if arrays else '(none at all)'}. Known: Keras .weights.h5, "
         f"{', '.join(layout.about for layout in layouts)}."
     )
 
@@ -148,15 +148,15 @@ def _check_complete(path: Path, model: keras.Model, arrays: Arrays, filling: Fil
     empty = list(dict.fromkeys(layer for layer, index in places if (layer, index) not in filling))
     if empty:
         raise CheckpointError(
-            f"{path} leaves {_counted(len(empty), 'layer')} of {model.name} without weights: "
-            f"{_some(empty)}. It was made for another model: build that one."
+            f"{path} leaves {counted(len(empty), 'layer')} of {model.name} without weights: "
+            f"{some(empty, quoted=True)}. It was made for another model: build that one."
         )
     used = {filling[place] for place in places}
     unused = [name for name in arrays if name not in used]
     if unused:
         raise CheckpointError(
-            f"{path} holds {_counted(len(unused), 'array')} that no layer of {model.name} takes: "
-            f"{_some(unused)}. It was made for another model: build that one."
+            f"{path} holds {counted(len(unused), 'array')} that no layer of {model.name} takes: "
+            f"{some(unused, quoted=True)}. It was made for another model: build that one."
         )
 
 
@@ -177,14 +177,3 @@ def _value(
             "Build the model with the width and the number of classes that the file was made for."
         )
     return array.astype(np.float32)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' if number != 1 else ''}"
-
-
-def _some(names: Mapping[str, object] | list[str], limit: int = 3) -> str:
-    """The first few names, and how many more there are."""
-    listed = list(names)
-    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
-    return ", ".join(f"'{name}'" for name in listed[:limit]) + more

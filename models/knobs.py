@@ -83,6 +83,8 @@ class Knob:
     """Exclusive lower bound; `minimum` is inclusive."""
     maximum: float | None = None
     choices: tuple[str, ...] = ()
+    published: tuple[float, float] | None = None
+    """The smallest and the largest value in the paper; others are accepted, and said to be unknown."""
 
     @property
     def help(self) -> str:
@@ -133,7 +135,7 @@ class Knob:
         if self.type is bool:
             word = text.strip().lower()
             if word not in TRUE_WORDS + FALSE_WORDS:
-                raise self._refused(text)
+                raise self._of_another_type(text)
             return word in TRUE_WORDS
         try:
             if self.type is tuple:
@@ -141,7 +143,17 @@ class Knob:
                 return self.check(parts[0] if len(parts) == 1 else tuple(parts))
             return self.check(self.type(text))
         except ValueError as error:
-            raise self._refused(text) from error
+            raise self._of_another_type(text) from error
+
+    def remark(self, value: KnobValue) -> str | None:
+        """That the value is outside what the paper measured; None if it is not."""
+        if self.published is None or not isinstance(value, int | float):
+            return None
+        low, high = self.published
+        if low <= value <= high:
+            return None
+        published = f"{low:g} to {high:g}"
+        return f"{self.name} {value:g} is outside what was published, {published}: what it gives is unknown"
 
     def _check_choice(self, value: object) -> str:
         word = str(value)
@@ -168,7 +180,7 @@ class Knob:
             and all(map(_is_number, value))
         ):
             return tuple(float(number) for number in value)
-        raise self._refused(value)
+        raise self._of_another_type(value)
 
     def _in_range(self, number: float) -> bool:
         return (
@@ -178,8 +190,16 @@ class Knob:
         )
 
     def _refused(self, value: object) -> KnobError:
-        default = "" if self.default is None else f" The default is {self.default}."
-        return KnobError(f"{self.name} {value!r} is out of range. Give {self.range}.{default}")
+        return KnobError(f"{self.name} {value!r} is out of range. Give {self.range}.{self._said_default}")
+
+    def _of_another_type(self, value: object) -> KnobError:
+        kinds = {int: "a whole number", bool: "true or false", str: "a word"}
+        kind = kinds.get(self.type, "a number")
+        return KnobError(f"{self.name} {value!r} is not {kind}. Give {self.range}.{self._said_default}")
+
+    @property
+    def _said_default(self) -> str:
+        return "" if self.default is None else f" The default is {self.default}."
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -61,6 +61,7 @@ def dropout(default: float, where: str) -> Knob:
         default=default,
         minimum=0.0,
         maximum=0.95,
+        published=(0.0, 0.5),
         label="dropout{:g}",
         changes_cost=False,
         about=f"Share of values set to zero while training, {where}; 0 leaves the layers out.",

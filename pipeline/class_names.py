@@ -12,6 +12,7 @@ import numpy as np
 
 from export.artifact import ExportArtifact
 from pipeline.errors import PipelineError
+from spelling import counted, some
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -61,8 +62,8 @@ def match_classes(of_model: Sequence[str], of_data: Sequence[str], *, name: str)
     if is_unnamed(of_model) and tuple(of_model) != tuple(of_data):
         if len(of_model) != len(of_data):
             raise PipelineError(
-                f"{name} has {len(of_model)} outputs without class names, the data set has {len(of_data)} "
-                f"classes: they cannot be matched. {_WHAT_TO_DO}"
+                f"{name} has {counted(len(of_model), 'output')} without class names, the data set has "
+                f"{counted(len(of_data), 'class', 'classes')}: they cannot be matched. {_WHAT_TO_DO}"
             )
         return MatchedClasses(
             outputs=tuple(range(len(of_data))),
@@ -127,9 +128,9 @@ def _by_name(of_model: Sequence[str], of_data: Sequence[str], *, name: str) -> M
         reason = f"no output is {_few(missing)}" if missing else f"one output is each of {_few(shared)}"
         raise PipelineError(
             f"{name} has the classes {_few(of_model)}, the data set has {_few(of_data)}: {len(outputs)} of "
-            f"{len(of_data)} classes matched by name, {reason}. {_WHAT_TO_DO}"
+            f"{counted(len(of_data), 'class', 'classes')} matched by name, {reason}. {_WHAT_TO_DO}"
         )
-    words = f"{len(outputs)} of {len(of_data)} classes of the data set matched by name"
+    words = f"{len(outputs):,} of {counted(len(of_data), 'class', 'classes')} of the data set matched by name"
     words += _others(of_model, outputs)
     return MatchedClasses(outputs=tuple(outputs), words=words, num_classes=len(of_model))
 
@@ -157,5 +158,4 @@ def _others(of_model: Sequence[str], outputs: Sequence[int]) -> str:
 
 
 def _few(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:4])
-    return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown
+    return some(names, most=4)

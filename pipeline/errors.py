@@ -33,10 +33,3 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     names = sorted(known)
     known_names = f"Known: {', '.join(names)}." if names else "There is none yet."
     return UsageError(f"unknown {kind} '{name}'. {did_you_mean(name, names)}{known_names}")
-
-
-def some(names: Iterable[str], *, quoted: bool = False) -> str:
-    """The first three names, and how many more there are."""
-    every = list(names)
-    first = ", ".join(repr(name) if quoted else name for name in every[:3])
-    return first + (f" and {len(every) - 3} more" if len(every) > 3 else "")

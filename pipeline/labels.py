@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UsageError
+from spelling import counted
 
 _NUMBERED = re.compile(r"(\d+)(?:\s*[:,;]\s*|\s+)(\S.*)")
 _BACKGROUND = 1001
@@ -29,7 +30,8 @@ def read_labels(path: Path, num_classes: int) -> tuple[str, ...]:
     names = _from_json(path, text) if _is_json(path, text) else _unnumbered(_lines(text))
     if not names:
         raise UsageError(
-            f"{path} is empty. Expected {num_classes} class names, one a line, in the order of the outputs."
+            f"{path} is empty. Expected {counted(num_classes, 'class name')}, one a line, in the order of "
+            "the outputs."
         )
     for number, name in enumerate(names, start=1):
         if not name:
@@ -38,7 +40,8 @@ def read_labels(path: Path, num_classes: int) -> tuple[str, ...]:
             raise UsageError(f"line {number} of {path} holds a NUL character. Expected a text file.")
     if len(names) != num_classes:
         raise UsageError(
-            f"{path} has {len(names)} class names, but the model has {num_classes} classes. "
+            f"{path} has {counted(len(names), 'class name')}, but the model has "
+            f"{counted(num_classes, 'class', 'classes')}. "
             f"Expected one a line, in the order of the outputs.{_background(len(names), num_classes)}"
         )
     return tuple(names)

@@ -28,6 +28,7 @@ ROOMS = {
             "files",
             "limits",
             "model_format",
+            "records",
             "native_output",
             "partial",
             "rewrites",
@@ -78,7 +79,13 @@ MAY_IMPORT = {
     "android_bench": {"android_bench"},
     "pipeline": {"android_bench", "export", "keras_graph", "models", "pipeline"},
 }
-RECORDS_MAY_IMPORT = {"pipeline.errors", "pipeline.records", "export.settings", "export.verification"}
+RECORDS_MAY_IMPORT = {
+    "pipeline.errors",
+    "pipeline.records",
+    "export.records",
+    "export.settings",
+    "export.verification",
+}
 
 
 @cache

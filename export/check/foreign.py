@@ -21,6 +21,7 @@ from export.tflite.content import FileContents
 from export.tflite.inspect import inspect_bytes, read_tflite
 from export.tflite.metadata_reader import AppMetadata, read_app_metadata
 from export.tflite.output import head_of_file
+from spelling import counted
 
 _IMAGE_TYPES = ("float32", "uint8", "int8")
 _SCORE_TYPES = ("float32", "uint8", "int8")
@@ -83,9 +84,9 @@ def read_foreign(path: Path) -> ForeignFile:
 def _not_a_classifier(contents: FileContents) -> str:
     """Why the file is no image classifier; empty if it is one."""
     if len(contents.inputs) != 1:
-        return f"takes {len(contents.inputs)} inputs ({_shown(contents.inputs)})"
+        return f"takes {counted(len(contents.inputs), 'input')} ({_shown(contents.inputs)})"
     if len(contents.outputs) != 1:
-        return f"gives {len(contents.outputs)} outputs ({_shown(contents.outputs)})"
+        return f"gives {counted(len(contents.outputs), 'output')} ({_shown(contents.outputs)})"
     takes, gives = contents.inputs[0], contents.outputs[0]
     if takes.dtype not in _IMAGE_TYPES:
         return f"takes {_shown([takes])}"

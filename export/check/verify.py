@@ -29,6 +29,7 @@ from export.tflite.content import FileContents
 from export.tflite.inspect import inspect, named
 from export.tflite.output import PROBABILITIES, head_of_file, last_operator
 from export.verification import Verification
+from spelling import counted
 
 Batch = tuple[npt.ArrayLike, npt.ArrayLike]
 Floats = npt.NDArray[np.float32]
@@ -257,6 +258,7 @@ def _check_batch(
         )
     if labels.ndim == 1 and len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
         raise ExportError(
-            f"labels from {labels.min()} to {labels.max()}, but the model has {num_classes} classes. "
+            f"labels from {labels.min()} to {labels.max()}, but the model has "
+            f"{counted(num_classes, 'class', 'classes')}. "
             "Expected the data set that it was trained on."
         )

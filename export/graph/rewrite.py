@@ -23,6 +23,7 @@ from export.head import Head, head_of
 from export.rewrites import Rewrite, RewriteBounds
 from keras_graph.nodes import Node
 from keras_graph.walk import is_graph, last_call, num_channels, structure
+from spelling import counted
 
 TOLERANCE = 1e-3
 """Share of the largest class score. Float32 rounding in another order gave up to 3e-5 (MobileNetV2, 53
@@ -153,7 +154,8 @@ def check_equal(
     if not difference <= allowed:
         raise ExportError(
             f"the rewritten '{original.name}' differs by {difference:.2g} of the largest output from the "
-            f"original on {len(pixels)} images; at most {allowed:.2g} was expected. Export it {instead}, "
+            f"original on {counted(len(pixels), 'image')}; at most {allowed:.2g} was expected. Export it "
+            f"{instead}, "
             "and report the model's summary."
         )
     return difference

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from export.artifact import Calibration
 from export.errors import ExportError
+from spelling import counted
 
 Generator = Callable[[], Iterator[list[npt.NDArray[np.float32]]]]
 
@@ -41,7 +42,8 @@ def check_varied(pixels: npt.NDArray[np.uint8]) -> None:
     """Raises ExportError if every image (n, height, width, channels) has a single colour."""
     if (pixels == pixels[:, :1, :1]).all():
         raise ExportError(
-            f"each of the {len(pixels)} calibration images is of one colour, so that the ranges they give "
+            f"each of the {counted(len(pixels), 'calibration image')} is of one colour, so that the "
+            "ranges they give "
             "would clip any photograph. Expected images such as the model will see: `pipeline data` shows "
             "what a folder holds."
         )

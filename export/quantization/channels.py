@@ -14,6 +14,7 @@ from export.graph.calls import CallGraph
 from export.graph.changes import Affine, folded_weights
 from keras_graph.nodes import Node, Tensor
 from keras_graph.walk import num_channels
+from spelling import some
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
@@ -188,10 +189,9 @@ class Channels:
             for each in self.readers
             if np.isin(self._tie[writer.channels], self._tie[each.channels]).any()
         ]
-        others = f" and {len(readers) - 1} more" if len(readers) > 1 else ""
         scaled = int(np.sum(factor != 1))
         return (
-            f"{writer.name} to {readers[0]}{others}: {scaled} of {factor.size} channels "
+            f"{writer.name} to {some(readers, most=1)}: {scaled} of {factor.size} channels "
             f"by up to {factor.max():.3g}"
         )
 

@@ -12,7 +12,7 @@ from export.graph.layer_outputs import Step, network_steps
 from export.graph.rewrite import is_probabilities
 from export.tflite.content import FileContents, Operator
 from export.tflite.output import CONVERSIONS, PROBABILITIES, network_output
-from spelling import did_you_mean
+from spelling import did_you_mean, some
 
 _MOST_NAMED = 10
 
@@ -22,11 +22,10 @@ def check_names(model: keras.Model, names: Collection[str]) -> None:
     known = [step.name for step in network_steps(model)]
     for name in names:
         if name not in known:
-            more = f" and {len(known) - _MOST_NAMED} more" if len(known) > _MOST_NAMED else ""
             raise ExportError(
                 f"'{model.name}' has no layer '{name}' to keep in float. "
                 f"{did_you_mean(name, known)}Expected one of its layers: "
-                f"{', '.join(known[:_MOST_NAMED])}{more}."
+                f"{some(known, most=_MOST_NAMED)}."
             )
 
 

@@ -24,6 +24,7 @@ from export.source.container import (
     why_not,
 )
 from export.source.half_precision import half_policy, in_float32
+from spelling import some
 
 _KNOWN = {*dir(tf_keras.layers), *OP_LAYERS, "Functional", "Model", "Sequential"}
 _MOST_NAMED = 3
@@ -64,10 +65,9 @@ def _refuse_strangers(path: Path, config: Any) -> None:
     """Raises BadModelFileError with the layers whose classes Keras 2 did not bring."""
     found = {name: kind for name, kind in layers_described(config) if kind not in _KNOWN}
     if found:
-        named = ", ".join(f"'{name}' is a {kind}" for name, kind in list(found.items())[:_MOST_NAMED])
-        more = f" and {len(found) - _MOST_NAMED} more like these" if len(found) > _MOST_NAMED else ""
+        named = some((f"'{name}' is a {kind}" for name, kind in found.items()), most=_MOST_NAMED)
         raise BadModelFileError(
-            f"{path}: the layer {named}{more}, which is no layer of Keras's own. "
+            f"{path}: the layer {named}, which is no layer of Keras's own. "
             "Expected Keras's layers only: build the model from these and save it again."
         )
 

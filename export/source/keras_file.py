@@ -14,6 +14,7 @@ from export.model_format import ModelFormat
 from export.source.container import Container, open_container, refuse_lambdas, under_its_suffix, why_not
 from export.source.half_precision import half_policy, in_float32
 from export.source.operations import operation_classes
+from spelling import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +99,7 @@ def check_image_classifier(model: keras.Model, name: str) -> None:
     )
     if len(inputs) != 1 or len(outputs) != 1:
         raise ExportError(
-            f"{name} has {len(inputs)} inputs and {len(outputs)} outputs. {expected} "
+            f"{name} has {counted(len(inputs), 'input')} and {counted(len(outputs), 'output')}. {expected} "
             "Give a keras.Model with one of each."
         )
     if len(inputs[0]) != 4 or inputs[0][3] not in (1, 3):

@@ -16,6 +16,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from export import native_output
 from export.errors import BadModelFileError, ExportError
 from export.source.container import in_one_line
+from spelling import counted
 
 _DEFAULT = "serving_default"
 _NAME = "serving_function"
@@ -150,7 +151,7 @@ def _model(served: _Served, path: Path) -> keras.Model:
         called, activation = _one_by_one(served), None
     else:
         raise ExportError(
-            f"{path} takes exactly {served.batch} images at once, and its graph depends on it. "
+            f"{path} takes exactly {counted(served.batch, 'image')} at once, and its graph depends on it. "
             "Expected any number, or one: save it with a signature of batch None."
         )
     image = keras.Input(tuple(served.input.shape.as_list()[1:]), name="image")

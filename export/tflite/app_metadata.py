@@ -22,6 +22,7 @@ from export.head import HeadKind
 from export.tflite.content import FileContents
 from export.tflite.inspect import inspect_bytes, unpacked
 from export.tflite.output import PROBABILITIES, head_of_file, last_operator
+from spelling import counted
 
 ENTRY = "TFLITE_METADATA"
 """The name of the metadata entry, which every reader looks for."""
@@ -78,7 +79,7 @@ def with_labels_file(content: bytes, class_names: Sequence[str]) -> bytes:
         files[SCORE_FILE] = labels_text(class_names[1:])
     elif len(class_names) != num_outputs:
         raise ExportError(
-            f"{len(class_names)} class names, but the file has {num_outputs} outputs. "
+            f"{counted(len(class_names), 'class name')}, but the file has {counted(num_outputs, 'output')}. "
             "Expected one name each, in the order of the outputs; two for one output."
         )
     file = io.BytesIO(content)

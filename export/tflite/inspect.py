@@ -24,6 +24,7 @@ from export.reading import size_in_words
 from export.tflite import guard
 from export.tflite.content import FileContents, Operator, Tensor
 from export.tflite.notes import PIXELS
+from spelling import counted
 
 _FIX = "Export the model again, or copy the file again from where it came."
 _OPERATOR_NAMES = {
@@ -120,7 +121,8 @@ def named(contents: FileContents, tensor_names: Sequence[str]) -> FileContents:
     paired = list(zip(tensors, tensor_names, strict=False))
     if len(tensor_names) > len(tensors) or any(t.name not in ("", name) for t, name in paired):
         raise ExportError(
-            f"{len(tensor_names)} names that do not belong to this file's {len(tensors)} tensors. Expected "
+            f"{counted(len(tensor_names), 'name')} that do not belong to this file's {len(tensors)} "
+            "tensors. Expected "
             "those of its own sidecar: export the model again, so that both come from one run."
         )
     renamed = tuple(replace(tensor, name=name) for tensor, name in paired)

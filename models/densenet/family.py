@@ -117,6 +117,7 @@ FAMILY = Family(
             default=None,
             minimum=7,
             maximum=1000,
+            published=(40, 250),
             about="The CIFAR nets with three equal blocks: convolutions and the last layer counted.",
         ),
         Knob(
@@ -125,6 +126,7 @@ FAMILY = Family(
             default=None,
             minimum=1,
             maximum=512,
+            published=(12, 48),
             defaults=_GROWTH_RATE,
             about="Channels that each layer adds.",
         ),
@@ -142,6 +144,7 @@ FAMILY = Family(
             default=None,
             above=0.0,
             maximum=1.0,
+            published=(0.5, 1.0),
             defaults=(
                 Default(value=0.5, when=_VARIANT),
                 Default(value=0.5, when={"bottleneck": True}),

@@ -72,6 +72,7 @@ FAMILY = Family(
             default=1.0,
             above=0.0,
             label="alpha{:g}",
+            published=(0.25, 1.0),
             about="Width multiplier: every layer has alpha times the channels, rounded down, at least 1. "
             "The paper's are 0.25, 0.5, 0.75 and 1.",
         ),

@@ -71,6 +71,7 @@ FAMILY = Family(
             default=20,
             minimum=_SMALLEST_DEPTH,
             maximum=_LARGEST_DEPTH,
+            published=(20, 1202),
             about="Convolutions and the last layer counted: 6n + 2 for three stages of n pairs. The paper's "
             "are 20, 32, 44, 56 and 110.",
         ),

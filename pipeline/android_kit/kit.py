@@ -16,7 +16,8 @@ from export.artifact import ExportArtifact
 from export.files import replacing, sha256_of
 from pipeline.android_kit import kotlin
 from pipeline.android_kit.readme import readme
-from pipeline.errors import PipelineError, UsageError, some
+from pipeline.errors import PipelineError, UsageError
+from spelling import some
 
 RECORD = "kit.json"
 _MADE_BY = "pipeline export --android-kit"

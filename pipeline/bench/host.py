@@ -26,6 +26,7 @@ from pipeline.bench.settings import BenchSettings, share_of_runs
 from pipeline.bench.statistics import noise_ms, percentile, summarize
 from pipeline.records.measurement import XNNPACK, Measurement
 from pipeline.sessions import new_session
+from spelling import counted
 
 Progress = Callable[[int, int, str], None]
 """progress(done, total, name), called before each file's turn; done and total count turns."""
@@ -84,7 +85,7 @@ def run_rounds(
 def machine_name() -> str:
     """The processor's model and the number of CPUs that this process may use."""
     count = num_cpus()
-    return f"{_processor()}, {count} CPU{'s' if count != 1 else ''}"
+    return f"{_processor()}, {counted(count, 'CPU')}"
 
 
 def num_cpus() -> int:

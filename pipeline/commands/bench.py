@@ -27,6 +27,7 @@ from pipeline.commands.phones.options import (
 )
 from pipeline.errors import UsageError
 from pipeline.runs import runs_folder, tflite_files
+from spelling import counted
 
 if TYPE_CHECKING:
     from pipeline.bench.host import BenchResult
@@ -245,7 +246,7 @@ def _bench_here(targets: tuple[str, ...], settings: BenchSettings, *, as_json: b
         _show(result, settings)
     keep(result, runs=runs_folder())  # after showing them, so that a full disk loses only the stored copy
     if not as_json:
-        things = "1 measurement" if len(measurements) == 1 else f"{len(measurements)} measurements"
+        things = counted(len(measurements), "measurement")
         click.echo(f"stored {things} in {runs_folder()}/results.sqlite. Next: pipeline report")
     if result.stopped:
         raise click.Abort
@@ -308,7 +309,8 @@ def _show(result: BenchResult, settings: BenchSettings) -> None:
     threads = _threads(*settings.num_threads)
     click.echo(
         f"{measurement.machine}; {runtime}, {threads}; "
-        f"± is half the 95% interval of the median over {settings.rounds} rounds; {_others(rows)}."
+        f"± is half the 95% interval of the median over {counted(settings.rounds, 'round')}; "
+        f"{_others(rows)}."
     )
     if any(row.comparison is not None and not row.comparison.larger_than_noise for row in rows):
         click.echo(

@@ -19,6 +19,7 @@ from pipeline.errors import PipelineError, UsageError
 from pipeline.progress import Doing
 from pipeline.shell import quoted
 from pipeline.steps.dataset import load_dataset
+from spelling import counted
 
 if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset
@@ -176,7 +177,7 @@ def _print_spec(spec: DatasetSpec) -> None:
         classes.add_row(count.name, f"{count.train:,}", f"{count.validation:,}", f"{count.test:,}")
     classes.add_section()
     classes.add_row(
-        f"{len(spec.class_names)} classes",
+        counted(len(spec.class_names), "class", "classes"),
         f"{spec.num_train:,}",
         f"{spec.num_validation:,}",
         f"{spec.num_test:,}",

@@ -17,6 +17,7 @@ from pipeline.lineage import is_keras_model
 from pipeline.runs import runs_folder, tflite_files
 from pipeline.shell import quoted
 from pipeline.steps.settings import VerifySettings
+from spelling import counted
 
 if TYPE_CHECKING:
     from pipeline.explain.explanation import ExplainedFile
@@ -189,7 +190,7 @@ def _paths(file: str, other: str | None) -> list[Path]:
 def _about_answers(found: Answers) -> list[str]:
     """The files' top-1, how often they agree, and whether the difference may be chance."""
     letters = [f"{letter}: " for letter in "AB"] if len(found.files) > 1 else [""]
-    lines = [f"On {found.num_images} {found.split} images of {found.dataset}:"]
+    lines = [f"On {counted(found.num_images, f'{found.split} image')} of {found.dataset}:"]
     for file, letter in zip(found.files, letters, strict=True):
         top1 = "not asked" if file.top1 is None else f"top-1 {file.top1:.2f}%"
         lines.append(f"  {letter}{top1}" + (f": {file.reason}" if file.reason else ""))
@@ -228,5 +229,5 @@ def _print(explained: Explanation, sort: str, top: int) -> None:
         console.print(joined_table(joined.layers, sort=sort, top=top))
     num_rows = len(files[0].running if joined is None else joined.layers)
     if top and num_rows > top:
-        click.echo(f"{num_rows - top} more rows: --top 0 shows all.")
+        click.echo(f"{counted(num_rows - top, 'more row')}: --top 0 shows all.")
     click.echo("\n".join([*text.about_delegation(files), *text.about_findings(explained.findings, files)]))

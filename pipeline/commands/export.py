@@ -20,6 +20,7 @@ from pipeline.errors import UsageError
 from pipeline.lineage import find_source, with_pixels
 from pipeline.runs import runs_folder
 from pipeline.shell import quoted
+from spelling import counted
 
 if TYPE_CHECKING:
     from pipeline.lineage import KerasSource
@@ -145,7 +146,7 @@ def command(context: click.Context, /, *, as_json: bool, **options: Any) -> int:
     for replaced in exported.replaced:
         say(f"pipeline: {replaced.words}")
     if artifacts and not as_json:
-        count = "a file" if len(artifacts) == 1 else f"{len(artifacts)} files"
+        count = counted(len(artifacts), "file")
         say(f"wrote {count} in {folder}. Next: pipeline verify {what_to_verify(exported.source, folder)}")
     return 1 if exported.refused else 0
 

@@ -24,6 +24,7 @@ from pipeline.bench.table import MISSING, megabytes, milliseconds
 from pipeline.commands.output import print_records, say, stdout_console
 from pipeline.console import console
 from pipeline.errors import PipelineError, UsageError
+from spelling import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -279,6 +280,6 @@ def _stem(path: str) -> str:
 
 
 def _last_line(num_runs: int, num_failures: int) -> str:
-    runs = "1 run" if num_runs == 1 else f"{num_runs} runs"
+    runs = counted(num_runs, "run")
     failed = f", {num_failures} that did not complete" if num_failures else ""
     return f"{runs}{failed}. Nothing was stored: a log names its file, but does not say what was in it."

@@ -16,6 +16,7 @@ from pipeline.lineage import is_keras_model
 from pipeline.runs import runs_folder, setting_of
 from pipeline.shell import quoted
 from pipeline.steps.settings import MaxDropSettings
+from spelling import counted
 
 if TYPE_CHECKING:
     from pipeline.compression.ladder import Candidate, Climb, Try
@@ -50,7 +51,8 @@ def write_int8_within(source: KerasSource, settings: MaxDropSettings, *, as_json
         say(f"took {taken.rung}: {taken.words}. Wrote {path}. Next: pipeline verify {verified}")
         return 0
     say(
-        f"pipeline: nothing loses {settings.max_drop:g} points or less; the best, {taken.rung}, loses "
+        f"pipeline: nothing loses {counted(settings.max_drop, 'point')} or less; the best, {taken.rung}, "
+        "loses "
         f"{taken.drop_points:.2f} and is kept as {path}. "
         + _next(found.tries, taken, trains=settings.training is not None)
     )
@@ -117,7 +119,8 @@ def _print(found: Climb, dataset: str) -> None:
     for each in found.tries:
         click.echo(f"{each.rung}: {each.words} ({each.seconds:,.0f} s)")
     click.echo(
-        f"float: {found.float_top1:.2f}% of {found.taken.verification.num_samples:,} validation images of "
+        f"float: {found.float_top1:.2f}% of "
+        f"{counted(found.taken.verification.num_samples, 'validation image')} of "
         f"{dataset}; lost in percentage points; ms median, one thread, here"
     )
 

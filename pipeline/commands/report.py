@@ -12,6 +12,7 @@ from pipeline.commands.output import json_option, print_drawn, say, stages
 from pipeline.errors import UsageError, unknown_name
 from pipeline.runs import runs_folder
 from pipeline.steps.settings import FORMATS, PICTURES
+from spelling import counted
 
 if TYPE_CHECKING:
     from pipeline.records.report_row import ReportRow
@@ -53,7 +54,7 @@ def command(runs: tuple[str, ...], format_name: str | None, out: Path | None, as
         _say_next(rows, format_name)
         return
     num_bytes = write_report(rows, format_name, out)
-    say(f"Wrote {out}: {_counted(len(rows), 'row')}, {num_bytes / 1e6:.2f} MB.")
+    say(f"Wrote {out}: {counted(len(rows), 'row')}, {num_bytes / 1e6:.2f} MB.")
 
 
 def _format(name: str | None, out: Path | None, *, as_json: bool) -> str:
@@ -92,14 +93,10 @@ def _say_next(rows: Sequence[ReportRow], format_name: str) -> None:
     untested = len({row.file.sha256 for row in rows if row.accuracy.split not in (None, "test")})
     unmeasured = len({row.file.sha256 for row in rows if row.latency.valid is None})
     if unverified:
-        say(f"{_counted(unverified, 'file')} without accuracy: pipeline verify RUN")
+        say(f"{counted(unverified, 'file')} without accuracy: pipeline verify RUN")
     if untested:
-        say(f"{_counted(untested, 'file')} without accuracy on the test split: pipeline verify RUN")
+        say(f"{counted(untested, 'file')} without accuracy on the test split: pipeline verify RUN")
     if unmeasured:
-        say(f"{_counted(unmeasured, 'file')} without latency: pipeline bench RUN")
+        say(f"{counted(unmeasured, 'file')} without latency: pipeline bench RUN")
     if not unverified and not untested and not unmeasured:
         say("The same with charts: pipeline report --format html")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -9,12 +9,13 @@ import click
 
 from export.files import write_bytes
 from pipeline.commands.output import json_option, print_drawn, print_records, say
-from pipeline.errors import PipelineError, UsageError, some, unknown_name
+from pipeline.errors import PipelineError, UsageError, unknown_name
 from pipeline.report.run_list import run_summaries
 from pipeline.runs import foreign_exports, newest_run, runs_folder
 from pipeline.shell import quoted
 from pipeline.store.selection import Selection
 from pipeline.store.snapshot import complete_store
+from spelling import some
 
 if TYPE_CHECKING:
     from pipeline.report.run_list import RunSummary

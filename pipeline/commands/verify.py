@@ -25,6 +25,7 @@ from pipeline.records.phone_verification import MIN_AGREEMENT
 from pipeline.runs import runs_folder, tflite_files
 from pipeline.shell import quoted
 from pipeline.steps.settings import PhoneVerifySettings, VerifySettings
+from spelling import counted
 
 if TYPE_CHECKING:
     from export.verification import Verification
@@ -273,7 +274,7 @@ def _not_finite(verified: Sequence[Verification]) -> Iterator[str]:
             )
             yield (
                 f"{name} gives NaN or infinite values on {found.num_tflite_not_finite:,} of "
-                f"{found.num_samples:,} images{keras}: these "
+                f"{counted(found.num_samples, 'image')}{keras}: these "
                 "count as wrong. Train the model again, or choose another precision if the file alone does."
             )
 
@@ -282,7 +283,7 @@ def _images(verified: Sequence[Verification]) -> str:
     """The images that the files ran on, per file if they are not the same for all."""
     names: dict[str, list[str]] = {}
     for name, found in zip(_names(verified), verified, strict=True):
-        images = f"{found.num_samples:,} {found.split} images of {found.dataset}"
+        images = f"{counted(found.num_samples, f'{found.split} image')} of {found.dataset}"
         names.setdefault(images, []).append(name)
     if len(names) == 1:
         return next(iter(names))

@@ -41,6 +41,7 @@ from pipeline.training.checkpoint import (
     write_history,
 )
 from pipeline.training.finish import finish_run, now_utc
+from spelling import counted
 
 QUANTIZED = "quantized.npz"
 """The weights and ranges of the model with quantizers, from which int8 is exported."""
@@ -156,7 +157,7 @@ def _take_step(
 ) -> _State:
     """Fine-tunes with the step's wrappers, copies the weights back to the twin, and saves them."""
     config, plain = prepared.config, prepared.twin.model
-    progress(Note(f"{_in_words(step, config)}: {config.epochs} epochs"))
+    progress(Note(f"{_in_words(step, config)}: {counted(config.epochs, 'epoch')}"))
     started = time.monotonic()
     with native_output.captured():
         tuning = _tuning(step, prepared, images)

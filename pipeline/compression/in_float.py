@@ -18,7 +18,7 @@ from export.tflite.layers import Layer, read_layers
 from export.tflite.output import CONVERSIONS
 from pipeline.compression.places import is_surely_integer, places_of
 from pipeline.errors import PipelineError
-from spelling import some_of
+from spelling import some
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +58,10 @@ def _in_words(names: Sequence[str], operators: Sequence[Layer]) -> str:
     in_float = [each for each in running if each.computes_in_float]
     macs = sum(each.macs for each in running)
     share = sum(each.macs for each in in_float) / macs if macs else 0.0
-    kinds = some_of(list(dict.fromkeys(each.operator for each in in_float))).replace("'", "")
+    kinds = some(dict.fromkeys(each.operator for each in in_float))
     return (
         f"{len(in_float)} of {len(running)} operators ({kinds}; {share:.1%} of the multiplications) stay in "
-        f"float in the int8 file, in {some_of(names)}: values are converted before and after them, and an "
+        f"float in the int8 file, in {some(names, quoted=True)}: values are converted before and after "
+        "them, and an "
         "accelerator for integers alone leaves them to the CPU."
     )

@@ -17,6 +17,7 @@ from export.artifact import ExportArtifact
 from export.errors import ExportError
 from export.verification import Verification
 from pipeline.errors import PipelineError
+from spelling import counted
 
 if TYPE_CHECKING:
     from pipeline.lineage import KerasSource
@@ -120,7 +121,7 @@ EQUALIZE = Rung(name="equalize", words="channels brought to one range, biases co
 
 
 def _in_float(number: int) -> Rung:
-    words = f"float where the error grows most: {number} activation{'s' if number > 1 else ''}"
+    words = f"float where the error grows most: {counted(number, 'activation')}"
     return Rung(name=f"float x{number}", words=words, num_float=number)
 
 

@@ -28,7 +28,7 @@ from pipeline.compression.places import KERNELS
 from pipeline.compression.twin import Twin, check_equal, make_twin
 from pipeline.errors import PipelineError
 from pipeline.records.compression import CompressConfig
-from spelling import some_of
+from spelling import some
 
 _NUM_CHECKED = 16
 _NUM_EQUALIZED = 64
@@ -57,11 +57,14 @@ class Prepared:
         notes = [self.float_cost]
         if left_out := self.twin.left_out:
             notes.append(
-                f"{some_of(left_out)}: left out of the fine-tuning, whose own augmentation is --augment; "
+                f"{some(left_out, quoted=True)}: left out of the fine-tuning, whose own augmentation is "
+                "--augment; "
                 "model.keras keeps what changes images in training only."
             )
         if untrained := self.twin.untrained:
-            notes.append(f"{some_of(untrained)}: not trained here, since tf_keras lacks such a layer.")
+            notes.append(
+                f"{some(untrained, quoted=True)}: not trained here, since tf_keras lacks such a layer."
+            )
         return tuple(filter(None, notes))
 
     @property

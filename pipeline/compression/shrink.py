@@ -13,7 +13,7 @@ from tensorflow_model_optimization.python.core.sparsity.keras import pruning_wra
 
 from pipeline.errors import PipelineError
 from pipeline.records.compression import PAPER_PRESET, CompressConfig, LayerReached, paper_sparsities
-from spelling import did_you_mean, some_of
+from spelling import did_you_mean, some
 
 _KERNELS: Mapping[str, str] = {
     "Conv2D": "kernel",
@@ -191,7 +191,7 @@ def _check_names(
             of_paper = f" The table {PAPER_PRESET} is for SqueezeNet." if name in paper_sparsities() else ""
             raise PipelineError(
                 f"'{model.name}' has no {kind} '{name}'. {did_you_mean(name, known)}"
-                f"Expected a layer such as {some_of(list(kernels))}.{of_paper}"
+                f"Expected a layer such as {some(list(kernels), quoted=True)}.{of_paper}"
             )
 
 

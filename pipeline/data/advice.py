@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from math import sqrt
 
 from pipeline.data.spec import DatasetSpec
+from spelling import counted
 
 MAX_IMBALANCE = 5.0
 """Training images of the largest class to those of the smallest."""
@@ -42,7 +43,8 @@ def advice_on_images(dataset: DatasetSpec) -> Iterator[str]:
     uncertainty = 196 * sqrt(ASSUMED_TOP1 * (1 - ASSUMED_TOP1) / max(dataset.num_test, 1))
     if uncertainty > MAX_UNCERTAINTY:
         yield (
-            f"{dataset.num_test} test images tell an accuracy of 90% to within {uncertainty:.0f} points: "
+            f"{counted(dataset.num_test, 'test image')} can tell an accuracy of 90% to within "
+            f"{uncertainty:.0f} points: "
             "smaller differences between nets are chance"
         )
 

@@ -16,7 +16,8 @@ from pipeline.data import pixels, splits
 from pipeline.data.assembly import Described, assemble
 from pipeline.data.dataset import Dataset
 from pipeline.data.spec import ImageShape, ReadSettings
-from pipeline.errors import PipelineError, some
+from pipeline.errors import PipelineError
+from spelling import some
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -12,7 +12,7 @@ from pipeline.data.dataset import Dataset, class_counts
 from pipeline.data.looks import alike
 from pipeline.data.reader import Source
 from pipeline.data.spec import SPLITS, ClassCount, DatasetSpec, LeftOut, ReadSettings
-from pipeline.errors import some
+from spelling import counted, some
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,8 @@ def assemble(
     totals = {split: of_kept.count(split) for split in SPLITS}
     notes = described.notes
     if assigned.num_copies:
-        notes += (f"{assigned.num_copies} images are further copies of another in their class and split",)
+        copies = counted(assigned.num_copies, "further copy", "further copies")
+        notes += (f"{copies} of an image in its class and split",)
     spec = DatasetSpec(
         name=described.name,
         source=described.source,
@@ -116,12 +117,13 @@ def _straddling(examples: Sequence[splits.Example], kept: Sequence[int], of_kept
     torn = [group.replace("\0", " ") for group, there in where.items() if len(there) > 1]
     if torn:
         notes.append(
-            f"{len(torn)} groups of --group-by are in two splits by their folders: {some(sorted(torn))}"
+            f"{counted(len(torn), 'group')} of --group-by in two splits by their folders: "
+            f"{some(sorted(torn))}"
         )
     if where:
         alone = sum(examples[place].group is None for place in kept)
         rest = f"; it finds nothing in {alone:,} images, which are alone" if alone else ""
-        notes.append(f"--group-by finds {len(where):,} groups{rest}")
+        notes.append(f"--group-by finds {counted(len(where), 'group')}{rest}")
     return notes
 
 

@@ -13,6 +13,7 @@ from pipeline.data.assembly import Described
 from pipeline.data.dataset import Dataset
 from pipeline.data.spec import Progress, ReadSettings
 from pipeline.errors import PipelineError
+from spelling import counted
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SIDE = 32
@@ -63,7 +64,8 @@ def load_batches(folder: Path, *, settings: ReadSettings, progress: Progress | N
 def _dataset(source: str, parts: arrays.Parts, settings: ReadSettings) -> Dataset:
     if arrays.num_classes(parts) > len(CLASS_NAMES):
         raise PipelineError(
-            f"{source} has {arrays.num_classes(parts)} classes; CIFAR-10 has 10. Give another data set's "
+            f"{source} has {counted(arrays.num_classes(parts), 'class', 'classes')}; CIFAR-10 has 10. "
+            "Give another data set's "
             "file by its path."
         )
     return arrays.dataset(described(source), parts, shares=splits.VALIDATION_OF_TRAIN, settings=settings)
@@ -76,7 +78,7 @@ def _read_batch(path: Path) -> tuple[Any, Any]:
             batch = SafeUnpickler(file).load()
         rows, labels = np.asarray(batch[b"data"]), np.asarray(batch[b"labels"])
         if rows.dtype != np.uint8 or rows.shape != (len(labels), 3 * SIDE * SIDE):
-            raise ValueError(f"its data are {rows.dtype} {rows.shape} for {len(labels)} labels")
+            raise ValueError(f"its data are {rows.dtype} {rows.shape} for {counted(len(labels), 'label')}")
     except FileNotFoundError as error:
         raise PipelineError(
             f"{path} is missing; a whole cifar-10-batches-py folder has {', '.join(TRAIN_BATCHES)} and "

@@ -13,8 +13,9 @@ from pipeline.data import distort
 from pipeline.data.augment import Augment
 from pipeline.data.reader import Reader, Source
 from pipeline.data.spec import SPLITS, ClassCount, DatasetSpec, ImageShape, ReadSettings, shape_of
-from pipeline.errors import PipelineError, UsageError, some, unknown_name
+from pipeline.errors import PipelineError, UsageError, unknown_name
 from pipeline.shell import quoted
+from spelling import counted, some
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -81,10 +82,13 @@ class Dataset:
         if not empty:
             what = f"class {some(untrained, quoted=True)} would have no training image"
         left = (
-            f" ({len(spec.left_out)} files were left out: pipeline data shows why)" if spec.left_out else ""
+            f" ({counted(len(spec.left_out), 'file')} left out: pipeline data shows why)"
+            if spec.left_out
+            else ""
         )
         raise PipelineError(
-            f"{spec.source} has {sum(map(self.num_examples, SPLITS))} images of {len(spec.class_names)} "
+            f"{spec.source} has {counted(sum(map(self.num_examples, SPLITS)), 'image')} of "
+            f"{len(spec.class_names)} "
             f"classes{left}, and {what}. Add images (30 a class is a start), or sort them yourself into "
             "train/CLASS, validation/CLASS and test/CLASS folders."
         )

@@ -24,8 +24,9 @@ from pipeline.data.layout import EXAMPLE, list_folder, list_images, shown, withi
 from pipeline.data.listing import Found, Listing
 from pipeline.data.scan import Scanned, scan
 from pipeline.data.spec import ImageShape, LeftOut, Progress, ReadSettings
-from pipeline.errors import PipelineError, UsageError, some
+from pipeline.errors import PipelineError, UsageError
 from pipeline.shell import quoted
+from spelling import counted, some
 
 if TYPE_CHECKING:
     import numpy as np
@@ -158,7 +159,8 @@ def _read_test(
     unknown = sorted(found.classes - listing.classes)
     if unknown:
         raise PipelineError(
-            f"--test {shown(root)} has {len(unknown)} classes that the training folder lacks: "
+            f"--test {shown(root)} has {counted(len(unknown), 'class', 'classes')} that the training "
+            "folder lacks: "
             f"{some(unknown, quoted=True)}. Expected some of {some(sorted(listing.classes), quoted=True)}."
         )
     found.files = [replace(file, fixed="test") for file in found.files]
@@ -186,7 +188,8 @@ def _depth(images: Sequence[_Image], listing: Listing) -> int:
     depth = pixels.depth_of(peaks)
     if peaks and depth < 16:
         listing.notes.append(
-            f"{len(peaks):,} images store {depth}-bit levels in 16 bits (the brightest is {max(peaks):,}): "
+            f"{depth}-bit levels in 16 bits in {counted(len(peaks), 'image')} (the brightest is "
+            f"{max(peaks):,}): "
             f"scaled by {depth} bits"
         )
     return depth

@@ -16,7 +16,8 @@ from pipeline.data.split_names import split_of_name
 from pipeline.data.table_columns import Columns, address_with, columns_of, file_named, flag_of, with_names
 from pipeline.data.table_file import Row, Table, read_table
 from pipeline.data.tree import shown
-from pipeline.errors import UsageError, some
+from pipeline.errors import UsageError
+from spelling import some
 
 SEPARATORS = {"space": " ", "comma": ",", "semicolon": ";", "none": "\0"}
 """Words for separators that an address holds badly."""

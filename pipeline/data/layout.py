@@ -21,7 +21,8 @@ from pipeline.data.split_names import only_a_split, parted_by_split, split_of_na
 from pipeline.data.tree import Folder, images, names_of, read_tree
 from pipeline.data.tree import shown as shown
 from pipeline.data.tree import within as within
-from pipeline.errors import PipelineError, some
+from pipeline.errors import PipelineError
+from spelling import counted, some
 
 EXAMPLE = "A folder of class/image files was expected, such as flowers/daisy/1.jpg and flowers/rose/2.jpg."
 NOT_IN_CLASS = "not in a class folder"
@@ -144,7 +145,7 @@ def _split_folders(top: Folder, root: Path, listing: Listing) -> list[tuple[str,
         split = named[each]
         reason = f"the {split} images are in no class folder" if split else "not in a split's folder"
         _leave_out_folders([each], root, reason, listing)
-        listing.notes.append(f"{names_of([each])} left out: {each.num_images:,} images, {reason}")
+        listing.notes.append(f"{names_of([each])} left out: {counted(each.num_images, 'image')}, {reason}")
     empty = [each for each in top.folders if each not in named]
     _leave_out_folders(empty, root, "a folder without an image", listing)
     return sorted(parts, key=lambda part: SPLITS.index(part[0])) if len(parts) > 1 or others else parts

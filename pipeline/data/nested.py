@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from pipeline.data.address import LEAF, TOP
 from pipeline.data.tree import Folder, images, names_of, shown
-from pipeline.errors import PipelineError, UsageError, some
+from pipeline.errors import PipelineError, UsageError
 from pipeline.shell import quoted
+from spelling import some
 
 
 def check_not_nested(level: Folder, root: str) -> None:

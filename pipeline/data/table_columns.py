@@ -12,8 +12,9 @@ from pipeline.data.address import DataChoice, address_of
 from pipeline.data.split_names import split_of_name
 from pipeline.data.table_file import Table
 from pipeline.data.tree import shown
-from pipeline.errors import UsageError, some, unknown_name
+from pipeline.errors import UsageError, unknown_name
 from pipeline.shell import quoted
+from spelling import some
 
 FILE_COLUMNS = (
     "path", "file", "filename", "filepath", "image", "imagepath", "imagename", "imagefile", "img",

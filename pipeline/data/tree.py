@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from pipeline.data.spec import LeftOut
-from pipeline.errors import some
+from spelling import some
 
 GENERIC = ("images", "image", "imgs", "img", "jpegimages", "photos", "pictures", "data", "dataset")
 """Names of folders between a split and its classes, or its images."""

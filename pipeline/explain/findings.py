@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pipeline.bench.statistics import compare
 from pipeline.explain.explanation import ComparedFile, ExplainedFile, ExplainedLayer
 from pipeline.explain.join import JoinedFiles, JoinedLayer, groups
+from spelling import counted, some
 
 MOST = 6
 WORTH_MS_SHARE = 0.05
@@ -249,7 +250,8 @@ def _worst_layer(file: ExplainedFile) -> Iterator[Finding]:
         file=file.path,
         weight=min(1.0, 0.3 + worst.error_growth),
         text=f"the error grows most at {_name(worst)}: from {before:.2f} to {worst.relative_error:.2f} (0 is "
-        f"equal to Keras, 1 all lost; {file.comparison.num_samples} {file.comparison.split} images). Its "
+        "equal to Keras, 1 all lost; "
+        f"{counted(file.comparison.num_samples, f'{file.comparison.split} image')}). Its "
         "channels share one scale, which suits some of them badly: try quantization-aware training "
         "(`pipeline compress --qat`), or leave this layer in float (`pipeline export --keep-float`).",
     )
@@ -397,12 +399,11 @@ def _kinds(layers: Sequence[ExplainedLayer]) -> str:
         cost[each.layer.operator] += each.ms or 0  # type: ignore[assignment]
     counts = Counter(each.layer.operator for each in layers)
     names = [f"{name} x {counts[name]}" if counts[name] > 1 else name for name, _ in cost.most_common()]
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more kinds" if len(names) > 4 else "")
+    return some(names, most=4)
 
 
 def _places(layers: Sequence[ExplainedLayer]) -> str:
-    names = list(dict.fromkeys(_name(each) for each in layers))
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return some(dict.fromkeys(_name(each) for each in layers))
 
 
 def _name(layer: ExplainedLayer) -> str:

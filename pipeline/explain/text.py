@@ -10,6 +10,7 @@ from pipeline.explain.explanation import ExplainedFile, NotCompared
 from pipeline.explain.findings import ENOUGH_COVERAGE, Finding
 from pipeline.explain.join import JoinedFiles
 from pipeline.explain.timing import NotTimed
+from spelling import counted
 
 WIDEST = 100
 """Longer lines are hard to read."""
@@ -40,7 +41,8 @@ def about_delegation(files: Sequence[ExplainedFile]) -> list[str]:
         if left:
             share = sum(each.time_share or 0 for each in left)
             line = (
-                f"{letter}{len(left)} of {len(file.running)} operators run outside XNNPACK, in TFLite's "
+                f"{letter}{len(left)} of {counted(len(file.running), 'operator')} run outside XNNPACK, in "
+                "TFLite's "
                 f"own kernels: {share:.1%} of the time."
             )
             lines.append(_wrapped(line, first="* ", rest="  "))
@@ -70,7 +72,7 @@ def _size(file: ExplainedFile) -> str:
     return _wrapped(
         f"{file.size_bytes:,} bytes ({file.downloaded_bytes:,} downloaded): {stored.weights:,} weights, "
         f"{stored.quantization:,} scales and zero points, {stored.names:,} tensor names, {stored.rest:,} "
-        f"other. {len(file.running)} operators{unpacking}, {file.macs / 1e6:,.1f} M MACs."
+        f"other. {counted(len(file.running), 'operator')}{unpacking}, {file.macs / 1e6:,.1f} M MACs."
     )
 
 
@@ -80,7 +82,7 @@ def _timing(file: ExplainedFile) -> str:
     timed = file.timing
     noise = f" ± {timed.noise_ms:.2g}" if timed.noise_ms is not None else ""
     threads = f"{timed.num_threads} thread{'s' * (timed.num_threads != 1)}"
-    failed = f" {len(timed.failed)} operators could not be run alone." if timed.failed else ""
+    failed = f" {counted(len(timed.failed), 'operator')} could not be run alone." if timed.failed else ""
     little = (
         f" Operators timed: {timed.coverage:.0%} of the whole, too little to say where the time goes."
         if timed.coverage < ENOUGH_COVERAGE
@@ -89,7 +91,7 @@ def _timing(file: ExplainedFile) -> str:
     return _wrapped(
         f"Time: {timed.whole_ms:.3g}{noise} ms; its operators, each run alone, {timed.sum_ms:.3g} ms in sum "
         f"({timed.sum_ms / timed.whole_ms:.0%}). {timed.machine}; LiteRT {timed.runtime_version} with "
-        f"XNNPACK, {threads}, medians of {timed.num_rounds} rounds.{failed}{little}"
+        f"XNNPACK, {threads}, medians of {counted(timed.num_rounds, 'round')}.{failed}{little}"
     )
 
 
@@ -99,7 +101,7 @@ def _comparison(file: ExplainedFile) -> str:
         return _wrapped(f"Error: not measured: {found.reason}")
     return _wrapped(
         f"Error: each output compared with the Keras layer's, from 0 (equal) to 1 (all lost); "
-        f"{found.num_samples} {found.split} images of {found.dataset}."
+        f"{counted(found.num_samples, f'{found.split} image')} of {found.dataset}."
     )
 
 

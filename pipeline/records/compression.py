@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from pipeline.errors import UsageError
 
@@ -174,19 +173,3 @@ def check(config: CompressConfig) -> None:
     both = sorted(set(config.skip_layers) & set(config.prune_layers))
     if both:
         raise UsageError(f"{', '.join(both)}: given both to be pruned and to be skipped. Leave one out.")
-
-
-def record_from_json(record: dict[str, Any]) -> CompressionRecord:
-    """A CompressionRecord from its JSON."""
-    return CompressionRecord(
-        config=config_from_json(record["config"]),
-        parent_validation_top1=record["parent_validation_top1"],
-        steps=tuple(StepReached(**step) for step in record["steps"]),
-        layers=tuple(LayerReached(**layer) for layer in record["layers"]),
-    )
-
-
-def config_from_json(record: dict[str, Any]) -> CompressConfig:
-    """A CompressConfig from its JSON."""
-    layers = {name: tuple(record.get(name, ())) for name in ("skip_layers", "float_layers")}
-    return CompressConfig(**{**record, **layers})

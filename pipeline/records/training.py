@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from export.records import read_record_as
 from pipeline.errors import PipelineError
-from pipeline.records.compression import CompressionRecord, record_from_json
+from pipeline.records.compression import CompressionRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,17 +93,8 @@ def record_as_json(record: TrainRecord) -> dict[str, Any]:
 def read_record(path: Path) -> TrainRecord:
     """The TrainRecord in a train.json. FileNotFoundError if there is none."""
     try:
-        record = json.loads(path.read_text())
-        return TrainRecord(
-            **{
-                **record,
-                "config": TrainConfig(**record["config"]),
-                "class_names": tuple(record["class_names"]),
-                "notes": tuple(record["notes"]),
-                "compression": record_from_json(found) if (found := record.get("compression")) else None,
-            }
-        )
-    except (ValueError, TypeError, KeyError) as error:
+        return read_record_as(TrainRecord, json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
         raise PipelineError(
-            f"{path} is not a record that this version wrote ({error}). Train again, or remove that run."
+            f"{path} cannot be read as a run's record ({error}). Train again, or remove that run."
         ) from error

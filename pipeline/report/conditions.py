@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from pipeline.records.report_row import ReportRow, answers_wrongly
 from pipeline.report.figures import percent_text, utc_text
+from spelling import counted
 
 STAR = "★"
 BEST = "no comparable file is as small and, as far as noise and images tell, as fast and as accurate"
@@ -34,7 +35,7 @@ def threads_text(row: ReportRow) -> str | None:
     """'1 thread'."""
     if row.conditions.num_threads is None:
         return None
-    return f"{row.conditions.num_threads} thread{'' if row.conditions.num_threads == 1 else 's'}"
+    return counted(row.conditions.num_threads, "thread")
 
 
 def dataset_text(row: ReportRow) -> str | None:
@@ -42,7 +43,8 @@ def dataset_text(row: ReportRow) -> str | None:
     if row.accuracy.num_samples is None:
         return None
     fingerprint = (row.accuracy.dataset_fingerprint or "")[:8]
-    return f"{row.accuracy.dataset} ({fingerprint}), {row.accuracy.num_samples:,} {row.accuracy.split} images"
+    images = counted(row.accuracy.num_samples or 0, f"{row.accuracy.split} image")
+    return f"{row.accuracy.dataset} ({fingerprint}), {images}"
 
 
 def top1_text(row: ReportRow) -> str:
@@ -83,7 +85,9 @@ def doubts(rows: Sequence[ReportRow]) -> list[str]:
         if row.latency.valid is False:
             found.append(f"not valid: {_title(row)}: {'; '.join(row.latency.reasons) or 'no reason given'}")
         if answers_wrongly(row):
-            share = f"{row.answers.phone_agreement:.0f}% of {row.answers.phone_samples} samples"
+            share = (
+                f"{row.answers.phone_agreement:.0f}% of {counted(row.answers.phone_samples or 0, 'sample')}"
+            )
             found.append(f"wrong: {_title(row)}: it gives the label that the host gives on {share}")
     return found
 

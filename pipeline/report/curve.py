@@ -11,6 +11,7 @@ import altair
 from pipeline.errors import PipelineError
 from pipeline.report.picture import drawn_png, drawn_svg
 from pipeline.runs import how_to_resume
+from spelling import counted
 
 WIDTH, HEIGHT = 420, 260
 MEASURES = (
@@ -29,7 +30,7 @@ def curve_picture(run: Path, *, kind: str) -> bytes:
 
     rows = list(csv.DictReader(_history(run).splitlines()))
     panels = [_panel(rows, title, dict(zip(SERIES, columns, strict=True))) for title, *columns in MEASURES]
-    chart = altair.hconcat(*panels).properties(title=f"{run.name}: {len(rows)} epochs")
+    chart = altair.hconcat(*panels).properties(title=f"{run.name}: {counted(len(rows), 'epoch')}")
     spec = chart.configure_view(stroke=None).to_dict()
     return drawn_svg(spec).encode() if kind == "svg" else drawn_png(spec)
 

@@ -20,6 +20,7 @@ from pipeline.report.conditions import BEST, LEGEND, shared_conditions
 from pipeline.report.figures import NOT_MEASURED, utc_text
 from pipeline.report.page_table import table_html
 from pipeline.report.theme import vega_config
+from spelling import counted
 
 TITLE = "Size, latency and accuracy"
 HEIGHTS = {"size-latency": 420}
@@ -134,10 +135,10 @@ def _data(rows: Sequence[ReportRow], records: list[dict[str, Any]], columns: Seq
 def _lede(rows: Sequence[ReportRow]) -> str:
     files, models = {row.file.sha256 for row in rows}, {row.model.model_name for row in rows}
     best = [row.file.sha256 for row in rows if row.pareto]
-    text = f"{_counted(len(files), 'exported file')} of {_counted(len(models), 'model')}."
+    text = f"{counted(len(files), 'exported file')} of {counted(len(models), 'model')}."
     if best:
         which = "One is" if len(set(best)) == 1 else f"{len(set(best))} are"
-        points = f" at {len(best)} points" if len(best) > len(set(best)) else ""
+        points = f" at {counted(len(best), 'point')}" if len(best) > len(set(best)) else ""
         text += f" {which} ringed and starred{points}: {BEST}."
     return text
 
@@ -212,10 +213,6 @@ def _footer(written_utc: str) -> str:
 def _vega() -> str:
     """Vega-Embed, Vega-Lite and Vega in one script; vl-convert takes seconds to bundle it."""
     return str(vl_convert.javascript_bundle(snippet=GLOBALS))
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _resource(name: str) -> str:

@@ -16,6 +16,7 @@ from pipeline.report import figures
 from pipeline.report.conditions import dataset_text, machine_text, runtime_text, threads_text
 from pipeline.report.run_list import ExportedFile, RunSummary
 from pipeline.report.terminal import line, rendered
+from spelling import counted
 
 DASH = "–"
 
@@ -77,9 +78,8 @@ def _exports(summary: RunSummary) -> Text:
 
 def _trained_text(summary: RunSummary) -> str:
     seconds = figures.seconds_text(summary.seconds or 0)
-    return (
-        f"trained {summary.epochs_run} epochs in {seconds}, finished {figures.utc_text(summary.finished_utc)}"
-    )
+    epochs = counted(summary.epochs_run or 0, "epoch")
+    return f"trained {epochs} in {seconds}, finished {figures.utc_text(summary.finished_utc)}"
 
 
 def _model_text(summary: RunSummary) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from export.files import sha256_of
 from export.graph.rewrite import head_of_model
 from export.head import HeadKind
+from export.records import read_record_as
 from export.source.serving import is_serving_function
 from models.registry import family_of
 from pipeline.class_names import check_same_classes
@@ -23,7 +24,7 @@ from pipeline.data.spec import image_shape_of
 from pipeline.errors import PipelineError, UsageError
 from pipeline.lineage import KerasSource, find_source, load_model_of
 from pipeline.progress import Doing, Note, Progress, silent
-from pipeline.records.compression import LEARNING_RATES, CompressConfig, check, config_from_json
+from pipeline.records.compression import LEARNING_RATES, CompressConfig, check
 from pipeline.records.training import TrainConfig, TrainRecord
 from pipeline.run_lock import only_process_of
 from pipeline.runs import CONFIG, setting_of
@@ -33,6 +34,7 @@ from pipeline.steps.pixels import checked_pixels
 from pipeline.steps.resumable import resumable
 from pipeline.store.store import open_store
 from pipeline.training.trainer import check_same_data
+from spelling import counted
 
 
 def compress(
@@ -56,8 +58,8 @@ def resume(run: Path, *, runs: Path, progress: Progress = silent) -> TrainRecord
 
 def _resumed(run: Path, runs: Path, progress: Progress) -> TrainRecord:
     try:
-        config = config_from_json(setting_of(run, "compression"))
-    except (KeyError, TypeError) as error:
+        config = read_record_as(CompressConfig, setting_of(run, "compression"))
+    except (ValueError, TypeError) as error:
         raise PipelineError(
             f"{run / CONFIG} was written by another version ({error}). Compress anew."
         ) from error
@@ -129,7 +131,7 @@ def _compressed(
     else:
         check_same_data(run, dataset.spec)
         _check_same_parent(source, config)
-    progress(Note(f"{run.name}: from {config.parent}, {dataset.spec.num_train:,} images"))
+    progress(Note(f"{run.name}: from {config.parent}, {counted(dataset.spec.num_train, 'image')}"))
     for note in prepared.notes:
         progress(Note(note))
     alone = only_process_of(run) if is_new else nullcontext()

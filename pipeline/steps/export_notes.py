@@ -9,6 +9,7 @@ from export.artifact import Calibration, ExportArtifact
 from export.choose_int8 import FEWEST_IMAGES
 from export.head import HeadKind
 from export.precisions import Precision
+from spelling import counted
 
 
 def meaning(artifact: ExportArtifact) -> str:
@@ -18,7 +19,8 @@ def meaning(artifact: ExportArtifact) -> str:
         return f"one output: above {head.threshold:g} it says '{names[1]}', else '{names[0]}'."
     if head.kind is HeadKind.LABELS:
         return (
-            f"{head.num_outputs} sigmoids: each label holds on its own, above {head.threshold:g}, so a top-1 "
+            f"{counted(head.num_outputs, 'sigmoid')}: each label holds on its own, above "
+            f"{head.threshold:g}, so a top-1 "
             "says nothing. `pipeline verify` gives the average precision."
         )
     return ""
@@ -29,7 +31,7 @@ def too_few(asked: int, found: Calibration) -> str:
     there_are = found.num_samples + found.left_out
     if there_are >= asked:
         return ""
-    return f"calibrating with {there_are} images: the training split has no more."
+    return f"calibrating with {counted(there_are, 'image')}: the training split has no more."
 
 
 def done_for_int8(artifact: ExportArtifact) -> str:
@@ -39,7 +41,8 @@ def done_for_int8(artifact: ExportArtifact) -> str:
         return ""
     if done is None and settings.rewrites:
         return (
-            f"{artifact.path}: {calibration.num_samples} calibration images are too few to hold some out and "
+            f"{artifact.path}: {counted(calibration.num_samples, 'calibration image')}, too few to hold "
+            "some out and "
             f"choose what int8 loses least with. Give {FEWEST_IMAGES}, or say --equalize or --no-equalize."
         )
     if done is None:
@@ -49,7 +52,7 @@ def done_for_int8(artifact: ExportArtifact) -> str:
     without = "" if done.error == done.plain_error else f", {100 * done.plain_error:.1f}% without"
     return (
         f"{artifact.path}: {done.in_words}. Its class scores are off by {100 * done.error:.1f}% of their "
-        f"spread on {done.num_held_out} images held out{without}."
+        f"spread on {counted(done.num_held_out, 'image')} held out{without}."
     )
 
 

@@ -18,6 +18,7 @@ from pipeline.data.spec import image_shape_of
 from pipeline.errors import PipelineError, UsageError
 from pipeline.lineage import KerasSource
 from pipeline.progress import Doing, Progress, silent
+from spelling import counted
 
 BATCH_SIZE = 50
 RAW_ANYWAY = "--scale 1"
@@ -137,7 +138,8 @@ def without_doubt(trial: PixelTrial) -> str:
         f"({trial.other_order_top1:.1f}% right if so): check the class names."
     )
     return (
-        f"taken as {trial.assumed.convention}; none is clearly better on {trial.num_images} images "
+        f"taken as {trial.assumed.convention}; none is clearly better on "
+        f"{counted(trial.num_images, 'image')} "
         f"({trial.figures})." + (order if trial.is_in_another_order else "")
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from export.files import sha256_of, write_bytes
-from pipeline.errors import PipelineError, some, unknown_name
+from pipeline.errors import PipelineError, unknown_name
 from pipeline.lineage import is_keras_model
 from pipeline.progress import Note, Progress, silent
 from pipeline.records.report_row import ReportRow
@@ -20,6 +20,7 @@ from pipeline.steps.settings import ReportSettings
 from pipeline.store.rows import ReportRows
 from pipeline.store.selection import Selection
 from pipeline.store.snapshot import complete_store
+from spelling import some
 
 
 def report(

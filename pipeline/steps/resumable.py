@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from pipeline.errors import PipelineError
 from pipeline.runs import how_to_resume
+from spelling import counted
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def resumable(run: Path, *, batch_size: int) -> Iterator[None]:
             raise
         smaller = f"--batch-size {max(1, batch_size // 2)}"
         raise PipelineError(
-            f"a batch of {batch_size} images does not fit into this machine's memory. "
+            f"a batch of {counted(batch_size, 'image')} does not fit into this machine's memory. "
             f"Start again with a smaller one, such as {smaller}, or with smaller images (--image-size)."
         ) from error
 

@@ -21,6 +21,7 @@ from pipeline.steps.resumable import resumable
 from pipeline.steps.settings import TrainSettings
 from pipeline.store.store import open_store
 from pipeline.training import trainer
+from spelling import counted
 
 FROM_RECIPE = ("optimizer", "learning_rate", "batch_size", "schedule", "clip_norm")
 
@@ -78,7 +79,8 @@ def train_config(family: str, data: str, dataset: DatasetSpec, settings: TrainSe
 def _trained(config: TrainConfig, dataset: Dataset, run: Path, runs: Path, progress: Progress) -> TrainRecord:
     progress(
         Note(
-            f"{run.name}: {config.epochs} epochs of {dataset.spec.num_train:,} images, {config.optimizer}, "
+            f"{run.name}: {counted(config.epochs, 'epoch')} of "
+            f"{counted(dataset.spec.num_train, 'image')}, {config.optimizer}, "
             f"learning rate {config.learning_rate:g}, batch {config.batch_size}, "
             f"weight decay {config.weight_decay:g}"
         )
@@ -93,6 +95,10 @@ def _trained(config: TrainConfig, dataset: Dataset, run: Path, runs: Path, progr
 def _advise(config: TrainConfig, dataset: DatasetSpec, progress: Progress) -> None:
     others = {name: value for name, value in config.knobs.items() if name != "image_size"}
     made_for = resolve(str(config.family), others)["image_size"]
+    family = family_of(str(config.family))
+    remarks = (knob.remark(config.knobs.get(knob.name)) for knob in family.all_knobs)
+    for sentence in filter(None, remarks):
+        progress(Note(sentence))
     for sentence in advice(dataset, image_size=config.knobs["image_size"], made_for=made_for):
         progress(Note(sentence))
 
@@ -102,7 +108,8 @@ def _name_left_out(dataset: DatasetSpec, progress: Progress) -> None:
     if left_out:
         progress(
             Note(
-                f"{len(left_out)} files were left out, such as {left_out[0].path} ({left_out[0].reason}). "
+                f"{counted(len(left_out), 'file')} left out, such as {left_out[0].path} "
+                f"({left_out[0].reason}). "
                 f"All of them: pipeline data {quoted(dataset.source)}"
             )
         )

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from export.files import write_json
+from export.records import read_record_as
 from models.build import build
 from models.registry import family_of, label
 from pipeline.data import augment
@@ -27,6 +28,7 @@ from pipeline.training.finish import finish_run, now_utc
 from pipeline.training.fused_norm import fused_norms
 from pipeline.training.loop import Course, compile_scores, evaluate, run_epochs
 from pipeline.training.schedule import LearningRate
+from spelling import counted
 
 if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset
@@ -46,8 +48,8 @@ def start_run(config: TrainConfig, dataset: DatasetSpec, *, folder: Path) -> Pat
 def read_config(run: Path) -> TrainConfig:
     """The settings that a run was started with."""
     try:
-        return TrainConfig(**setting_of(run, "config"))
-    except TypeError as error:
+        return read_record_as(TrainConfig, setting_of(run, "config"))
+    except ValueError as error:
         raise PipelineError(
             f"{run / CONFIG} was written by another version ({error}). Train anew."
         ) from error
@@ -72,7 +74,7 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: Progres
     """
     if config.epochs < 1:
         raise PipelineError(
-            f"a training of {config.epochs} epochs has nothing to keep. Give --epochs 1 or more."
+            f"a training of {counted(config.epochs, 'epoch')} has nothing to keep. Give --epochs 1 or more."
         )
     keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()

@@ -1,5 +1,7 @@
 """Whole or not at all; sidecars back as they went; what stands in a file of another kind."""
 
+import dataclasses
+import json
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from export.artifact import (
 )
 from export.errors import BadModelFileError
 from export.files import replacing, write_bytes
+from export.head import Head, HeadKind
 from export.settings import ExportSettings
 
 ARTIFACT = ExportArtifact(
@@ -55,6 +58,54 @@ ARTIFACT = ExportArtifact(
 def test_a_sidecar_comes_back_as_it_went(tmp_path):
     sidecar_path(tmp_path / "m.tflite").write_bytes(sidecar_content(ARTIFACT))
     assert read_sidecar(tmp_path / "m.tflite") == ARTIFACT
+
+
+def read_changed(tmp_path, change):
+    """The sidecar read back after `change` was made to its JSON."""
+    record = json.loads(sidecar_content(ARTIFACT))
+    change(record)
+    sidecar_path(tmp_path / "m.tflite").write_text(json.dumps(record))
+    return read_sidecar(tmp_path / "m.tflite")
+
+
+NEWER = ("head", "equalization", "dtype_policy", "dataset_class_names", "float_layers")
+
+
+@pytest.mark.parametrize("names", [NEWER, *((name,) for name in NEWER)], ids=" ".join)
+def test_a_sidecar_of_an_earlier_version_means_what_it_meant(tmp_path, names):
+    found = read_changed(tmp_path, lambda record: [record.pop(name) for name in names])
+    classes = Head(kind=HeadKind.CLASSES, num_outputs=2)
+    assert found == dataclasses.replace(ARTIFACT, head=classes if "head" in names else ARTIFACT.head)
+
+
+def test_a_field_of_a_part_that_came_later_takes_its_default(tmp_path):
+    found = read_changed(tmp_path, lambda record: record["calibration"].pop("left_out"))
+    assert found == ARTIFACT
+    found = read_changed(tmp_path, lambda record: record["settings"].pop("typical"))
+    assert found == ARTIFACT
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda record: record.pop("tensor_names"), "it has no 'tensor_names'"),
+        (lambda record: record.pop("settings"), "it has no 'settings'"),
+        (lambda record: record["settings"].pop("rewrites"), "it has no 'rewrites'"),
+        (lambda record: record["settings"].pop("io_dtype"), "it has no 'io_dtype'"),
+        (lambda record: record.update(sparkles=1), "'sparkles' is unknown here: a later version wrote it"),
+        (lambda record: record.update(path=3), "'path' is 3"),
+        (lambda record: record.update(size_bytes=True), "'size_bytes' is True"),
+        (
+            lambda record: (record.pop("equalization"), record["settings"].update(equalize=True)),
+            "equalized by an earlier version, which did not record how",
+        ),
+    ],
+)
+def test_what_has_no_meaning_is_named_with_what_to_do(tmp_path, change, said):
+    with pytest.raises(
+        BadModelFileError, match=rf"m.json cannot be read .*{said}.*Export the model again\.$"
+    ):
+        read_changed(tmp_path, change)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"path": "m.tflite"}', "null"])

@@ -276,7 +276,7 @@ def test_a_sidecar_from_before_is_refused_in_one_line(export, tmp_path):
     record = dataclasses.asdict(export())
     record |= {"precision": record.pop("settings")["precision"], "equalized": False}
     (tmp_path / "small.json").write_text(json.dumps(record))
-    with pytest.raises(BadModelFileError, match=r"^.*not a sidecar that this version wrote .*again\.$"):
+    with pytest.raises(BadModelFileError, match=r"^.*cannot be read as a sidecar .*again\.$"):
         read_sidecar(tmp_path / "small.tflite")
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from export.errors import SettingsError
 from export.precisions import Precision
+from export.records import read_record_as
 from export.rewrites import Rewrite
-from export.settings import ExportSettings, settings_for, settings_from_record
+from export.settings import ExportSettings, settings_for
 from pipeline.cli import run
 from pipeline.commands.export import command
 
@@ -56,7 +57,7 @@ def test_of_several_precisions_each_gets_what_it_takes():
 @pytest.mark.parametrize("precision", list(Precision))
 def test_a_sidecar_gives_settings_back(precision):
     settings = ExportSettings(precision, logits=True, keep_names=True, num_calibration=7, seed=2)
-    assert settings_from_record(json.loads(json.dumps(dataclasses.asdict(settings)))) == settings
+    assert read_record_as(ExportSettings, json.loads(json.dumps(dataclasses.asdict(settings)))) == settings
 
 
 def test_the_command_has_a_flag_for_each_precision_and_an_option_for_each_setting():

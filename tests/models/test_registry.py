@@ -234,3 +234,35 @@ def test_only_what_is_given_is_left_of_aliases():
 def test_knobs_that_contradict_each_other_are_refused(family, knobs, message):
     with pytest.raises(KnobError, match=message):
         resolve(family, knobs)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nothing_published_or_by_default_is_called_unusual(family):
+    row = FAMILIES[family]
+    nets = [*(figure.knobs for figure in row.published), *row.grid, {}]
+    for knobs in nets:
+        resolved = resolve(family, knobs)
+        assert [each for knob in row.all_knobs if (each := knob.remark(resolved.get(knob.name)))] == []
+
+
+def test_a_value_outside_what_was_published_is_told():
+    knob = FAMILIES["mobilenet"].knob("alpha")
+    said = "alpha 9 is outside what was published, 0.25 to 1: what it gives is unknown"
+    assert knob.remark(knob.parse("9")) == said
+    assert knob.remark(0.25) is None
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "text", "said"),
+    [
+        ("mobilenet", "alpha", "x", "alpha 'x' is not a number. Give a number above 0. The default is 1.0."),
+        ("mobilenet", "alpha", "nan", "alpha nan is not a number."),
+        ("densenet", "depth", "12.5", "depth '12.5' is not a whole number. Give an integer from 7 to 1000."),
+        ("mobilenet", "shallow", "perhaps", "shallow 'perhaps' is not true or false."),
+        ("mobilenet", "scale", "1,b", "scale '1,b' is not a number. Give a number, or three"),
+        ("mobilenet", "alpha", "-1", "alpha -1.0 is out of range. Give a number above 0."),
+    ],
+)
+def test_a_word_that_is_no_number_is_not_called_out_of_range(family, name, text, said):
+    with pytest.raises(KnobError, match=re.escape(said)):
+        FAMILIES[family].knob(name).parse(text)

@@ -51,14 +51,14 @@ def test_names_as_written_win_over_those_that_differ_in_case():
 def test_a_background_first_moves_every_label_by_one():
     found = match_classes(["background", *THOUSAND], THOUSAND, name="m")
     assert found.outputs == tuple(range(1, 1001))
-    assert found.words == "1000 of 1000 classes of the data set matched by name; output 0 is 'background'"
+    assert found.words == "1,000 of 1,000 classes of the data set matched by name; output 0 is 'background'"
 
 
 @pytest.mark.parametrize(("outputs", "classes"), [(1001, 1000), (1001, 10), (10, 1001)])
 def test_a_model_without_names_is_refused_for_another_number_of_classes(outputs, classes):
     names = [f"class {number}" for number in range(classes)]
     with pytest.raises(
-        PipelineError, match=rf"{outputs} outputs without class names.* {classes} classes.*--labels"
+        PipelineError, match=rf"{outputs:,} outputs without class names.* {classes:,} classes.*--labels"
     ):
         match_classes(unnamed(outputs), names, name="m")
 

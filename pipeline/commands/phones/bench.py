@@ -24,6 +24,7 @@ from pipeline.records.measurement import part_of, setting_of
 from pipeline.runs import runs_folder
 from pipeline.steps.phones import bench_on_phones
 from pipeline.store.store import open_store
+from spelling import counted, some
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -149,7 +150,7 @@ def _show(phone: PhoneResult, bench: BenchSettings, spreads: Spreads) -> None:
     delegates = " / ".join(dict.fromkeys(row.measurement.delegate for row in rows))
     click.echo(
         f"{first.runtime} {first.runtime_version}, {delegates}{pinned}; "
-        f"± is half the 95% interval of the median over {bench.rounds} rounds."
+        f"± is half the 95% interval of the median over {counted(bench.rounds, 'round')}."
     )
     _show_partly_delegated(rows)
     _show_unsteady(rows)
@@ -178,8 +179,7 @@ def _show_alike(rows: Sequence[TableRow], measured: Sequence[MeasuredFile], spre
         if found.larger_than_noise is False:
             alike.append(f"{one.name} and {other.name} ({_setting(one)})")
     if alike:
-        more = f"; and {len(alike) - MOST_PAIRS} more pairs" if len(alike) > MOST_PAIRS else ""
-        click.echo(f"No difference larger than the noise: {'; '.join(alike[:MOST_PAIRS])}{more}.")
+        click.echo(f"No difference larger than the noise: {some(alike, most=MOST_PAIRS)}.")
     elif told_apart and num_pairs > 1:
         click.echo("Every pair of files differs by more than the noise.")
 

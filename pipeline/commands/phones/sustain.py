@@ -20,6 +20,7 @@ from pipeline.console import console
 from pipeline.errors import PipelineError, UsageError
 from pipeline.report.sustained import sustained_picture
 from pipeline.runs import runs_folder
+from spelling import counted
 
 if TYPE_CHECKING:
     from pipeline.bench.fleet import FleetPhone
@@ -71,7 +72,7 @@ def sustain_on_phone(
     else:
         click.echo(f"{series.label} on {member.info.where}: {member.info.machine}")
         _print(found)
-    _draw(found, path, f"{series.label}: {minutes:g} minutes on {member.info.name}")
+    _draw(found, path, f"{series.label}: {counted(minutes, 'minute')} on {member.info.name}")
     return 0
 
 
@@ -136,7 +137,7 @@ def _bars(values: Sequence[float]) -> str:
 def _progress(minutes: float) -> Iterator[Callable[[SustainedPoint], None]]:
     """Progress on stderr: one live line, or a line per point without a terminal."""
     drawing = console(stderr=True)
-    with drawing.status(f"running for {minutes:g} minutes") as status:
+    with drawing.status(f"running for {counted(minutes, 'minute')}") as status:
 
         def show(point: SustainedPoint) -> None:
             warmth = "" if point.celsius is None else f", {point.celsius:.1f} °C"

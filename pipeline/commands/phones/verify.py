@@ -14,6 +14,7 @@ from pipeline.commands.phones.options import DEVICE_TROUBLE, find_fleet
 from pipeline.runs import runs_folder
 from pipeline.steps.phones import verify_on_phones
 from pipeline.steps.settings import PhoneVerifySettings
+from spelling import counted
 
 if TYPE_CHECKING:
     from pipeline.records.phone_verification import PhoneVerification
@@ -80,7 +81,8 @@ def _problem(found: PhoneVerification, gate: Gate) -> str | None:
     assert found.host_top1 is not None
     if found.agreement < gate.min_agreement:
         return (
-            f"{who} gives the host's label on {found.agreement:.1f}% of {found.num_samples} samples, "
+            f"{who} gives the host's label on {found.agreement:.1f}% of "
+            f"{counted(found.num_samples, 'sample')}, "
             f"less than --min-agreement {gate.min_agreement:g}. However fast it is, it is wrong: do not "
             "ship it."
         )
@@ -117,7 +119,7 @@ def _print(found: Sequence[PhoneVerification], *, most_samples: int) -> None:
     few = min((each.num_samples for each in found if each.valid), default=0)
     if 0 < few < 100:
         more = ": raise --budget-secs for more" if few < most_samples else ""
-        click.echo(f"With {few} samples one of them is {100 / few:.1f} points{more}.")
+        click.echo(f"With {counted(few, 'sample')} one of them is {100 / few:.1f} points{more}.")
 
 
 def _images(found: Sequence[PhoneVerification]) -> str:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from export.records import read_record_as
 from pipeline.cli import run
 from pipeline.errors import UsageError
-from pipeline.records.compression import CompressConfig, check, config_from_json, paper_sparsities
+from pipeline.records.compression import CompressConfig, check, paper_sparsities
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_no_step_is_refused():
 
 def test_config_comes_back_from_json_as_it_was():
     asked = config(prune=0.5, prune_layers={"a": 0.3}, skip_layers=("b", "c"), cluster=8)
-    assert config_from_json(json.loads(json.dumps(dataclasses.asdict(asked)))) == asked
+    assert read_record_as(CompressConfig, json.loads(json.dumps(dataclasses.asdict(asked)))) == asked
 
 
 def test_paper_preset_names_what_the_paper_prunes():

@@ -60,7 +60,7 @@ def test_imbalance_and_a_small_test_split_are_told_before_a_training(tmp_path):
         picture.unlink()
     shown = " ".join(run(str(folder)).stdout.split())
     assert "a net that always says 'dog' would have a top-1 of" in shown
-    assert "test images tell an accuracy of 90% to within" in shown
+    assert "test images can tell an accuracy of 90% to within" in shown
     for_machines = run(str(folder), "--json")
     assert json.loads(for_machines.stdout)[0]["name"] == "uneven"
     assert "always says 'dog'" in for_machines.stderr

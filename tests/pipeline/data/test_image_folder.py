@@ -155,7 +155,7 @@ def test_equal_files_under_two_classes_are_named_and_left_out(photos):
 
 def test_copies_within_a_class_are_told(photos):
     shutil.copy(photos / "cat" / "3.png", photos / "cat" / "copy.png")
-    assert "1 images are further copies" in load(str(photos)).spec.notes[0]
+    assert "1 further copy of an image" in load(str(photos)).spec.notes[0]
 
 
 def test_train_validation_and_test_folders_are_honoured(tmp_path):

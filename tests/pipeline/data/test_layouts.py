@@ -134,7 +134,7 @@ def test_published_layouts_have_the_classes_cat_and_dog(tmp_path, layout):
 def test_what_is_beside_the_splits_is_named_and_its_images_counted(tmp_path):
     root = touch(tmp_path / "root", *images("Train"), "Test/0.png", "Test/1.png", "Meta/0.png")
     listing = list_folder(root)
-    assert "Meta/ left out: 1 images, not in a split's folder" in listing.notes
+    assert "Meta/ left out: 1 image, not in a split's folder" in listing.notes
     assert "Test/ left out: 2 images, the test images are in no class folder" in listing.notes
     assert {item.path for item in listing.left_out} == {"Test", "Meta"}
 

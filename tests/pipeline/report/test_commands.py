@@ -172,7 +172,7 @@ def test_a_file_that_its_sidecar_does_not_describe_is_named_and_left_out(folder,
     told = capsys.readouterr()
     assert [row["run"] for row in json.loads(told.out)] == ["second"]
     assert "int8.tflite is not the file that its sidecar describes" in told.err
-    assert "float32.json is not a sidecar" in told.err
+    assert "float32.json cannot be read as a sidecar" in told.err
 
 
 def test_runs_lists_the_finished_the_damaged_and_the_unfinished(folder, capsys):
@@ -193,7 +193,7 @@ def test_runs_lists_the_finished_the_damaged_and_the_unfinished(folder, capsys):
     assert "5 min 46 s" in told.out
     assert f"pipeline train --resume {third}" in " ".join(told.out.split())
     assert "pipeline train --resume fourth" in told.out
-    assert "second/train.json is not a record" in told.err
+    assert "second/train.json cannot be read as a run's record" in told.err
     assert any(line.split()[0] == third for line in told.out.splitlines() if line.split())  # not broken
 
     assert pipeline(["runs", "--json"]) == 0

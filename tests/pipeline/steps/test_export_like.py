@@ -170,11 +170,11 @@ def test_what_the_sidecar_fixes_is_refused_beside_it(
     ("content", "status", "said"),
     [
         (None, 2, "there is no file"),
-        ("", 1, "is not a sidecar that this version wrote"),
-        ('{"path": "a.tflite"', 1, "is not a sidecar that this version wrote"),
-        ("[1, 2]", 1, "is not a sidecar that this version wrote"),
-        ('{"settings": 3, "calibration": null}', 1, "is not a sidecar that this version wrote"),
-        ("\x00\xff", 1, "is not a sidecar that this version wrote"),
+        ("", 1, "cannot be read as a sidecar"),
+        ('{"path": "a.tflite"', 1, "cannot be read as a sidecar"),
+        ("[1, 2]", 1, "cannot be read as a sidecar"),
+        ('{"settings": 3, "calibration": null}', 1, "cannot be read as a sidecar"),
+        ("\x00\xff", 1, "cannot be read as a sidecar"),
     ],
 )
 def test_a_file_that_is_no_sidecar_is_one_line(
@@ -191,8 +191,8 @@ def test_a_file_that_is_no_sidecar_is_one_line(
     ("field", "value", "said"),
     [
         ("model_name", "../../else", "is no name of a model"),
-        ("parent_path", 5, "parent_path is no text"),
-        ("settings", {"precision": "int4"}, "not a sidecar that this version wrote"),
+        ("parent_path", 5, "'parent_path' is 5"),
+        ("settings", {"precision": "int4"}, "cannot be read as a sidecar"),
     ],
 )
 def test_a_sidecar_that_was_changed_by_hand_is_one_line(
