@@ -16,6 +16,7 @@ from spelling import counted
 
 if TYPE_CHECKING:
     from pipeline.records.report_row import ReportRow
+    from pipeline.store.rows import ReportRows
 
 
 @click.command(name="report")
@@ -43,7 +44,7 @@ def command(runs: tuple[str, ...], format_name: str | None, out: Path | None, as
     pipeline report mobilenet_alpha0.5_160-photos-1 --format csv --out figures.csv
     """
     format_name = _format(format_name, out, as_json=as_json)
-    from pipeline.steps.report import report_rows, write_report
+    from pipeline.steps.report import is_excerpt, report_rows, write_report
 
     with stages() as progress:
         rows = report_rows(runs, runs=runs_folder(), progress=progress)
@@ -54,7 +55,8 @@ def command(runs: tuple[str, ...], format_name: str | None, out: Path | None, as
         _say_next(rows, format_name)
         return
     num_bytes = write_report(rows, format_name, out)
-    say(f"Wrote {out}: {counted(len(rows), 'row')}, {num_bytes / 1e6:.2f} MB.")
+    all_rows = f" All rows: {out.stem}_rows.csv beside it." if is_excerpt(rows, format_name) else ""
+    say(f"Wrote {out}: {counted(len(rows), 'row')}, {num_bytes / 1e6:.2f} MB.{all_rows}")
 
 
 def _format(name: str | None, out: Path | None, *, as_json: bool) -> str:
@@ -85,13 +87,15 @@ def show_report(rows: Sequence[ReportRow], format_name: str) -> None:
     click.echo(report_content(rows, format_name), nl=False)
 
 
-def _say_next(rows: Sequence[ReportRow], format_name: str) -> None:
+def _say_next(rows: ReportRows, format_name: str) -> None:
     """Says on stderr, after a table, which steps are still missing."""
     if format_name != "table":
         return
-    unverified = len({row.file.sha256 for row in rows if row.accuracy.split is None})
-    untested = len({row.file.sha256 for row in rows if row.accuracy.split not in (None, "test")})
-    unmeasured = len({row.file.sha256 for row in rows if row.latency.valid is None})
+    files, splits, valid = (rows.column(name) for name in ("sha256", "split", "valid"))
+    split_of, is_measured = dict(zip(files, splits, strict=True)), dict(zip(files, valid, strict=True))
+    unverified = sum(split is None for split in split_of.values())
+    untested = sum(split not in (None, "test") for split in split_of.values())
+    unmeasured = sum(value is None for value in is_measured.values())
     if unverified:
         say(f"{counted(unverified, 'file')} without accuracy: pipeline verify RUN")
     if untested:

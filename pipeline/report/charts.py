@@ -20,6 +20,8 @@ LOG_RATIO = 12.0
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 MOST_LABELS = 9
 """Points have labels if there are at most this many."""
+MANY = 400
+"""More points than this are small, and the rings above them."""
 NO_COLOUR = "#8a8f98"
 """Colour of a point whose third figure was not measured."""
 TOOLTIPS = {
@@ -64,6 +66,11 @@ class View:
     x: Measure
     y: Measure
     colour: Measure
+
+    @property
+    def fields(self) -> tuple[str, str, str]:
+        """The figures on the axes and as colour."""
+        return self.x.field, self.y.field, self.colour.field
 
     @property
     def title(self) -> str:
@@ -122,12 +129,14 @@ def chart_spec(
     base = alt.Chart(alt.NamedData(name=DATA)).transform_filter(
         f"datum.drawn && isValid(datum.{view.x.field}) && isValid(datum.{view.y.field})"
     )
+    size = 120 if len(drawn) <= MANY else 40
     marks = base.mark_point(style="points", filled=True).encode(
         shape=_shape(records, legend=family_legend),
-        size=alt.SizeValue({"expr": "datum.row === highlight ? 420 : 120"}),
+        size=alt.SizeValue({"expr": f"datum.row === highlight ? 420 : {size}"}),
         tooltip=[alt.Tooltip(f"{field}:N", title=title) for field, title in TOOLTIPS.items()],
     )
-    layers = (_rings(base), *_points(marks, view.colour, drawn), _labels(base, view.x, drawn))
+    points, rings = _points(marks, view.colour, drawn), _rings(base, 2.5 * size)
+    layers = (*((rings, *points) if len(drawn) <= MANY else (*points, rings)), _labels(base, view.x, drawn))
     parameters = {
         "highlight": -1,
         "labelled": len(drawn) <= MOST_LABELS,
@@ -153,10 +162,10 @@ def is_log(measure: Measure, records: Sequence[dict[str, Any]]) -> bool:
     return measure.may_be_log and bool(values) and max(values) / min(values) >= LOG_RATIO
 
 
-def _rings(base: alt.Chart) -> alt.Chart:
+def _rings(base: alt.Chart, size: float) -> alt.Chart:
     """Rings around the Pareto-best points."""
     rings = base.transform_filter("datum.pareto")
-    return rings.mark_point(style="pareto", shape="circle", filled=False, size=300).properties(name="pareto")
+    return rings.mark_point(style="pareto", shape="circle", filled=False, size=size).properties(name="pareto")
 
 
 def _points(

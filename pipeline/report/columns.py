@@ -9,6 +9,7 @@ from pipeline.records.report_row import ReportedModel, ReportRow
 from pipeline.report import figures
 from pipeline.report.conditions import CONDITIONS, differing, top1_text
 from pipeline.report.figures import NOT_MEASURED
+from pipeline.store.rows import ReportRows
 
 Key = float | str | None
 """A sort key; None comes last."""
@@ -180,7 +181,8 @@ ON_PHONE = Column(
 
 def condition_columns(rows: Sequence[ReportRow]) -> tuple[Column, ...]:
     """A column for each condition that differs among the rows, after the phones' agreement, if any."""
-    on_phone = (ON_PHONE,) if any(row.answers.phone_agreement is not None for row in rows) else ()
+    rows = ReportRows.of(rows)
+    on_phone = (ON_PHONE,) if any(row.answers.phone_agreement is not None for row in rows.kinds) else ()
     return (*on_phone, *(_condition(name) for name in differing(rows)))
 
 

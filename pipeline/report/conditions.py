@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 
 from pipeline.records.report_row import ReportRow, answers_wrongly
 from pipeline.report.figures import percent_text, utc_text
+from pipeline.store.rows import ReportRows
 from spelling import counted
 
 STAR = "★"
 BEST = "no comparable file is as small and, as far as noise and images tell, as fast and as accurate"
+MOST_DOUBTS = 40
+"""Lines below a table."""
 LEGEND = f"{STAR} {BEST}"
 
 
@@ -63,12 +66,13 @@ CONDITIONS: dict[str, Callable[[ReportRow], str | None]] = {
 
 def shared_conditions(rows: Sequence[ReportRow]) -> dict[str, tuple[str, ...]]:
     """Every condition's values among the rows, in order of their first appearance."""
+    rows = ReportRows.of(rows)
     found = {
-        name: tuple(dict.fromkeys(text for row in rows if (text := read(row)) is not None))
+        name: tuple(dict.fromkeys(text for row in rows.kinds if (text := read(row)) is not None))
         for name, read in CONDITIONS.items()
     }
-    times = sorted(row.latency.measured_utc for row in rows if row.latency.measured_utc is not None)
-    span = (utc_text(times[0]), utc_text(times[-1])) if times else ()
+    times = [time for time in rows.column("measured_utc") if time is not None]
+    span = (utc_text(min(times)), utc_text(max(times))) if times else ()
     found["Measured"] = (" to ".join(dict.fromkeys(span)),) if span else ()
     return found
 
@@ -79,7 +83,7 @@ def differing(rows: Sequence[ReportRow]) -> list[str]:
 
 
 def doubts(rows: Sequence[ReportRow]) -> list[str]:
-    """One line for each measurement that is not valid, or whose phone gives wrong labels."""
+    """A line for each measurement that is not valid, or whose phone gives wrong labels; some of many."""
     found = []
     for row in rows:
         if row.latency.valid is False:
@@ -89,6 +93,9 @@ def doubts(rows: Sequence[ReportRow]) -> list[str]:
                 f"{row.answers.phone_agreement:.0f}% of {counted(row.answers.phone_samples or 0, 'sample')}"
             )
             found.append(f"wrong: {_title(row)}: it gives the label that the host gives on {share}")
+    if len(found) > MOST_DOUBTS:
+        rest = f"{len(found) - MOST_DOUBTS:,} more are not valid or wrong: --where valid=false"
+        found = [*found[:MOST_DOUBTS], rest]
     return found
 
 

@@ -3,12 +3,20 @@
 (function () {
   const report = JSON.parse(document.getElementById("report-data").textContent);
   const form = document.getElementById("filters");
-  const body = document.querySelector("#rows tbody");
-  const lines = new Map([...body.rows].map((line) => [Number(line.dataset.row), line]));
+  const table = document.getElementById("rows");
+  const body = table.tBodies[0];
+  const lines = new Map([...table.tBodies].flatMap((part) => [...part.rows]).map((line) => [Number(line.dataset.row), line]));
+  const page_lines = Number(table.dataset.pageLines);
+  const pager = document.getElementById("pager");
+  let order = [...lines.keys()]; /* of all rows, as sorted */
+  let page = 0;
+  let pointed = null;
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const views = {};
   const one_model = new Set(report.rows.filter((row) => row.drawn).map((row) => row.model_name)).size <= 1;
   const ROOM_FOR_NAMES = 420; /* pixels of a chart's width; one model's points need only their precision */
+
+  const MOST_SVG = 400; /* points that are drawn as elements; more of them would be slow */
 
   function chosen(group) {
     return new Set([...form.querySelectorAll(`input[name="${group}"]:checked`)].map((box) => box.value));
@@ -23,7 +31,7 @@
   }
 
   function plural(number, noun) {
-    return `${number} ${noun}${number === 1 ? "" : "s"}`;
+    return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
   }
 
   function left_out(rows, spec) {
@@ -46,15 +54,35 @@
 
   function apply() {
     const rows = visible();
-    const shown = new Set(rows.map((row) => row.row));
-    for (const [index, line] of lines) line.hidden = !shown.has(index);
-    document.getElementById("count").textContent = `${rows.length} of ${plural(report.rows.length, "row")}`;
+    page = 0;
+    turn(rows);
+    document.getElementById("count").textContent = `${rows.length.toLocaleString("en")} of ${plural(report.rows.length, "row")}`;
     form.querySelector(".reset").hidden = rows.length === report.rows.length;
     document.getElementById("empty").hidden = rows.length > 0;
     for (const spec of report.charts) {
       document.getElementById(`note-${spec.name}`).textContent = caption(rows, spec);
     }
     return Promise.all(report.charts.map((spec) => refill(spec, rows)));
+  }
+
+  /* Lays out one page of the table; the other lines wait outside the document. */
+  function turn(rows) {
+    const shown = new Set(rows.map((row) => row.row));
+    const places = order.filter((index) => shown.has(index));
+    const first = page * page_lines;
+    body.replaceChildren(...places.slice(first, first + page_lines).map((index) => lines.get(index)));
+    table.style.setProperty("--names", `${table.tHead.rows[0].cells[0].offsetWidth}px`);
+    const last = Math.min(first + page_lines, places.length);
+    pager.hidden = places.length <= page_lines;
+    pager.querySelector("span").textContent = `${first + 1} to ${last} of ${plural(places.length, "row")}`;
+    pager.querySelector(".previous").disabled = page === 0;
+    pager.querySelector(".next").disabled = last === places.length;
+  }
+
+  function turn_by(pages) {
+    page += pages;
+    turn(visible());
+    table.parentElement.scrollTop = 0;
   }
 
   function copies(rows) {
@@ -65,7 +93,7 @@
   function domain(rows, field) {
     const values = rows.filter((row) => row.drawn && row[field] !== null).map((row) => row[field]);
     if (!values.length) values.push(1);
-    const [low, high] = [Math.min(...values), Math.max(...values)];
+    const [low, high] = values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
     if (low < high) return [low, high];
     return low ? [low * 0.98, high * 1.02] : [-1, 1];
   }
@@ -82,7 +110,9 @@
   }
 
   function point_at(index) {
-    for (const [row, line] of lines) line.classList.toggle("pointed", row === index);
+    if (pointed) pointed.classList.remove("pointed");
+    pointed = lines.get(index) || null;
+    if (pointed) pointed.classList.add("pointed");
     for (const view of Object.values(views)) view.signal("highlight", index).runAsync();
   }
 
@@ -93,7 +123,7 @@
       const place = document.getElementById(`chart-${spec.name}`);
       const full = { ...spec.vega_lite, config, datasets: { rows: copies(visible()) } };
       const options = {
-        renderer: "svg",
+        renderer: report.rows.length > MOST_SVG ? "canvas" : "svg",
         downloadFileName: `report-${spec.name}`,
         actions: { export: true, source: false, compiled: false, editor: false },
       };
@@ -116,17 +146,17 @@
   function sort(header, column) {
     const now = header.getAttribute("aria-sort");
     const first = header.dataset.first;
-    const order = now === null ? first : now === "ascending" ? "descending" : "ascending";
+    const direction = now === null ? first : now === "ascending" ? "descending" : "ascending";
     for (const other of header.parentElement.cells) other.removeAttribute("aria-sort");
-    header.setAttribute("aria-sort", order);
-    const sign = order === "ascending" ? 1 : -1;
-    const key = (line) => report.rows[Number(line.dataset.row)].keys[column];
-    const sorted = [...lines.values()].sort((a, b) => {
-      const [one, other] = [key(a), key(b)];
+    header.setAttribute("aria-sort", direction);
+    const sign = direction === "ascending" ? 1 : -1;
+    order.sort((a, b) => {
+      const [one, other] = [report.rows[a].keys[column], report.rows[b].keys[column]];
       if (one === null || other === null) return (one === null) - (other === null);
       return sign * compare(one, other);
     });
-    body.append(...sorted);
+    page = 0;
+    turn(visible());
   }
 
   form.addEventListener("change", apply);
@@ -140,6 +170,8 @@
   document.querySelectorAll("#rows thead th").forEach((header, column) => {
     header.querySelector("button").addEventListener("click", () => sort(header, column));
   });
+  pager.querySelector(".previous").addEventListener("click", () => turn_by(-1));
+  pager.querySelector(".next").addEventListener("click", () => turn_by(1));
   dark.addEventListener("change", draw);
 
   apply();

@@ -10,21 +10,30 @@ from html import escape
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote
 
 import vl_convert
 
 from pipeline.records.report_row import ReportRow
-from pipeline.report.charts import MOST_LABELS, VIEWS, View, chart_record, chart_spec, family_shapes
-from pipeline.report.columns import ALL, TRACE, Column, condition_columns
+from pipeline.report.charts import MOST_LABELS, TOOLTIPS, VIEWS, View, chart_record, chart_spec, family_shapes
+from pipeline.report.columns import ALL, TRACE, Column, Key, condition_columns
 from pipeline.report.conditions import BEST, LEGEND, shared_conditions
+from pipeline.report.excerpt import Excerpt, excerpt
 from pipeline.report.figures import NOT_MEASURED, utc_text
 from pipeline.report.page_table import table_html
 from pipeline.report.theme import vega_config
+from pipeline.store.rows import ReportRows
 from spelling import counted
 
 TITLE = "Size, latency and accuracy"
 HEIGHTS = {"size-latency": 420}
 SMALL_HEIGHT = 300
+MOST_ROWS = 2500
+"""A page of more would take seconds to load."""
+MOST_CONDITIONS = 6
+"""Values of one condition above the charts; the table and the filters have all."""
+ALWAYS_USED = ("row", "drawn", "pareto", "valid", "model_name", "label")
+"""Fields of a row that the page needs besides those that it filters by and draws."""
 FILTERS = {
     "family": "Family",
     "precision": "Precision",
@@ -47,6 +56,11 @@ POLICY = (
     "img-src data: blob:"
 )
 """Forbids every network request; Vega compiles its expressions and needs unsafe-eval."""
+PAGER = (
+    '<nav id="pager" class="pager" aria-label="Pages of the table" hidden>'
+    '<button type="button" class="previous">Previous</button><span aria-live="polite"></span>'
+    '<button type="button" class="next">Next</button></nav>'
+)
 GLOBALS = "window.vegaEmbed = vegaEmbed;"
 PAGE = """<!doctype html>
 <html lang="en">
@@ -69,19 +83,27 @@ PAGE = """<!doctype html>
 """
 
 
-def page_text(rows: Sequence[ReportRow], *, written_utc: str | None = None) -> str:
-    """The whole page, with Vega-Lite inline; all user text is escaped."""
+def page_text(
+    rows: Sequence[ReportRow], *, written_utc: str | None = None, csv_name: str | None = None
+) -> str:
+    """The whole page, with Vega-Lite inline; all user text is escaped.
+
+    Of more than MOST_ROWS it shows a part, and names the file beside it that has all.
+    """
     written_utc = written_utc or datetime.now(UTC).isoformat(timespec="seconds")
+    rows = ReportRows.of(rows)
+    part = excerpt(rows, MOST_ROWS)
     columns = (*ALL, *condition_columns(rows), *TRACE)
-    records = [chart_record(index, row) for index, row in enumerate(rows)]
+    records = [chart_record(index, row) for index, row in enumerate(part.rows)]
     content = "\n".join(
         (
             f"<h1>{TITLE}</h1>",
             f'<p class="lede">{escape(_lede(rows))}</p>',
+            _part(part, csv_name),
             _conditions(rows),
             _filters(records),
             f'<div class="charts">{"".join(_figure(view) for view in VIEWS)}</div>',
-            _sheet(rows, columns),
+            _sheet(part.rows, columns),
             _footer(written_utc),
         )
     )
@@ -90,7 +112,7 @@ def page_text(rows: Sequence[ReportRow], *, written_utc: str | None = None) -> s
         title=TITLE,
         style=_resource("page.css"),
         content=content,
-        data=_data(rows, records, columns),
+        data=_data(part.rows, records, columns),
         vega=_vega(),
         script=_resource("page.js"),
     )
@@ -105,15 +127,19 @@ def json_for_script(content: Any) -> str:  # noqa: ANN401 - whatever JSON takes
 
 
 def _data(rows: Sequence[ReportRow], records: list[dict[str, Any]], columns: Sequence[Column]) -> str:
+    used = {*FILTERS, *TOOLTIPS, *ALWAYS_USED, *(field for view in VIEWS for field in view.fields)}
     keyed = [
-        {**record, "keys": [column.key(row) for column in columns]}
+        {
+            **{name: value for name, value in record.items() if name in used},
+            "keys": [_key(column, row) for column in columns],
+        }
         for record, row in zip(records, rows, strict=True)
     ]
 
     charts = [
         {
             "name": view.name,
-            "fields": [view.x.field, view.y.field],
+            "fields": list(view.fields[:2]),
             "vega_lite": chart_spec(
                 view, records, height=HEIGHTS.get(view.name, SMALL_HEIGHT), family_legend=False
             ),
@@ -132,9 +158,23 @@ def _data(rows: Sequence[ReportRow], records: list[dict[str, Any]], columns: Seq
     )
 
 
-def _lede(rows: Sequence[ReportRow]) -> str:
-    files, models = {row.file.sha256 for row in rows}, {row.model.model_name for row in rows}
-    best = [row.file.sha256 for row in rows if row.pareto]
+def _key(column: Column, row: ReportRow) -> Key:
+    """What the page sorts by: seven digits tell two figures apart."""
+    key = column.key(row)
+    return float(f"{key:.7g}") if isinstance(key, float) else key
+
+
+def _part(part: Excerpt, csv_name: str | None) -> str:
+    """Says what is shown of how many rows, and where all are."""
+    if part.is_whole:
+        return ""
+    link = f'<a href="{escape(quote(csv_name))}">{escape(csv_name)}</a>' if csv_name else "--format csv"
+    return f'<p class="part">Drawn and listed: {escape(part.in_words)}. All rows: {link}</p>'
+
+
+def _lede(rows: ReportRows) -> str:
+    files, models = set(rows.column("sha256")), set(rows.column("model_name"))
+    best = [rows.column("sha256")[place] for place in rows.best]
     text = f"{counted(len(files), 'exported file')} of {counted(len(models), 'model')}."
     if best:
         which = "One is" if len(set(best)) == 1 else f"{len(set(best))} are"
@@ -145,10 +185,16 @@ def _lede(rows: Sequence[ReportRow]) -> str:
 
 def _conditions(rows: Sequence[ReportRow]) -> str:
     entries = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape('; '.join(texts) or 'not measured')}</dd></div>"
+        f"<div><dt>{escape(name)}</dt><dd>{escape(_listed(texts) or 'not measured')}</dd></div>"
         for name, texts in shared_conditions(rows).items()
     )
     return f'<dl class="conditions">{entries}</dl>'
+
+
+def _listed(texts: Sequence[str]) -> str:
+    """The texts, the first few of many."""
+    more = f"; and {len(texts) - MOST_CONDITIONS} more" if len(texts) > MOST_CONDITIONS else ""
+    return "; ".join(texts[:MOST_CONDITIONS]) + more
 
 
 def _groups(records: Sequence[dict[str, Any]]) -> list[str]:
@@ -195,6 +241,7 @@ def _sheet(rows: Sequence[ReportRow], columns: Sequence[Column]) -> str:
         '<section class="sheet"><header><h2>Every file</h2><p>Click a heading to sort</p></header>'
         '<div class="table-wrap" tabindex="0" role="region" aria-label="Every file">'
         f"{table_html(rows, columns)}"
+        f"{PAGER}"
         '<p class="nothing" id="empty" hidden>No file passes these filters.</p></div></section>'
     )
 

@@ -11,14 +11,22 @@ from pipeline.report.conditions import LEGEND
 from pipeline.report.figures import NOT_MEASURED
 
 NO_STAR = '<span class="star"></span>'
+PAGE_LINES = 100
+"""Lines of the table that are laid out at once."""
+SHOW_REST = "<noscript><style>#rest { display: table-row-group; }</style></noscript>"
 TIMINGS = (SPREAD, FIRST, INIT, MEMORY)
 
 
 def table_html(rows: Sequence[ReportRow], columns: Sequence[Column]) -> str:
     """A table that is complete without JavaScript; `data-row` is the row's index in `rows`."""
     headers = "".join(_header(column) for column in columns)
-    body = "".join(_line(index, row, columns) for index, row in enumerate(rows))
-    return f'<table id="rows"><thead><tr>{headers}</tr></thead><tbody>{body}</tbody></table>'
+    lines = [_line(index, row, columns) for index, row in enumerate(rows)]
+    first, rest = "".join(lines[:PAGE_LINES]), "".join(lines[PAGE_LINES:])
+    hidden = f'<tbody id="rest" hidden>{rest}</tbody>' if rest else ""
+    return (
+        f'<table id="rows" data-page-lines="{PAGE_LINES}"><thead><tr>{headers}</tr></thead>'
+        f"<tbody>{first}</tbody>{hidden}</table>{SHOW_REST if rest else ''}"
+    )
 
 
 def _header(column: Column) -> str:

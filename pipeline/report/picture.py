@@ -11,12 +11,17 @@ import vl_convert
 from pipeline.records.report_row import ReportRow
 from pipeline.report.charts import DATA, VIEWS, chart_record, chart_spec
 from pipeline.report.conditions import LEGEND, shared_conditions
+from pipeline.report.excerpt import excerpt
 from pipeline.report.theme import vega_config
 from pipeline.terminal import printable
 
 WIDTH, HEIGHT = 760, 440
 SUBTITLE_LETTERS = 120
 """Characters per line of conditions at that width."""
+MOST_LINES = 4
+"""Lines of conditions."""
+MOST_POINTS = 2500
+"""More are drawn as a sample."""
 FONTS = "Liberation Sans, Arial, sans-serif"
 """vl-convert includes Liberation Sans, so that a picture is the same on every machine."""
 
@@ -50,8 +55,14 @@ def _drawable(part: Any) -> Any:  # noqa: ANN401 - what JSON holds
     return printable(part) if isinstance(part, str) else part
 
 
+def _few(lines: list[str]) -> list[str]:
+    """The first lines, with an ellipsis if there are more."""
+    return lines if len(lines) <= MOST_LINES else [*lines[: MOST_LINES - 1], f"{lines[MOST_LINES - 1]} …"]
+
+
 def _spec(rows: Sequence[ReportRow]) -> dict[str, Any]:
-    records = [chart_record(index, row) for index, row in enumerate(rows)]
+    part = excerpt(rows, MOST_POINTS)
+    records = [chart_record(index, row) for index, row in enumerate(part.rows)]
     spec = chart_spec(VIEWS[0], records, height=HEIGHT, family_legend=True)
     conditions = [
         "; ".join(texts) for name, texts in shared_conditions(rows).items() if texts and name != "Measured"
@@ -63,7 +74,8 @@ def _spec(rows: Sequence[ReportRow]) -> dict[str, Any]:
         "title": {
             "text": VIEWS[0].title,
             "subtitle": [
-                *textwrap.wrap(" · ".join(conditions), SUBTITLE_LETTERS),
+                *([f"Drawn: {part.in_words}."] if not part.is_whole else []),
+                *_few(textwrap.wrap(" · ".join(conditions), SUBTITLE_LETTERS)),
                 LEGEND.replace("★", "Ringed:"),
             ],
             "anchor": "start",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from functools import cache
 from io import StringIO
 from typing import Any
 
 from pipeline.records.report_row import COLUMNS, ReportRow, row_as_json
 from pipeline.report.columns import ALL, Column, condition_columns
 from pipeline.report.conditions import LEGEND, STAR, doubts, shared_conditions
+from pipeline.store.rows import ReportRows
 from pipeline.terminal import printable
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -28,25 +30,54 @@ def csv_text(rows: Sequence[ReportRow]) -> str:
     No cell is a formula for a spreadsheet.
     """
     buffer = StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        record = row_as_json(row)
-        record["knobs"] = json.dumps(row.model.knobs, sort_keys=True)
-        record["reasons"] = "; ".join(row.latency.reasons)
-        record["extra_flags"] = " ".join(row.conditions.extra_flags)
-        record |= {
-            name: str(value).lower() for name in ("valid", "pareto") if (value := record[name]) is not None
-        }
-        writer.writerow({name: spreadsheet_cell(value) for name, value in record.items()})
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    stored = ReportRows.of(rows)
+    writer.writerows(zip(*(_csv_column(name, stored) for name in COLUMNS), strict=True))
     return buffer.getvalue()
+
+
+def _csv_column(name: str, rows: ReportRows) -> list[Any]:
+    """The cells of one figure."""
+    values = rows.column(name)
+    if name == "pareto":
+        return ["true" if place in rows.best else "false" for place in range(len(rows))]
+    if name == "valid":
+        return [None if value is None else "true" if value else "false" for value in values]
+    if name == "session":
+        values = rows.sessions()
+    elif name == "path":
+        values = [rows.located(value) for value in values]
+    elif name in LISTS:
+        values = [LISTS[name](value) for value in values]
+    return [spreadsheet_cell(value) if isinstance(value, str) else value for value in values]
+
+
+@cache
+def _knobs(text: str) -> str:
+    return json.dumps(json.loads(text), sort_keys=True)
+
+
+@cache
+def _reasons(text: str) -> str:
+    return "; ".join(json.loads(text))
+
+
+@cache
+def _flags(text: str) -> str:
+    return " ".join(json.loads(text))
+
+
+LISTS = {"knobs": _knobs, "reasons": _reasons, "extra_flags": _flags}
+"""Figures that the store holds as JSON -> their text in a cell."""
 
 
 def spreadsheet_cell(value: Any) -> Any:  # noqa: ANN401 - a cell is what its figure is
     """The value; a text without control characters, and with an apostrophe if it would be a formula."""
     if not isinstance(value, str):
         return value
-    return printable(f"'{value}" if value.startswith(FORMULAS) else value)
+    text = f"'{value}" if value.startswith(FORMULAS) else value
+    return text if text.isprintable() else printable(text)
 
 
 def markdown_text(rows: Sequence[ReportRow]) -> str:

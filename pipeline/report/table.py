@@ -22,8 +22,10 @@ from pipeline.report.conditions import (
     doubts,
     shared_conditions,
 )
+from pipeline.report.excerpt import Excerpt, excerpt
 from pipeline.report.figures import NOT_MEASURED
 from pipeline.report.terminal import line, rendered
+from pipeline.store.rows import ReportRows
 
 SETTING = ("Machine", "Runtime", "Threads")
 DASH = "–"
@@ -31,20 +33,24 @@ SPARE = (MEMORY, SPREAD, CHANGE)
 """The columns to drop first in a narrow terminal."""
 ROOM_FOR_NAMES = 36
 GAP = 2
+MOST_LINES = 500
+"""A longer table shows the best and a sample."""
 
 
 def terminal_table(rows: Sequence[ReportRow], *, width: int, colour: bool) -> str:
     """The table, the conditions of its figures, and the reasons of invalid measurements."""
-    columns = _fitting([*SHORT, *_keyed_columns(rows)], rows, width=width)
+    rows = ReportRows.of(rows)
+    part = excerpt(rows, MOST_LINES)
+    columns = _fitting([*SHORT, *_keyed_columns(rows)], part.rows, width=width)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("", width=1)
     for column in columns:
         justify: Literal["right", "left"] = "right" if column.numeric else "left"
         table.add_column(column.title, justify=justify, overflow="fold", no_wrap=column is not MODEL)
-    for row in rows:
+    for row in part.rows:
         cells = (_cell(column, row) for column in columns)
         table.add_row(STAR if row.pareto else "", *cells, style="bold" if row.pareto else "")
-    return rendered(Group(table, *_notes(rows)), width=width, colour=colour)
+    return rendered(Group(table, *_notes(rows, part)), width=width, colour=colour)
 
 
 def _fitting(columns: list[Column], rows: Sequence[ReportRow], *, width: int) -> list[Column]:
@@ -70,11 +76,11 @@ def _cell(column: Column, row: ReportRow) -> Text:
     return line(text, style="red" if column is MEDIAN and row.latency.valid is False else "")
 
 
-def _keyed_columns(rows: Sequence[ReportRow]) -> list[Column]:
+def _keyed_columns(rows: ReportRows) -> list[Column]:
     """Narrow columns of letters, explained below the table, for runs and conditions that differ."""
     different = differing(rows)
     columns = []
-    runs = {(row.model.model_name, row.file.run) for row in rows if row.file.run}
+    runs = {pair for pair in zip(rows.column("model_name"), rows.column("run"), strict=True) if pair[1]}
     if len(runs) > len({model_name for model_name, _ in runs}):
         columns.append(Column(title="Run", text=_run, key=_run, numeric=False))
     if different and set(different) & {"Machine", "Runtime"}:
@@ -108,13 +114,13 @@ def _setting(row: ReportRow) -> str | None:
     return None if row.conditions.machine is None else "; ".join(text for text in texts if text)
 
 
-def _settings(rows: Sequence[ReportRow]) -> dict[str, str]:
-    found = dict.fromkeys(text for row in rows if (text := _setting(row)))
+def _settings(rows: ReportRows) -> dict[str, str]:
+    found = dict.fromkeys(text for row in rows.kinds if (text := _setting(row)))
     return {text: _letter(place) for place, text in enumerate(found)}
 
 
-def _datasets(rows: Sequence[ReportRow]) -> dict[str, str]:
-    found = dict.fromkeys(text for row in rows if (text := dataset_text(row)))
+def _datasets(rows: ReportRows) -> dict[str, str]:
+    found = dict.fromkeys(text for row in rows.kinds if (text := dataset_text(row)))
     return {text: str(place + 1) for place, text in enumerate(found)}
 
 
@@ -124,9 +130,10 @@ def _letter(place: int) -> str:
     return letter if place < 26 else _letter(place // 26 - 1) + letter
 
 
-def _notes(rows: Sequence[ReportRow]) -> list[RenderableType]:
+def _notes(rows: ReportRows, part: Excerpt) -> list[RenderableType]:
     different = differing(rows)
-    lines = [
+    lines = [] if part.is_whole else [f"{part.in_words}. All: --format csv. Fewer: --top, --where, --family"]
+    lines += [
         f"{name}: {texts[0]}"
         for name, texts in shared_conditions(rows).items()
         if len(texts) == 1 and not (name in SETTING and set(different) & {"Machine", "Runtime"})
@@ -135,9 +142,9 @@ def _notes(rows: Sequence[ReportRow]) -> list[RenderableType]:
         lines.extend(f"On {letter}: {text}" for text, letter in _settings(rows).items())
     if "Data set" in different:
         lines.extend(f"Data {number}: {text}" for text, number in _datasets(rows).items())
-    if any(row.pareto for row in rows):
+    if part.num_best:
         lines.append(LEGEND)
-    if any(NOT_MEASURED in (column.text(row) for column in SHORT) for row in rows):
+    if any(NOT_MEASURED in (column.text(row) for column in SHORT) for row in part.rows):
         lines.append(f"{DASH} {NOT_MEASURED}")
     notes: list[RenderableType] = [line(text, style="dim") for text in lines]
-    return [*notes, *(line(text, style="red") for text in doubts(rows))]
+    return [*notes, *(line(text, style="red") for text in doubts(part.rows))]

@@ -60,10 +60,16 @@ def report_rows(names: Sequence[str] = (), *, runs: Path, progress: Progress = s
 
 
 def write_report(rows: Sequence[ReportRow], format_name: str, out: Path) -> int:
-    """Writes the report into a file atomically; returns its size in bytes."""
-    content = report_content(rows, format_name)
+    """Writes the report into a file atomically; returns its size in bytes.
+
+    Beside a page that shows a part, a CSV of all rows: report_rows.csv beside report.html.
+    """
+    beside = out.with_name(f"{out.stem}_rows.csv") if is_excerpt(rows, format_name) else None
+    content = report_content(rows, format_name, csv_name=None if beside is None else beside.name)
     content = content.encode() if isinstance(content, str) else content
     try:
+        if beside is not None:
+            write_bytes(beside, records.csv_text(rows).encode())
         write_bytes(out, content)
     except OSError as error:
         raise PipelineError(
@@ -72,12 +78,23 @@ def write_report(rows: Sequence[ReportRow], format_name: str, out: Path) -> int:
     return len(content)
 
 
-def report_content(rows: Sequence[ReportRow], format_name: str) -> str | bytes:
-    """The report in one of FORMATS."""
+def is_excerpt(rows: Sequence[ReportRow], format_name: str) -> bool:
+    """Whether the report in this format is a page that shows a part of the rows."""
+    if format_name != "html":
+        return False
+    from pipeline.report.page import MOST_ROWS
+
+    return len(rows) > MOST_ROWS
+
+
+def report_content(
+    rows: Sequence[ReportRow], format_name: str, *, csv_name: str | None = None
+) -> str | bytes:
+    """The report in one of FORMATS; `csv_name` is the file beside a page that shows a part."""
     if format_name == "html":
         from pipeline.report.page import page_text  # with its charts' libraries, which take seconds
 
-        return page_text(rows)
+        return page_text(rows, csv_name=csv_name)
     if format_name in ("png", "svg"):
         from pipeline.report.picture import png_bytes, svg_text
 

@@ -37,7 +37,7 @@ def mark_pareto(rows: Sequence[ReportRow], spreads: Mapping[Setting, SessionSpre
     A row dominates another if it is not larger, not measurably slower and not measurably less accurate, and
     is smaller, measurably faster or measurably more accurate.
     """
-    rows = rows if isinstance(rows, ReportRows) else ReportRows.of(rows)
+    rows = ReportRows.of(rows)
     groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for place, figures in enumerate(rows.figures):
         if _competes(figures):

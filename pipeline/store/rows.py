@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, overload
 
@@ -12,6 +13,11 @@ from pipeline.records.report_row import COLUMNS, ReportRow, row_as_json, row_of
 from pipeline.sessions import session_of
 
 PLACES = {name: place for place, name in enumerate(COLUMNS)}
+
+CONDITIONS = (
+    "machine", "where", "runtime", "runtime_version", "delegate", "cores", "extra_flags", "num_threads",
+    "dataset", "dataset_fingerprint", "num_samples", "split",
+)  # fmt: skip
 
 
 class ReportRows(Sequence[ReportRow]):
@@ -31,7 +37,9 @@ class ReportRows(Sequence[ReportRow]):
 
     @classmethod
     def of(cls, rows: Iterable[ReportRow]) -> ReportRows:
-        """These rows, of any folder."""
+        """These rows."""
+        if isinstance(rows, ReportRows):
+            return rows
         rows = list(rows)
         best = frozenset(place for place, row in enumerate(rows) if row.pareto)
         return cls([_stored(row) for row in rows], folder=Path(), best=best)
@@ -57,6 +65,16 @@ class ReportRows(Sequence[ReportRow]):
         """One figure of every row, as stored."""
         place = PLACES[name]
         return [figures[place] for figures in self.figures]
+
+    @cached_property
+    def kinds(self) -> list[ReportRow]:
+        """The first row of each combination of conditions, and of rows with and without a phone's answers."""
+        conditions = itemgetter(*(PLACES[name] for name in CONDITIONS))
+        agreement = PLACES["phone_agreement"]
+        found: dict[Any, int] = {}
+        for place, figures in enumerate(self.figures):
+            found.setdefault((conditions(figures), figures[agreement] is None), place)
+        return [self._row(place) for place in found.values()]
 
     def sessions(self) -> list[str | None]:
         """The session of every row."""

@@ -21,6 +21,7 @@ from pipeline.report.page import page_text
 from pipeline.report.picture import png_bytes, svg_text
 from pipeline.report.records import csv_text, json_text, markdown_text
 from pipeline.report.table import terminal_table
+from pipeline.store.rows import ReportRows
 from pipeline.store.store import open_store
 
 NAMES = [
@@ -299,3 +300,12 @@ def test_csv_has_no_cell_that_a_spreadsheet_runs(zoo_rows, start: str):
     assert record["model_name"] == "'" + formula.replace("\r", "�")
     assert record["extra_flags"] == "'--x=1"
     assert float(record["drop_points"]) == -1.5
+
+
+def test_a_table_of_thousands_shows_every_best_row_and_says_how_many_of_how_many(zoo_rows):
+    rows = ReportRows(zoo_rows.figures * 20, folder=zoo_rows.folder, best=zoo_rows.best)
+    lines = terminal_table(rows, width=100, colour=False).splitlines()
+    assert sum(line.startswith(" ★") and "_w" in line for line in lines) == len(zoo_rows.best)
+    assert sum("_w" in line and "not valid" not in line for line in lines) == 500
+    (told,) = [line for line in lines if line.startswith("500 of 1,200 rows: ")]
+    assert f"the {len(zoo_rows.best)} best, and 491 others drawn by lot" in told

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 
 import pytest
@@ -9,6 +11,8 @@ import pytest
 from pipeline.records.report_row import ReportRow
 from pipeline.report.charts import VIEWS
 from pipeline.report.page import page_text
+from pipeline.steps.report import write_report
+from pipeline.store.rows import ReportRows
 
 POINTS = """
 const view = window.report.views[arguments[0]], found = [];
@@ -288,3 +292,28 @@ def test_a_report_without_any_measurement_still_shows_the_table(browser, zoo_row
     assert len(visible_lines(page)) == 3
     assert "not measured" in page.find_element("id", "rows").text
     assert "0 points; not drawn: 3 not measured" in page.find_element("id", "note-size-latency").text
+
+
+def test_a_page_of_thousands_lists_the_best_and_a_sample_a_hundred_lines_at_a_time(
+    browser, zoo_rows, tmp_path
+):
+    rows = ReportRows(zoo_rows.figures * 44, folder=zoo_rows.folder, best=zoo_rows.best)
+    page = tmp_path / "many.html"
+    write_report(rows, "html", page)
+    assert page.stat().st_size < 10_000_000
+    opened(browser, page, rows)
+    told = browser.find_element("css selector", ".part").text
+    assert "2,500 of 2,640 rows" in told
+    assert told.endswith("All rows: many_rows.csv")
+    beside = csv.DictReader(io.StringIO((tmp_path / "many_rows.csv").read_text()))
+    assert len(list(beside)) == 2640
+    assert visible_lines(browser) == list(range(100))
+    assert len(browser.find_elements("css selector", "#rows tr.best")) == len(zoo_rows.best)
+    assert browser.find_element("css selector", "#pager span").text == "1 to 100 of 2,500 rows"
+    click(browser, "#pager .next")
+    assert visible_lines(browser) == list(range(100, 200))
+    click(browser, "input[name=family][value=densenet]")
+    assert browser.find_element("css selector", "#pager span").text.startswith("1 to 100 of 1,")
+    click(browser, "input[name=best]")
+    assert not browser.find_element("id", "pager").is_displayed()
+    assert browser.get_log("browser") == []
