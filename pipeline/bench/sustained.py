@@ -33,12 +33,19 @@ class SustainedPoint:
 
     minute: float
     """Its end, in minutes from the start of the series."""
-    median_ms: float
+    median_ms: float | None
+    """None where the tool prints no median."""
+    avg_ms: float
     p95_ms: float | None
     celsius: float | None
     thermal_status: int | None
     beside: str | None = None
     """What else ran on the phone."""
+
+    @property
+    def middle_ms(self) -> float:
+        """The median, or else the average."""
+        return self.avg_ms if self.median_ms is None else self.median_ms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +54,14 @@ class Sustained:
 
     points: tuple[SustainedPoint, ...]
     rise: float | None
-    """The last third's median divided by the first third's; None without a significant rise."""
+    """The last third's median (or average) over the first third's; None without a significant rise."""
     throttled_minute: float | None
     """When Android first reported throttling."""
+
+    @property
+    def figure(self) -> str:
+        """What each point's latency is: median or average."""
+        return "average" if any(point.median_ms is None for point in self.points) else "median"
 
 
 def sustain(
@@ -81,12 +93,12 @@ def sustain(
                 why = outcome.failure or "; ".join(wrong)
                 raise PipelineError(f"{series.label} on {member.info.where} is not valid: {why}.")
             timed = outcome.report.timed
-            middle_ms = timed.avg_ms if timed.median_ms is None else timed.median_ms
-            assert middle_ms is not None  # an outcome without it is a failure
+            assert timed.avg_ms is not None  # an outcome without it is a failure
             heat = read_heat(member.phone)
             point = SustainedPoint(
                 minute=(time.monotonic() - start) / 60,
-                median_ms=middle_ms,
+                median_ms=timed.median_ms,
+                avg_ms=timed.avg_ms,
                 p95_ms=timed.p95_ms,
                 celsius=heat.celsius,
                 thermal_status=heat.thermal_status,
@@ -102,7 +114,7 @@ def summarize_points(points: list[SustainedPoint]) -> Sustained:
     throttled = [point.minute for point in points if point.thermal_status]
     return Sustained(
         points=tuple(points),
-        rise=drift([point.median_ms for point in points]),
+        rise=drift([point.middle_ms for point in points]),
         throttled_minute=throttled[0] if throttled else None,
     )
 
@@ -121,9 +133,9 @@ def append_point(path: Path, point: SustainedPoint) -> None:
 
 
 def first_and_last(points: tuple[SustainedPoint, ...]) -> tuple[float, float]:
-    """The medians of the first and of the last third, in ms."""
+    """The middle of the first third of the points and of the last, in ms."""
     third = max(1, len(points) // 3)
     return (
-        median(point.median_ms for point in points[:third]),
-        median(point.median_ms for point in points[-third:]),
+        median(point.middle_ms for point in points[:third]),
+        median(point.middle_ms for point in points[-third:]),
     )

@@ -16,20 +16,21 @@ LATENCY, WARMTH = "#0b5cad", "#c05600"
 
 
 def sustained_picture(points: Sequence[SustainedPoint], *, title: str, subtitle: str) -> bytes:
-    """A PNG: each process's median above, the phone's temperature below if it reports one.
+    """A PNG: each process's median (or average) above, the phone's temperature below if it reports one.
 
     Points at which Android reports throttling are filled red.
     """
     values = [
         {
             "minute": point.minute,
-            "median_ms": point.median_ms,
+            "middle_ms": point.middle_ms,
             "celsius": point.celsius,
             "throttled": bool(point.thermal_status),
         }
         for point in points
     ]
-    panels = [_panel(values, "median_ms", "Median latency (ms)", LATENCY, LATENCY_HEIGHT)]
+    figure = "Average" if any(point.median_ms is None for point in points) else "Median"
+    panels = [_panel(values, "middle_ms", f"{figure} latency (ms)", LATENCY, LATENCY_HEIGHT)]
     if any(point.celsius is not None for point in points):
         panels.append(_panel(values, "celsius", "°C", WARMTH, HEAT_HEIGHT))
     heading = altair.TitleParams(title, subtitle=subtitle, anchor="start", fontSize=16, subtitlePadding=6)

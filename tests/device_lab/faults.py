@@ -43,6 +43,8 @@ class Faults:
     """The protocol buffer's mean is twice the text's."""
     coarse_clock: bool = False
     """The clock does not advance during an inference."""
+    no_median: bool = False
+    """Tells no percentiles, as before TensorFlow 2.13."""
     slow: float = 1.0
     """An inference takes that many times as long."""
     unconsumed: str = ""

@@ -97,27 +97,29 @@ def _only(things: Sequence[Thing], what: str) -> Thing:
 def _verdict(found: Sustained) -> str:
     first_ms, last_ms = first_and_last(found.points)
     moved = f"from {first_ms:.3g} to {last_ms:.3g} ms"
-    text = f"the median rose {moved} ({found.rise:.2f}x)" if found.rise else f"no steady rise ({moved})"
+    text = (
+        f"the {found.figure} rose {moved} ({found.rise:.2f}x)" if found.rise else f"no steady rise ({moved})"
+    )
     if found.throttled_minute is not None:
         text += f"; Android throttled from minute {found.throttled_minute:.1f} on"
     return text
 
 
 def _print(found: Sustained) -> None:
-    medians = [point.median_ms for point in found.points]
-    numbers = ["minute", "median ms", "p95 ms", "°C", "thermal status"]
+    middles = [point.middle_ms for point in found.points]
+    numbers = ["minute", f"{found.figure} ms", "p95 ms", "°C", "thermal status"]
     rows = table(*numbers, numbers=numbers)
     step = -(-len(found.points) // MOST_LINES)
     for point in found.points[::step]:
         rows.add_row(
             f"{point.minute:.1f}",
-            f"{point.median_ms:.3g}",
+            f"{point.middle_ms:.3g}",
             "-" if point.p95_ms is None else f"{point.p95_ms:.3g}",
             "-" if point.celsius is None else f"{point.celsius:.1f}",
             "-" if point.thermal_status is None else str(point.thermal_status),
         )
     print_table(rows)
-    click.echo(f"{min(medians):.3g} ms {_bars(medians)} {max(medians):.3g} ms")
+    click.echo(f"{min(middles):.3g} ms {_bars(middles)} {max(middles):.3g} ms")
     click.echo(f"{_verdict(found)}.")
     disturbed = [point for point in found.points if point.beside]
     if disturbed:
@@ -141,7 +143,7 @@ def _progress(minutes: float) -> Iterator[Callable[[SustainedPoint], None]]:
 
         def show(point: SustainedPoint) -> None:
             warmth = "" if point.celsius is None else f", {point.celsius:.1f} °C"
-            text = f"minute {point.minute:.1f} of {minutes:g}: {point.median_ms:.3g} ms{warmth}"
+            text = f"minute {point.minute:.1f} of {minutes:g}: {point.middle_ms:.3g} ms{warmth}"
             if drawing.is_terminal:
                 status.update(text)
             else:

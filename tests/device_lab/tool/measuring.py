@@ -45,7 +45,7 @@ def warm_up_and_time(job: Job, model: Model, data: list[Any]) -> tuple[Timings, 
         runs=0 if dry else options["warmup_runs"],
         secs=-1.0 if dry else options["warmup_min_secs"],
     )
-    spoken.info(f"{warmup.line()}\n")
+    spoken.info(f"{warmup.line(percentiles=not job.faults.no_median)}\n")
     timed = _block(
         job,
         model,
@@ -165,7 +165,7 @@ def _befall(faults: Faults) -> None:
 
 
 def _say_timed(faults: Faults, timed: Timings) -> None:
-    line = timed.line()
+    line = timed.line(percentiles=not faults.no_median)
     if faults.half_line or faults.half_line_killed:
         spoken.unfinished(f"INFO: {line[: len(line) // 2]}")
         raise SystemExit(128 + signal.SIGKILL if faults.half_line_killed else 0)

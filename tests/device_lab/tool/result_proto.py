@@ -29,7 +29,10 @@ class Result:
         return self.input_bytes / mean * 1e6 / 1024 / 1024 if mean else 0.0
 
 
-def encode(result: Result, *, mean_factor: float = 1.0) -> bytes:
+_PERCENTILES = (5, 6, 7)
+
+
+def encode(result: Result, *, mean_factor: float = 1.0, percentiles: bool = True) -> bytes:
     """The encoded message; `mean_factor` falsifies the mean."""
     runs = result.inference
     latency_us = (
@@ -44,7 +47,11 @@ def encode(result: Result, *, mean_factor: float = 1.0) -> bytes:
         result.warmup.first,
         result.warmup.mean,
     )
-    latency = b"".join(_float(number, value / 1000) for number, value in enumerate(latency_us, start=1))
+    latency = b"".join(
+        _float(number, value / 1000)
+        for number, value in enumerate(latency_us, start=1)
+        if percentiles or number not in _PERCENTILES
+    )
     memory = _varint(1, result.init_kb) + _varint(2, result.overall_kb)
     if result.peak_mb > 0:
         memory += _float(3, result.peak_mb)

@@ -80,7 +80,7 @@ def save_result(job: Job, result: Result) -> None:
     try:
         with open(path, "wb") as file:  # noqa: PTH123
             spoken.info(f"Saving benchmark result to: {path}")
-            file.write(encode(result, mean_factor=factor))
+            file.write(encode(result, mean_factor=factor, percentiles=not job.faults.no_median))
     except OSError:
         spoken.error(f"Failed to save benchmark result to: {path}")
     else:

@@ -312,6 +312,18 @@ def test_a_sustained_run_leaves_nothing_on_the_phone(warmed):
     assert [left for *_, left in warmed.values()] == [[], []]
 
 
+def test_a_tool_without_a_median_has_its_average_called_so(bench, files, phone, tmp_path):
+    phone.set_faults(no_median=True)
+    status, out, _ = bench(files["one"], "--sustained", FEWER_MINUTES)
+    assert status == 0
+    assert re.search(r"^ *minute +average ms +p95 ms", out, flags=re.MULTILINE)
+    assert "median" not in out
+    (path,) = (tmp_path / "runs" / "sustained").glob("*.csv")
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    assert {row["median_ms"] for row in rows} == {""}
+    assert all(float(row["avg_ms"]) > 0 for row in rows)
+
+
 def test_a_tool_that_fails_at_once_is_a_finding_with_its_reason(bench, files, phone, tmp_path):
     phone.set_faults(segfault=True)
     status, out, err = bench(files["one"], "--sustained", MINUTES)
