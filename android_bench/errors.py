@@ -24,6 +24,10 @@ class TimeLimitError(DeviceError):
     """The phone did not answer within its time limit."""
 
 
+class AnswerLimitError(DeviceError):
+    """The phone sent more than any answer has."""
+
+
 class StorageError(DeviceError):
     """A file could not be written to or read from the phone: full, read-only, or changed on the way."""
 

@@ -205,6 +205,12 @@ class Reason(StrEnum):
         "it ended with status 0 and without a word",
         "another build",
     )
+    PRINTED_WITHOUT_END = (
+        "printed-without-end",
+        "the tool printed more than {limit}",
+        "it prints some kB, and was ended",
+        "another build",
+    )
     CUT = (
         "cut",
         "the text is cut{where}",

@@ -28,6 +28,7 @@ from android_bench.phone.wire import (
     RefusedError,
     Upload,
     Wire,
+    check_answer,
     named_errors,
     receive_file,
     send_file,
@@ -178,8 +179,8 @@ class Phone:
         """Runs a script in the phone's shell, with empty standard input, and waits for its end.
 
         The script is shell text: quote outside values with shlex.quote. Raises TimeLimitError after
-        limit_secs (default: answer_secs()), ConnectionLostError when the phone is lost, NotReadyError when
-        it is not usable.
+        limit_secs (default: answer_secs()), AnswerLimitError when the output does not end,
+        ConnectionLostError when the phone is lost, NotReadyError when it is not usable.
         """
         with self._wire(limit_secs or answer_secs()) as wire:
             wire.request(f"shell,v2,raw:{script}")
@@ -190,6 +191,7 @@ class Phone:
                 packet = wire.payload(length)
                 if kind in (_STDOUT, _STDERR):
                     output += packet
+                    check_answer(len(output), "of output")
                 elif kind == _EXIT:
                     if not packet:
                         raise RefusedError("an exit packet without a status")
@@ -213,6 +215,7 @@ class Phone:
                         if kind == _EXIT:
                             break
                         output += packet
+                        check_answer(len(output), "of output")
             except BaseException:
                 wire.close()
                 raise
@@ -236,7 +239,10 @@ class Phone:
                         progress(done, total)
 
     def pull(self, remotes: Sequence[str], *, limit_secs: float = 600.0) -> list[bytes]:
-        """The contents of files on the phone, over one connection. StorageError for a missing one."""
+        """The contents of files on the phone, over one connection.
+
+        StorageError for a missing one, AnswerLimitError for one that does not end.
+        """
         with self._wire(limit_secs) as wire:
             wire.request("sync:")
             return [receive_file(wire, remote) for remote in remotes]

@@ -143,6 +143,8 @@ class Session:
         missing = [file for file in wanted if file.sha256 not in self._places]
         if not missing:
             return
+        places = shlex.join(self.path_of(file) for file in missing)
+        self.phone.shell(f"rm -rf {places}")  # adbd would write into a pipe there, and wait
         self.phone.push(
             [Upload(content=file.path, remote=self.path_of(file), mode=_mode(file)) for file in missing],
             progress=progress,
@@ -155,7 +157,10 @@ class Session:
     def checksums(self, remotes: Sequence[str]) -> dict[str, str]:
         """The SHA-256 of each of these files, by path; missing files are left out."""
         names = " ".join(map(shlex.quote, remotes))
-        done = self.phone.shell(f"sha256sum {names} 2>&1", limit_secs=60)
+        # only files: a pipe has no end
+        files = f'set --; for each in {names}; do [ -f "$each" ] && set -- "$@" "$each"; done'
+        script = f'{files}; [ $# -eq 0 ] || sha256sum "$@" 2>&1'
+        done = self.phone.shell(script, limit_secs=60)
         found = re.findall(r"^([0-9a-f]{64})\s+\*?(\S+)\r?$", done.output, flags=re.MULTILINE)
         if done.status == 127:
             raise DeviceError(

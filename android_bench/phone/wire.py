@@ -18,6 +18,7 @@ from typing import Any
 
 from android_bench.adb_words import cannot_write, explained
 from android_bench.errors import (
+    AnswerLimitError,
     ConnectionLostError,
     DeviceError,
     StorageError,
@@ -28,6 +29,9 @@ CHUNK_BYTES = 64 * 1024
 """Maximum payload of a packet of the sync protocol (SYNC_DATA_MAX)."""
 MAX_PACKET_BYTES = 1024 * 1024
 """Maximum payload of adb's protocol (MAX_PAYLOAD)."""
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+"""The most that is read of a script's output or of a file on the phone, all of which are much smaller."""
+ANSWER_LIMIT = f"{MAX_ANSWER_BYTES >> 20} MiB"
 _REGULAR_FILE = 0o100000
 
 Progress = Callable[[int, int], None]
@@ -162,6 +166,7 @@ def send_file(wire: Wire, file: Upload) -> Iterator[int]:
 
 
 def receive_file(wire: Wire, remote: str) -> bytes:
+    """The content of a file on the phone. AnswerLimitError above MAX_ANSWER_BYTES."""
     name = remote.encode()
     wire.send(b"RECV" + struct.pack("<I", len(name)) + name)
     content = bytearray()
@@ -173,6 +178,16 @@ def receive_file(wire: Wire, remote: str) -> bytes:
         if kind != b"DATA":
             raise StorageError(f"cannot read {remote} on the phone: {packet.decode(errors='replace')}.")
         content += packet
+        check_answer(len(content), f"of {remote}")
+
+
+def check_answer(num_bytes: int, what: str) -> None:
+    """AnswerLimitError if a phone has sent more than MAX_ANSWER_BYTES of something."""
+    if num_bytes > MAX_ANSWER_BYTES:
+        raise AnswerLimitError(
+            f"the phone sent more than {ANSWER_LIMIT} {what}, where some kB were expected. "
+            "Restart it, then run the same command again; another build of the tool may help."
+        )
 
 
 @contextmanager

@@ -8,9 +8,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from android_bench.errors import DeviceError, LogError, StorageError, TimeLimitError, ToolError
+from android_bench.errors import (
+    AnswerLimitError,
+    DeviceError,
+    LogError,
+    StorageError,
+    TimeLimitError,
+    ToolError,
+)
 from android_bench.phone.session import LocalFile, Session
-from android_bench.phone.wire import Upload
+from android_bench.phone.wire import ANSWER_LIMIT, Upload
 from android_bench.printed.run import parse_run
 from android_bench.reasons import Reason
 from android_bench.tool.runner import (
@@ -139,12 +146,15 @@ def _run_chunk(
     except TimeLimitError:
         session.end_tool()  # raises where it is the phone that is hung
         return [], Reason.HUNG.text(secs=f"{request.patience_secs:.0f}"), []
+    except AnswerLimitError:
+        session.end_tool()
+        return [], Reason.PRINTED_WITHOUT_END.text(limit=ANSWER_LIMIT), []
     failure, reasons, good = _judge(done.output, mark, request)
     if failure is None and good < len(samples):
         failure = Reason.SHELL_ENDED.text(good=good, asked=len(samples), status=done.status)
     try:
         return session.phone.pull(results[:good]), failure, reasons
-    except StorageError as error:
+    except (StorageError, AnswerLimitError) as error:
         return [], Reason.NO_OUTPUT.text(why=error), reasons
 
 

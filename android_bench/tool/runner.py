@@ -17,10 +17,11 @@ from android_bench.delegates import (
     delegate_named,
     delegation_reasons,
 )
-from android_bench.errors import LogError, StorageError, TimeLimitError, ToolError
+from android_bench.errors import AnswerLimitError, LogError, StorageError, TimeLimitError, ToolError
 from android_bench.phone.device import split_sections
 from android_bench.phone.session import LocalFile, Session
 from android_bench.phone.tool_process import PID_FILE, written_down
+from android_bench.phone.wire import ANSWER_LIMIT
 from android_bench.printed.result_file import differences, read_result, with_result
 from android_bench.printed.run import BenchmarkReport, count_reasons, parse_run
 from android_bench.reasons import Reason
@@ -132,6 +133,9 @@ def run(session: Session, tool: LocalFile, flags: ToolFlags, request: RunRequest
     except TimeLimitError:
         session.end_tool()  # raises where it is the phone that is hung
         return failed(Reason.HUNG.text(secs=f"{request.limit_secs:.0f}"))
+    except AnswerLimitError:
+        session.end_tool()
+        return failed(Reason.PRINTED_WITHOUT_END.text(limit=ANSWER_LIMIT))
     printed, _, rest = done.output.partition(f"@@end {mark}")
     status, rest = split_end(rest)
     after = split_sections(rest)
@@ -294,6 +298,8 @@ def _filed(session: Session, report: BenchmarkReport, flags: ToolFlags) -> tuple
         result = read_result(session.phone.pull([f"{session.folder}/{_RESULT}"])[0])
     except StorageError:
         return report, [Reason.NO_RESULT_FILE.text()]
+    except AnswerLimitError:
+        return report, [Reason.BAD_RESULT_FILE.text(why=f"it has more than {ANSWER_LIMIT}")]
     except LogError as error:
         return report, [Reason.BAD_RESULT_FILE.text(why=error)]
     found = list(differences(report, result))

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from android_bench.errors import (
+    AnswerLimitError,
     ConnectionLostError,
     DeviceError,
     NoPhoneError,
@@ -45,6 +46,18 @@ def test_standard_input_is_empty(connected):
 
 def test_large_output_comes_whole(connected):
     assert len(connected.shell("head -c 3000000 /dev/zero | tr '\\0' x").output) == 3_000_000
+
+
+@pytest.mark.parametrize("script", ["cat /dev/zero", "yes >&2", "cat /dev/zero; read line"])
+def test_output_without_end_is_an_error_and_not_all_memory(connected, script):
+    with pytest.raises(AnswerLimitError, match="sent more than 8 MiB of output"):
+        connected.hold(script) if "read" in script else connected.shell(script)
+
+
+def test_a_file_without_end_is_an_error_and_not_all_memory(connected, phone):
+    phone.shell(f"ln -s /dev/zero {FOLDER}/endless")
+    with pytest.raises(AnswerLimitError, match=f"sent more than 8 MiB of {FOLDER}/endless"):
+        connected.pull([f"{FOLDER}/endless"])
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)

@@ -231,6 +231,14 @@ def test_a_kept_file_that_changed_is_not_used(hosts, model, phone):
         assert list(found.values()) == [model.sha256]
 
 
+def test_a_pipe_in_a_files_place_is_replaced_by_the_file(hosts, model, phone):
+    ours, _ = hosts
+    phone.shell(f"mkdir -p {ROOT}/files; mkfifo {ROOT}/files/{model.sha256}")
+    with Session(ours, keep=True) as session:
+        session.put([model])
+        assert list(session.checksums([session.path_of(model)]).values()) == [model.sha256]
+
+
 def test_a_lock_that_cannot_be_made_says_why(hosts, phone):
     ours, _ = hosts
     (phone.storage / OURS).write_text("a file in the place of our folder")

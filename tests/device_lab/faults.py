@@ -19,6 +19,10 @@ class Faults:
     """Ends with signal 11: 139."""
     hang: bool = False
     """Never ends."""
+    chatter: bool = False
+    """Prints without end."""
+    endless_file: bool = False
+    """Its result file is one that never ends."""
     half_line: bool = False
     """Prints half of the timed stats line and ends with status 0 ..."""
     half_line_killed: bool = False

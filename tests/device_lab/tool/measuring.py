@@ -155,6 +155,8 @@ def _befall(faults: Faults) -> None:
     if faults.hang:
         while True:
             signal.pause()
+    while faults.chatter:
+        spoken.info("a line like the others, " * 1000)
     for befallen, number in (
         (faults.abort, signal.SIGABRT),
         (faults.killed, signal.SIGKILL),

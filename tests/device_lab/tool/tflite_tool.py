@@ -76,6 +76,9 @@ def save_result(job: Job, result: Result) -> None:
     path = job.options["result_file_path"]
     if not path:
         return
+    if job.faults.endless_file:
+        os.symlink("/dev/zero", path)  # noqa: PTH211
+        return
     factor = 2.0 if job.faults.proto_differs else 1.0
     try:
         with open(path, "wb") as file:  # noqa: PTH123

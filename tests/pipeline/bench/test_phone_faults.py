@@ -39,6 +39,8 @@ FAULTS = {
     "killed": ({"killed": True}, "killed|137"),
     "segfault": ({"segfault": True}, "segmentation fault|139"),
     "hang": ({"hang": True}, r"the tool hung: it was ended after \d s"),
+    "output without end": ({"chatter": True}, "the tool printed more than 8 MiB"),
+    "a result file without end": ({"endless_file": True}, "cannot be read .it has more than 8 MiB"),
     "half a line": ({"half_line": True}, "cut|no summary"),
     "half a line, killed": ({"half_line_killed": True}, "killed|137"),
     "fewer runs": ({"fewer_runs": 3}, "the run count fell short: 3 of 5"),
