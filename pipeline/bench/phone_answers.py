@@ -16,6 +16,8 @@ from android_bench.tool.outputs import CHUNK, InputTensor, SampleOutputs, run_sa
 from android_bench.tool.runner import RunRequest, ToolFlags
 from export.artifact import ExportArtifact, TensorInfo, check_described
 from export.check.runner import Runner, is_finite, real_values, stored_input
+from export.check.tally import has_labels, held_labels, mean_average_precision
+from export.head import Head
 from export.tflite.content import FileContents
 from export.tflite.inspect import inspect
 from export.tflite.output import head_of_file
@@ -157,6 +159,8 @@ def _compared(
         num_samples=count,
         phone_top1=_percent(there_finite & head.are_right(there, labels)),
         host_top1=_percent(here_finite & head.are_right(here, labels)),
+        phone_average_precision=_average_precision(head, there, labels, there_finite),
+        host_average_precision=_average_precision(head, here, labels, here_finite),
         agreement=_percent(both & (head.decisions(there) == head.decisions(here)).all(axis=1)),
         max_abs_difference=float(np.abs(there - here)[both].max()) if both.any() else None,
         secs_per_sample=sum(part.secs for part in parts) / max(count, 1),
@@ -201,6 +205,16 @@ def _dequantized(raw: list[bytes], output: TensorInfo) -> Floats:
             )
         found[index] = real_values(np.frombuffer(content, dtype), output.scale, output.zero_point)
     return found
+
+
+def _average_precision(
+    head: Head, outputs: Floats, labels: npt.NDArray[np.int64], finite: npt.NDArray[np.bool_]
+) -> float | None:
+    """Percent, of outputs that are judged label by label; None for others, and without samples."""
+    if not len(labels) or not has_labels(head, labels):
+        return None
+    scores = np.where(finite[:, None], outputs, -np.inf).astype(np.float32)
+    return mean_average_precision(scores, held_labels(labels, head.num_classes))
 
 
 def _percent(right: npt.NDArray[np.bool_]) -> float | None:

@@ -39,5 +39,18 @@ class PhoneVerification:
     reasons: tuple[str, ...]
     """Why it is not valid, such as a delegate that took no node; empty when it is."""
     verified_utc: str
+    phone_average_precision: float | None = None
+    """Percent: mean over the labels of several sigmoids; None for classes that exclude each other."""
+    host_average_precision: float | None = None
     classes_matched: str = ""
     """How the data set's classes were found among the outputs, in words."""
+
+    @property
+    def phone_score(self) -> float | None:
+        """The percentage that the phone is judged by: mean average precision of labels, else top-1."""
+        return self.phone_top1 if self.phone_average_precision is None else self.phone_average_precision
+
+    @property
+    def host_score(self) -> float | None:
+        """The same of the host."""
+        return self.host_top1 if self.host_average_precision is None else self.host_average_precision

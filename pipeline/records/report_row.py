@@ -58,6 +58,9 @@ class ReportedAccuracy:
     """keras_top1 less tflite_top1, percentage points."""
     agreement: float | None
     """Percent of samples on which both give the same label."""
+    keras_average_precision: float | None
+    """Percent: mean over the labels of several sigmoids, which have no top-1; None for classes."""
+    tflite_average_precision: float | None
     dataset: str | None
     dataset_fingerprint: str | None
     """SHA-256 over all images and their splits: two folders may have one name."""
@@ -113,6 +116,8 @@ class ReportedAnswers:
 
     phone_top1: float | None
     """Percent."""
+    phone_average_precision: float | None
+    """Percent; None for classes."""
     phone_agreement: float | None
     """Percent of those samples on which the phone gives the label that the host gives."""
     phone_samples: int | None
@@ -148,12 +153,13 @@ PART_OF = {field.name: part for part, kind in PARTS.items() for field in fields(
 COLUMNS = (
     "model_name", "family", "alpha", "knobs", "image_size", "image_width", "image_channels",
     "precision", "size_bytes", "downloaded_bytes",
-    "parameters", "macs", "keras_top1", "tflite_top1", "drop_points", "agreement", "dataset",
+    "parameters", "macs", "keras_top1", "tflite_top1", "drop_points", "agreement",
+    "keras_average_precision", "tflite_average_precision", "dataset",
     "dataset_fingerprint", "split", "num_samples", "verified_utc", "median_ms", "avg_ms", "p5_ms", "p95_ms",
     "noise_ms", "first_ms", "init_ms", "peak_memory_bytes", "num_runs", "num_threads", "cores",
     "extra_flags", "runtime", "runtime_version", "delegate", "machine", "where", "measured_utc", "valid",
-    "reasons", "phone_top1", "phone_agreement", "phone_samples", "sha256", "parent_sha256", "run", "path",
-    "pareto", "session",
+    "reasons", "phone_top1", "phone_average_precision", "phone_agreement", "phone_samples",
+    "sha256", "parent_sha256", "run", "path", "pareto", "session",
 )  # fmt: skip
 """A row's figures in the order of `pipeline report --json` and of its CSV."""
 

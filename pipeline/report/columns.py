@@ -171,19 +171,33 @@ ALL = (
 TRACE = (RUN, SHA256)
 
 
+AVERAGE_PRECISION = Column(
+    title="mAP",
+    text=lambda row: _average_precision(row),
+    key=lambda row: row.accuracy.tflite_average_precision,
+    descending=True,
+    explained="Mean average precision over the labels of several sigmoids, of which a top-1 says nothing; in "
+    "brackets its change from the Keras model, percentage points",
+)
 ON_PHONE = Column(
     title="On phone",
     text=lambda row: _on_phone(row),
     key=lambda row: row.answers.phone_agreement,
-    explained="Top-1 on the phone itself, and how often it gives the label that the host gives",
+    explained="Top-1 or mAP on the phone itself, and how often it gives the label that the host gives",
 )
 
 
+def label_columns(rows: ReportRows) -> tuple[Column, ...]:
+    """The column of mAP, if a file has several sigmoids."""
+    is_known = any(each is not None for each in rows.column("tflite_average_precision"))
+    return (AVERAGE_PRECISION,) if is_known else ()
+
+
 def condition_columns(rows: Sequence[ReportRow]) -> tuple[Column, ...]:
-    """A column for each condition that differs among the rows, after the phones' agreement, if any."""
+    """A column for each condition that differs, after mAP and the phones' agreement, if there are any."""
     rows = ReportRows.of(rows)
     on_phone = (ON_PHONE,) if any(row.answers.phone_agreement is not None for row in rows.kinds) else ()
-    return (*on_phone, *(_condition(name) for name in differing(rows)))
+    return (*label_columns(rows), *on_phone, *(_condition(name) for name in differing(rows)))
 
 
 def _condition(name: str) -> Column:
@@ -202,5 +216,14 @@ def _condition(name: str) -> Column:
 def _on_phone(row: ReportRow) -> str:
     if row.answers.phone_agreement is None:
         return NOT_MEASURED
-    top1 = figures.percent_text(row.answers.phone_top1)
-    return f"{top1}, agrees on {row.answers.phone_agreement:.0f}% of {row.answers.phone_samples}"
+    score = figures.percent_text(row.answers.phone_top1)
+    if row.answers.phone_average_precision is not None:
+        score = f"mAP {figures.percent_text(row.answers.phone_average_precision)}"
+    return f"{score}, agrees on {row.answers.phone_agreement:.0f}% of {row.answers.phone_samples}"
+
+
+def _average_precision(row: ReportRow) -> str:
+    file, keras = row.accuracy.tflite_average_precision, row.accuracy.keras_average_precision
+    if file is None or keras is None:
+        return figures.percent_text(file)
+    return f"{figures.percent_text(file)} ({figures.points_text(keras - file)})"

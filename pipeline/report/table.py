@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.records.report_row import ReportRow
-from pipeline.report.columns import CHANGE, MEDIAN, MEMORY, MODEL, SHORT, SPREAD, Column
+from pipeline.report.columns import CHANGE, MEDIAN, MEMORY, MODEL, SHORT, SPREAD, Column, label_columns
 from pipeline.report.conditions import (
     CONDITIONS,
     LEGEND,
@@ -41,7 +41,7 @@ def terminal_table(rows: Sequence[ReportRow], *, width: int, colour: bool) -> st
     """The table, the conditions of its figures, and the reasons of invalid measurements."""
     rows = ReportRows.of(rows)
     part = excerpt(rows, MOST_LINES)
-    columns = _fitting([*SHORT, *_keyed_columns(rows)], part.rows, width=width)
+    columns = _fitting([*SHORT, *label_columns(rows), *_keyed_columns(rows)], part.rows, width=width)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("", width=1)
     for column in columns:

@@ -7,7 +7,7 @@ They hold plain columns: reading one needs no record to be parsed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 SETTING = ("where", "machine", "runtime", "delegate", "num_threads", "cores", "extra_flags")
 """A file's measurements under one setting replace each other; another version of the runtime does too."""
@@ -21,6 +21,8 @@ VERIFIED = (
     "keras_top1", "tflite_top1", "drop_points", "agreement", "dataset", "dataset_fingerprint", "split",
     "num_samples", "verified_utc",
 )  # fmt: skip
+PRECISIONS = ("keras_average_precision", "tflite_average_precision")
+"""Verified too, since the store's version 8."""
 STANDING = {
     "model_name": "$.model_name",
     "precision": "$.precision",
@@ -84,20 +86,16 @@ CREATE TRIGGER newest_measurement AFTER INSERT ON measurements BEGIN
 END;
 """
 
-_ADD_VERIFIED = (
-    f"INSERT OR REPLACE INTO newest_verifications (artifact_sha256, {_listed(VERIFIED)})\n"
-    f"SELECT artifact_sha256, {_listed(VERIFIED)}"
-)
 
-
-def _ranked(where: str) -> str:
+def _ranked(names: Iterable[str], where: str) -> str:
     """SQL: of each file's verifications the one that the report uses.
 
     The newest one's data set, the test split, the most samples (a quick check of a part does not hide the
     whole), one beside the Keras model (a copy without a sidecar has the same SHA-256), then the newest.
     """
     return f"""
-{_ADD_VERIFIED} FROM (
+INSERT OR REPLACE INTO newest_verifications (artifact_sha256, {_listed(names)})
+SELECT artifact_sha256, {_listed(names)} FROM (
     SELECT *, row_number() OVER (
         PARTITION BY artifact_sha256
         ORDER BY dataset_fingerprint = newest_fingerprint DESC, split = 'test' DESC, num_samples DESC,
@@ -112,16 +110,19 @@ def _ranked(where: str) -> str:
 ) WHERE place = 1;"""
 
 
-_VERIFICATIONS = f"""
+def _verifications(names: Sequence[str]) -> str:
+    """SQL: the table of the verifications that the report uses, and its trigger."""
+    return f"""
 CREATE TABLE newest_verifications (
     artifact_sha256 TEXT PRIMARY KEY,
-    {_listed(VERIFIED)}
+    {_listed(names)}
 ) WITHOUT ROWID;
-{_ranked("")}
+{_ranked(names, "")}
 CREATE TRIGGER newest_verification AFTER INSERT ON verifications BEGIN
-{_ranked("WHERE artifact_sha256 = NEW.artifact_sha256")}
+{_ranked(names, "WHERE artifact_sha256 = NEW.artifact_sha256")}
 END;
 """
+
 
 _PLACE = "coalesce(json_extract(record, '$.path'), sha256)"
 """Of several files at one path only the last is shown; the others' figures stay stored."""
@@ -150,5 +151,11 @@ CREATE TRIGGER older_artifact AFTER DELETE ON artifacts BEGIN
 END;
 """
 
-NEWEST = _MEASUREMENTS + _VERIFICATIONS + _ARTIFACTS
+NEWEST = _MEASUREMENTS + _verifications(VERIFIED) + _ARTIFACTS
 """The migration that makes the three tables, from what the store holds."""
+WITH_PRECISIONS = f"""
+DROP TRIGGER newest_verification;
+DROP TABLE newest_verifications;
+{_verifications((*VERIFIED, *PRECISIONS))}
+"""
+"""The migration that adds PRECISIONS."""

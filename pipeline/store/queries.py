@@ -18,7 +18,7 @@ of_run AS MATERIALIZED (
     FROM runs
 ),
 on_phone AS MATERIALIZED (
-    SELECT artifact_sha256, "where", delegate, phone_top1, agreement, num_samples,
+    SELECT artifact_sha256, "where", delegate, phone_top1, phone_average_precision, agreement, num_samples,
         row_number() OVER (
             PARTITION BY artifact_sha256, "where", delegate ORDER BY verified_utc DESC, rowid DESC
         ) AS place
@@ -32,14 +32,16 @@ SELECT
     CASE WHEN {_HAS_TOP1} THEN iif(v.dataset IS NULL, r.test_top1, v.keras_top1) END AS keras_top1,
     CASE WHEN {_HAS_TOP1} THEN v.tflite_top1 END AS tflite_top1,
     CASE WHEN {_HAS_TOP1} THEN v.drop_points END AS drop_points,
-    v.agreement, coalesce(v.dataset, r.dataset, a.dataset) AS dataset,
+    v.agreement, v.keras_average_precision, v.tflite_average_precision,
+    coalesce(v.dataset, r.dataset, a.dataset) AS dataset,
     iif(v.dataset IS NULL, r.dataset_fingerprint, v.dataset_fingerprint) AS dataset_fingerprint,
     v.split, v.num_samples, v.verified_utc,
     m.median_ms, m.avg_ms, m.p5_ms, m.p95_ms, m.noise_ms, m.first_ms, m.init_ms, m.peak_memory_bytes,
     m.num_runs, m.num_threads, m.cores, coalesce(m.extra_flags, '[]') AS extra_flags,
     m.runtime, m.runtime_version, m.delegate, m.machine, m."where", m.measured_utc, m.valid,
     coalesce(m.reasons, '[]') AS reasons,
-    p.phone_top1, p.agreement AS phone_agreement, p.num_samples AS phone_samples,
+    CASE WHEN {_HAS_TOP1} THEN p.phone_top1 END AS phone_top1, p.phone_average_precision,
+    p.agreement AS phone_agreement, p.num_samples AS phone_samples,
     a.sha256, a.parent_sha256, r.run, a.path, 0 AS pareto, m.round_sessions AS session
 FROM newest_artifacts AS a
 LEFT JOIN of_model AS models ON models.sha256 = a.parent_sha256

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from pipeline.store.newest import NEWEST
+from pipeline.store.newest import NEWEST, WITH_PRECISIONS
 
 APPLICATION_ID = 0x6B6D7031
 """'kmp1' in the file's header: distinguishes a results store from other SQLite files."""
@@ -153,7 +153,14 @@ CREATE TABLE kits (
 );
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _PHONES, _DOWNLOADED, _SESSIONS, _AVERAGES, _KITS, NEWEST)
+_LABELS = f"""
+ALTER TABLE verifications ADD COLUMN {_generated("keras_average_precision REAL")};
+ALTER TABLE verifications ADD COLUMN {_generated("tflite_average_precision REAL")};
+ALTER TABLE phone_verifications ADD COLUMN {_generated("phone_average_precision REAL")};
+{WITH_PRECISIONS}
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _PHONES, _DOWNLOADED, _SESSIONS, _AVERAGES, _KITS, NEWEST, _LABELS)
 """MIGRATIONS[n] takes a store of version n to version n + 1. Never edited once released: append."""
 
 

@@ -77,8 +77,8 @@ def _problem(found: PhoneVerification, gate: Gate) -> str | None:
     if not found.valid:
         return f"{who} is not valid: {'; '.join(found.reasons)}."
     assert found.agreement is not None
-    assert found.phone_top1 is not None
-    assert found.host_top1 is not None
+    assert found.phone_score is not None
+    assert found.host_score is not None
     if found.agreement < gate.min_agreement:
         return (
             f"{who} gives the host's label on {found.agreement:.1f}% of "
@@ -86,29 +86,21 @@ def _problem(found: PhoneVerification, gate: Gate) -> str | None:
             f"less than --min-agreement {gate.min_agreement:g}. However fast it is, it is wrong: do not "
             "ship it."
         )
-    drop = found.host_top1 - found.phone_top1
+    drop = found.host_score - found.phone_score
     if gate.max_drop is not None and drop > gate.max_drop:
         allowed = f"more than --max-drop {gate.max_drop:g}"
-        return f"{who} loses {drop:.2f} points of top-1 against the host, {allowed}."
+        return f"{who} loses {drop:.2f} points of {_measure(found)} against the host, {allowed}."
     return None
 
 
 def _print(found: Sequence[PhoneVerification], *, most_samples: int) -> None:
-    numbers = ["samples", "phone top-1", "host top-1", "agree", "max diff", "s/sample"]
-    rows = table("file", "phone", "delegate", *numbers, numbers=numbers)
-    for each in found:
-        rows.add_row(
-            Path(each.path).name,
-            each.where,
-            each.delegate,
-            f"{each.num_samples:,}",
-            _percent(each.phone_top1),
-            _percent(each.host_top1),
-            _percent(each.agreement),
-            "-" if each.max_abs_difference is None else f"{each.max_abs_difference:.3g}",
-            f"{each.secs_per_sample:.2f}",
+    for measure in dict.fromkeys(map(_measure, found)):
+        _print_table([each for each in found if _measure(each) == measure], measure)
+    if any(_measure(each) == "mAP" for each in found):
+        click.echo(
+            "mAP: each label is its own yes or no, so a top-1 says nothing; the mean over the labels of the "
+            "average precision. agree: images on which every label is on the same side of its threshold."
         )
-    print_table(rows)
     click.echo(
         f"{_images(found)}, the classes in turn; as many as --budget-secs allows, since "
         "each is its own process. The host is the same file in LiteRT; a GPU that computes in float16 "
@@ -120,6 +112,28 @@ def _print(found: Sequence[PhoneVerification], *, most_samples: int) -> None:
     if 0 < few < 100:
         more = ": raise --budget-secs for more" if few < most_samples else ""
         click.echo(f"With {counted(few, 'sample')} one of them is {100 / few:.1f} points{more}.")
+
+
+def _print_table(found: Sequence[PhoneVerification], measure: str) -> None:
+    numbers = ["samples", f"phone {measure}", f"host {measure}", "agree", "max diff", "s/sample"]
+    rows = table("file", "phone", "delegate", *numbers, numbers=numbers)
+    for each in found:
+        rows.add_row(
+            Path(each.path).name,
+            each.where,
+            each.delegate,
+            f"{each.num_samples:,}",
+            _percent(each.phone_score),
+            _percent(each.host_score),
+            _percent(each.agreement),
+            "-" if each.max_abs_difference is None else f"{each.max_abs_difference:.3g}",
+            f"{each.secs_per_sample:.2f}",
+        )
+    print_table(rows)
+
+
+def _measure(found: PhoneVerification) -> str:
+    return "top-1" if found.host_average_precision is None else "mAP"
 
 
 def _images(found: Sequence[PhoneVerification]) -> str:

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.metrics import average_precision_score
 
 from android_bench.phone.adb import Phone, default_server
 from android_bench.phone.session import LocalFile, Session
@@ -154,6 +155,33 @@ def test_top1_and_agreement_are_those_of_litert_by_hand_with_every_delegate(veri
             assert record["agreement"] == 100
             # the same runtime on the same machine, but another process may take other threads' order
             assert record["max_abs_difference"] < 1e-5
+
+
+def test_several_sigmoids_are_judged_by_the_average_precision(verify, tmp_path, runs, capsys):
+    keras.utils.set_random_seed(3)
+    start = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(4, 3)]
+    end = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3, activation="sigmoid")]
+    keras.Sequential([*start, *end]).save(tmp_path / "tags.keras")
+    random = np.random.default_rng(3)
+    images = random.integers(0, 256, (40, 16, 16, 3), np.uint8)
+    held = random.integers(0, 2, (40, 3))
+    data = tmp_path / "tags.npz"
+    np.savez(data, x_train=images[:20], y_train=held[:20], x_test=images[20:28], y_test=held[20:28])
+    asked = ["export", str(tmp_path / "tags.keras"), "--float32", "--data", str(data), "--out", str(tmp_path)]
+    assert run(asked) == 0
+    capsys.readouterr()
+    (file,) = tmp_path.glob("*.tflite")
+    scores = answers_by_hand(file, images[20:28])
+    expected = 100 * np.mean(
+        [average_precision_score(*each) for each in zip(held[20:28].T, scores.T, strict=True)]
+    )
+    status, out, _ = verify(file, "--data", data, "--json")
+    assert status == 0
+    assert only(out)["phone_average_precision"] == pytest.approx(expected, abs=0.01)
+    assert only(out)["host_average_precision"] == pytest.approx(expected, abs=0.01)
+    _, out, _ = verify(file, "--data", data, "--max-drop", "1")
+    assert "phone mAP" in out
+    assert "top-1" not in out.replace("so a top-1 says nothing", "")
 
 
 def test_a_colon_in_a_tensor_s_name_reaches_the_tool_as_it_is(verify, exported, phone):

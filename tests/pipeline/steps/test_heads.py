@@ -257,6 +257,14 @@ def test_images_of_several_labels_are_calibrated_with_and_judged_label_by_label(
         assert record["tflite_average_precision"] == pytest.approx(expected, abs=2)
         assert record["keras_all_labels"] == pytest.approx(100 * ((scores > 0.5) == held).all(1).mean())
         assert record["keras_balanced"] is None
+    assert run(["report", "--format", "json", "--out", str(tmp_path / "report.json")]) == 0
+    rows = json.loads((tmp_path / "report.json").read_text())
+    shown = {row["sha256"]: row for row in (rows if isinstance(rows, list) else rows["rows"])}
+    for record in records:
+        row = shown[record["artifact_sha256"]]
+        assert row["tflite_average_precision"] == record["tflite_average_precision"]
+        assert row["keras_average_precision"] == record["keras_average_precision"]
+        assert row["tflite_top1"] is row["keras_top1"] is row["drop_points"] is None
 
 
 def test_a_model_of_several_labels_is_compressed_on_all_of_them(tagged, capsys):
