@@ -20,6 +20,7 @@ from export.choose_int8 import equalization_of
 from export.convert import Progress, convert
 from export.errors import ExportError, FloatOperatorError, OtherBytesError
 from export.files import replacing, sha256_of
+from export.graph.layer_outputs import network_steps
 from export.graph.rewrite import head_of_model
 from export.plan import Trained
 from export.quantization.calibrate import CalibrationImages
@@ -37,6 +38,8 @@ from spelling import counted, some
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "ai-edge-litert", "tflite-runtime")
 _MOST_PLACES_NAMED = 5
+_ZERO_SCALE = 1e-8
+"""The converter gives what is always 0 a range of 2e-6, so a scale of 7.8e-9."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +114,7 @@ def export_model(
     calibration = images.record if images and is_calibrated else None
 
     def artifact(partial: Path) -> ExportArtifact:
-        loads, error = _try_runtimes(partial, source.model_name)
+        loads, error = _try_runtimes(partial, source.model_name, file.zero_layers)
         return dataclasses.replace(
             _artifact(file, source, settings, name=target.name),
             calibration=calibration,
@@ -129,6 +132,8 @@ class _File:
     tensor_names: tuple[str, ...]
     """As the converter named them."""
     float_layers: tuple[str, ...]
+    zero_layers: tuple[str, ...] = ()
+    """Layers whose output was 0 on all calibration images."""
 
 
 def _finished(
@@ -138,12 +143,20 @@ def _finished(
     if settings.sparse:
         content = with_sparse_weights(content, name=name)
     float_layers: tuple[str, ...] = ()
+    zero_layers: tuple[str, ...] = ()
     if settings.precision.spec.is_integer:  # before packing drops the names that locate it
-        float_layers = _float_layers(inspect_bytes(content, name=name), source, model, settings)
+        converted = inspect_bytes(content, name=name)
+        float_layers = _float_layers(converted, source, model, settings)
+        zero_layers = _zero_layers(converted, model)
     packed = pack(with_metadata_entry(content, model_name=source.model_name), keep_names=settings.keep_names)
     # last: rewriting the model drops the archive after it
     labelled = with_labels_file(packed.content, source.class_names)
-    return _File(content=labelled, tensor_names=packed.tensor_names, float_layers=float_layers)
+    return _File(
+        content=labelled,
+        tensor_names=packed.tensor_names,
+        float_layers=float_layers,
+        zero_layers=zero_layers,
+    )
 
 
 def _artifact(file: _File, source: SourceModel, settings: ExportSettings, *, name: str) -> ExportArtifact:
@@ -209,6 +222,22 @@ def _float_layers(
     return tuple(name for name, own in kept.items() if own)
 
 
+def _zero_layers(converted: FileContents, model: keras.Model) -> tuple[str, ...]:
+    """The layers whose int8 output has the smallest range that the converter gives."""
+    if not any(0 < scale < _ZERO_SCALE for each in converted.tensors for scale in each.scales):
+        return ()
+    names = [step.name for step in network_steps(model)]
+    outputs = {
+        name: [converted.tensors[each.outputs[0]] for each in operators_of(converted, model, name)]
+        for name in names
+    }
+    return tuple(
+        name
+        for name, tensors in outputs.items()
+        if any(each.dtype == "int8" and each.scales and each.scales[0] < _ZERO_SCALE for each in tensors)
+    )
+
+
 def _in_float(operators: Collection[Operator], contents: FileContents) -> list[Operator]:
     return [each for each in operators if contents.tensors[each.outputs[0]].dtype == "float32"]
 
@@ -225,9 +254,18 @@ def check_class_names(class_names: Sequence[str], model: keras.Model) -> None:
     labels_text(class_names)  # what no labels file can hold is refused before the long conversion
 
 
-def _try_runtimes(partial: Path, model_name: str) -> tuple[bool | None, str | None]:
+def _try_runtimes(
+    partial: Path, model_name: str, zero_layers: Sequence[str]
+) -> tuple[bool | None, str | None]:
     """Whether tflite-runtime loads the file, and its message; raises ExportError if LiteRT refuses it."""
     loads, error = litert_loads(partial)
+    if loads is False and zero_layers:
+        raise ExportError(
+            f"LiteRT cannot run the converted {model_name}: {error}. Nothing was written. "
+            f"{some(zero_layers, quoted=True)} gave 0 on all calibration images, so that int8 has no range "
+            "for it. Calibrate with other images, leave it in float with "
+            f"--keep-float {zero_layers[0]}, or take it out of the model."
+        )
     if loads is False:
         raise ExportError(
             f"LiteRT cannot run the converted {model_name}: {error}. Nothing was written. "

@@ -11,7 +11,7 @@ from importlib import import_module
 
 import click
 
-from pipeline.errors import PipelineError, unknown_name
+from pipeline.errors import PipelineError, lacks_memory, unknown_name
 from pipeline.quiet import quiet_native_logs
 from pipeline.stop_signals import StopSignals
 from pipeline.terminal import guard_output
@@ -124,6 +124,14 @@ def run(arguments: list[str] | None = None) -> int:
             raise
         where = f" ({error.filename})" if error.filename else ""
         return _complain(f"{error.strerror}{where}. {_what_to_do(error)}", 1)
+    except Exception as error:
+        if not lacks_memory(error):
+            raise
+        return _complain(
+            "this machine's memory is too small for it. Close other programs, or use smaller images, a "
+            "smaller model, or a smaller --batch-size where there is one.",
+            1,
+        )
 
 
 def _complain(message: str, status: int) -> int:

@@ -33,3 +33,11 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     names = sorted(known)
     known_names = f"Known: {', '.join(names)}." if names else "There is none yet."
     return UsageError(f"unknown {kind} '{name}'. {did_you_mean(name, names)}{known_names}")
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an allocation failed: in Python, in TensorFlow, or in Python code that TensorFlow calls."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return True
+    words = ("OOM when allocating", "MemoryError", "bad_alloc", "failed to allocate memory")
+    return type(error).__module__.startswith("tensorflow.") and any(word in str(error) for word in words)

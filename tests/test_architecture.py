@@ -29,6 +29,7 @@ ROOMS = {
             "limits",
             "model_format",
             "records",
+            "signals",
             "native_output",
             "partial",
             "rewrites",

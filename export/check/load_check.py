@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +42,9 @@ def loads(runtime: str, path: Path) -> tuple[bool | None, str | None]:
     except subprocess.TimeoutExpired:
         return False, f"did not finish one inference in {_LIMIT_SECS} s"
     if child.returncode < 0:
-        return False, f"crashed ({signal.Signals(-child.returncode).name})"
+        from export.signals import signal_words  # not at the top: the child has no path to it
+
+        return False, f"crashed ({signal_words(-child.returncode)})"
     try:
         error = json.loads(child.stdout.splitlines()[-1])["error"]
     except (ValueError, KeyError, IndexError):

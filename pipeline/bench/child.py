@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from android_bench.reasons import Reason
+from export.signals import signal_words
 from pipeline.errors import MissingToolError
 
 MODULES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime", "tensorflow": "tensorflow"}
@@ -121,7 +121,7 @@ class Child:
         if self._timed_out:
             return Reason.HOST_HUNG.text(runtime=self._runtime, secs=f"{limit_secs:.0f}")
         if status < 0:
-            return Reason.HOST_CRASHED.text(runtime=self._runtime, signal=_signal_name(-status))
+            return Reason.HOST_CRASHED.text(runtime=self._runtime, signal=signal_words(-status))
         self._said.seek(0)
         last_words = self._said.read().decode(errors="replace").strip().splitlines()[-1:]
         said = " ".join(last_words) or "it said nothing"
@@ -148,13 +148,6 @@ def explain(runtime: str, stage: str, message: str) -> str:
 def one_line(message: str) -> str:
     """A message without its line breaks."""
     return " ".join(message.split())
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _how_to_get(runtime: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from statistics import median
 from typing import Any
 
 import pipeline
+from export.signals import signal_words
 from export.tflite.layers import Layer
 from export.tflite.submodel import Cutter
 from pipeline.bench.child import explain, one_line, runtime_version
@@ -227,6 +227,6 @@ def _why_dead(done: subprocess.CompletedProcess[bytes]) -> str:
     if done.returncode == 0:
         return ""
     if done.returncode < 0:
-        return f"{RUNTIME} crashed ({signal.strsignal(-done.returncode) or -done.returncode})"
+        return f"{RUNTIME} crashed ({signal_words(-done.returncode)})"
     last_words = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
     return f"{RUNTIME} ended with status {done.returncode}: {' '.join(last_words) or 'it said nothing'}"

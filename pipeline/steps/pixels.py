@@ -33,12 +33,12 @@ def checked_pixels(
     *,
     progress: Progress = silent,
 ) -> str:
-    """What was found about a model's pixels, in one line; empty for a run's own model.
+    """What was found about a model's pixels, in one line; empty for a run's model.
 
     `model` is that of load_model_of(), `class_names` its outputs' names. Raises UsageError if no pixels were
     given, and others than raw 0-255 are clearly better.
     """
-    if source.family is not None:
+    if source.family is not None or source.compression is not None:  # tried before it was compressed
         return ""
     if dataset is None:
         return "" if source.knobs else _untried(source, "there are no labelled images: give --data FOLDER")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, lacks_memory
 from pipeline.runs import how_to_resume
 from spelling import counted
 
@@ -27,17 +27,10 @@ def resumable(run: Path, *, batch_size: int) -> Iterator[None]:
             f"Fix that, such as by freeing space, then go on: {go_on}"
         ) from error
     except (MemoryError, tf.errors.OpError) as error:
-        if not _lacks_memory(error):
+        if not lacks_memory(error):
             raise
         smaller = f"--batch-size {max(1, batch_size // 2)}"
         raise PipelineError(
             f"a batch of {counted(batch_size, 'image')} does not fit into this machine's memory. "
             f"Start again with a smaller one, such as {smaller}, or with smaller images (--image-size)."
         ) from error
-
-
-def _lacks_memory(error: Exception) -> bool:
-    """Whether an allocation failed, in TensorFlow or in Python code that it calls."""
-    if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
-        return True
-    return any(word in str(error) for word in ("OOM when allocating", "MemoryError", "bad_alloc"))

@@ -189,3 +189,17 @@ def test_grey_images_are_exported_too(export):
     model = keras.Model(image, keras.layers.Dense(5)(keras.layers.GlobalAveragePooling2D()(x)))
     artifact = export("int8", model=model, pixels=np.arange(1024, dtype=np.uint8).reshape(4, 16, 16, 1))
     assert artifact.pixels == "raw 0-255 grey as int8: pixel - 128"
+
+
+def test_a_layer_that_is_always_zero_is_named_where_the_runtime_refuses_the_file(export, tmp_path):
+    image = keras.Input((32, 32, 3))
+    below = keras.initializers.Constant(-1000.0)
+    x = keras.layers.Conv2D(4, 3, name="dead", activation="relu", bias_initializer=below)(image)
+    x = keras.layers.Conv2D(4, 3, name="next", activation="relu")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="gap")(x)
+    model = keras.Model(image, keras.layers.Dense(5, activation="softmax", name="out")(x), name="zero")
+    with pytest.raises(ExportError, match=r"'dead', 'next', 'gap'.* gave 0 .*--keep-float dead") as told:
+        export("int8", model=model)
+    assert "\n" not in str(told.value)
+    assert not (tmp_path / "out" / "small.tflite").exists()
+    assert export("int8", model=model, keep_float=("dead", "next")).float_layers == ("dead", "next")

@@ -52,7 +52,9 @@ def test_a_child_killed_in_a_round_is_named(files):
         worker.wait_until_ready()
         killer = threading.Timer(0.3, worker.process.kill)
         killer.start()
-        with pytest.raises(ChildFailedError, match="crashed with this file \\(SIGKILL\\)"):
+        with pytest.raises(
+            ChildFailedError, match="crashed with this file \\(SIGKILL: most likely the memory was used up\\)"
+        ):
             worker.run_round({**REQUEST, "min_secs": 30}, busy_secs=60)
         killer.join()
         with pytest.raises(ChildFailedError, match="SIGKILL"):

@@ -134,7 +134,7 @@ def test_a_child_killed_midway_spoils_its_own_line_alone(files, quick, kill_work
     assert one.valid
     assert one.num_rounds == quick.num_rounds
     assert not ten.valid
-    assert ten.reasons == ("litert crashed with this file (SIGKILL)",)
+    assert ten.reasons == ("litert crashed with this file (SIGKILL: most likely the memory was used up)",)
     assert 0 < ten.num_rounds < quick.num_rounds
     assert against_baselines(result.measured, {}) == [None, None]
 

@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, lacks_memory
 from pipeline.steps.resumable import resumable
 
 
@@ -39,3 +39,10 @@ def test_a_stopped_training_says_how_to_go_on(stopped):
     words = f"Go on: pipeline train --resume {stopped.name}"
     with pytest.raises(KeyboardInterrupt, match=words), resumable(stopped, batch_size=512):
         raise KeyboardInterrupt
+
+
+def test_too_little_memory_is_told_from_other_errors():
+    assert lacks_memory(tf.errors.ResourceExhaustedError(None, None, "OOM"))
+    assert lacks_memory(MemoryError())
+    assert not lacks_memory(tf.errors.InvalidArgumentError(None, None, "a bug"))
+    assert not lacks_memory(ValueError("MemoryError is a word"))
