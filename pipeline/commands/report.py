@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -32,8 +32,23 @@ if TYPE_CHECKING:
     type=click.Path(dir_okay=False, path_type=Path),
     help="The file to write. [default: the terminal; report.FORMAT in the runs folder for html, png, svg]",
 )
+@click.option("--family", "families", multiple=True, help="Only models of this family; may be repeated.")
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="CONDITION",
+    help="Only rows with this: precision=int8, device~Pixel, 'top1>=80'; repeated, all must hold.",
+)
+@click.option("--since", metavar="TIME", help="Only figures since a day (2026-11-23), or for 12h, 7d, 4w.")
+@click.option("--top", type=click.IntRange(min=1), help="Only so many rows, the most accurate.")
 @json_option
-def command(runs: tuple[str, ...], format_name: str | None, out: Path | None, as_json: bool) -> None:
+def command(
+    runs: tuple[str, ...],
+    format_name: str | None,
+    out: Path | None,
+    as_json: bool,
+    **conditions: Any,  # noqa: ANN401 - the fields of Selection
+) -> None:
     """Show size, latency and accuracy of every file, as a table or a page.
 
     Reads what `pipeline export`, `verify` and `bench` found; without RUN or FILE (a .tflite file), of all.
@@ -41,13 +56,15 @@ def command(runs: tuple[str, ...], format_name: str | None, out: Path | None, as
 
     \b
     pipeline report --format html
+    pipeline report --family mobilenet --where precision=int8 --where 'median<5' --top 20
     pipeline report mobilenet_alpha0.5_160-photos-1 --format csv --out figures.csv
     """
     format_name = _format(format_name, out, as_json=as_json)
     from pipeline.steps.report import is_excerpt, report_rows, write_report
+    from pipeline.store.selection import Selection
 
     with stages() as progress:
-        rows = report_rows(runs, runs=runs_folder(), progress=progress)
+        rows = report_rows(runs, Selection(**conditions), runs=runs_folder(), progress=progress)
     if out is None and format_name in PICTURES:
         out = runs_folder() / f"report.{format_name}"
     if out is None:

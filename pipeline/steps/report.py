@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from export.files import sha256_of, write_bytes
@@ -32,13 +32,20 @@ def report(
 ) -> ReportRows:
     """Writes the report of these runs in the folder `runs`, or of all; returns its rows."""
     settings = settings or ReportSettings()
-    rows = report_rows(names, runs=runs, progress=progress)
+    rows = report_rows(names, settings.selection, runs=runs, progress=progress)
     write_report(rows, settings.format, settings.out or runs / f"report.{settings.format}")
     return rows
 
 
-def report_rows(names: Sequence[str] = (), *, runs: Path, progress: Progress = silent) -> ReportRows:
-    """The rows of these runs, or of all; first adds to the store what is only in the folder."""
+def report_rows(
+    names: Sequence[str] = (),
+    selection: Selection | None = None,
+    *,
+    runs: Path,
+    progress: Progress = silent,
+) -> ReportRows:
+    """The selected rows of these runs, or of all; first adds to the store what is only in the folder."""
+    selection = selection or Selection()
     if not runs.is_dir():
         raise PipelineError(
             f"there is nothing to report: no folder {runs}/. Train a model first: "
@@ -48,11 +55,20 @@ def report_rows(names: Sequence[str] = (), *, runs: Path, progress: Progress = s
         for warning in warnings:
             progress(Note(f"pipeline: {warning}"))
         wanted = [_wanted(name, runs, store.runs()) for name in names]
+        for family in selection.families:
+            if family not in store.families():
+                raise unknown_name("family", family, store.families())
         rows = store.rows(
-            Selection(
+            replace(
+                selection,
                 runs=tuple(each.run for each in wanted if each.run is not None),
                 sha256s=tuple(sha256 for each in wanted for sha256 in each.sha256s),
             )
+        )
+    if not rows and not selection.is_all:
+        raise PipelineError(
+            "there is nothing to report: no row passes --family, --where and --since. Leave one of them out, "
+            "or see the columns and their values: pipeline report --format csv"
         )
     if not rows:
         raise _nothing(wanted, runs)

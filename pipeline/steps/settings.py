@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.errors import UsageError, unknown_name
 from pipeline.records.compression import CompressConfig
+from pipeline.store.selection import Selection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +107,8 @@ class ReportSettings:
     format: str = "html"
     out: Path | None = None
     """The file; default: report.<format> in the runs folder."""
+    selection: Selection = field(default_factory=Selection)
+    """Which rows."""
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:

@@ -197,6 +197,11 @@ class Store:
             found = cursor.execute(query, values).fetchall()
         return mark_pareto(ReportRows(found, folder=self._folder), self.session_spreads())
 
+    def families(self) -> set[str]:
+        """The families of the known files."""
+        found = self._read("SELECT DISTINCT family FROM newest_artifacts WHERE family IS NOT NULL")
+        return {row["family"] for row in found}
+
     def runs(self) -> dict[str, str]:
         """The names of the known runs, with the sha256 of the model each trained."""
         return {row["run"]: row["model_sha256"] for row in self._read("SELECT run, model_sha256 FROM runs")}

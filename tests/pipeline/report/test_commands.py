@@ -128,6 +128,10 @@ def test_the_table_says_what_is_missing_and_how_to_get_it(folder, capsys):
         (["report", "--json", "--format", "csv"], 2, "contradict"),
         (["runs", "frist"], 2, "unknown run 'frist'. Did you mean 'first'?"),
         (["report", "--out", "nowhere.xyz"], 2, "unknown format 'xyz'"),
+        (["report", "--family", "mobilnet"], 2, "unknown family 'mobilnet'. Did you mean 'mobilenet'?"),
+        (["report", "--where", "precison=int8"], 2, "Did you mean 'precision'?"),
+        (["report", "--where", "precision=int16x8"], 1, "no row passes --family, --where and --since"),
+        (["report", "--since", "monday"], 2, "is no time"),
     ],
 )
 def test_a_mistyped_word_gets_the_nearest_right_one(folder, capsys, arguments, status, message):
