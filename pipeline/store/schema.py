@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from pipeline.store.newest import NEWEST, WITH_PRECISIONS
+from pipeline.store.turns import begin
 
 APPLICATION_ID = 0x6B6D7031
 """'kmp1' in the file's header: distinguishes a results store from other SQLite files."""
@@ -186,14 +187,16 @@ def check(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS
         raise NewerStoreError(version)
 
 
-def migrate(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS) -> None:
+def migrate(
+    connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS, *, wait_secs: float = 0.0
+) -> None:
     """Migrates the store to version len(migrations), one transaction per step.
 
     Safe with several processes: the version is read again under the write lock.
     """
     check(connection, migrations)
     while _pragma(connection, "user_version") < len(migrations):
-        connection.execute("BEGIN IMMEDIATE")
+        begin(connection, wait_secs)
         try:
             version = _pragma(connection, "user_version")
             check(connection, migrations)

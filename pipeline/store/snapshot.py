@@ -1,10 +1,11 @@
 """The store completed from its runs folder: a lost store is rebuilt from train.json files and sidecars.
 
-In a read-only folder a copy in memory is used, so that a report still works.
+In a read-only folder and on a full disk a copy in memory is used, so that a report still works.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -20,20 +21,44 @@ from pipeline.errors import PipelineError
 from pipeline.records.training import read_record
 from pipeline.runs import RECORD, exported_files, finished_runs
 from pipeline.store.schema import migrate
-from pipeline.store.store import FILE_NAME, Store, check_undamaged, named_errors, open_store
+from pipeline.store.store import (
+    FILE_NAME,
+    Store,
+    UnusableStoreError,
+    check_undamaged,
+    named_errors,
+    open_store,
+)
+
+MEMORY_DISK = Path("/dev/shm")
+"""A folder in memory, on Linux."""
 
 
 @contextmanager
 def complete_store(runs_folder: Path) -> Iterator[tuple[Store, list[str]]]:
     """The completed store, and a line for each file that could not be read or stored."""
-    warnings = []
-    if is_writable(runs_folder):
-        store = open_store(runs_folder)
-    else:
-        warnings.append(f"{runs_folder}/ cannot be written: its results are read, and nothing is added.")
-        store = open_copy(runs_folder)
+    store, warnings = _open_complete(runs_folder)
     with store:
-        yield store, warnings + add_missing(store, runs_folder)
+        yield store, warnings
+
+
+def _open_complete(runs_folder: Path) -> tuple[Store, list[str]]:
+    why = f"{runs_folder}/ cannot be written"
+    if is_writable(runs_folder):
+        try:
+            return _completed(open_store(runs_folder), runs_folder)
+        except UnusableStoreError as error:
+            why = str(error).partition(". ")[0]
+    store, warnings = _completed(open_copy(runs_folder), runs_folder)
+    return store, [f"{why}: its results are read, and nothing is added.", *warnings]
+
+
+def _completed(store: Store, runs_folder: Path) -> tuple[Store, list[str]]:
+    try:
+        return store, add_missing(store, runs_folder)
+    except BaseException:
+        store.close()
+        raise
 
 
 def add_missing(store: Store, runs_folder: Path) -> list[str]:
@@ -48,6 +73,8 @@ def add_missing(store: Store, runs_folder: Path) -> list[str]:
             record = read_record(run / RECORD)
             if known_runs.get(record.run) != record.model_sha256:
                 store.add_run(record)
+        except UnusableStoreError:
+            raise
         except PipelineError as error:
             warnings.append(str(error))
         for file in exported_files(run):
@@ -97,20 +124,29 @@ def _copy(path: Path, copy: sqlite3.Connection) -> None:
     """Reads the file in place if SQLite can, else through a copy of it and of its write-ahead log.
 
     In a read-only folder SQLite can open a store with a write-ahead log only while another program has it
-    open. If none has, the files do not change while they are copied.
+    open, and on a full disk it cannot make the log's index. If no other program has it open, the files do not
+    change while they are copied. Where no disk has room for a copy, the file is read without its log.
     """
     try:
-        _read_into(copy, path)
+        _read_into(copy, path, "mode=ro")
+        return
     except sqlite3.OperationalError:
-        with tempfile.TemporaryDirectory() as scratch:
+        pass
+    for place in (None, MEMORY_DISK):  # None: the usual folder for temporary files
+        with (
+            contextlib.suppress(OSError, sqlite3.OperationalError),
+            tempfile.TemporaryDirectory(dir=place) as scratch,
+        ):
             for file in (path, path.with_name(f"{FILE_NAME}-wal")):
                 if file.exists():
                     shutil.copyfile(file, Path(scratch, file.name))
-            _read_into(copy, Path(scratch, FILE_NAME))
+            _read_into(copy, Path(scratch, FILE_NAME), "mode=ro")
+            return
+    _read_into(copy, path, "immutable=1")
 
 
-def _read_into(copy: sqlite3.Connection, path: Path) -> None:
-    source = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+def _read_into(copy: sqlite3.Connection, path: Path, how: str) -> None:
+    source = sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True)
     try:
         source.backup(copy)
     finally:

@@ -27,6 +27,7 @@ from pipeline.store import queries
 from pipeline.store.rows import ReportRows
 from pipeline.store.schema import MIGRATIONS, ForeignFileError, NewerStoreError, check, migrate
 from pipeline.store.selection import Selection
+from pipeline.store.turns import begin
 
 FILE_NAME = "results.sqlite"
 WAIT_SECONDS = 30.0
@@ -35,6 +36,10 @@ CHECKED_BYTES = 16_000_000
 """A store up to this size is checked wholly each time that it is opened, which takes some milliseconds."""
 NUM_SESSION_MEASUREMENTS = 2000
 """The spread between sessions is of that many measurements, the last that were added."""
+
+
+class UnusableStoreError(PipelineError):
+    """The store cannot be written or even opened now: a full or read-only disk, or another program's lock."""
 
 
 def open_store(runs_folder: Path) -> Store:
@@ -46,7 +51,7 @@ def open_store(runs_folder: Path) -> Store:
         try:
             check_undamaged(connection)
             _use_write_ahead_log(connection)
-            migrate(connection)
+            migrate(connection, wait_secs=WAIT_SECONDS)
         except BaseException:
             connection.close()
             raise
@@ -241,7 +246,7 @@ class Store:
             yield self._connection
             return
         with named_errors(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
+            begin(self._connection, WAIT_SECONDS)
             try:
                 yield self._connection
                 self._connection.execute("COMMIT")
@@ -333,7 +338,7 @@ def named_errors(path: Path) -> Iterator[None]:
             "with PIPELINE_RUNS; `pipeline report` makes a new store from what the folder holds."
         ) from error
     except sqlite3.OperationalError as error:
-        raise PipelineError(
+        raise UnusableStoreError(
             f"{path} cannot be used ({error}). Check its permissions, the free space of the disk, and "
             "that no other program holds it, then run the same command again."
         ) from error

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from full_disk import files_of_at_most
 from report_records import export_artifact, measurement, sha256, train_record, verification
 
 from export.artifact import sidecar_content, sidecar_path
@@ -131,3 +132,20 @@ def test_a_damaged_store_that_cannot_be_written_is_one_line(folder):
     (folder / FILE_NAME).write_bytes(b"not a database" * 100)
     with pytest.raises(PipelineError, match="move it away"):
         open_copy(folder)
+
+
+def test_full_disk_is_reported_from_what_the_store_holds(folder, pipeline):
+    """No file may grow, as on a full disk: neither the log's index can be made nor a copy of the store."""
+    before = contents(folder)
+    with files_of_at_most(0):  # children have the limit too
+        told = pipeline("report", "--format", "csv")
+    assert told.returncode == 0
+    assert told.stderr.startswith(f"pipeline: {folder / FILE_NAME} cannot be used (")
+    assert told.stderr.endswith("): its results are read, and nothing is added.\n")
+    assert told.stderr.count("\n") == 1
+    (line,) = told.stdout.splitlines()[1:]
+    for value in ("first", "93.9", "1.234", "int8"):
+        assert f",{value}," in line
+    assert {name: before[name] for name in before if "-shm" not in name} == {
+        name: content for name, content in contents(folder).items() if content
+    }
