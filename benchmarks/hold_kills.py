@@ -19,7 +19,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from hold_row import NET, QUICK_BENCH, Row, litter_in, write_images
+from hold_row import NET, QUICK_BENCH, Row, is_done, litter_in, write_images
 
 COMMANDS = ("train", "compress", "export", "verify", "bench", "report")
 
@@ -91,7 +91,7 @@ def _words(name: str, scratch: Path) -> list[str]:
 def _run_whole(name: str, scratch: Path) -> float:
     words = _words(name, scratch)
     begin = time.perf_counter()
-    assert _forked(words, scratch) == 0, (words, (scratch / "said").read_text())
+    assert is_done(words, _forked(words, scratch)), (words, (scratch / "said").read_text())
     return time.perf_counter() - begin
 
 
@@ -126,7 +126,7 @@ def _killed_at(words: list[str], secs: float, scratch: Path) -> bool:
     ended, status = os.waitpid(child, os.WNOHANG)
     if ended:
         code = os.waitstatus_to_exitcode(status)
-        assert code == 0, (words, code, (scratch / "said").read_text())
+        assert is_done(words, code), (words, code, (scratch / "said").read_text())
         return False
     os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)

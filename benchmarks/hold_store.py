@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hold_row import NET, QUICK_BENCH, Row, litter_in, write_images
+from hold_row import NET, QUICK_BENCH, Row, is_done, litter_in, write_images
 
 COMMAND = "import sys; from pipeline.cli import main; sys.argv[0] = 'pipeline'; main()"
 PATIENCE_SECS = 300
@@ -89,7 +89,7 @@ def disks(options: argparse.Namespace, scratch: Path) -> Row:
             step("verify"),
             step("bench", *QUICK_BENCH),
         ]
-        assert not any(done.returncode for done in whole), [done.stderr for done in whole]
+        assert all(is_done(done.args[4:], done.returncode) for done in whole), [done.stderr for done in whole]
         table = step("report", "--format", "csv").stdout
         run = next(runs.glob("*-tiny-1")).name
         writing = (

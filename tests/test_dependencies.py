@@ -34,6 +34,7 @@ NOT_IMPORTED = {
     "mypy": "a command",
     "ruff": "a command",
     "pytest-xdist": "a plugin of pytest",
+    "pytest-timeout": "a plugin of pytest",
 }
 
 
