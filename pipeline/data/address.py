@@ -17,6 +17,8 @@ SPLITS = ("train", "validation", "test")
 EXAMPLE = "70/15/15"
 TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json")
 """What tables of files and labels end in."""
+ARCHIVE_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+"""What archives of folders end in."""
 LEAF, TOP = "leaf", "top"
 """Which of nested folders are the classes: those that hold the images, or the outer ones."""
 

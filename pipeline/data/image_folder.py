@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.data import pixels, splits
 from pipeline.data.address import DataChoice
+from pipeline.data.archive import name_of, unpacked
 from pipeline.data.assembly import Described, assemble
 from pipeline.data.dataset import Dataset
 from pipeline.data.home import expanded
@@ -79,6 +80,16 @@ def load(path: Path, *, settings: ReadSettings, progress: Progress | None = None
     choice = settings.choice
     listing = list_images(path) if settings.only_pixels else list_folder(path, classes=choice.classes)
     return load_listing(path, path, listing, settings=settings, progress=progress)
+
+
+def load_archive(path: Path, *, settings: ReadSettings, progress: Progress | None = None) -> Dataset:
+    """The data set in a .zip or .tar of a folder."""
+    root = unpacked(path, progress=progress)
+    if settings.only_pixels:
+        listing = list_images(root, name=name_of(path))
+    else:
+        listing = list_folder(root, classes=settings.choice.classes, given=path)
+    return load_listing(path, root, listing, settings=settings, progress=progress)
 
 
 def load_table(path: Path, *, settings: ReadSettings, progress: Progress | None = None) -> Dataset:
@@ -201,7 +212,7 @@ def _check_any(source: Path, images: Sequence[_Image], left_out: Sequence[LeftOu
     without = some([f"{item.path}: {item.reason}" for item in left_out])
     without = f" Left out: {without}." if without else ""
     if source.is_file():
-        raise PipelineError(f"{shown(source)} names no image that can be read.{without}")
+        raise PipelineError(f"{shown(source)} gives no class an image that can be read.{without}")
     raise PipelineError(
         f"{shown(source)} has no image in a class folder.{_hint(source, ())}{without} {EXAMPLE}"
     )
@@ -256,7 +267,7 @@ def _described(
     kinds = Counter(kind for image in images for kind in image.scanned.converted)
     missing = sorted({"validation", "test"} - listing.splits) if listing.splits else []
     return Described(
-        name=shown(source.name.split(".")[0] if source.is_file() else source.resolve().name),
+        name=shown(name_of(source) if source.is_file() else source.resolve().name),
         source=shown(source),
         class_names=listing.class_order or _class_names(images),
         image_size=width if len(sizes) == 1 and width == height else None,

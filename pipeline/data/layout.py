@@ -28,10 +28,11 @@ EXAMPLE = "A folder of class/image files was expected, such as flowers/daisy/1.j
 NOT_IN_CLASS = "not in a class folder"
 
 
-def list_folder(root: Path, *, classes: str | None = None) -> Listing:
+def list_folder(root: Path, *, classes: str | None = None, given: Path | None = None) -> Listing:
     """The files below root by class and split, and those left out. Links are followed, except loops.
 
-    `classes` says which of nested folders are the classes. Raises PipelineError where it cannot be told.
+    `classes` says which of nested folders are the classes; `given` is what the user named, if it is not the
+    folder itself. Raises PipelineError where the classes cannot be told.
     """
     listing = Listing()
     whole = read_tree(root, listing.left_out)
@@ -49,7 +50,7 @@ def list_folder(root: Path, *, classes: str | None = None) -> Listing:
             continue
         level = _descend(folder, root, listing) if split else folder
         if classes is None:
-            check_not_nested(level, shown(root))
+            check_not_nested(level, shown(given or root))
         _leave_out(level.files, root, NOT_IN_CLASS, listing)
         for each in level.folders:
             if classes == LEAF and each.num_images:
@@ -233,8 +234,11 @@ def _leave_out_folders(folders: Iterable[Folder], root: Path, reason: str, listi
     listing.left_out += [LeftOut(path=within(root, each.path), reason=reason) for each in folders]
 
 
-def list_images(root: Path) -> Listing:
-    """Every image below root, for calibration: by class where the classes can be told, else as one class."""
+def list_images(root: Path, *, name: str | None = None) -> Listing:
+    """Every image below root, for calibration: by class where the classes can be told, else as one class.
+
+    `name` is that of the one class; default: the folder's.
+    """
     try:
         listing = list_folder(root)
     except PipelineError:
@@ -243,8 +247,8 @@ def list_images(root: Path) -> Listing:
         return listing
     flat = Listing()
     whole = read_tree(root, flat.left_out)
-    name = class_name_of(root.resolve().name)
+    name = class_name_of(name or root.resolve().name)
     _take(name, (file for folder in whole.below() for file in folder.files), "train", flat)
     flat.splits = {"train", "validation", "test"}
-    flat.notes.append(f"{shown(root)} has no class folders: its images are for calibration alone")
+    flat.notes.append("there are no class folders: the images are for calibration alone")
     return flat

@@ -26,7 +26,7 @@ def check_not_nested(level: Folder, root: str) -> None:
     while len(inner.holders) == 1:
         inner = inner.holders[0]
     raise UsageError(
-        f"{shown(level.path)} holds {names_of(holders)}, and {shown(nested.path.name)} holds "
+        f"{root} holds {names_of(holders)}, and {shown(nested.path.name)} holds "
         f"{names_of(inner.holders)}: the classes may be the {len(holders)} outer folders or the "
         f"{num_leaves:,} that hold the images. Say which: --data {_address(root, LEAF)} for those with the "
         f"images, {_address(root, TOP)} for the outer ones."

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.data.address import NAMES, TABLE_ENDINGS, DataChoice, address_of, read_address
+from pipeline.data.address import ARCHIVE_ENDINGS, NAMES, TABLE_ENDINGS, DataChoice, address_of, read_address
 from pipeline.data.home import expanded
 from pipeline.data.spec import Progress, ReadSettings
 from pipeline.errors import UsageError, unknown_name
@@ -49,15 +49,17 @@ DATASETS: dict[str, KnownDataset] = {
 
 IMAGE_FOLDER = "pipeline.data.image_folder:load"
 TABLE = "pipeline.data.image_folder:load_table"
+ARCHIVE = "pipeline.data.image_folder:load_archive"
 NPZ_FILE = "pipeline.data.npz_file:load"
 TAKEN = {
     NPZ_FILE: ("split",),
     IMAGE_FOLDER: ("split", "test", "group-by", "classes"),
+    ARCHIVE: ("split", "test", "group-by", "classes"),
     TABLE: ("split", "test", "group-by", "file", "label", "separator", "images"),
 }
 """Loader -> what its address may say behind the question mark."""
 EXPECTED = (
-    "A folder of class/image files, a table of files and labels "
+    "A folder of class/image files, or a .zip or .tar of one, a table of files and labels "
     f"({', '.join(TABLE_ENDINGS)}), a .npz file or one of {', '.join(DATASETS)} was expected."
 )
 
@@ -121,6 +123,8 @@ def _path_loader(path: Path) -> str:
             return NPZ_FILE
         if path.suffix.lower() in TABLE_ENDINGS:
             return TABLE
+        if path.name.lower().endswith(ARCHIVE_ENDINGS):
+            return ARCHIVE
         raise UsageError(f"{path} is not a data set. {EXPECTED}")
     if (path / "batches.meta").is_file() or (path / "data_batch_1").is_file():
         return "pipeline.data.cifar10:load_batches"
@@ -147,11 +151,12 @@ def _not_there(given: str, path: Path) -> UsageError:
 
 def _neighbours(folder: Path, name: str) -> list[str]:
     """The folder's entries that could be data sets and have names close to `name`, closest first."""
+    endings = (".npz", *TABLE_ENDINGS, *ARCHIVE_ENDINGS)
     try:
         entries = [
             entry.name
             for entry in folder.iterdir()
-            if not entry.name.startswith(".") and (entry.is_dir() or entry.suffix in (".npz", *TABLE_ENDINGS))
+            if not entry.name.startswith(".") and (entry.is_dir() or entry.name.endswith(endings))
         ]
     except OSError:
         return []

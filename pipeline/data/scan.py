@@ -92,7 +92,7 @@ class _Memory:
     def __init__(self, root: Path) -> None:
         self._root = root
         name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]
-        self._path = _cache_folder() / "scans" / f"{name}.json"
+        self._path = cache_folder() / "scans" / f"{name}.json"
         self._before: dict[str, dict[str, object]] = {}
         self._now: dict[str, dict[str, object]] = {}
         with suppress(OSError, ValueError, KeyError, TypeError):
@@ -131,7 +131,7 @@ def _recalled(known: dict[str, object]) -> Scanned | None:
         return None
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
     named = os.environ.get(CACHE_VARIABLE)
     if named:
         return expanded(named)
