@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from android_bench.adb_words import failure_said
 from android_bench.delegates import DELEGATES
@@ -21,6 +21,7 @@ from android_bench.printed.lines import (
 from android_bench.printed.profile import Profile, profile_of
 from android_bench.printed.run import ANCHOR, ECHO, BenchmarkReport, report_of, unfinished_report
 from android_bench.printed.summary import summaries
+from android_bench.reasons import Reason
 
 _COMMAND, _STARTING, _ECHO, _BLOCKS, _SUMMARY, _REST = 0, 1, 3, 7, 8, 9
 _ORDER: tuple[tuple[int, re.Pattern[str]], ...] = (
@@ -70,8 +71,12 @@ class _Run:
     """The lines of one run read so far."""
 
     lines: list[LogLine] = field(default_factory=list)
+    begun: int = -1
+    """The rank in _ORDER that it began with."""
     reached: int = -1
-    """The last rank in _ORDER that was reached."""
+    """The last rank that was reached."""
+    mixed: bool = False
+    """Whether lines of another run stand between its own."""
     num_anchors: int = 0
     num_stats: int = 0
     is_cut: bool = False
@@ -86,6 +91,11 @@ class _Run:
         failed = any(BENCHMARKING_FAILED in line.text for line in self.lines)
         return self.reached >= _STARTING or self.refused or failed
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it has a summary or says why it has none."""
+        return self.reached >= _SUMMARY or self.refused or find_failure(self.lines, None) is not None
+
 
 def parse_log(text: str) -> ParsedLog:
     """Every run of benchmark_model in a text. Raises nothing; empty for a text without runs.
@@ -95,7 +105,10 @@ def parse_log(text: str) -> ParsedLog:
     both blocks but without a summary is a report too, which is not valid.
     """
     lines, adb_failures = _without_adb(read_lines(text))
-    runs = [run for stream in _streams(lines) for run in _split(stream) if run.is_of_the_tool]
+    fragments = [_split(stream) for stream in _streams(lines)]
+    for stream in fragments:
+        _mark_mixed(stream)
+    runs = [run for stream in fragments for run in stream if run.is_of_the_tool]
     runs.sort(key=lambda run: run.lines[0].number)
     outcomes = [_outcome(run) for run in runs]
     failures = [*adb_failures, *(each for each in outcomes if isinstance(each, Failure))]
@@ -144,10 +157,30 @@ def _outcome(run: _Run) -> BenchmarkReport | Failure:
     if failure := find_failure(run.lines, 1 if run.refused else None):
         return failure
     try:
-        return report_of(run.lines) if summaries(run.lines) else unfinished_report(run.lines)
+        report = report_of(run.lines) if summaries(run.lines) else unfinished_report(run.lines)
     except LogError as error:
         last = run.last or run.lines[-1]
         return Failure(line=last.number, reason=str(error))
+    if not run.mixed:
+        return report
+    mixed = Reason.SEVERAL_RUNS.text(found="the lines of two runs, one between the other")
+    return replace(report, reasons=(mixed, *report.reasons))
+
+
+def _mark_mixed(fragments: Sequence[_Run]) -> None:
+    """Marks the runs of two processes that wrote into one text at once, and whose lines cannot be told apart.
+
+    Where one goes on in the middle of a run that the lines before did not finish, these were of another.
+    """
+    together: list[_Run] = []
+    for run in fragments:
+        if run.begun <= _STARTING and together and together[-1].is_over:
+            together = []
+        together.append(run)
+        goes_on = _STARTING < run.begun < _SUMMARY and not all(each.is_over for each in together[:-1])
+        if goes_on or together[0].mixed:
+            for each in together:
+                each.mixed = True
 
 
 def _split(lines: Iterable[LogLine]) -> list[_Run]:
@@ -200,6 +233,7 @@ def _add(line: LogLine, rank: int | None, run: _Run) -> None:
         refusal = line.is_crash or (_OUR_PROGRAMS.search(line.text) and line.is_shell_error)
         run.refused |= bool(refusal) and run.reached <= _COMMAND
         return
+    run.begun = rank if run.begun < 0 else run.begun
     run.reached, run.last = max(rank, run.reached), line
     if line.is_stats:
         run.num_stats += 1

@@ -21,6 +21,8 @@ from pipeline.errors import MissingToolError
 
 MODULES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime", "tensorflow": "tensorflow"}
 PACKAGES = {"litert": "ai-edge-litert", "tflite-runtime": "tflite-runtime", "tensorflow": "tensorflow"}
+EXIT_SECS = 5.0
+"""The longest wait for a child's end after it closed its replies; a runtime can hang in its own end."""
 WORKER = Path(__file__).with_name("worker.py")
 
 
@@ -117,7 +119,11 @@ class Child:
         self.process.kill()
 
     def _why_dead(self, limit_secs: float) -> str:
-        status = self.process.wait()
+        try:
+            status = self.process.wait(EXIT_SECS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return Reason.HOST_HUNG.text(runtime=self._runtime, secs=f"{EXIT_SECS:.0f}")
         if self._timed_out:
             return Reason.HOST_HUNG.text(runtime=self._runtime, secs=f"{limit_secs:.0f}")
         if status < 0:

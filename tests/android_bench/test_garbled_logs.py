@@ -52,6 +52,21 @@ def test_of_a_log_cut_anywhere_every_run_is_one_of_the_whole(text, share):
     assert timed(report) in [timed(run) for run in whole]
 
 
+GPU = re.sub("(first|curr|min|p5|median|p95)=[67]", r"\1=3", GOOD).replace("7105.25", "3105.25")
+GPU = GPU.replace("TfLiteXNNPackDelegate", "TfLiteGpuDelegateV2").replace("net.tflite", "gpu.tflite")
+
+
+@FUZZ
+@given(turns=st.lists(st.booleans(), min_size=60, max_size=60))
+def test_two_runs_line_by_line_are_never_one_s_figures_under_the_other_s_name(turns):
+    left = {True: GOOD.splitlines(), False: GPU.splitlines()}
+    mixed = [left[turn if left[turn] else not turn].pop(0) for turn in turns if any(left.values())]
+    for run in parse_log("\n".join(mixed) + "\n").runs:
+        if not run.reasons:
+            whole = GOOD if run.timed.avg_ms == 7.10525 else GPU
+            assert (run.graph, run.delegations) == (parse_run(whole).graph, parse_run(whole).delegations)
+
+
 @st.composite
 def garbled(draw):
     """A log with bytes flipped, numbers changed, and lines swapped, dropped and doubled."""

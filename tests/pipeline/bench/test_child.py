@@ -47,6 +47,25 @@ def test_a_hung_child_is_ended_and_named(files):
         assert worker.process.poll() is not None
 
 
+def test_a_child_that_closes_its_replies_and_stays_is_ended_and_named(files, tmp_path, monkeypatch):
+    runtime = tmp_path / "ai_edge_litert"
+    runtime.mkdir()
+    (runtime / "__init__.py").touch()
+    (runtime / "interpreter.py").write_text(
+        "import os, time\n"
+        "class Interpreter:\n"
+        "    def __init__(self, **_):\n"
+        "        os.closerange(3, 100)\n"
+        "        time.sleep(600)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with Child(files["one"], num_threads=1, runtime="litert", patience_secs=30) as child:
+        child.wait_until_ready()
+        with pytest.raises(ChildFailedError, match="litert hung: no answer in 5 s"):
+            child.run_round(REQUEST, busy_secs=1)
+        assert child.process.wait(5) < 0
+
+
 def test_a_child_killed_in_a_round_is_named(files):
     with child(files["one"]) as worker:
         worker.wait_until_ready()
