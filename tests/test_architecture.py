@@ -38,7 +38,7 @@ ROOMS = {
             "trained_names",
         ),
         ("settings", "head", "reading"),
-        ("artifact", "verification"),
+        ("artifact", "verification", "npz"),
         ("graph",),
         ("source",),
         ("tflite",),

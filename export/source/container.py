@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,10 +17,26 @@ from typing import Any
 import h5py
 
 from export.errors import BadModelFileError
+from export.limits import MODEL_CONFIG_BYTES
 from export.model_format import SAVED_MODEL_FILE, ModelFormat, format_of
+from export.reading import check_unpacked, read_member
+from export.source.stored_weights import stored_bytes
 
 _FIX = "Copy it again from where it came, or train again."
 _SUFFIXES = {ModelFormat.KERAS_ZIP: ".keras", ModelFormat.HDF5: ".h5"}
+_WEIGHTS = "model.weights.h5"
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    NotImplementedError,
+    RecursionError,
+)
+"""What damaged archives, HDF5 files and JSON make their readers raise; RuntimeError also for a password."""
 _EXPECTED = "Expected a .keras or .h5 file, as model.save('model.keras') writes, or a SavedModel folder."
 
 
@@ -32,6 +50,8 @@ class Container:
     """The major version that wrote it; None for a SavedModel."""
     config: Any
     """The model's configuration: layers with their class names and settings; None for a SavedModel."""
+    weights_bytes: int | None = None
+    """What its arrays take unpacked; None for a SavedModel."""
 
 
 def open_container(path: Path) -> Container:
@@ -53,28 +73,30 @@ def open_container(path: Path) -> Container:
 
 def layers_of_class(config: Any, class_name: str) -> Iterator[str]:
     """The names of a configuration's layers of one class, nested ones and wrapped ones included."""
-    if isinstance(config, dict):
-        inner = config.get("config")
-        if config.get("class_name") == class_name and isinstance(inner, dict):
-            yield _name_of(config)
-        for value in config.values():
-            yield from layers_of_class(value, class_name)
-    elif isinstance(config, list | tuple):
-        for value in config:
-            yield from layers_of_class(value, class_name)
+    for each in _objects(config):
+        if each.get("class_name") == class_name and isinstance(each.get("config"), dict):
+            yield _name_of(each)
 
 
 def layers_described(config: Any) -> Iterator[tuple[str, str]]:
     """(name, class name) of a configuration's layers, nested models and their layers included."""
-    if isinstance(config, dict):
-        for key, value in config.items():
-            if key == "layers" and isinstance(value, list):
-                described = [each for each in value if isinstance(each, dict) and "class_name" in each]
-                yield from ((_name_of(each), str(each["class_name"])) for each in described)
-            yield from layers_described(value)
-    elif isinstance(config, list | tuple):
-        for value in config:
-            yield from layers_described(value)
+    for each in _objects(config):
+        layers = each.get("layers")
+        for layer in layers if isinstance(layers, list) else ():
+            if isinstance(layer, dict) and "class_name" in layer:
+                yield _name_of(layer), str(layer["class_name"])
+
+
+def _objects(config: Any) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a configuration, outer ones before inner ones, however deep."""
+    ahead = [config]
+    while ahead:
+        value = ahead.pop()
+        if isinstance(value, dict):
+            yield value
+            ahead += reversed(value.values())
+        elif isinstance(value, list | tuple):
+            ahead += reversed(value)
 
 
 def refuse_lambdas(path: Path, config: Any) -> None:
@@ -151,13 +173,19 @@ def _what_else(path: Path) -> str:
 def _archive(path: Path) -> Container:
     try:
         with zipfile.ZipFile(path) as archive:
+            check_unpacked(archive, path.stat().st_size)
             names = set(archive.namelist())
-            missing = {"config.json", "model.weights.h5"} - names
+            missing = {"config.json", _WEIGHTS} - names
             damaged = archive.testzip()
-            content = archive.read("config.json") if not missing and not damaged else b""
-            about = archive.read("metadata.json") if "metadata.json" in names and not damaged else b"{}"
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError) as error:
-        raise BadModelFileError(f"{path} is damaged ({error}). {_FIX}") from error
+            content = about = b"{}"
+            weights_bytes = 0
+            if not missing and not damaged:
+                content = read_member(archive, "config.json", at_most=MODEL_CONFIG_BYTES)
+                weights_bytes = _stored_in(archive, path)
+            if "metadata.json" in names and not damaged:
+                about = read_member(archive, "metadata.json", at_most=MODEL_CONFIG_BYTES)
+    except _DAMAGE as error:
+        raise BadModelFileError(f"{path} is damaged ({in_one_line(error)}). {_FIX}") from error
     if missing:
         raise BadModelFileError(
             f"{path} is a zip archive without {' and '.join(sorted(missing))}, so no Keras model. {_EXPECTED}"
@@ -166,19 +194,33 @@ def _archive(path: Path) -> Container:
         raise BadModelFileError(f"{path} is damaged (checksum of '{damaged}' is wrong). {_FIX}")
     try:
         config, version = json.loads(content), json.loads(about).get("keras_version")
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise BadModelFileError(f"{path} is damaged ({error}). {_FIX}") from error
     return Container(
-        path=path, format=ModelFormat.KERAS_ZIP, keras_version=_major(version, unknown=3), config=config
+        path=path,
+        format=ModelFormat.KERAS_ZIP,
+        keras_version=_major(version, unknown=3),
+        config=config,
+        weights_bytes=weights_bytes,
     )
+
+
+def _stored_in(archive: zipfile.ZipFile, path: Path) -> int:
+    """What the arrays in the archive's file of weights take."""
+    with tempfile.TemporaryFile() as weights:
+        with archive.open(_WEIGHTS) as packed:
+            shutil.copyfileobj(packed, weights)
+        weights.seek(0)
+        return stored_bytes(weights, path.stat().st_size)
 
 
 def _hdf5(path: Path) -> Container:
     try:
+        weights_bytes = stored_bytes(path, path.stat().st_size)
         with h5py.File(path) as file:
             config, version = file.attrs.get("model_config"), file.attrs.get("keras_version")
         described = json.loads(config) if config is not None else None
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (*_DAMAGE, TypeError) as error:
         raise BadModelFileError(f"{path} is truncated or damaged ({in_one_line(error)}). {_FIX}") from error
     if described is None:
         raise BadModelFileError(
@@ -186,7 +228,11 @@ def _hdf5(path: Path) -> Container:
             "build the model, load these weights into it, then model.save('model.keras')."
         )
     return Container(
-        path=path, format=ModelFormat.HDF5, keras_version=_major(version, unknown=2), config=described
+        path=path,
+        format=ModelFormat.HDF5,
+        keras_version=_major(version, unknown=2),
+        config=described,
+        weights_bytes=weights_bytes,
     )
 
 

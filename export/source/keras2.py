@@ -14,6 +14,7 @@ from tf_keras.src.saving.serialization_lib import SafeModeScope
 from export import native_output
 from export.errors import BadModelFileError
 from export.model_format import ModelFormat
+from export.source.bounded_build import bounded_variables
 from export.source.carried_ops import OP_LAYERS
 from export.source.carry_over import carry_over
 from export.source.container import (
@@ -44,8 +45,15 @@ def load_keras2(container: Container) -> tuple[keras.Model, str | None]:
     if container.format is not ModelFormat.SAVED_MODEL:
         _refuse_strangers(path, config)
     try:
-        with native_output.captured(), SafeModeScope(True), under_its_suffix(container) as file:
+        with (
+            native_output.captured(),
+            SafeModeScope(True),
+            under_its_suffix(container) as file,
+            bounded_variables(path, container.weights_bytes),
+        ):
             theirs = tf_keras.models.load_model(file, custom_objects=_TENSORFLOW_FUNCTIONS, compile=False)
+    except BadModelFileError:
+        raise
     except Exception as error:  # a damaged file makes Keras raise nearly anything
         raise BadModelFileError(why_not(path, config, error)) from error
     if not getattr(theirs, "_is_graph_network", False):

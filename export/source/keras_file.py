@@ -11,6 +11,7 @@ import keras
 from export import native_output
 from export.errors import BadModelFileError, ExportError
 from export.model_format import ModelFormat
+from export.source.bounded_build import bounded_variables
 from export.source.container import Container, open_container, refuse_lambdas, under_its_suffix, why_not
 from export.source.half_precision import half_policy, in_float32
 from export.source.operations import operation_classes
@@ -64,9 +65,15 @@ def _keras3(container: Container) -> LoadedModel:
     path = container.path
     refuse_lambdas(path, container.config)
     try:
-        with native_output.captured(), under_its_suffix(container) as file:
+        with (
+            native_output.captured(),
+            under_its_suffix(container) as file,
+            bounded_variables(path, container.weights_bytes),
+        ):
             known = operation_classes() if container.format is ModelFormat.HDF5 else None
             model = keras.saving.load_model(file, known, compile=False, safe_mode=True)
+    except BadModelFileError:
+        raise
     except Exception as error:  # a damaged file makes Keras raise nearly anything
         raise BadModelFileError(why_not(path, container.config, error)) from error
     policy = half_policy(model)

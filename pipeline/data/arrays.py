@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from export.limits import CLASSES
+from export.npz import NPZ_ERRORS, opened_npz
+from export.reading import size_in_words
 from pipeline.data import pixels, splits
 from pipeline.data.assembly import Described, assemble
 from pipeline.data.dataset import Dataset
+from pipeline.data.memory import available_bytes
 from pipeline.data.spec import ImageShape, ReadSettings
 from pipeline.errors import PipelineError
 from spelling import some
@@ -38,8 +41,6 @@ EXPECTED = (
     "alone; images uint8 (n, h, w), (n, h, w, 1) or (n, h, w, 3) of 0-255, labels integers 0..classes-1 of "
     "shape (n,), or for several labels an image 0 and 1 of shape (n, classes)"
 )
-MAX_CLASSES = 100_000
-"""A larger label is taken for a mistake: each class up to it would be named."""
 
 
 class ArraySource:
@@ -108,16 +109,14 @@ def read_npz(path: Path) -> Parts:
     Raises PipelineError if it has none.
     """
     try:
-        # opened here, since numpy does not close its own handle if the file is of another kind
-        with path.open("rb") as opened:
-            file = np.load(opened, allow_pickle=False)
-            if not hasattr(file, "files"):
-                raise PipelineError(f"{path} is a single array; a .npz file with {EXPECTED} was expected.")
-            names = _names_of_parts(path, file.files)
-            parts = {part: (file[images], file[labels]) for part, (images, labels) in names.items()}
-    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError) as error:
+        with opened_npz(path) as arrays:
+            names = _names_of_parts(path, list(arrays))
+            _check_memory(path, arrays.unpacked_bytes)
+            parts = {part: (arrays[images], arrays[labels]) for part, (images, labels) in names.items()}
+    except NPZ_ERRORS as error:
         raise PipelineError(
-            f"{path} cannot be read as a .npz file ({error}). It may be truncated: get it again."
+            f"{path} cannot be read as a .npz file ({_why(path, error)}). Expected were {EXPECTED}; "
+            "it may be truncated: get it again."
         ) from error
     return checked(str(path), parts)
 
@@ -150,6 +149,8 @@ def checked(source: str, parts: Mapping[str, tuple[Any, Any]]) -> Parts:
     for part, (images, labels) in parts.items():
         if images.ndim == 4 and images.shape[-1] == 1:
             images = images[..., 0]
+        if labels.ndim not in (1, 2) or 0 in labels.shape:
+            raise _unsound(source, part, images, labels)
         if labels.ndim == 2 and labels.shape[1] == 1:
             labels = labels[:, 0]
         elif labels.ndim == 2 and np.isin(labels, (0, 1)).all():
@@ -163,17 +164,14 @@ def checked(source: str, parts: Mapping[str, tuple[Any, Any]]) -> Parts:
             and labels.min() >= 0
         )
         if not sound:
+            raise _unsound(source, part, images, labels)
+        largest = labels.shape[1] - 1 if labels.ndim == 2 else int(labels.max())
+        if largest >= CLASSES:
             raise PipelineError(
-                f"{source} holds {part} images {images.dtype} {images.shape} and labels {labels.dtype} "
-                f"{labels.shape}. Expected were {EXPECTED}."
+                f"{source} holds the label {largest:,}, and {CLASSES:,} classes at most are read. Number the "
+                "classes 0, 1, 2 ..."
             )
         result[part] = (images, labels.astype(np.int64))
-    largest = max(int(labels.max()) for _, labels in result.values())
-    if largest >= MAX_CLASSES:
-        raise PipelineError(
-            f"{source} holds the label {largest:,}, and {MAX_CLASSES:,} classes at most are read. Number the "
-            "classes 0, 1, 2 ..."
-        )
     if len({labels.shape[1:] for _, labels in result.values()}) > 1:
         raise PipelineError(f"{source} holds labels of different shapes. Expected were {EXPECTED}.")
     if len({images.shape[1:] for images, _ in result.values()}) > 1:
@@ -181,6 +179,32 @@ def checked(source: str, parts: Mapping[str, tuple[Any, Any]]) -> Parts:
             f"{source} holds training and test images of different sizes; one size was expected."
         )
     return result
+
+
+def _unsound(source: str, part: str, images: Any, labels: Any) -> PipelineError:  # noqa: ANN401
+    return PipelineError(
+        f"{source} holds {part} images {images.dtype} {images.shape} and labels {labels.dtype} "
+        f"{labels.shape}. Expected were {EXPECTED}."
+    )
+
+
+def _check_memory(path: Path, num_bytes: int) -> None:
+    """Raises PipelineError for arrays that do not fit into the memory, twice as they are put together."""
+    available = available_bytes()
+    if 2 * num_bytes > available:
+        raise PipelineError(
+            f"{path} unpacks to {size_in_words(num_bytes)}, and {size_in_words(available)} of memory are "
+            "available, of which half is taken. Expected a smaller file: write the images into folders, "
+            "which are read one by one."
+        )
+
+
+def _why(path: Path, error: Exception) -> str:
+    """Why a file is no .npz file; a single array is one by a close name."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        if file.read(6) == b"\x93NUMPY":
+            return "it is a single array"
+    return f"{error}" or type(error).__name__
 
 
 def _holds_one(labels: Any) -> bool:  # noqa: ANN401

@@ -8,7 +8,6 @@ memory: HDF5, Keras's own format for weights alone, crashes the process when the
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from export.files import write_bytes
+from export.npz import NPZ_ERRORS, opened_npz
 from pipeline.errors import PipelineError
 
 STATE = "state.json"
@@ -97,12 +97,11 @@ def load_weights(variables: Sequence[Any], path: Path, *, advice: str) -> None:
     Raises PipelineError, which ends in the advice, for a damaged file or one of another model.
     """
     try:
-        # np.load does not close a damaged file that it opened itself
-        with path.open("rb") as file, np.load(file) as arrays:
-            values = [arrays[name] for name in arrays.files]
+        with opened_npz(path) as arrays:
+            values = list(arrays.values())
         if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
             raise ValueError("its arrays are those of another model")
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except NPZ_ERRORS as error:
         raise PipelineError(
             f"{path} cannot be read ({error}); it should hold the weights that the run goes on from. {advice}"
         ) from error
