@@ -33,6 +33,8 @@ from export import native_output
 MAX_SECS = 2.0
 MAX_BYTES = 500 * 10**6
 HANG_SECS = 60
+_HERE = os.pathsep.join(map(str, (Path(__file__).parent, Path(__file__).parents[1])))
+"""Where a worker finds its siblings and the product."""
 
 
 @dataclass(frozen=True)
@@ -114,10 +116,10 @@ class _Worker:
         self._said, self._errors = (tempfile.TemporaryFile("w+") for _ in range(2))  # noqa: SIM115 - read when it has ended
         self.next_number: int | None = None
         self._child = subprocess.Popen(
-            [sys.executable, __file__, *options, "--worker", str(first), str(step)],
+            [sys.executable, "-P", __file__, *options, "--worker", str(first), str(step)],
             stdout=self._said,
             stderr=self._errors,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""},
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": _HERE},
         )
 
     def finish(self) -> list[Outcome]:
