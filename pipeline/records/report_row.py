@@ -54,6 +54,9 @@ class ReportedAccuracy:
     """Percent, from the verification, else from the training's test split."""
     tflite_top1: float | None
     """Percent, of the exported file itself."""
+    tflite_top1_low: float | None
+    """The lower end of its 95% interval (Wilson), of this number of samples."""
+    tflite_top1_high: float | None
     drop_points: float | None
     """keras_top1 less tflite_top1, percentage points."""
     agreement: float | None
@@ -153,7 +156,8 @@ PART_OF = {field.name: part for part, kind in PARTS.items() for field in fields(
 COLUMNS = (
     "model_name", "family", "alpha", "knobs", "image_size", "image_width", "image_channels",
     "precision", "size_bytes", "downloaded_bytes",
-    "parameters", "macs", "keras_top1", "tflite_top1", "drop_points", "agreement",
+    "parameters", "macs", "keras_top1", "tflite_top1", "tflite_top1_low", "tflite_top1_high",
+    "drop_points", "agreement",
     "keras_average_precision", "tflite_average_precision", "dataset",
     "dataset_fingerprint", "split", "num_samples", "verified_utc", "median_ms", "avg_ms", "p5_ms", "p95_ms",
     "noise_ms", "first_ms", "init_ms", "peak_memory_bytes", "num_runs", "num_threads", "cores",

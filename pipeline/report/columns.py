@@ -84,6 +84,13 @@ TOP1 = Column(
     descending=True,
     explained="Of the exported file itself, on the test split unless another is named",
 )
+INTERVAL = Column(
+    title="95% interval",
+    text=lambda row: figures.interval_text(row.accuracy.tflite_top1_low, row.accuracy.tflite_top1_high),
+    key=lambda row: row.accuracy.tflite_top1_low,
+    descending=True,
+    explained="Of Top-1: what so many images leave open (Wilson's interval)",
+)
 CHANGE = Column(
     title="Change",
     text=lambda row: figures.points_text(row.accuracy.drop_points),
@@ -149,7 +156,7 @@ SHA256 = Column(
     title="sha256", text=lambda row: _short(row.file.sha256), key=lambda row: row.file.sha256, numeric=False
 )
 
-SHORT = (MODEL, PRECISION, SIZE, TOP1, CHANGE, MEDIAN, SPREAD, MEMORY)
+SHORT = (MODEL, PRECISION, SIZE, TOP1, INTERVAL, CHANGE, MEDIAN, SPREAD, MEMORY)
 """The columns that fit into a terminal."""
 ALL = (
     MODEL,
@@ -158,6 +165,7 @@ ALL = (
     SIZE,
     DOWNLOADED,
     TOP1,
+    INTERVAL,
     CHANGE,
     AGREEMENT,
     MEDIAN,

@@ -42,6 +42,11 @@ def percent_text(percent: float | None) -> str:
     return NOT_MEASURED if percent is None else f"{percent:.2f}%"
 
 
+def interval_text(low: float | None, high: float | None) -> str:
+    """'87.5–97.2%'."""
+    return NOT_MEASURED if low is None or high is None else f"{low:.1f}–{high:.1f}%"
+
+
 def points_text(points: float | None) -> str:
     """'-0.50': the change of the exported file's accuracy in percentage points, negative for a loss."""
     if points is None:

@@ -104,7 +104,9 @@ def _verified_text(row: ReportRow) -> str:
     if found.tflite_top1 is None:
         return "accuracy not measured: pipeline verify"
     return (
-        f"top-1 {figures.percent_text(found.tflite_top1)} ({figures.points_text(found.drop_points)} points), "
+        f"top-1 {figures.percent_text(found.tflite_top1)} (95% interval "
+        f"{figures.interval_text(found.tflite_top1_low, found.tflite_top1_high)}, "
+        f"{figures.points_text(found.drop_points)} points), "
         f"agreement {figures.percent_text(found.agreement)} on {dataset_text(row)}"
     )
 

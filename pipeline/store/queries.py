@@ -31,6 +31,8 @@ SELECT
     a.precision, a.size_bytes, a.downloaded_bytes, models.parameters, models.macs,
     CASE WHEN {_HAS_TOP1} THEN iif(v.dataset IS NULL, r.test_top1, v.keras_top1) END AS keras_top1,
     CASE WHEN {_HAS_TOP1} THEN v.tflite_top1 END AS tflite_top1,
+    CASE WHEN {_HAS_TOP1} THEN wilson_low(v.tflite_top1, v.num_samples) END AS tflite_top1_low,
+    CASE WHEN {_HAS_TOP1} THEN wilson_high(v.tflite_top1, v.num_samples) END AS tflite_top1_high,
     CASE WHEN {_HAS_TOP1} THEN v.drop_points END AS drop_points,
     v.agreement, v.keras_average_precision, v.tflite_average_precision,
     coalesce(v.dataset, r.dataset, a.dataset) AS dataset,

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.records.interval import wilson_interval
 from pipeline.report import figures
 
 
@@ -65,3 +66,19 @@ def test_a_drop_is_told_as_a_change_with_its_sign(drop, text):
 )
 def test_what_is_missing_is_not_measured_and_never_zero(words):
     assert words(None) == "not measured"
+
+
+def test_the_interval_is_the_one_that_scipy_gives():
+    stats = pytest.importorskip("scipy.stats")
+    for right, images in ((0, 5), (1, 338), (337, 338), (95, 101), (50, 100), (7210, 10_000), (3, 3)):
+        found = wilson_interval(100 * right / images, images)
+        wanted = stats.binomtest(right, images).proportion_ci(0.95, method="wilson")
+        assert found == pytest.approx((100 * wanted.low, 100 * wanted.high), abs=1e-6)
+
+
+def test_a_share_without_images_has_no_interval():
+    assert wilson_interval(None, 100) is None
+    assert wilson_interval(90.0, None) is None
+    assert wilson_interval(90.0, 0) is None
+    assert figures.interval_text(None, None) == "not measured"
+    assert figures.interval_text(87.46, 97.24) == "87.5–97.2%"

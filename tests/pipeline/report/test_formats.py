@@ -39,6 +39,8 @@ NAMES = [
     "macs",
     "keras_top1",
     "tflite_top1",
+    "tflite_top1_low",
+    "tflite_top1_high",
     "drop_points",
     "agreement",
     "keras_average_precision",

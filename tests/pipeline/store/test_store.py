@@ -56,6 +56,8 @@ def test_a_row_joins_run_file_verification_and_measurement_by_hash(tmp_path):
             "macs": 76_543_210,
             "keras_top1": 94.4,
             "tflite_top1": 93.9,
+            "tflite_top1_low": pytest.approx(87.44, abs=0.01),
+            "tflite_top1_high": pytest.approx(97.15, abs=0.01),
             "drop_points": 0.5,
             "agreement": 98.7,
             "keras_average_precision": None,
