@@ -21,6 +21,12 @@ HALF = 0.5
 """The threshold of a sigmoid; that of its logit is 0. As Keras's BinaryAccuracy, a value must be above it."""
 
 
+SIGMOIDS_ON_CLASSES = (
+    "the images have one class each, and the outputs are several sigmoids: the class counts as the one label "
+    "that holds. If the classes exclude each other, end the model in a softmax"
+)
+
+
 class HeadKind(StrEnum):
     """How outputs become classes."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from export.artifact import has_sidecar
-from export.head import HeadKind
+from export.head import SIGMOIDS_ON_CLASSES, HeadKind
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, print_table, say, stages, table
 from pipeline.commands.phones.options import (
@@ -241,6 +241,8 @@ def _shares(verified: Sequence[Verification]) -> Iterator[str]:
             "several sigmoids: each label is its own yes or no, so a top-1 says nothing. mAP: the mean over "
             "the labels of the average precision; all labels: images with every label on its side of 0.5"
         )
+    if any(found.head is HeadKind.LABELS and found.tflite_balanced is not None for found in verified):
+        yield SIGMOIDS_ON_CLASSES
 
 
 def _percent(share: float | None) -> str:

@@ -15,6 +15,7 @@ from export.errors import ExportError, OtherBytesError
 from export.exporter import SourceModel, check_class_names, export_model
 from export.files import sha256_of
 from export.graph.rewrite import head_of_model
+from export.head import SIGMOIDS_ON_CLASSES, HeadKind
 from export.precisions import Precision
 from export.quantization.calibrate import CalibrationImages
 from export.settings import ExportSettings
@@ -151,7 +152,8 @@ def prepare(
     ]
     dataset = _dataset(source, calibrated, progress)
     images = _calibration_images(source, model, dataset, calibrated, progress)
-    source, note = _named(source, dataset, num_classes, is_labelled=shown is not None)
+    source, unnamed = _named(source, dataset, num_classes, is_labelled=shown is not None)
+    notes = [*loaded.notes, unnamed, _sigmoids_on_classes(model, dataset)]
     names = shown or source.class_names or tuple(map(str, range(num_classes)))
     check_class_names(names, model)
     described = SourceModel(
@@ -173,7 +175,7 @@ def prepare(
         settings=settings,
         images=images,
         dataset=dataset,
-        notes=(*loaded.notes, *filter(None, (note,))),
+        notes=tuple(filter(None, notes)),
     )
 
 
@@ -304,6 +306,13 @@ def _named(
         source,
         f"exported without labels, since {why}: its classes are numbers. To name them: --labels FILE.",
     )
+
+
+def _sigmoids_on_classes(model: keras.Model, dataset: Dataset | None) -> str:
+    """That the outputs are labels and the images have one class each; empty if it is not so."""
+    if dataset is None or dataset.spec.has_several_labels:
+        return ""
+    return f"{SIGMOIDS_ON_CLASSES}." if head_of_model(model).kind is HeadKind.LABELS else ""
 
 
 def _choice(settings: ExportSettings) -> _Choice:

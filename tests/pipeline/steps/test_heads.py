@@ -298,4 +298,10 @@ def test_export_says_what_the_outputs_mean(net, tmp_path, capsys):
     exported("one.keras", str(tmp_path), "--float32")
     assert "one output: above 0.5 it says 'light side', else 'dark side'." in capsys.readouterr().err
     exported("two.keras", str(tmp_path), "--float32")
-    assert "2 sigmoids: each label holds on its own, above 0.5" in capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
+    assert "2 sigmoids: each label holds on its own, above 0.5" in said
+    assert "the images have one class each, and the outputs are several sigmoids" in said
+    (file,) = tmp_path.glob("two_*.tflite")
+    assert run(["verify", str(file), "--data", "photos.npz"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "the images have one class each, and the outputs are several sigmoids" in shown
