@@ -6,6 +6,7 @@ these lines with the commands' own.
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib import import_module
 
@@ -31,6 +32,10 @@ COMMANDS = {
     "runs": "List the runs and what each holds.",
     "doctor": "Say what is installed, what works, and how to fix the rest.",
 }
+
+
+_PARTIAL = re.compile(r"\.partial-(?:[0-9a-f]{8}-)?[a-z0-9_]{8}-")
+"""The beginning of the name that a file has while it is written (export.files.replacing)."""
 
 
 class CommandTable(click.Group):
@@ -122,7 +127,7 @@ def run(arguments: list[str] | None = None) -> int:
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        where = f" ({error.filename})" if error.filename else ""
+        where = f" ({_PARTIAL.sub('', str(error.filename))})" if error.filename else ""
         return _complain(f"{error.strerror}{where}. {_what_to_do(error)}", 1)
     except Exception as error:
         if not lacks_memory(error):

@@ -139,7 +139,8 @@ def newest_run(folder: Path) -> Path:
     runs = finished_runs(folder)
     if not runs:
         raise PipelineError(
-            f"there is no finished run in {folder}/. Train one first: pipeline train mobilenet --alpha 0.25"
+            f"there is no finished run in {folder}/. Train one first: pipeline train mobilenet --alpha 0.25. "
+            "Or give a model or file of your own by its path."
         )
     return runs[-1]
 

@@ -13,6 +13,7 @@ from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, print_table, say, stages, table
 from pipeline.commands.pixels import NAMES, pixel_options
 from pipeline.commands.resume import refuse_settings
+from pipeline.data.registry import check_there
 from pipeline.errors import UsageError
 from pipeline.lineage import find_source, with_pixels
 from pipeline.records.compression import (
@@ -205,6 +206,8 @@ def _asked(target: str | None, options: dict[str, Any]) -> tuple[KerasSource, Co
         }
     )
     check(settings)  # before the model is searched
+    if options["data"] is not None:
+        check_there(options["data"])
     source = find_source(target, data=options["data"], folder=runs_folder())
     return with_pixels(source, **{name: options[name] for name in NAMES}), settings
 

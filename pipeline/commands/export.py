@@ -16,6 +16,7 @@ from pipeline.commands.calibration import calibration_option
 from pipeline.commands.output import json_option, print_records, print_table, say, stages, table
 from pipeline.commands.phones.options import given, option_name
 from pipeline.commands.pixels import NAMES, pixel_options
+from pipeline.data.registry import check_there
 from pipeline.errors import UsageError
 from pipeline.lineage import find_source, with_pixels
 from pipeline.runs import runs_folder
@@ -154,6 +155,8 @@ def command(context: click.Context, /, *, as_json: bool, **options: Any) -> int:
 def _exported(target: str | None, *, data: str | None, **options: Any) -> Exported:  # noqa: ANN401
 
     settings = _settings(options, for_kit=options["android_kit"] is not None)
+    if data is not None:
+        check_there(data)
     source = find_source(target, data=data, folder=runs_folder())
     source = with_pixels(source, **{name: options[name] for name in NAMES})
     source = replace(source, calibration=options["calibration"])

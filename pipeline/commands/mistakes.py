@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -91,7 +92,13 @@ def explained(error: click.ClickException, command: str = "") -> str:
         return f"{found['name']} has no value. Give one after it. {see}"
     if found := re.fullmatch(r"Got unexpected extra arguments? \((?P<words>.*)\)", error.message):
         takes = " ".join(context.command.collect_usage_pieces(context)) if context else ""
-        return f"'{found['words']}' was not expected. Usage: {program} {takes}"
+        words = found["words"]
+        meant = (
+            f"Did you mean '--data {words}'? "
+            if "--data" in _options(context) and Path(words).exists()
+            else ""
+        )
+        return f"'{words}' was not expected. {meant}Usage: {program} {takes}"
     if found := re.fullmatch(r"Option '(?P<name>.*)' does not take a value\.", error.message):
         return f"{found['name']} is a switch and takes no value. Give it alone. {see}"
     message = error.message.rstrip(".")

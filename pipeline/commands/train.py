@@ -14,6 +14,7 @@ from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, say, stages
 from pipeline.commands.resume import refuse_settings
 from pipeline.commands.split_options import CHOICES, split_options, with_choice
+from pipeline.data.registry import check_there
 from pipeline.errors import UsageError
 from pipeline.records.training import TrainConfig
 from pipeline.runs import find_unfinished, runs_folder
@@ -118,6 +119,7 @@ def _trained(family: str, data: str | None, options: dict[str, Any], runs: Path)
         say("no --data given: training on digits, 1,797 images of 32x32 that come with scikit-learn.")
         data = str(DEFAULTS["data"])
     data = with_choice(data, **{name: options[name] for name in CHOICES})
+    check_there(data)
     asked = {field.name for field in dataclasses.fields(TrainSettings)} & set(options)
     settings = TrainSettings(knobs=knobs, **{name: options[name] for name in asked})
     with stages() as progress:

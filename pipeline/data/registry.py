@@ -75,15 +75,22 @@ def load(
     """
     where, choice = read_address(name_or_path)
     settings = dataclasses.replace(settings or ReadSettings(), choice=choice)
+    check_there(name_or_path)
     known = DATASETS.get(where)
     path = expanded(where)
-    if not known and not path.exists():
-        raise _not_there(where, path)
     loader = known.loader if known else _path_loader(path)
     _check_taken(where, choice, TAKEN.get(loader, ()))
     if known:
         return _function(loader)(settings=settings, progress=progress)
     return _function(loader)(path, settings=settings, progress=progress)
+
+
+def check_there(name_or_path: str) -> None:
+    """Raises UsageError for an unknown name or path; reads nothing."""
+    where, _ = read_address(name_or_path)
+    path = expanded(where)
+    if where not in DATASETS and not path.exists():
+        raise _not_there(where, path)
 
 
 def load_pixels(name_or_path: str, *, progress: Progress | None = None) -> Dataset:

@@ -124,6 +124,8 @@ def test_help_imports_neither_tensorflow_nor_numpy(name: str | None):
         (["train", "mobilenet", "--epochs"], "--epochs has no value. Give one after it. All options: pipe"),
         (["train", "mobilenet", "--json=1"], "--json is a switch and takes no value. Give it alone."),
         (["train", "mobilenet", "more"], "'more' was not expected. Usage: pipeline train"),
+        (["train", "mobilenet", "/"], "'/' was not expected. Did you mean '--data /'? Usage: pipeline train"),
+        (["train", "mobilenet", "--alpha", "x"], "alpha 'x' is not a number. Give a number above 0."),
         (
             ["explain"],
             "FILE|RUN is missing. Give it: pipeline explain FILE|RUN. All options: pipe",
