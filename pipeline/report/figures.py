@@ -43,7 +43,7 @@ def percent_text(percent: float | None) -> str:
 
 
 def interval_text(low: float | None, high: float | None) -> str:
-    """'87.5–97.2%'."""
+    """'87.4–97.1%'."""
     return NOT_MEASURED if low is None or high is None else f"{low:.1f}–{high:.1f}%"
 
 
