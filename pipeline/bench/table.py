@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,11 +127,18 @@ def verdict(comparison: Comparison | None) -> str:
 
 
 def short_names(files: Sequence[Path]) -> list[str]:
-    """The files' names without .tflite; prefixed with the run's folder where two would be equal."""
-    stems = [file.stem for file in files]
+    """The files' names without .tflite; with the run's folder, or the path, where two would be equal."""
     paths = dict.fromkeys(files)
-    alike = {stem for stem in stems if sum(path.stem == stem for path in paths) > 1}
-    return [f"{_home(file)}/{file.stem}" if file.stem in alike else file.stem for file in files]
+    stems = Counter(path.stem for path in paths)
+    homes = Counter(f"{_home(path)}/{path.stem}" for path in paths)
+
+    def name(file: Path) -> str:
+        if stems[file.stem] == 1:
+            return file.stem
+        at_home = f"{_home(file)}/{file.stem}"
+        return at_home if homes[at_home] == 1 else str(file.with_suffix(""))
+
+    return [name(file) for file in files]
 
 
 def _baseline_name(found: Against, names: Mapping[int, str]) -> str:

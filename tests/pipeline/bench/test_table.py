@@ -128,6 +128,8 @@ def test_equal_file_names_are_told_apart_by_their_runs():
     files = [Path("runs/a/export/m.tflite"), Path("runs/b/export/m.tflite"), Path("other/n.tflite")]
     assert short_names(files) == ["a/m", "b/m", "n"]
     assert short_names([files[0], files[0]]) == ["m", "m"]
+    twins = [Path("one/a/export/m.tflite"), Path("two/a/export/m.tflite")]
+    assert short_names(twins) == ["one/a/export/m", "two/a/export/m"]
 
 
 def test_the_threads_have_a_column_only_where_they_differ():
