@@ -1,9 +1,9 @@
-"""What holds under kills, many writers, and full and read-only disks; one row of a table each.
+"""What holds under kills, many writers, full and read-only disks, and signals beside a phone; a row each.
 
-python benchmarks/hold.py [kills] [writers] [disks] [--kills 200] [--writes 4000] [--seed 0]
+python benchmarks/hold.py [kills] [writers] [disks] [phone_tools] [--kills 200] [--writes 4000] [--signals 30]
 
 Each test is a function of TESTS that takes the options and a scratch folder, and returns its row. `disks`
-mounts a small tmpfs, so it runs as root on Linux.
+mounts a small tmpfs, so it runs as root on Linux; so does `phone_tools`, on tests/device_lab.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hold_kills import kills
+from hold_phones import phone_tools
 from hold_row import Row
 from hold_store import disks, writers
 
@@ -22,6 +23,7 @@ TESTS: dict[str, Callable[[argparse.Namespace, Path], Row]] = {
     "kills": kills,
     "writers": writers,
     "disks": disks,
+    "phone_tools": phone_tools,
 }
 
 
@@ -34,6 +36,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--writes", type=int, default=4000)
     parser.add_argument("--writers", type=int, default=16)
+    parser.add_argument("--signals", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rows = []
