@@ -240,7 +240,7 @@ class _Case:
             str(self._folder / f"{self._net}.keras"), data=str(self._arguments.data), folder=self._folder
         )
         if not NETS[self._net]:
-            source = with_pixels(source, scale=1 / 127.5, offset=-1)
+            source = with_pixels(source, scale=(1 / 127.5,), offset=(-1.0,))
         begin = time.perf_counter()
         exported = export(
             source,

@@ -28,8 +28,8 @@ from export.artifact import Equalization
 from export.check.runner import Runner
 from export.choose_int8 import chosen
 from export.convert import calibrate_int8, convert
+from export.graph.probabilities import ends_in, without_probabilities
 from export.graph.rescaling import add_rescaling
-from export.graph.rewrite import ends_in, without_probabilities
 from export.plan import equalized
 from export.precisions import Precision
 from export.settings import ExportSettings
@@ -133,7 +133,7 @@ def _ways(model: keras.Model, pixels: np.ndarray) -> dict[str, Callable[[], byte
         "equalized": lambda: with_(equalize=True, correct=False),
         "biases corrected": lambda: with_(equalize=False, correct=True),
         "both (`--equalize`)": lambda: with_(equalize=True, correct=True),
-        "default": lambda: convert(model, INT8, pixels=pixels, equalization=chosen(model, INT8, pixels)),
+        "default": lambda: chosen(model, INT8, pixels).content,
     }
 
 

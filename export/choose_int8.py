@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeGuard
 
 import keras
 import numpy as np
@@ -12,78 +13,116 @@ import numpy.typing as npt
 
 from export.artifact import Equalization
 from export.check.runner import Runner
-from export.convert import Progress, calibrate_int8
+from export.convert import CalibratedGraph, Int8Graph, Progress
 from export.errors import ExportError
-from export.graph.rewrite import ends_in, without_probabilities
-from export.plan import equalized
-from export.quantization.calibrate import check_pixels
+from export.plan import equalized, equalized_plan, plan_of
+from export.quantization.calibrate import check_pixels, with_full_range
+from export.quantization.correct_bias import NUM_IMAGES
 from export.settings import ExportSettings
+from export.tflite.class_scores import up_to_class_scores
 from export.tflite.inspect import inspect_bytes
 from keras_graph.walk import named_layers
 
+Pixels = npt.NDArray[np.uint8]
+ErrorOf = Callable[[bytes], float]
+
 FEWEST_IMAGES = 32
 """With fewer calibration images none is held out, and nothing is tried."""
-_NUM_HELD_OUT = 32
-_MOST_TRIED = 64
-"""Calibration images of the files that are compared."""
-_FEWEST_TRIED = 16
-_MOST_MULTIPLICATIONS = 4e10
+_MOST_HELD_OUT = 48
+_FEWEST = 12
+_MOST_MULTIPLICATIONS = 1.5e10
 """In the float model, over the calibration images that are tried: a net larger than MobileNet 1.0 at 224
-pixels is tried with fewer images, down to _FEWEST_TRIED, and as few are held out."""
+pixels is tried with fewer images, down to _FEWEST."""
 _TINY = 1e-12
 _LEAST_GAIN = 0.03
 """Share by which the error must fall: less could be chance."""
 
 
-def equalization_of(
-    model: keras.Model,
-    settings: ExportSettings,
-    pixels: npt.NDArray[np.uint8] | None,
-    progress: Progress | None = None,
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """What makes an int8 file most accurate, and the file."""
+
+    equalization: Equalization
+    content: bytes
+    """Calibrated with all images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """Which of the calibration images are for what."""
+
+    num_tried: int
+    """The first ones: those that the compared files have seen, and that their biases are corrected on."""
+    held_out: npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Way:
+    """A graph that has seen the tried images, and the error of its int8 file."""
+
+    graph: Int8Graph
+    factors: dict[str, str]
+    found: CalibratedGraph
+    error: float
+
+
+def equalization_asked(
+    model: keras.Model, settings: ExportSettings, pixels: Pixels | None
 ) -> Equalization | None:
-    """What to do for an int8 file: what the settings ask for, or else chosen(); None for nothing."""
+    """What the settings ask for, without a choice; None for nothing."""
+    if not settings.equalize:
+        return None
     check_pixels(pixels, tuple(model.inputs[0].shape[1:]), settings.precision)
     assert pixels is not None  # checked
-    if settings.equalize:
-        return Equalization(factors=equalized(model, pixels), corrects_biases=True)
-    if settings.equalize is False or not settings.rewrites or len(pixels) < FEWEST_IMAGES:
-        return None
-    return chosen(model, settings, pixels, progress)
+    return Equalization(factors=equalized(model, pixels), corrects_biases=True)
+
+
+def can_choose(pixels: Pixels | None, settings: ExportSettings) -> TypeGuard[Pixels]:
+    """Whether the settings leave the choice open, and there are images enough to make it."""
+    is_open = settings.equalize is None and bool(settings.rewrites)
+    return is_open and pixels is not None and len(pixels) >= FEWEST_IMAGES
 
 
 def chosen(
     model: keras.Model,
     settings: ExportSettings,
-    pixels: npt.NDArray[np.uint8],
+    pixels: Pixels,
+    *,
+    choosing: Progress | None = None,
     progress: Progress | None = None,
-) -> Equalization:
+) -> Chosen:
     """Channels equalized, biases corrected, both or neither: what has the smallest error on held-out images.
 
-    The error is that of the class scores against the float model, as a share of their spread. `progress` is
-    called with (done, all) images of the calibrations.
+    The error is that of the class scores against the float graph, as a share of their spread, in files that
+    have seen few images; the best one sees all. `choosing` is called with (done, all) images of the
+    comparison, `progress` with those of the calibration.
     """
-    order = np.random.default_rng(0).permutation(len(pixels))
-    affordable = max(_FEWEST_TRIED, int(_MOST_MULTIPLICATIONS / max(multiplications(model), 1)))
-    num_held_out = min(len(pixels) // 4, _NUM_HELD_OUT, affordable)
-    held_out = pixels[order[:num_held_out]]
-    others = pixels[order[num_held_out:][: min(_MOST_TRIED, affordable)]]
-    scores = without_probabilities(model) if ends_in(model) else model
-    tried = dataclasses.replace(settings, logits=False)
-    errors: list[tuple[float, Equalization]] = []
-    error_of = _error_against(scores, held_out)
-    for number, factors in enumerate(({}, _factors(scores, others))):
-        if number and not factors:
-            continue
-        equalization = Equalization(factors=factors)
-        found = calibrate_int8(scores, tried, others, equalization, _part(progress, number))
-        for content, corrects in ((found.plain, False), (found.corrected(others), True)):
-            way = Equalization(factors=factors, corrects_biases=corrects)
-            errors.append((error_of(content), way))
-    plain = errors[0][0]
-    error, best = min(errors, key=lambda each: each[0])
-    if error > plain * (1 - _LEAST_GAIN):
-        error, best = errors[0]
-    return dataclasses.replace(best, plain_error=plain, error=error, num_held_out=num_held_out)
+    check_pixels(pixels, tuple(model.inputs[0].shape[1:]), settings.precision)
+    parts = _parts(len(pixels), multiplications(model))
+    ways, error_of = _ways(model, settings, pixels, parts, choosing)
+    plain, way = ways[0], min(ways, key=lambda each: each.error)
+    error, means = way.error, None
+    for each in _in_order(ways):
+        own = each.found.means(pixels)
+        known = {name: found[: parts.num_tried] for name, found in own.items()}
+        corrected = error_of(each.found.corrected(pixels[: parts.num_tried], known))
+        if corrected < error:
+            error, way, means = corrected, each, own
+        if error <= plain.error * (1 - _LEAST_GAIN):
+            break
+    else:
+        error, way, means = plain.error, plain, None
+    way.graph.see(pixels[parts.num_tried :], progress, num_all=len(pixels))
+    best = way.graph.calibrated()
+    done = Equalization(
+        factors=way.factors,
+        corrects_biases=means is not None,
+        plain_error=plain.error,
+        error=error,
+        num_held_out=len(parts.held_out),
+    )
+    content = best.plain if means is None else best.corrected(pixels, means)
+    return Chosen(equalization=done, content=way.graph.finished(content))
 
 
 def multiplications(model: keras.Model) -> int:
@@ -98,35 +137,78 @@ def multiplications(model: keras.Model) -> int:
     return total
 
 
-def _factors(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> dict[str, str]:
-    """The factors of the equalized model; none if it would not be the same in float."""
+def _parts(number: int, multiplications: int) -> _Parts:
+    """The parts of so many images. Biases of the final file are never corrected on images held out."""
+    affordable = max(_FEWEST, int(_MOST_MULTIPLICATIONS / max(multiplications, 1)))
+    first = min(NUM_IMAGES, number - number // 4)
+    held_out = first + np.random.default_rng(0).permutation(number - first)
+    return _Parts(
+        num_tried=min(first, affordable),
+        held_out=held_out[: min(number // 4, _MOST_HELD_OUT, 2 * affordable)],
+    )
+
+
+def _ways(
+    model: keras.Model, settings: ExportSettings, pixels: Pixels, parts: _Parts, progress: Progress | None
+) -> tuple[list[_Way], ErrorOf]:
+    """The model as it is, and equalized, if it can be; and what measures an int8 file's error."""
+    tried = pixels[: parts.num_tried]
+    graphs = _graphs(model, settings, tried)
+    for number, (graph, _) in enumerate(graphs):
+        graph.see(tried[1:], _part(progress, number, len(graphs)), num_all=len(tried))
+    found = [graph.calibrated() for graph, _ in graphs]
+    error_of = _error_against(found[0], pixels[parts.held_out])
+    return [
+        _Way(graph=graph, factors=factors, found=own, error=error_of(own.plain))
+        for (graph, factors), own in zip(graphs, found, strict=True)
+    ], error_of
+
+
+def _graphs(
+    model: keras.Model, settings: ExportSettings, images: Pixels
+) -> list[tuple[Int8Graph, dict[str, str]]]:
+    """The model's graph, and the equalized one with its factors, if it can be equalized."""
+    first = with_full_range(images[:1])
+    plan = plan_of(model, settings, images, None, Equalization())
+    found: list[tuple[Int8Graph, dict[str, str]]] = [(Int8Graph(plan, model, settings, first), {})]
     try:
-        return equalized(model, pixels)
-    except ExportError:
-        return {}
+        plan, factors = equalized_plan(model, settings, images)
+    except ExportError:  # it would not be the same in float
+        return found
+    return [*found, (Int8Graph(plan, model, settings, first), factors)] if factors else found
 
 
-def _part(progress: Progress | None, number: int) -> Progress | None:
-    """Progress of one of the two calibrations."""
+def _in_order(ways: Sequence[_Way]) -> Sequence[_Way]:
+    """The ways in the order in which to correct biases: equalized first, unless this alone does harm."""
+    plain, *others = ways
+    harmful = [each for each in others if each.error > plain.error * (1 + _LEAST_GAIN)]
+    return [*(each for each in others if each not in harmful), plain, *harmful]
+
+
+def _part(progress: Progress | None, number: int, num_parts: int) -> Progress | None:
+    """Progress of one of several calibrations."""
     if progress is None:
         return None
-    return lambda done, total: progress(number * total + done, 2 * total)
+    return lambda done, total: progress(number * total + done, num_parts * total)
 
 
-def _error_against(model: keras.Model, images: npt.NDArray[np.uint8]) -> Callable[[bytes], float]:
-    """What measures a file's error: rms(file - model) / std(model), each image's mean left out."""
+def _error_against(graph: CalibratedGraph, images: Pixels) -> ErrorOf:
+    """What measures an int8 file's error: rms(file - graph) / std(graph), each image's mean left out."""
     floats = images.astype(np.float32)
-    expected = np.concatenate(
-        [np.asarray(model(part, training=False)) for part in np.array_split(floats, -(-len(floats) // 8))]
-    )
+    expected = _scores(graph.calibrated, graph.rescaling(floats))
     single = expected.shape[1] == 1
     spread = float((expected - expected.mean(axis=0 if single else 1, keepdims=True)).std())
 
     def error(content: bytes) -> float:
-        found = Runner(content, inspect_bytes(content, name="a candidate")).outputs(floats)
-        difference = found - expected
+        difference = _scores(content, floats) - expected
         if not single:
             difference = difference - difference.mean(axis=1, keepdims=True)
         return float(np.sqrt(np.square(difference).mean()) / max(spread, _TINY))
 
     return error
+
+
+def _scores(content: bytes, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The class scores of a file, for what its input takes of raw pixels, or for values of a float file."""
+    scores = up_to_class_scores(content)
+    return Runner(scores, inspect_bytes(scores, name="a candidate")).outputs(images)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 from tensorflow.lite.python.convert import mlir_quantize
+from tensorflow.lite.python.optimize.calibrator import Calibrator
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from export import native_output
@@ -23,7 +24,7 @@ from export.graph.rescaling import Rescaling, input_error_levels
 from export.plan import Plan, Trained, equalized, plan_of
 from export.precisions import IoDtype, Precision
 from export.quantization import calibrate
-from export.quantization.correct_bias import correct_biases
+from export.quantization.correct_bias import NUM_IMAGES, correct_biases, float_means
 from export.quantization.float_layers import check_names, operators_to_keep
 from export.settings import ExportSettings
 from export.source.keras_file import check_image_classifier
@@ -72,20 +73,16 @@ def convert(
     check_names(model, settings.keep_float)
     equalization = _equalization(model, settings, pixels, trained, equalization)
     plan = plan_of(model, settings, pixels, trained, equalization)
+    if calibrated and spec.is_integer:
+        assert pixels is not None  # checked above
+        graph = Int8Graph(plan, model, settings, calibrate.with_full_range(pixels[:1]))
+        graph.see(pixels[1:], progress, num_all=len(pixels))
+        found = graph.calibrated()
+        return graph.finished(found.corrected(pixels) if equalization.corrects_biases else found.plain)
     with _failures_told(settings.precision):
-        converter = _converter(plan, shape, settings, pixels if calibrated else None, progress)
-        if not calibrated or not (settings.keep_float or equalization.corrects_biases):
-            content = bytes(converter.convert())
-        else:
-            assert pixels is not None  # checked above
-            calibrated_graph = _calibrated(converter, plan, model, settings)
-            content = calibrated_graph.plain
-            if equalization.corrects_biases:
-                content = calibrated_graph.corrected(pixels)
-    if spec.is_integer:
-        _check_input(content, plan.rescaling, settings.io_dtype)
-    stored = inspect_bytes(content, name="the converted file").inputs[0]
-    return with_note(content, PIXELS, pixels_in_words(stored))
+        seen = calibrate.with_full_range(pixels) if calibrated and pixels is not None else None
+        content = bytes(_converter(plan, shape, settings, seen, progress).convert())
+    return _finished(content, plan.rescaling, settings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +96,73 @@ class CalibratedGraph:
     rescaling: Rescaling
     io_dtype: IoDtype
 
-    def corrected(self, pixels: npt.NDArray[np.uint8]) -> bytes:
-        """The int8 file with biases corrected on these images."""
-        images = pixels.astype(np.float32)
-        stored = stored_input(images, self.io_dtype)
-        return correct_biases(self.plain, self.calibrated, stored, self.rescaling(images)).content
+    def means(self, pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float64]]:
+        """What biases are corrected by, whatever the ranges are: float_means() of these images."""
+        return float_means(self.calibrated, self.rescaling(pixels[:NUM_IMAGES].astype(np.float32)))
+
+    def corrected(
+        self,
+        pixels: npt.NDArray[np.uint8],
+        means: Mapping[str, npt.NDArray[np.float64]] | None = None,
+    ) -> bytes:
+        """The int8 file with biases corrected on these images; `means` are theirs, if they are known."""
+        stored = stored_input(pixels[:NUM_IMAGES].astype(np.float32), self.io_dtype)
+        return correct_biases(self.plain, self.means(pixels) if means is None else means, stored).content
+
+
+class Int8Graph:
+    """A model's graph in float, whose ranges widen with each image that it sees, to make int8 files from."""
+
+    def __init__(
+        self, plan: Plan, model: keras.Model, settings: ExportSettings, first: npt.NDArray[np.uint8]
+    ) -> None:
+        """`first` is the image that it sees first, (1, height, width, channels), from with_full_range()."""
+        check_names(model, settings.keep_float)
+        self._rescaling, self._model, self._settings = plan.rescaling, model, settings
+        self._num_seen = 0
+        with _failures_told(settings.precision):
+            converter = _converter(plan, tuple(model.inputs[0].shape[1:]), settings, first, None)
+            converter._experimental_calibrate_only = True
+            self._float = bytes(converter.convert())
+            self._calibrator = Calibrator(self._float)
+        self.see(first)
+
+    def see(
+        self, pixels: npt.NDArray[np.uint8], progress: Progress | None = None, *, num_all: int = 0
+    ) -> None:
+        """Widens the ranges to these images; `progress` is called with (all seen so far, num_all)."""
+        begin = self._num_seen
+        count = None if progress is None else (lambda done, _: progress(begin + done, num_all))
+        self._num_seen += len(pixels)
+        if len(pixels):
+            with _failures_told(self._settings.precision):
+                images = calibrate.generator(pixels, self._rescaling, count)
+                self._float = bytes(self._calibrator.calibrate(images))
+
+    def calibrated(self) -> CalibratedGraph:
+        """The graph with the ranges of what it has seen; layers that stay in float are not quantized.
+
+        These are given by their output tensors, as in tf.lite.experimental.QuantizationDebugger, whose own
+        file has float inputs.
+        """
+        contents = inspect_bytes(self._float, name="the calibrated file")
+        kept = operators_to_keep(contents, self._model, self._settings.keep_float)
+        dtype = tf.dtypes.as_dtype(self._settings.io_dtype)
+        names = [contents.tensors[operator.outputs[0]].name for operator in kept]
+        with _failures_told(self._settings.precision):
+            plain = mlir_quantize(
+                self._float, input_data_type=dtype, output_data_type=dtype, denylisted_nodes=names
+            )
+        return CalibratedGraph(
+            calibrated=self._float,
+            plain=bytes(plain),
+            rescaling=self._rescaling,
+            io_dtype=self._settings.io_dtype,
+        )
+
+    def finished(self, content: bytes) -> bytes:
+        """A file of calibrated(), its input checked, with a note of the pixels that it takes."""
+        return _finished(content, self._rescaling, self._settings)
 
 
 def calibrate_int8(
@@ -111,14 +170,20 @@ def calibrate_int8(
     settings: ExportSettings,
     pixels: npt.NDArray[np.uint8],
     equalization: Equalization,
-    progress: Progress | None = None,
 ) -> CalibratedGraph:
     """The model's graph, equalized if it says so, calibrated with these images."""
-    check_names(model, settings.keep_float)
     plan = plan_of(model, settings, pixels, None, equalization)
-    with _failures_told(settings.precision):
-        converter = _converter(plan, tuple(model.inputs[0].shape[1:]), settings, pixels, progress)
-        return _calibrated(converter, plan, model, settings)
+    graph = Int8Graph(plan, model, settings, calibrate.with_full_range(pixels[:1]))
+    graph.see(pixels[1:])
+    return graph.calibrated()
+
+
+def _finished(content: bytes, rescaling: Rescaling, settings: ExportSettings) -> bytes:
+    """The converted file with a note of the pixels that it takes."""
+    if settings.precision.spec.is_integer:
+        _check_input(content, rescaling, settings.io_dtype)
+    stored = inspect_bytes(content, name="the converted file").inputs[0]
+    return with_note(content, PIXELS, pixels_in_words(stored))
 
 
 def _equalization(
@@ -169,31 +234,6 @@ def _converter(
     if pixels is not None:
         converter.representative_dataset = calibrate.generator(pixels, plan.rescaling, progress)
     return converter
-
-
-def _calibrated(
-    converter: Any,  # noqa: ANN401
-    plan: Plan,
-    model: keras.Model,
-    settings: ExportSettings,
-) -> CalibratedGraph:
-    """Calibrates, then quantizes all operators except those that stay in float.
-
-    These are given by their output tensors, as in tf.lite.experimental.QuantizationDebugger, whose own file
-    has float inputs.
-    """
-    converter._experimental_calibrate_only = True
-    calibrated = bytes(converter.convert())
-    contents = inspect_bytes(calibrated, name="the calibrated file")
-    kept = operators_to_keep(contents, model, settings.keep_float)
-    dtype = tf.dtypes.as_dtype(settings.io_dtype)
-    names = [contents.tensors[operator.outputs[0]].name for operator in kept]
-    plain = bytes(
-        mlir_quantize(calibrated, input_data_type=dtype, output_data_type=dtype, denylisted_nodes=names)
-    )
-    return CalibratedGraph(
-        calibrated=calibrated, plain=plain, rescaling=plan.rescaling, io_dtype=settings.io_dtype
-    )
 
 
 def pixels_in_words(stored: TensorInfo) -> str:

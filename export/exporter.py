@@ -16,12 +16,12 @@ import keras
 
 from export.artifact import Equalization, ExportArtifact, sidecar_content, sidecar_path
 from export.check.load_check import litert_loads, tflite_runtime_loads
-from export.choose_int8 import equalization_of
+from export.choose_int8 import can_choose, chosen, equalization_asked
 from export.convert import Progress, convert
 from export.errors import ExportError, FloatOperatorError, OtherBytesError
 from export.files import replacing, sha256_of
 from export.graph.layer_outputs import network_steps
-from export.graph.rewrite import head_of_model
+from export.graph.probabilities import head_of_model
 from export.plan import Trained
 from export.quantization.calibrate import CalibrationImages
 from export.quantization.float_layers import operators_of
@@ -97,16 +97,22 @@ def export_model(
     check_class_names(source.class_names, model)
     is_calibrated = settings.precision.is_calibrated(has_quantizers=source.trained is not None)
     pixels = images.pixels if images else None
+    content = None
     if equalization is None and is_calibrated and settings.precision.spec.is_integer:
-        equalization = equalization_of(model, settings, pixels, choosing)
-    content = convert(
-        model,
-        settings,
-        pixels=pixels,
-        trained=source.trained,
-        equalization=equalization,
-        progress=progress,
-    )
+        if can_choose(pixels, settings):
+            choice = chosen(model, settings, pixels, choosing=choosing, progress=progress)
+            equalization, content = choice.equalization, choice.content
+        else:
+            equalization = equalization_asked(model, settings, pixels)
+    if content is None:
+        content = convert(
+            model,
+            settings,
+            pixels=pixels,
+            trained=source.trained,
+            equalization=equalization,
+            progress=progress,
+        )
     file = _finished(content, source, model, settings, name=target.name)
     made = hashlib.sha256(file.content).hexdigest()
     if only_sha256 not in (None, made):

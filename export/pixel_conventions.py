@@ -38,6 +38,13 @@ class PixelConvention:
         fed: Floats = ordered * np.asarray(self.scale, np.float32) + np.asarray(self.offset, np.float32)
         return fed
 
+    def undone(self, fed: Floats) -> Floats:
+        """(..., channels) what the model is fed -> the raw pixels, RGB, that give it."""
+        import numpy as np
+
+        pixels: Floats = (fed - np.asarray(self.offset, np.float32)) / np.asarray(self.scale, np.float32)
+        return pixels[..., ::-1] if self.channels == BGR else pixels
+
     def __str__(self) -> str:
         return f"{self.name}, BGR" if self.channels == BGR else self.name
 

@@ -12,6 +12,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from export.artifact import Equalization
+from export.graph.equality import check_equal
+from export.graph.probabilities import ends_in, without_probabilities
 from export.graph.rescaling import (
     RAW,
     Rescaling,
@@ -20,7 +22,7 @@ from export.graph.rescaling import (
     split_rescaling,
     without_rescaling,
 )
-from export.graph.rewrite import Rewritten, check_equal, ends_in, rewrite, without_probabilities
+from export.graph.rewrite import Rewritten, rewrite
 from export.quantization.equalize import decoded, encoded, equalize, scaled
 from export.settings import ExportSettings
 from export.source.serving import is_serving_function
@@ -48,13 +50,7 @@ def equalized(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> dict[str, st
     Raises ExportError if the equalized model differs from the given one on some of `pixels`.
     """
     alike = equalize(model, pixels)
-    check_equal(
-        model,
-        alike.model,
-        _images_like(model, pixels),
-        tolerance=EQUALIZED_TOLERANCE,
-        instead="with --no-equalize",
-    )
+    _check_equalized(model, alike.model, pixels)
     return encoded(alike.factors)
 
 
@@ -86,6 +82,7 @@ def plan_of(
     trained: Trained | None,
     equalization: Equalization,
 ) -> Plan:
+    """The graph to convert. Raises ExportError if a rewrite changed it, on some of `pixels`."""
     source = scaled(model, decoded(equalization.factors)) if equalization.factors else model
     whole = without_probabilities(source) if settings.logits else source
     if trained is not None:
@@ -95,12 +92,38 @@ def plan_of(
     if rewritten.done:
         check_equal(whole, rewritten.model, _images_like(model, pixels))
         whole = rewritten.model
+    return _split(whole, settings)
+
+
+def equalized_plan(
+    model: keras.Model, settings: ExportSettings, pixels: npt.NDArray[np.uint8]
+) -> tuple[Plan, dict[str, str]]:
+    """The plan of the model equalized on these images, and the factors; none if there was nothing to scale.
+
+    Raises ExportError if what is to be converted differs from the model on some of `pixels`.
+    """
+    alike = equalize(model, pixels)
+    scores, whole = (
+        without_probabilities(each) if settings.logits else each for each in (model, alike.model)
+    )
+    made = _rewritten(whole, settings).model
+    if alike.factors:
+        _check_equalized(scores, made, pixels)
+    return _split(made, settings), encoded(alike.factors)
+
+
+def _split(model: keras.Model, settings: ExportSettings) -> Plan:
+    """The plan of a rewritten model: the rescaling that an integer input does is cut off."""
     if not settings.precision.spec.is_integer:
-        return Plan(graph=whole, rescaling=RAW)
-    rescaling = _by_the_input(whole)
-    if rescaling == RAW:
-        return int8_plan(whole)
-    return Plan(graph=without_rescaling(whole, rescaling), rescaling=rescaling)
+        return Plan(graph=model, rescaling=RAW)
+    if (rescaling := _by_the_input(model)) == RAW:
+        return int8_plan(model)
+    return Plan(graph=without_rescaling(model, rescaling), rescaling=rescaling)
+
+
+def _check_equalized(model: keras.Model, made: keras.Model, pixels: npt.NDArray[np.uint8]) -> None:
+    images = _images_like(model, pixels)
+    check_equal(model, made, images, tolerance=EQUALIZED_TOLERANCE, instead="with --no-equalize")
 
 
 def int8_plan(model: keras.Model) -> Plan:

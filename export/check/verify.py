@@ -22,8 +22,8 @@ from export.check.load_check import litert_loads
 from export.check.runner import Runners
 from export.check.tally import Tally
 from export.errors import BadModelFileError, ExportError
+from export.graph.probabilities import ends_in, without_probabilities
 from export.graph.rescaling import RAW, input_error_levels, rescaling_of
-from export.graph.rewrite import ends_in, without_probabilities
 from export.pixel_conventions import PixelConvention
 from export.tflite.content import FileContents
 from export.tflite.inspect import inspect, named

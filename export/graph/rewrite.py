@@ -1,6 +1,6 @@
 """Graph rewrites that do not change the model's output.
 
-Each makes a new model with its own layers and weights; `check_equal` compares the two on real images.
+Each makes a new model with its own layers and weights; `check_equal` in equality.py compares the two.
 """
 
 from __future__ import annotations
@@ -12,28 +12,14 @@ from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 
-from export.errors import ExportError
 from export.graph.calls import CallGraph, graphs_within
 from export.graph.changes import Affine, Changes, Depthwise
 from export.graph.column_pairs import column_pairs
 from export.graph.identities import is_identity
-from export.head import Head, head_of
 from export.rewrites import Rewrite, RewriteBounds
 from keras_graph.nodes import Node
-from keras_graph.walk import is_graph, last_call, num_channels, structure
-from spelling import counted
-
-TOLERANCE = 1e-3
-"""Share of the largest class score. Float32 rounding in another order gave up to 3e-5 (MobileNetV2, 53
-layers), float16 weights 5e-4; a wrong weight or epsilon changes scores by percents."""
-
-ROUNDINGS = 8
-"""The allowed difference, as a multiple of what one bit of the input changes, since layers round too.
-EfficientNetB0 with random statistics, on noise: one bit 0.0013 to 0.0018, rewritten 0.0012 to 0.0056."""
-MAX_TOLERANCE = 0.05
-"""The largest allowed difference, however much a model magnifies."""
+from keras_graph.walk import is_graph, num_channels
 
 DEPTHWISE_SUFFIX = "_depthwise"
 """Suffix of the layers that with_depthwise_before_norms() adds, after the BatchNormalization's name."""
@@ -42,8 +28,6 @@ MAX_DEPTHWISE_TAPS = 25
 """Largest average pooling window, in positions, for which a depthwise convolution is faster in int8: the
 limit of XNNPACK's int8 depthwise kernels (docs/compression.md)."""
 
-_BATCH_IMAGES = 32
-_TINY = 1e-30
 _RESCALING = (keras.layers.Rescaling, keras.layers.Normalization)
 _WITHOUT_ACTIVATION = (keras.layers.Concatenate, keras.layers.ZeroPadding2D, keras.layers.Cropping2D)
 """Layers that TFLite cannot fuse an activation into."""
@@ -75,42 +59,6 @@ def rewrite(
     return Rewritten(model=changes.carried_out(model), done=tuple(changes.done))
 
 
-def ends_in(model: keras.Model) -> str | None:
-    """'softmax' or 'sigmoid' if that is the model's last layer or its activation; None for class scores."""
-    last = _innermost_last(model)
-    return _of_its_own(last) or _as_activation(last)
-
-
-def is_probabilities(operation: keras.Operation) -> bool:
-    """Whether a layer is a softmax or sigmoid and nothing else."""
-    return _of_its_own(operation) is not None
-
-
-def head_of_model(model: keras.Model) -> Head:
-    """What the model's outputs mean."""
-    return head_of(int(model.outputs[0].shape[-1]), has_sigmoid=ends_in(model) == "sigmoid")
-
-
-def without_probabilities(model: keras.Model) -> keras.Model:
-    """The model up to its class scores, without its last softmax or sigmoid, a layer or an activation.
-
-    Raises ExportError if it ends in something else.
-    """
-    changes = Changes()
-    last = _innermost_last(model)
-    if _of_its_own(last):
-        changes.removed.add(id(last))
-    elif _as_activation(last):
-        changes.linear.add(id(last))
-    else:
-        raise ExportError(
-            f"'{model.name}' ends in '{last.name}' ({type(last).__name__}), not in a softmax or sigmoid. "
-            "Expected such a layer or activation as its last: if it gives class scores already, export it "
-            "unchanged."
-        )
-    return changes.carried_out(model)
-
-
 def with_depthwise_before_norms(model: keras.Model) -> keras.Model:
     """The model with a 1x1 depthwise convolution of ones before each BatchNormalization without one.
 
@@ -132,67 +80,6 @@ def with_norms_in_dense(model: keras.Model) -> keras.Model:
     for _, graph in graphs_within(model):
         _plan_norms_in_dense(changes, CallGraph(graph))
     return changes.carried_out(model) if changes.folded else model
-
-
-def check_equal(
-    original: keras.Model,
-    rewritten: keras.Model,
-    pixels: npt.NDArray[Any],
-    *,
-    tolerance: float = TOLERANCE,
-    instead: str = "without rewrites (--no-rewrite)",
-) -> float:
-    """The largest difference of both models on these images. Raises ExportError if it is above the tolerance.
-
-    A model that magnifies rounding is allowed as much as rounding can make in it. `instead` says in the error
-    how the model can still be exported.
-    """
-    difference = largest_difference(original, rewritten, pixels)
-    if difference <= tolerance:
-        return difference
-    allowed = max(tolerance, min(ROUNDINGS * effect_of_rounding(original, pixels), MAX_TOLERANCE))
-    if not difference <= allowed:
-        raise ExportError(
-            f"the rewritten '{original.name}' differs by {difference:.2g} of the largest output from the "
-            f"original on {counted(len(pixels), 'image')}; at most {allowed:.2g} was expected. Export it "
-            f"{instead}, "
-            "and report the model's summary."
-        )
-    return difference
-
-
-def effect_of_rounding(model: keras.Model, pixels: npt.NDArray[Any]) -> float:
-    """The largest change of the outputs, over the largest output, when the last bit of each pixel changes."""
-    signs = np.random.default_rng(0).choice(np.asarray([-1, 1], np.float32), pixels.shape)
-    images = pixels.astype(np.float32)
-    scores = _scores(model) or model
-    changed = images * (1 + signs * np.finfo(np.float32).eps)
-    expected, found = (np.asarray(scores(each, training=False), np.float64) for each in (images, changed))
-    return float(np.abs(expected - found).max() / max(np.abs(expected).max(), _TINY))
-
-
-def largest_difference(model: keras.Model, rewritten: keras.Model, pixels: npt.NDArray[Any]) -> float:
-    """The largest difference of the outputs for (n, height, width, channels), over the largest output.
-
-    If both models end in a softmax or sigmoid, class scores are compared, since these hide differences.
-    """
-    shape = tuple(model.inputs[0].shape[1:])
-    if pixels.shape[1:] != shape or not len(pixels):
-        raise ExportError(
-            f"images of shape {pixels.shape} to compare '{model.name}' with. "
-            f"Expected (n, {', '.join(map(str, shape))}), raw 0-255, at least one."
-        )
-    pair: list[Any] = [_scores(model), _scores(rewritten)]
-    if None in pair:
-        pair = [model, rewritten]
-    difference, largest = 0.0, 0.0
-    for start in range(0, len(pixels), _BATCH_IMAGES):
-        batch = pixels[start : start + _BATCH_IMAGES].astype(np.float32)
-        expected, found = (np.asarray(each(batch, training=False), np.float64) for each in pair)
-        # np.maximum keeps a NaN, which max() may pass over
-        difference = float(np.maximum(difference, np.abs(expected - found).max()))
-        largest = float(np.maximum(largest, np.abs(expected).max()))
-    return difference / max(largest, _TINY)
 
 
 class _Planner:
@@ -396,32 +283,3 @@ def _affine(norm: keras.layers.BatchNormalization) -> Affine:
     if norm.center:
         shift = shift + np.asarray(norm.beta, np.float64)
     return Affine(factor=factor, shift=shift)
-
-
-def _innermost_last(model: keras.Model) -> keras.Operation:
-    last: keras.Operation = last_call(model).operation
-    while is_graph(last):
-        last = last_call(last).operation
-    return last
-
-
-def _as_activation(operation: keras.Operation) -> str | None:
-    """'softmax' or 'sigmoid' if that is a layer's activation."""
-    kinds = {keras.activations.softmax: "softmax", keras.activations.sigmoid: "sigmoid"}
-    activation = getattr(operation, "activation", None)
-    return next((name for function, name in kinds.items() if activation is function), None)
-
-
-def _of_its_own(operation: keras.Operation) -> str | None:
-    """'softmax' or 'sigmoid' if an operation does nothing else."""
-    if isinstance(operation, keras.layers.Activation):
-        return _as_activation(operation)
-    return {"Softmax": "softmax", "Sigmoid": "sigmoid"}.get(type(operation).__name__)
-
-
-def _scores(model: keras.Model) -> keras.Model | None:
-    """The model up to its class scores; None if it ends in neither softmax nor sigmoid."""
-    last = last_call(model)
-    if _of_its_own(last.operation):  # with the model's own layers: a copy takes its time
-        return keras.Model(structure(model, "inputs"), last.input_tensors[0])
-    return without_probabilities(model) if ends_in(model) else None

@@ -69,12 +69,11 @@ def generator(
 
     `values` turns raw pixels into the converted graph's input; `progress` is called with (done, all).
     """
-    everything = with_full_range(pixels)
 
     def images() -> Iterator[list[npt.NDArray[np.float32]]]:
-        for done, image in enumerate(everything, start=1):
+        for done, image in enumerate(pixels, start=1):
             yield [values(image[np.newaxis].astype(np.float32))]
             if progress is not None:
-                progress(done, len(everything))
+                progress(done, len(pixels))
 
     return images

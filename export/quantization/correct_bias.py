@@ -9,7 +9,7 @@ approximated counts: weights, activations, the tables of swish or sigmoid.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +24,8 @@ from export.tflite.walk import Values, Walk
 Floats = npt.NDArray[np.float64]
 
 NUM_IMAGES = 32
-_AT_ONCE = 8
-"""Images whose float activations are in memory together."""
+_FLOAT_BYTES = 1 << 26
+"""Most that one float activation of the images that run together may take."""
 _MEMORY_BYTES = 1 << 28
 """Most that one int8 activation of all images may take."""
 _FEWEST_IMAGES = 4
@@ -46,42 +46,53 @@ class Corrected:
     """Operators whose biases were changed."""
 
 
-def correct_biases(
-    content: bytes, calibrated: bytes, stored: npt.NDArray[Any], values: npt.NDArray[np.float32]
-) -> Corrected:
+def float_means(calibrated: bytes, values: npt.NDArray[np.float32]) -> dict[str, Floats]:
+    """Output of a convolution or Dense -> the mean of each of its channels for each image (n, channels).
+
+    `calibrated` is the float file that an int8 file is quantized from, and `values` are images as it takes
+    them (n, height, width, channels): NUM_IMAGES, or fewer if their activations do not fit into memory.
+    """
+    contents = inspect_bytes(calibrated, name="the calibrated file")
+    largest = max(math.prod(each.shape) for each in contents.tensors if not each.is_constant)
+    num_images = min(len(values), NUM_IMAGES, max(_FEWEST_IMAGES, _MEMORY_BYTES // largest))
+    at_once = max(1, _FLOAT_BYTES // (4 * largest))
+    found: dict[str, list[Floats]] = {}
+    for start in range(0, num_images, at_once):
+        walk = Walk(calibrated, values[start : min(start + at_once, num_images)])
+        for _, operator in walk.operators():
+            if operator.name in _WEIGHTED:
+                name = _name(walk.contents, operator.outputs[0])
+                found.setdefault(name, []).extend(_means(walk.values(operator.outputs[0])))
+    return {name: np.stack(means) for name, means in found.items()}
+
+
+def correct_biases(content: bytes, means: Mapping[str, Floats], stored: npt.NDArray[Any]) -> Corrected:
     """The int8 file with biases that give each channel of a convolution or Dense its mean in float.
 
-    `calibrated` is the float file that `content` was quantized from, with the same tensor names. `stored` and
-    `values` are the same images as both take them (n, height, width, channels). Operators are corrected in
-    their order, each on what the corrected ones before it give. A shift that could be chance, given how it
-    varies from image to image, is corrected in part. Size and operators are unchanged.
+    `means` are the float_means() of the file that it was quantized from, and `stored` the same images as
+    `content` takes them. Operators are corrected in their order, each on what the corrected ones before it
+    give. A shift that could be chance, given how it varies from image to image, is corrected in part. Size
+    and operators are unchanged.
     """
-    contents = inspect_bytes(content, name="the converted file")
-    num_images = _num_images(contents, len(stored))
+    num_images = min(len(stored), *map(len, means.values())) if means else 0
+    if not num_images:
+        return Corrected(content=content, num_corrected=0)
     walk = Walk(content, stored[:num_images])
+    contents = walk.contents
     corrected = 0
-    to_correct = [each for each in contents.graph if _bias(each, contents) is not None]
-    wanted = {_name(contents, each.outputs[0]) for each in to_correct}
-    expected = _channel_means(calibrated, values[:num_images], wanted)
     for number, operator in walk.operators():
         bias, tensor = _bias(operator, contents), operator.outputs[0]
-        means = expected.get(_name(contents, tensor))
-        if bias is None or means is None:
+        expected = means.get(_name(contents, tensor))
+        if bias is None or expected is None:
             continue
         for _ in range(_ROUNDS):
             whole = walk.constant(bias, "int32")
-            shift = _shift(means, walk.values(tensor), contents, tensor)
+            shift = _shift(expected[:num_images], walk.values(tensor), contents, tensor)
             moved = whole + np.rint(shift / np.asarray(contents.tensors[bias].scales)).astype(np.int64)
             walk.replace(bias, np.clip(moved, -(2**31), 2**31 - 1).astype(np.int32))
             walk.run(number)
         corrected += 1
     return Corrected(content=walk.written(), num_corrected=corrected)
-
-
-def _num_images(contents: FileContents, given: int) -> int:
-    """How many images to use, so that their activations fit into memory."""
-    largest = max(math.prod(each.shape) for each in contents.tensors if not each.is_constant)
-    return min(given, NUM_IMAGES, max(_FEWEST_IMAGES, _MEMORY_BYTES // largest))
 
 
 def _bias(operator: Operator, contents: FileContents) -> int | None:
@@ -97,20 +108,6 @@ def _bias(operator: Operator, contents: FileContents) -> int | None:
 def _name(contents: FileContents, tensor: int) -> str:
     """A tensor's name in both files; the output has another one in each."""
     return "" if tensor == network_output(contents) else contents.tensors[tensor].name
-
-
-def _channel_means(
-    calibrated: bytes, values: npt.NDArray[np.float32], wanted: Collection[str]
-) -> dict[str, Floats]:
-    """Tensor of the float file -> the mean of each channel for each image (n, channels)."""
-    found: dict[str, list[Floats]] = {}
-    for start in range(0, len(values), _AT_ONCE):
-        walk = Walk(calibrated, values[start : start + _AT_ONCE])
-        for _, operator in walk.operators():
-            name = _name(walk.contents, operator.outputs[0])
-            if operator.name in _WEIGHTED and name in wanted:
-                found.setdefault(name, []).extend(_means(walk.values(operator.outputs[0])))
-    return {name: np.stack(means) for name, means in found.items()}
 
 
 def _means(values: Values) -> list[Floats]:

@@ -9,7 +9,7 @@ import keras
 from export.errors import ExportError
 from export.graph.layer_names import FUSED, LayerNames, layer_named
 from export.graph.layer_outputs import Step, network_steps
-from export.graph.rewrite import is_probabilities
+from export.graph.probabilities import is_probabilities
 from export.tflite.content import FileContents, Operator
 from export.tflite.output import CONVERSIONS, PROBABILITIES, network_output
 from spelling import did_you_mean, some

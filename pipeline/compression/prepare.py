@@ -10,13 +10,10 @@ import numpy.typing as npt
 
 from export import native_output
 from export.errors import ExportError
+from export.graph.equality import largest_difference
+from export.graph.probabilities import without_probabilities
 from export.graph.rescaling import Rescaling
-from export.graph.rewrite import (
-    largest_difference,
-    with_depthwise_before_norms,
-    with_norms_in_dense,
-    without_probabilities,
-)
+from export.graph.rewrite import with_depthwise_before_norms, with_norms_in_dense
 from export.plan import EQUALIZED_TOLERANCE, int8_plan
 from export.quantization.calibrate import check_varied
 from export.quantization.equalize import equalize_freely

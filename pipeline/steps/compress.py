@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from export.files import sha256_of
-from export.graph.rewrite import head_of_model
+from export.graph.probabilities import head_of_model
 from export.head import HeadKind
 from export.records import read_record_as
 from export.source.serving import is_serving_function

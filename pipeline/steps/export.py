@@ -14,7 +14,7 @@ from export.artifact import Equalization, ExportArtifact
 from export.errors import ExportError, OtherBytesError
 from export.exporter import SourceModel, check_class_names, export_model
 from export.files import sha256_of
-from export.graph.rewrite import head_of_model
+from export.graph.probabilities import head_of_model
 from export.head import SIGMOIDS_ON_CLASSES, HeadKind
 from export.precisions import Precision
 from export.quantization.calibrate import CalibrationImages

@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.graph.rewrite import head_of_model
+from export.graph.probabilities import head_of_model
 from pipeline.class_names import check_same_classes, match_classes, match_known
 from pipeline.compression.attempts import Attempts, Subject, put_in_place, time_files
 from pipeline.compression.ladder import Climb, climb, rungs

@@ -8,15 +8,14 @@ import keras
 import numpy as np
 
 from export.check.pixel_trial import NUM_TRIED, Floats, Labels, PixelTrial, try_conventions
-from export.graph.rewrite import head_of_model
+from export.graph.probabilities import head_of_model
 from export.head import Head
 from export.pixel_conventions import convention_of
-from export.source.keras_file import load_model
 from pipeline.class_names import MatchedClasses, is_unnamed, match_classes
 from pipeline.data.dataset import Dataset
 from pipeline.data.spec import image_shape_of
 from pipeline.errors import PipelineError, UsageError
-from pipeline.lineage import KerasSource
+from pipeline.lineage import KerasSource, load_model_of
 from pipeline.progress import Doing, Progress, silent
 from spelling import counted
 
@@ -49,8 +48,7 @@ def checked_pixels(
     except PipelineError:
         return _untried(source, "its outputs cannot be matched with the classes of the images")
     progress(Doing(f"trying which pixels {source.model_path.name} takes"))
-    bare = None if source.knobs else model
-    trial = tried(source, dataset, matched, split="train", model=bare)
+    trial = tried(source, dataset, matched, split="train", model=model)
     if trial.better is not None and not source.knobs:
         advice = "Give {options}, or " + RAW_ANYWAY + " to keep raw pixels."
         raise UsageError(f"{source.model_path.name}: {doubt(trial, advice)}")
@@ -81,20 +79,18 @@ def tried(
 ) -> PixelTrial:
     """The trial of the model, beside the pixels that the source says it takes.
 
-    `model` is the one in the source's file, if it is loaded already.
+    `model` is that of load_model_of(), if it is loaded already.
     """
-    bare = load_model(source.model_path) if model is None else model
-    head = head_of_model(bare)
+    whole = load_model_of(source) if model is None else model
+    head, assumed = head_of_model(whole), convention_of(source.knobs)
     pixels, labels = dataset.balanced_samples(
-        split, image_size=image_shape_of(bare), num_samples=NUM_TRIED, seed=0
+        split, image_size=image_shape_of(whole), num_samples=NUM_TRIED, seed=0
     )
 
     def predict(fed: Floats) -> Labels:
-        return predicted_labels(_outputs(bare, fed), head)
+        return predicted_labels(_outputs(whole, assumed.undone(fed)), head)
 
-    return try_conventions(
-        predict, pixels.astype(np.float32), matched.labels(labels), convention_of(source.knobs)
-    )
+    return try_conventions(predict, pixels.astype(np.float32), matched.labels(labels), assumed)
 
 
 def _outputs(model: keras.Model, fed: Floats) -> Floats:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from export.check.runner import Runner
-from export.choose_int8 import chosen, equalization_of, multiplications
+from export.choose_int8 import can_choose, chosen, multiplications
 from export.convert import convert
 from export.precisions import Precision
 from export.settings import ExportSettings
@@ -48,17 +48,19 @@ def error(content, model, images):
 def test_the_file_is_nearer_to_keras_on_images_that_it_was_not_chosen_by(nets, images):
     model = net("linear")
     others = nets.colourful(40, seed=7, size=SIZE)
-    done = chosen(model, INT8, images)
+    choice = chosen(model, INT8, images)
+    done = choice.equalization
     assert done.factors
     assert done.error < done.plain_error / 1.5
     assert done.num_held_out == 10
     plain, best = (convert(model, INT8, pixels=images, equalization=each) for each in (None, done))
     assert error(best, model, others) < error(plain, model, others)
+    assert best == choice.content, "the file made again from the sidecar's record is the same"
 
 
 @pytest.mark.parametrize(("last", "num_classes"), [("softmax", 5), ("sigmoid", 1)])
 def test_every_head_can_be_chosen_for(images, last, num_classes):
-    done = chosen(net(last, num_classes), INT8, images)
+    done = chosen(net(last, num_classes), INT8, images).equalization
     assert 0 < done.error <= done.plain_error < 1
 
 
@@ -69,7 +71,7 @@ def test_nothing_is_done_where_nothing_is_gained(images):
     dense = layers.Dense(3, name="scores")
     model = keras.Model(image, dense(x))
     dense.set_weights([np.asarray([[127.0, 0, 1], [5, 127, 2], [3, 4, 127]]) / 127, np.zeros(3)])
-    done = chosen(model, INT8, images)
+    done = chosen(model, INT8, images).equalization
     assert not done.factors
     assert (done.error, done.in_words) == (done.plain_error, "calibrated alone")
 
@@ -84,7 +86,7 @@ def test_nothing_is_done_where_nothing_is_gained(images):
     ids=["too few images", "not wanted", "without rewrites"],
 )
 def test_nothing_is_tried(images, settings, number):
-    assert equalization_of(net(), settings, images[:number]) is None
+    assert not can_choose(images[:number], settings)
 
 
 @pytest.mark.parametrize(("alpha", "millions"), [(1.0, 569), (0.25, 41)])

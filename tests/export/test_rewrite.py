@@ -8,15 +8,10 @@ import pytest
 
 from export.convert import convert
 from export.errors import ExportError
+from export.graph.equality import check_equal, effect_of_rounding, largest_difference
+from export.graph.probabilities import without_probabilities
 from export.graph.rescaling import add_rescaling
-from export.graph.rewrite import (
-    check_equal,
-    effect_of_rounding,
-    largest_difference,
-    rewrite,
-    with_depthwise_before_norms,
-    without_probabilities,
-)
+from export.graph.rewrite import rewrite, with_depthwise_before_norms
 from export.precisions import Precision
 from export.rewrites import Rewrite
 from export.settings import ExportSettings

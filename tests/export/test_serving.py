@@ -10,7 +10,7 @@ from export.check.verify import Samples, verify
 from export.convert import convert
 from export.errors import BadModelFileError, ExportError
 from export.files import sha256_of
-from export.graph.rewrite import head_of_model
+from export.graph.probabilities import head_of_model
 from export.head import HeadKind
 from export.plan import converted_model
 from export.precisions import Precision

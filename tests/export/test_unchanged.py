@@ -17,11 +17,21 @@ from export import choose_int8
 from export.artifact import Equalization
 from export.check import layer_errors
 from export.check import verify as checking
-from export.convert import calibrate_int8, convert
+from export.convert import Int8Graph, calibrate_int8, convert
 from export.errors import ExportError
 from export.exporter import SourceModel, check_class_names, export_model
-from export.graph import calls, changes, channel_order, layer_names, layer_outputs, rescaling, rewrite
-from export.plan import converted_model, equalized, int8_plan, plan_of
+from export.graph import (
+    calls,
+    changes,
+    channel_order,
+    equality,
+    layer_names,
+    layer_outputs,
+    probabilities,
+    rescaling,
+    rewrite,
+)
+from export.plan import converted_model, equalized, equalized_plan, int8_plan, plan_of
 from export.precisions import Precision
 from export.quantization import channels, equalize, float_layers, typical
 from export.quantization.calibrate import CalibrationImages
@@ -135,8 +145,15 @@ USES = {
         g.model, INT8, None, None, Equalization(factors=equalized(g.model, g.pixels))
     ),
     "export.choose_int8.chosen": lambda g: choose_int8.chosen(g.model, INT8, g.pixels[:32]),
-    "export.choose_int8.equalization_of": lambda g: choose_int8.equalization_of(
+    "export.choose_int8.equalization_asked": lambda g: choose_int8.equalization_asked(
         g.model, dataclasses.replace(INT8, equalize=True), g.pixels
+    ),
+    "export.convert.Int8Graph": lambda g: Int8Graph(
+        plan_of(g.model, INT8, g.pixels[:2], None, Equalization()), g.model, INT8, g.pixels[:1]
+    ).calibrated(),
+    "export.plan.equalized_plan": lambda g: equalized_plan(g.model, INT8, g.pixels[:4]),
+    "export.graph.probabilities.class_scores": lambda g: probabilities.class_scores(g.model)(
+        g.pixels[:2].astype(np.float32)
     ),
     "export.convert.calibrate_int8": lambda g: calibrate_int8(g.model, INT8, g.pixels[:4], Equalization()),
     "export.quantization.equalize.scaled": lambda g: equalize.scaled(
@@ -153,7 +170,7 @@ USES = {
     "export.graph.calls.graphs_within": lambda g: list(calls.graphs_within(g.model)),
     "export.graph.changes.Changes": lambda g: changes.Changes().carried_out(g.model),
     "export.source.serving.is_serving_function": lambda g: serving.is_serving_function(g.model),
-    "export.graph.rewrite.head_of_model": lambda g: rewrite.head_of_model(g.model),
+    "export.graph.probabilities.head_of_model": lambda g: probabilities.head_of_model(g.model),
     "export.source.keras_file.check_image_classifier": lambda g: keras_file.check_image_classifier(
         g.model, "it"
     ),
@@ -166,17 +183,19 @@ USES = {
     "export.graph.rescaling.rescaling_of": lambda g: rescaling.rescaling_of(g.model),
     "export.graph.rescaling.split_rescaling": lambda g: rescaling.split_rescaling(g.model),
     "export.graph.rescaling.without_rescaling": lambda g: rescaling.without_rescaling(g.model, rescaling.RAW),
-    "export.graph.rewrite.check_equal": lambda g: rewrite.check_equal(g.model, g.model, g.pixels),
-    "export.graph.rewrite.effect_of_rounding": lambda g: rewrite.effect_of_rounding(g.model, g.pixels),
-    "export.graph.rewrite.ends_in": lambda g: rewrite.ends_in(g.model),
-    "export.graph.rewrite.largest_difference": lambda g: rewrite.largest_difference(
+    "export.graph.equality.check_equal": lambda g: equality.check_equal(g.model, g.model, g.pixels),
+    "export.graph.equality.effect_of_rounding": lambda g: equality.effect_of_rounding(g.model, g.pixels),
+    "export.graph.probabilities.ends_in": lambda g: probabilities.ends_in(g.model),
+    "export.graph.equality.largest_difference": lambda g: equality.largest_difference(
         g.model, g.model, g.pixels
     ),
     "export.graph.rewrite.rewrite": lambda g: rewrite.rewrite(g.model),
     "export.graph.rewrite.with_depthwise_before_norms": lambda g: rewrite.with_depthwise_before_norms(
         g.model
     ),
-    "export.graph.rewrite.without_probabilities": lambda g: rewrite.without_probabilities(g.model),
+    "export.graph.probabilities.without_probabilities": lambda g: probabilities.without_probabilities(
+        g.model
+    ),
     "export.quantization.channels.Channels": lambda g: channels.Channels(g.model, "", only_free=False),
     "export.quantization.equalize.equalize": lambda g: equalize.equalize(g.model, g.pixels),
     "export.quantization.equalize.equalize_freely": lambda g: equalize.equalize_freely(g.model, g.pixels),
@@ -271,9 +290,9 @@ def test_a_wrong_rewrite_is_refused_whatever_has_seen_the_model(sure_net, name):
         sure_net.around(name)
     model, images = sure_net.model, sure_net.pixels[:8]
     wrong = wrong_by_five_percent(model)
-    assert rewrite.largest_difference(model, wrong, images) == pytest.approx(0.05, rel=0.05)
+    assert equality.largest_difference(model, wrong, images) == pytest.approx(0.05, rel=0.05)
     with pytest.raises(ExportError, match=r"differs by 0\.0\d+ of the largest output"):
-        rewrite.check_equal(model, wrong, images)
+        equality.check_equal(model, wrong, images)
 
 
 @pytest.mark.parametrize("name", USES)

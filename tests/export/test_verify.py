@@ -8,7 +8,7 @@ from export.artifact import Equalization
 from export.check.verify import NamedLayers, Samples, check_sidecar, verify
 from export.convert import convert
 from export.errors import BadModelFileError, ExportError
-from export.graph.rewrite import without_probabilities
+from export.graph.probabilities import without_probabilities
 from export.plan import converted_model, equalized
 from export.precisions import Precision
 from export.settings import ExportSettings

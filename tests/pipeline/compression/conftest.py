@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from export.convert import convert
-from export.graph.rewrite import head_of_model
+from export.graph.probabilities import head_of_model
 from export.precisions import Precision
 from export.settings import ExportSettings
 from models.build import build

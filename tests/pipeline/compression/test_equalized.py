@@ -11,7 +11,7 @@ import pytest
 
 from export.check.runner import Runner
 from export.convert import convert
-from export.graph.rewrite import without_probabilities
+from export.graph.probabilities import without_probabilities
 from export.precisions import Precision
 from export.settings import ExportSettings
 from export.tflite.inspect import inspect
