@@ -9,9 +9,9 @@ too, which makes deep nets very sensitive to rounding.
     python benchmarks/applications.py --data PHOTOS [--nets MobileNetV2 ...] [--image-size 224]
 
 Agreement is the number of images, unseen by the calibration, whose best class is the Keras model's. The error
-is the rms of the class scores' differences, divided by the scores' deviation. Time is CPU time in
-LiteRT, one thread, in paired rounds with their verdict. Results are kept in --folder, a line each, so that a
-killed run can be resumed.
+is the rms of the class scores' differences, divided by the scores' deviation. Time is CPU time in LiteRT, one
+thread, in paired rounds with their verdict; the seconds to export are CPU time too. Results are kept in
+--folder, a line each, so that a killed run can be resumed.
 """
 
 from __future__ import annotations
@@ -21,22 +21,20 @@ import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from math import comb
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from rewrites import take_turns, with_random_statistics
+from applications_table import Result, Side, print_table, read_results
+from rewrites import take_turns
+from spread_weights import spread_out
 from zoo import scaled, stock_conversion
 
 from export.precisions import Precision
 from export.settings import ExportSettings
-from pipeline.bench.child import runtime_version
-from pipeline.bench.host import machine_name
 from pipeline.bench.statistics import compare
 from pipeline.data.dataset import Dataset
 from pipeline.data.registry import load
@@ -66,50 +64,6 @@ NETS = {
 }
 """Whether the net takes raw pixels; the others take -1..1."""
 PRECISIONS = (Precision.FLOAT32, Precision.FLOAT16, Precision.DYNAMIC, Precision.INT8)
-NUM_STATISTICS = 64
-"""Images from which the random weights get their statistics."""
-DOUBT = 0.05
-"""Agreement below stock's counts where chance would show it less often than this."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Side:
-    """One file: ours or the stock converter's."""
-
-    agreeing: int
-    rms_error: float
-    size_bytes: int
-    ms: float
-    export_secs: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """One net in one precision."""
-
-    net: str
-    image_size: int
-    norms: str
-    precision: str
-    parameters: int
-    num_images: int
-    num_best_classes: int
-    """How many classes are some image's best one in the Keras model."""
-    ours: Side | None
-    stock: Side | None
-    ours_alone: int = 0
-    """Images on which ours agrees with Keras and stock does not."""
-    stock_alone: int = 0
-    ratio: float | None = None
-    larger_than_noise: bool | None = None
-    verified: str = ""
-    explained: str = ""
-    refused: str = ""
-
-    @property
-    def key(self) -> tuple[str, int, str, str]:
-        """What was measured."""
-        return self.net, self.image_size, self.norms, self.precision
 
 
 def main() -> None:
@@ -123,12 +77,12 @@ def main() -> None:
         process.join()
         if process.exitcode:
             print(f"  {net} ended with {process.exitcode}", file=sys.stderr)
-    print_table(_read(arguments.folder))
+    print_table(read_results(arguments.folder))
 
 
 def measure(net: str, arguments: argparse.Namespace) -> None:
     """Measures one net in every precision that is missing."""
-    done = {each.key for each in _read(arguments.folder)}
+    done = {each.key for each in read_results(arguments.folder)}
     missing = [
         each
         for each in arguments.precisions
@@ -231,7 +185,13 @@ class _Case:
         file = self._folder / f"{self._net}.keras"
         if not file.exists():
             pixels = self._inputs(self._calibration)
-            model = spread_out(self._net, pixels, self._arguments, len(self._dataset.spec.class_names))
+            model = spread_out(
+                self._net,
+                pixels,
+                image_size=self._arguments.image_size,
+                num_classes=len(self._dataset.spec.class_names),
+                true_norms=self._arguments.norms == "true",
+            )
             model.save(file)
         return keras.models.load_model(file)
 
@@ -241,21 +201,21 @@ class _Case:
         )
         if not NETS[self._net]:
             source = with_pixels(source, scale=(1 / 127.5,), offset=(-1.0,))
-        begin = time.perf_counter()
+        begin = time.process_time()
         exported = export(
             source,
             [ExportSettings(precision)],
             runs=self._folder,
             place=Place(folder=self._folder / "export"),
         )
-        secs = time.perf_counter() - begin
+        secs = time.process_time() - begin
         return (exported.files[0] if exported.files else None), secs, " ".join(exported.refused)
 
     def _stock(self, precision: Precision) -> tuple[Path | None, float]:
         file = self._folder / f"stock_{precision}.tflite"
-        begin = time.perf_counter()
+        begin = time.process_time()
         file.write_bytes(stock_conversion(self._model, precision, self._inputs(self._calibration)))
-        return file, time.perf_counter() - begin
+        return file, time.process_time() - begin
 
     def _verified(self, file: Path) -> str:
         try:
@@ -263,45 +223,6 @@ class _Case:
         except Exception as error:
             return f"{type(error).__name__}: {error}"
         return f"{found.agreement:.3f}"
-
-
-def spread_out(net: str, pixels: np.ndarray, arguments: argparse.Namespace, num_classes: int) -> keras.Model:
-    """The net with random weights whose class scores differ from image to image."""
-    keras.utils.set_random_seed(0)
-    size = arguments.image_size
-    model = getattr(keras.applications, net)(input_shape=(size, size, 3), weights=None, classes=num_classes)
-    with_random_statistics(model, np.random.default_rng(0))
-    images = pixels[:: max(1, len(pixels) // NUM_STATISTICS)].astype(np.float32)
-    if arguments.norms == "true":
-        _with_true_statistics(model, images)
-    return whitened(model, images)
-
-
-def _with_true_statistics(model: keras.Model, images: np.ndarray) -> None:
-    """Sets the moving statistics to those of the images, as a training would."""
-    norms = [each for each in model.layers if isinstance(each, keras.layers.BatchNormalization)]
-    for norm in norms:
-        norm.momentum = 0.0
-    dropouts = [each for each in model.layers if isinstance(each, keras.layers.Dropout)]
-    for dropout in dropouts:
-        dropout.rate = 0.0
-    model(images, training=True)
-
-
-def whitened(model: keras.Model, images: np.ndarray) -> keras.Model:
-    """The model with a last layer that gives its classes uncorrelated scores of mean 0 on the images."""
-    last = next(each for each in reversed(model.layers) if each.get_weights())
-    features = keras.Model(model.input, last.input).predict(images, verbose=0)
-    rows = features.reshape(-1, features.shape[-1]) if features.ndim == 2 else features.mean(axis=(1, 2))
-    mean = rows.mean(axis=0)
-    _, deviations, directions = np.linalg.svd(rows - mean, full_matrices=False)
-    kernel, bias = last.get_weights()
-    num_classes = kernel.shape[-1]
-    strongest = directions[:num_classes].T / (deviations[:num_classes] / np.sqrt(len(rows)))
-    rotation, _ = np.linalg.qr(np.random.default_rng(2).normal(size=(num_classes, num_classes)))
-    drawn = 3.0 * strongest @ rotation
-    last.set_weights([drawn.reshape(kernel.shape), -(mean @ drawn).reshape(bias.shape)])
-    return model
 
 
 def _run(file: Path, stored: np.ndarray) -> np.ndarray:
@@ -335,61 +256,6 @@ def _explained(file: Path) -> str:
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return f"{len(found.layers)} operators"
-
-
-def _read(folder: Path) -> list[Result]:
-    file = folder / "results.jsonl"
-    lines = file.read_text().splitlines() if file.exists() else []
-    return [_result(json.loads(line)) for line in lines]
-
-
-def _result(record: dict[str, Any]) -> Result:
-    sides = {name: Side(**record[name]) if record[name] else None for name in ("ours", "stock")}
-    return Result(**(record | sides))
-
-
-def print_table(results: Sequence[Result]) -> None:
-    """A Markdown table, then what did not hold."""
-    print(
-        "| net, pixels | precision | agree: ours, stock | error: ours, stock | bytes | time | s to export |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for each in results:
-        ours, stock = each.ours, each.stock
-        if ours is None or stock is None:
-            print(f"| {each.net} {each.image_size} | {each.precision} | refused: {each.refused} | | | | |")
-            continue
-        noise = "" if each.larger_than_noise else " (noise)"
-        print(
-            f"| {each.net} {each.image_size} | {each.precision} "
-            f"| {ours.agreeing}, {stock.agreeing} of {each.num_images} "
-            f"| {ours.rms_error:.3f}, {stock.rms_error:.3f} | {ours.size_bytes / stock.size_bytes:.3f} "
-            f"| {each.ratio:.2f}{noise} | {ours.export_secs:.0f}, {stock.export_secs:.0f} |"
-        )
-    for line in _faults(results):
-        print(f"- {line}")
-    print(
-        f"\n{machine_name()}; litert {runtime_version('litert')}, one thread. Bytes, time: ours by stock's."
-    )
-
-
-def _faults(results: Sequence[Result]) -> Iterator[str]:
-    checks: tuple[tuple[str, Callable[[Result], bool]], ...] = (
-        ("refused", lambda each: each.ours is None),
-        ("slower than stock beyond noise", lambda each: bool(each.larger_than_noise) and each.ratio > 1.02),
-        ("agrees less than stock beyond chance", _agrees_less),
-        ("not verified", lambda each: each.ours is not None and ":" in each.verified),
-        ("not explained", lambda each: each.ours is not None and ":" in each.explained),
-    )
-    for words, holds in checks:
-        found = [f"{each.net} {each.precision}" for each in results if holds(each)]
-        yield f"{words}: {', '.join(found) or 'none'} (of {len(results)})"
-
-
-def _agrees_less(each: Result) -> bool:
-    """McNemar's exact test, one-sided, on the images that one of the files gets as Keras does."""
-    number, ours = each.ours_alone + each.stock_alone, each.ours_alone
-    return number > 0 and sum(comb(number, k) for k in range(ours + 1)) / 2**number < DOUBT
 
 
 def _parser() -> argparse.ArgumentParser:
