@@ -145,3 +145,11 @@ def test_the_exact_options_hold_every_digit_and_the_order_of_the_channels(conven
     read = {name: tuple(map(float, given[f"--{name}"].split(","))) for name in ("scale", "offset")}
     assert read == {"scale": convention.scale, "offset": convention.offset}
     assert given.get("--channels", "rgb") == convention.channels
+
+
+@pytest.mark.parametrize("convention", usual_conventions(3), ids=str)
+@pytest.mark.parametrize("turned", [False, True], ids=["", "other channel order"])
+def test_undone_gives_the_pixels_back(convention, turned):
+    convention = with_channels_reversed(convention) if turned else convention
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 4, 4, 3)).astype(np.float32)
+    np.testing.assert_allclose(convention.undone(convention(pixels)), pixels, atol=1e-3)
