@@ -36,14 +36,20 @@ from export.settings import ExportSettings
 from export.tflite.inspect import inspect_bytes
 from export.tflite.pack import pack
 from models.build import build
-from models.checkpoints import CHECKPOINTS, load_checkpoint
-from models.family import Checkpoint
+from models.weights.catalogue import CHECKPOINTS
+from models.weights.fill import load_weights
 
 INT8 = ExportSettings(Precision.INT8)
 NUM_CALIBRATION, NUM_TEST = 200, 200
 NUM_STATISTICS = 32
 SIZE = 96
 """Pixels of the nets without published weights."""
+FILES = {
+    "mobilenet_1.0_224": "mobilenet_v1_1.0_224.weights.h5",
+    "squeezenet_1.1": "squeezenet_v1.1_imagenet.npz",
+    "densenet_bc_100_12_cifar10": "densenet_bc_100_12_cifar10.npz",
+}
+"""Published weights, and their file in the folder that is given."""
 APPLICATIONS = {  # name -> whether it takes -1..1
     "MobileNetV2": True,
     "MobileNetV3Small": False,
@@ -70,11 +76,12 @@ def main() -> None:
 
 def _nets(weights: Path, photos: Path) -> Iterator[tuple[str, Callable[[], Given]]]:
     """Each net's name, and what makes it."""
-    for name, checkpoint in CHECKPOINTS.items():
+    for name, file in FILES.items():
 
-        def published(checkpoint: Checkpoint = checkpoint) -> Given:
+        def published(name: str = name, file: str = file) -> Given:
+            checkpoint = CHECKPOINTS[name]
             model = build(checkpoint.family, **checkpoint.knobs)
-            load_checkpoint(model, weights / checkpoint.file)
+            load_weights(model, weights / file)
             return without_probabilities(model), *_images(model.input_shape[1], photos)
 
         yield name, published

@@ -33,8 +33,9 @@ from export.settings import ExportSettings, settings_for
 from export.tflite.inspect import inspect
 from export.tflite.pack import pack
 from models.build import build
-from models.checkpoints import CHECKPOINTS, load_checkpoint
 from models.registry import label
+from models.weights.catalogue import CHECKPOINTS
+from models.weights.fill import load_weights
 from pipeline.bench.child import runtime_version
 from pipeline.bench.host import MeasuredFile, machine_name
 from pipeline.bench.settings import BenchSettings
@@ -104,7 +105,7 @@ def densenet_bc(weights: Path, keep: Path | None) -> None:
         sys.exit(f"{weights} is not here: give the path of {CHECKPOINTS[PUBLISHED].file}")
     checkpoint = CHECKPOINTS[PUBLISHED]
     model = build(checkpoint.family, **checkpoint.knobs)
-    load_checkpoint(model, weights)
+    load_weights(model, weights)
     print("| file | float top-1 | int8 top-1 | drop | same class | bytes |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     with tempfile.TemporaryDirectory() as scratch:

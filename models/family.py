@@ -48,26 +48,39 @@ Filling = dict[tuple[str, int], str]
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """The array names of a published .npz weights file."""
+    """The names that a published file's arrays have."""
 
     about: str
     """Short description, such as 'SqueezeNet .npz with weights/...'."""
     filling: str
-    """'module:function'; the function takes the model and the names of the arrays, and returns a Filling, or
-    None for another layout."""
+    """'module:function'; the function takes the names of the arrays, and returns a Filling, or None for
+    another layout."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A published weights file, and the knobs to build its model with, pixel scaling included."""
+    """A published file of weights, and the knobs to build its model with, pixel scaling included."""
 
-    file: str
     family: str
     knobs: Mapping[str, Any]
+    file: str
+    """Its name where it is published, and in the cache of the library that publishes it."""
+    url: str = ""
+    """Its address, for files of Keras."""
+    md5: str = ""
+    """Of the file, where its publisher gives it."""
+    hub: str = ""
+    """Its repository on the Hugging Face hub, such as timm/densenet121.ra_in1k."""
+    size_mb: float
+    """About what it downloads, in megabytes."""
+    top1: float | None
+    """Percent, one crop; None if none is printed."""
+    printed: str
+    """What was measured, and where the figure is printed."""
     source: str
     licence: str
-    result: str
-    """What it is known to reach."""
+    obtain: str = ""
+    """How to get it, where no library fetches it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +138,9 @@ class Family:
     checkpoints: Mapping[str, Checkpoint] = field(default_factory=dict)
     """Published weights by name."""
     layouts: tuple[Layout, ...] = ()
-    """Layouts of published weights other than Keras's."""
+    """Layouts of published weights other than Keras 3's."""
+    head: str = "logits"
+    """The layer whose weights give the class scores."""
 
     @property
     def all_knobs(self) -> tuple[Knob, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from models.knobs import Knob
 
 LARGEST_SMALL_IMAGE = 96
@@ -51,6 +53,14 @@ OFFSET = Knob(
 )
 COMMON = (IMAGE_SIZE, NUM_CLASSES, STEM, SCALE, OFFSET)
 """Every family has these; it may have its own defaults for them."""
+
+
+def normalisation(mean: Sequence[float], std: Sequence[float]) -> dict[str, tuple[float, ...]]:
+    """The knobs scale and offset of (x / 255 - mean) / std, where mean and std are of pixels from 0 to 1."""
+    return {
+        "scale": tuple(1 / (255 * each) for each in std),
+        "offset": tuple(-middle / each for middle, each in zip(mean, std, strict=True)),
+    }
 
 
 def dropout(default: float, where: str) -> Knob:

@@ -20,6 +20,7 @@ from pipeline.terminal import guard_output
 COMMANDS = {
     "demo": "Train, export, verify, benchmark and report on digits, in a minute.",
     "models": "Show the models and what they cost: parameters, MACs, memory, bytes.",
+    "weights": "List published weights to start from, and fetch them.",
     "data": "Show a data set: classes, splits, and the files that were left out.",
     "train": "Train a model on your images.",
     "compress": "Prune, cluster and train quantized, into a new run.",

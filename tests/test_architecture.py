@@ -16,11 +16,11 @@ ROOT = Path(__file__).parents[1]
 ROOMS = {
     "keras_graph": (("nodes",), ("walk",)),
     "models": (
-        ("errors", "knobs", "shared_knobs", "family", "blocks", "graph"),
-        tuple(folder.name for folder in (ROOT / "models").iterdir() if folder.is_dir()),  # the families
+        ("errors", "knobs", "shared_knobs", "family", "blocks", "graph", "array_names"),
+        tuple(family.parent.name for family in (ROOT / "models").glob("*/family.py")),
         ("macs",),
-        ("registry", "cost", "file_size", "checkpoints"),
-        ("build",),
+        ("registry", "cost", "file_size"),
+        ("build", "weights"),
     ),
     "export": (
         (

@@ -23,6 +23,7 @@ DISTRIBUTIONS = {
     "sklearn": "scikit-learn",
     "tensorflow_model_optimization": "tensorflow-model-optimization",
     "tf_keras": "tf-keras",
+    "huggingface_hub": "huggingface-hub",
     "vl_convert": "vl-convert-python",
     "ai_edge_litert": "ai-edge-litert",
     "tflite_runtime": "tflite-runtime",

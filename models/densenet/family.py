@@ -9,7 +9,16 @@ from typing import Any
 from models.errors import KnobError
 from models.family import Checkpoint, Family, Layout, PublishedFigure, Recipe, imagenet_figure
 from models.knobs import GIVEN, Default, Knob
-from models.shared_knobs import CIFAR10_MEAN, CIFAR10_STD, COMMON, IMAGE_SIZE, dropout
+from models.shared_knobs import (
+    CIFAR10_MEAN,
+    CIFAR10_STD,
+    COMMON,
+    IMAGE_SIZE,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    dropout,
+    normalisation,
+)
 
 BLOCKS = {
     "121": (6, 12, 24, 16),
@@ -95,6 +104,74 @@ def _cifar_figure(
     )
 
 
+_KERAS_URL = "https://storage.googleapis.com/tensorflow/keras-applications/densenet/"
+_KERAS = (
+    ("121", 75.0, "9d60b8095a5708f2dcce2bca79d332c7"),
+    ("169", 76.2, "d699b8f76981ab1b30698df4c175e90b"),
+    ("201", 77.3, "1ceb130c1ea1b78c3bf6114dbdfd8807"),
+)
+"""variant, top-1 in Keras's table, MD5 in keras.applications."""
+_SIZE_MB = {"121": 32.5, "169": 57.5, "201": 81.5}
+_TIMM = (
+    ("121", "ra", 75.6, "Ross Wightman (RandAugment)"),
+    ("121", "tv", 74.75, "torchvision"),
+    ("169", "tv", 75.9, "torchvision"),
+    ("201", "tv", 77.3, "torchvision"),
+)
+"""variant, timm's tag, top-1 in timm's table, who trained it."""
+
+
+def _checkpoints() -> dict[str, Checkpoint]:
+    """Keras's three, timm's four, and one for CIFAR-10."""
+    imagenet = normalisation(IMAGENET_MEAN, IMAGENET_STD)
+    found = {}
+    for variant, top1, md5 in _KERAS:
+        file = f"densenet{variant}_weights_tf_dim_ordering_tf_kernels.h5"
+        found[f"densenet{variant}"] = Checkpoint(
+            family="densenet",
+            knobs={"variant": variant, "epsilon": 1.001e-5, **imagenet},
+            file=file,
+            url=_KERAS_URL + file,
+            md5=md5,
+            size_mb=_SIZE_MB[variant],
+            top1=top1,
+            printed="ImageNet, 224 pixels; keras.io/api/applications",
+            source="Keras, from the authors' Torch file",
+            licence="BSD-3-Clause",
+        )
+    for variant, tag, top1, author in _TIMM:
+        found[f"densenet{variant}_{tag}_timm"] = Checkpoint(
+            family="densenet",
+            knobs={"variant": variant, **imagenet},
+            file="model.safetensors",
+            hub=f"timm/densenet{variant}.{tag}_in1k",
+            size_mb=_SIZE_MB[variant],
+            top1=top1,
+            printed="ImageNet, 224 pixels; timm's results table",
+            source=f"timm, trained by {author}",
+            licence="Apache-2.0",
+        )
+    found["densenet_bc_100_12_cifar10"] = Checkpoint(
+        family="densenet",
+        knobs={
+            "depth": 100,
+            "growth_rate": 12,
+            "bottleneck": True,
+            "compression": 0.5,
+            "num_classes": 10,
+            **normalisation([mean / 255 for mean in CIFAR10_MEAN], [std / 255 for std in CIFAR10_STD]),
+        },
+        file="densenet_bc_100_12_cifar10.npz",
+        size_mb=3.2,
+        top1=94.03,
+        printed="CIFAR-10's test set; measured here",
+        source="deeplearning-wisc/dice",
+        licence="MIT",
+        obtain="load dice's DenseNet-BC checkpoint in PyTorch and save its state_dict as .safetensors",
+    )
+    return found
+
+
 FAMILY = Family(
     name="densenet",
     title="DenseNet",
@@ -152,6 +229,15 @@ FAMILY = Family(
             ),
             about="Share of channels that a transition keeps (the C of BC).",
         ),
+        Knob(
+            name="epsilon",
+            type=float,
+            default=1e-5,
+            above=0.0,
+            label="eps{:g}",
+            changes_cost=False,
+            about="BatchNormalization's: 1e-5 in PyTorch's weights, 1.001e-5 in Keras's.",
+        ),
         dropout(0.0, "after every convolution except the first"),
     ),
     common=(dataclasses.replace(IMAGE_SIZE, defaults=(Default(value=32, when=_DEPTH),)), *COMMON[1:]),
@@ -183,28 +269,10 @@ FAMILY = Family(
             for depth, growth_rate, bottleneck, parameters, mmacs, error in _CIFAR10
         ),
     ),
-    checkpoints={
-        "densenet_bc_100_12_cifar10": Checkpoint(
-            file="densenet_bc_100_12_cifar10.npz",
-            family="densenet",
-            knobs={
-                "depth": 100,
-                "growth_rate": 12,
-                "bottleneck": True,
-                "compression": 0.5,
-                "num_classes": 10,
-                "scale": tuple(1 / std for std in CIFAR10_STD),
-                "offset": tuple(-mean / std for mean, std in zip(CIFAR10_MEAN, CIFAR10_STD, strict=True)),
-            },
-            source="deeplearning-wisc/dice",
-            licence="MIT",
-            result="top-1 94.03% on the CIFAR-10 test set",
-        ),
-    },
+    checkpoints=_checkpoints(),
     layouts=(
-        Layout(
-            about="DenseNet-BC .npz with PyTorch's names",
-            filling="models.densenet.weights:filling",
-        ),
+        Layout(about="DenseNet-BC for CIFAR of dice", filling="models.densenet.weights:dice"),
+        Layout(about="DenseNet of torchvision and timm", filling="models.densenet.weights:torchvision"),
+        Layout(about="DenseNet of keras.applications", filling="models.densenet.weights:keras_applications"),
     ),
 )

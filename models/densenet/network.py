@@ -2,7 +2,7 @@
 
 Huang et al. 2016, "Densely Connected Convolutional Networks", arXiv:1608.06993: the four-block ImageNet nets
 (Table 1; `variant`) and the three-block CIFAR nets (section 4; `depth`). DenseNet-BC has a bottleneck and a
-compression of 0.5. Weights are initialized as in He et al. 2015; BatchNormalization epsilon is 1e-5 (Torch).
+compression of 0.5. Weights are initialized as in He et al. 2015.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import keras
 from models import blocks
 from models.densenet.family import BLOCKS
 
-EPSILON = 1e-5
 INITIALIZER = "he_normal"
 LARGEST_UNSHRUNK_IMAGE = 48
 """The small stem keeps the size of images up to this many pixels, and halves larger ones."""
@@ -28,6 +27,7 @@ def densenet(
     growth_rate: int,
     bottleneck: bool,
     compression: float,
+    epsilon: float,
     dropout: float,
 ) -> keras.KerasTensor:
     """Class scores (b, num_classes) from scaled pixels (b, h, w, 3).
@@ -38,19 +38,22 @@ def densenet(
     """
     layers = block_layers(variant=variant, depth=depth, bottleneck=bottleneck)
     wide = variant is not None or (bottleneck and compression < 1)
-    x = _stem(pixels, stem, filters=2 * growth_rate if wide else 16)
+    x = _stem(pixels, stem, filters=2 * growth_rate if wide else 16, epsilon=epsilon)
     for block, num_layers in enumerate(layers, start=1):
         if block > 1:
-            x = _transition(x, name=f"transition{block - 1}", compression=compression, dropout=dropout)
+            x = _transition(
+                x, name=f"transition{block - 1}", compression=compression, epsilon=epsilon, dropout=dropout
+            )
         for layer in range(1, num_layers + 1):
             x = _dense_layer(
                 x,
                 name=f"block{block}_layer{layer}",
                 growth_rate=growth_rate,
                 bottleneck=bottleneck,
+                epsilon=epsilon,
                 dropout=dropout,
             )
-    x = blocks.batch_norm_relu(x, name="final", epsilon=EPSILON)
+    x = blocks.batch_norm_relu(x, name="final", epsilon=epsilon)
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
     return keras.layers.Dense(num_classes, name="logits")(x)
 
@@ -64,36 +67,38 @@ def block_layers(*, variant: str | None, depth: int | None, bottleneck: bool) ->
     return ((depth - 4) // (6 if bottleneck else 3),) * 3
 
 
-def _stem(pixels: keras.KerasTensor, stem: str, *, filters: int) -> keras.KerasTensor:
+def _stem(pixels: keras.KerasTensor, stem: str, *, filters: int, epsilon: float) -> keras.KerasTensor:
     if stem == "small":
         strides = 1 if pixels.shape[1] <= LARGEST_UNSHRUNK_IMAGE else 2
         return _conv(pixels, filters, 3, name="conv1", strides=strides)
     x = keras.layers.ZeroPadding2D(3, name="conv1_pad")(pixels)
     x = _conv(x, filters, 7, name="conv1", strides=2, padding="valid")
-    x = blocks.batch_norm_relu(x, name="conv1", epsilon=EPSILON)
+    x = blocks.batch_norm_relu(x, name="conv1", epsilon=epsilon)
     x = keras.layers.ZeroPadding2D(1, name="pool1_pad")(x)
     return keras.layers.MaxPooling2D(3, strides=2, name="pool1")(x)
 
 
 def _dense_layer(
-    x: keras.KerasTensor, *, name: str, growth_rate: int, bottleneck: bool, dropout: float
+    x: keras.KerasTensor, *, name: str, growth_rate: int, bottleneck: bool, epsilon: float, dropout: float
 ) -> keras.KerasTensor:
     """BN-ReLU-conv, concatenated with its input: (b, h, w, c) -> (b, h, w, c + growth_rate). Section 3."""
     y = x
     if bottleneck:
-        y = blocks.batch_norm_relu(y, name=f"{name}_bottleneck", epsilon=EPSILON)
+        y = blocks.batch_norm_relu(y, name=f"{name}_bottleneck", epsilon=epsilon)
         y = _conv(y, 4 * growth_rate, 1, name=f"{name}_bottleneck")
         y = blocks.dropout(y, dropout, name=f"{name}_bottleneck_dropout")
-    y = blocks.batch_norm_relu(y, name=name, epsilon=EPSILON)
+    y = blocks.batch_norm_relu(y, name=name, epsilon=epsilon)
     y = _conv(y, growth_rate, 3, name=name)
     y = blocks.dropout(y, dropout, name=f"{name}_dropout")
     return keras.layers.Concatenate(name=f"{name}_concat")([x, y])
 
 
-def _transition(x: keras.KerasTensor, *, name: str, compression: float, dropout: float) -> keras.KerasTensor:
+def _transition(
+    x: keras.KerasTensor, *, name: str, compression: float, epsilon: float, dropout: float
+) -> keras.KerasTensor:
     """BN-ReLU-1x1 convolution-2x2 average: (b, h, w, c) -> (b, h / 2, w / 2, int(c * compression))."""
     filters = max(1, int(x.shape[-1] * compression))
-    x = blocks.batch_norm_relu(x, name=name, epsilon=EPSILON)
+    x = blocks.batch_norm_relu(x, name=name, epsilon=epsilon)
     x = _conv(x, filters, 1, name=name)
     x = blocks.dropout(x, dropout, name=f"{name}_dropout")
     return keras.layers.AveragePooling2D(2, name=f"{name}_pool")(x)

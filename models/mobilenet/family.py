@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from models.family import Checkpoint, Family, PublishedFigure, Recipe, combinations, imagenet_figure
+from models.family import (
+    Checkpoint,
+    Family,
+    Layout,
+    PublishedFigure,
+    Recipe,
+    combinations,
+    imagenet_figure,
+)
 from models.knobs import Alias, Knob
 from models.shared_knobs import IMAGE_SIZE, dropout
 
@@ -34,6 +42,53 @@ _TOP1 = (
     (0.25, 128, 13.6, None, 41.5),
 )
 """alpha, image_size, M MACs, top-1 in the paper's Tables 6, 7 and 9, top-1 in slim's table of 2018-02-22."""
+
+
+_KERAS_TOP1 = {
+    1.0: {224: 70.7, 192: 69.3, 160: 67.2, 128: 64.1},
+    0.75: {224: 68.4, 192: 67.4, 160: 65.2, 128: 61.8},
+    0.5: {224: 64.0, 192: 62.1, 160: 59.9, 128: 56.2},
+    0.25: {224: 50.6, 192: 49.0, 160: 46.0, 128: 41.3},
+}
+"""alpha -> image_size -> top-1 of TensorFlow slim's checkpoints of 2017-06-14, which are Keras's files."""
+_SIZE_MB = {1.25: 25.2, 1.0: 17.1, 0.75: 10.5, 0.5: 5.5, 0.25: 2.0}
+_KERAS_ALPHA = {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"}
+_KERAS_URL = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet/"
+_TIMM = ((1.0, "mobilenetv1_100", 75.38), (1.25, "mobilenetv1_125", 76.92))
+"""alpha, timm's name, top-1 at 224 pixels."""
+_MINUS1_TO_1 = {"scale": 1 / 127.5, "offset": -1.0}
+
+
+def _checkpoints() -> dict[str, Checkpoint]:
+    """Keras's sixteen, then timm's."""
+    found = {}
+    for alpha, by_size in _KERAS_TOP1.items():
+        for size, top1 in by_size.items():
+            file = f"mobilenet_{_KERAS_ALPHA[alpha]}_{size}_tf.h5"
+            found[f"mobilenet_{alpha:g}_{size}".replace("_1_", "_1.0_")] = Checkpoint(
+                family="mobilenet",
+                knobs={"alpha": alpha, "image_size": size, **_MINUS1_TO_1},
+                file=file,
+                url=_KERAS_URL + file,
+                size_mb=_SIZE_MB[alpha],
+                top1=top1,
+                printed=f"ImageNet, {size} pixels; TensorFlow slim's mobilenet_v1.md, 2017-06-14",
+                source="Keras, from TensorFlow slim's checkpoint of 2017-06-14",
+                licence="Apache-2.0 and MIT",
+            )
+    for alpha, name, top1 in _TIMM:
+        found[f"{name}_timm"] = Checkpoint(
+            family="mobilenet",
+            knobs={"alpha": alpha, "padding": "both_sides", "epsilon": 1e-5, **_MINUS1_TO_1},
+            file="model.safetensors",
+            hub=f"timm/{name}.ra4_e3600_r224_in1k",
+            size_mb=_SIZE_MB[alpha],
+            top1=top1,
+            printed="ImageNet, 224 pixels; timm's README",
+            source="timm, trained by Ross Wightman (ra4, 3600 epochs)",
+            licence="Apache-2.0",
+        )
+    return found
 
 
 def _short(_: Mapping[str, Any]) -> str:
@@ -111,6 +166,25 @@ FAMILY = Family(
             changes_cost=False,
             about="relu6 as in all published checkpoints; the paper's text says relu.",
         ),
+        Knob(
+            name="padding",
+            type=str,
+            default="same",
+            choices=("same", "both_sides"),
+            label="pad_{}",
+            changes_cost=False,
+            about="Where a convolution of stride 2 pads an even image: same at the bottom and "
+            "right, as in TensorFlow, or both_sides, as in PyTorch and its weights.",
+        ),
+        Knob(
+            name="epsilon",
+            type=float,
+            default=1e-3,
+            above=0.0,
+            label="eps{:g}",
+            changes_cost=False,
+            about="BatchNormalization's: 1e-3 in TensorFlow's and Keras's weights, 1e-5 in PyTorch's.",
+        ),
         dropout(0.001, "before the class scores"),
     ),
     # RMSprop as for Inception V3, "very little or no weight decay", one recipe for all sizes
@@ -127,14 +201,11 @@ FAMILY = Family(
     small={"alpha": 0.25},
     tiny={"alpha": 0.25, "shallow": True, "image_size": 32},
     published=_published(),
-    checkpoints={
-        "mobilenet_1.0_224": Checkpoint(
-            file="mobilenet_v1_1.0_224.weights.h5",
-            family="mobilenet",
-            knobs={"scale": 1 / 127.5, "offset": -1.0},
-            source="Keras, from TensorFlow slim's checkpoint of 2017-06-14",
-            licence="Apache-2.0 and MIT",
-            result="top-1 70.7% on ImageNet (slim)",
+    checkpoints=_checkpoints(),
+    layouts=(
+        Layout(
+            about="MobileNet of keras.applications", filling="models.mobilenet.weights:keras_applications"
         ),
-    },
+        Layout(about="MobileNet of timm", filling="models.mobilenet.weights:timm"),
+    ),
 )

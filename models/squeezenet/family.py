@@ -7,7 +7,7 @@ from typing import Any
 
 from models.family import Checkpoint, Family, Layout, Recipe, combinations, imagenet_figure
 from models.knobs import Knob
-from models.shared_knobs import IMAGENET_MEAN, IMAGENET_STD, dropout
+from models.shared_knobs import IMAGENET_MEAN, IMAGENET_STD, dropout, normalisation
 
 _PUBLISHED = (
     ({"version": "1.0", "image_size": 224}, 1_248_424, 818.9, 57.5, "paper, Table 2"),
@@ -26,6 +26,41 @@ _PUBLISHED = (
 
 def _short(resolved: Mapping[str, Any]) -> str:
     return f"squeezenet_{resolved['version']}"
+
+
+_PARAMETERS = {"1.0": 1_248_424, "1.1": 1_235_496}
+
+
+def _checkpoints() -> dict[str, Checkpoint]:
+    imagenet = normalisation(IMAGENET_MEAN, IMAGENET_STD)
+    found = {
+        "squeezenet_1.1": Checkpoint(
+            family="squeezenet",
+            knobs={"version": "1.1", **imagenet},
+            file="squeezenet_v1.1_imagenet.npz",
+            top1=None,
+            size_mb=4.9,
+            printed="not printed; three golden outputs",
+            source="ONNX model zoo, SqueezeNet 1.1",
+            licence="Apache-2.0",
+            obtain="save the initializers of the ONNX model zoo's squeezenet1.1-7.onnx as .npz",
+        )
+    }
+    for version, top1 in (("1.0", 58.09), ("1.1", 58.18)):
+        name = f"squeezenet{version.replace('.', '_')}"
+        found[f"squeezenet_{version}_torchvision"] = Checkpoint(
+            family="squeezenet",
+            knobs={"version": version, **imagenet},
+            file=f"{name}.safetensors",
+            top1=top1,
+            size_mb=round(_PARAMETERS[version] * 4e-6, 1),
+            printed="ImageNet, 224 pixels; torchvision's table of weights",
+            source="torchvision",
+            licence="BSD-3-Clause",
+            obtain=f"in PyTorch, safetensors.torch.save_file("
+            f"torchvision.models.{name}(weights='IMAGENET1K_V1').state_dict(), '{name}.safetensors')",
+        )
+    return found
 
 
 FAMILY = Family(
@@ -59,6 +94,22 @@ FAMILY = Family(
             label="pad{}",
             about="Pixels of zeros around the last convolution's input; the authors' Caffe file has 1.",
         ),
+        Knob(
+            name="conv1_padding",
+            type=str,
+            default="valid",
+            choices=("valid", "same"),
+            label="conv1{}",
+            about="The first convolution of the imagenet stem: valid as in Caffe, same as in several ports.",
+        ),
+        Knob(
+            name="pooling",
+            type=str,
+            default="ceil",
+            choices=("ceil", "floor"),
+            label="{}pool",
+            about="How a pooling rounds its size: ceil as in Caffe and PyTorch, floor as in several ports.",
+        ),
         dropout(0.5, "after fire9"),
     ),
     # solver.prototxt: learning rate 0.04, falling linearly to 0; momentum 0.9, decay 2e-4. The clipping is
@@ -80,19 +131,11 @@ FAMILY = Family(
         imagenet_figure("squeezenet", knobs, parameters, mmacs, top1=top1, source=source)
         for knobs, parameters, mmacs, top1, source in _PUBLISHED
     ),
-    checkpoints={
-        "squeezenet_1.1": Checkpoint(
-            file="squeezenet_v1.1_imagenet.npz",
-            family="squeezenet",
-            knobs={
-                "version": "1.1",
-                "scale": tuple(1 / (255 * std) for std in IMAGENET_STD),
-                "offset": tuple(-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)),
-            },
-            source="ONNX model zoo, SqueezeNet 1.1",
-            licence="Apache-2.0",
-            result="its three golden outputs: class scores, of inputs taken with scale 1 and offset 0",
-        ),
-    },
-    layouts=(Layout(about="SqueezeNet .npz with weights/...", filling="models.squeezenet.weights:filling"),),
+    checkpoints=_checkpoints(),
+    layouts=(
+        Layout(about="SqueezeNet of the ONNX model zoo", filling="models.squeezenet.weights:onnx"),
+        Layout(about="SqueezeNet of torchvision", filling="models.squeezenet.weights:torchvision"),
+        Layout(about="SqueezeNet of Keras ports", filling="models.squeezenet.weights:keras_squeezenet"),
+    ),
+    head="conv10",
 )

@@ -53,6 +53,8 @@ def squeezenet(
     version: str,
     bypass: str,
     conv10_pad: int,
+    conv1_padding: str,
+    pooling: str,
     dropout: float,
 ) -> keras.KerasTensor:
     """Class scores (b, num_classes) from scaled pixels (b, h, w, 3).
@@ -63,12 +65,13 @@ def squeezenet(
     conv10's output over all positions.
     """
     net = VERSIONS[version]
-    x = _conv1(pixels, net, stem)
-    x = blocks.max_pool(x, name="pool1")
+    pool = blocks.max_pool if pooling == "ceil" else _floor_pool
+    x = _conv1(pixels, net, stem, padding=conv1_padding)
+    x = pool(x, name="pool1")
     for index, (squeeze, expand) in FIRES.items():
         x = _bypassed_fire(x, index=index, squeeze=squeeze, expand=expand, bypass=bypass)
         if index in net.pools_after:
-            x = blocks.max_pool(x, name=f"pool{index}")
+            x = pool(x, name=f"pool{index}")
     x = blocks.dropout(x, dropout, name="dropout")
     if conv10_pad:
         x = keras.layers.ZeroPadding2D(conv10_pad, name="conv10_pad")(x)
@@ -101,10 +104,19 @@ def _bypassed_fire(
     return keras.layers.Add(name=f"{name}_add")([x, y])
 
 
-def _conv1(pixels: keras.KerasTensor, net: Version, stem: str) -> keras.KerasTensor:
+def _floor_pool(x: keras.KerasTensor, *, name: str) -> keras.KerasTensor:
+    """3x3 max pooling with stride 2 with no window beyond the edge: (b, n, n, c) -> (b, m, m, c).
+
+    m = (n - 1) // 2; below 3 pixels one window covers the image.
+    """
+    padding = "valid" if x.shape[1] >= 3 else "same"
+    return keras.layers.MaxPooling2D(3, strides=2, padding=padding, name=name)(x)
+
+
+def _conv1(pixels: keras.KerasTensor, net: Version, stem: str, *, padding: str) -> keras.KerasTensor:
     if stem == "small":
         return _conv_relu(pixels, net.conv1_filters, 3, name="conv1")
-    return _conv_relu(pixels, net.conv1_filters, net.conv1_kernel, name="conv1", strides=2, padding="valid")
+    return _conv_relu(pixels, net.conv1_filters, net.conv1_kernel, name="conv1", strides=2, padding=padding)
 
 
 def _conv_relu(

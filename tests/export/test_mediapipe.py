@@ -5,17 +5,12 @@ once and kept in the cache folder. Where that cannot be made the tests skip with
 PIPELINE_REQUIRE_MEDIAPIPE is 1. Its library needs Debian's libegl1 and libgles2.
 """
 
-import hashlib
 import json
-import os
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from own_environment import Peer, run
 
 from export.exporter import SourceModel, export_model
 from export.precisions import Precision
@@ -23,15 +18,21 @@ from export.quantization.calibrate import CalibrationImages
 from export.settings import ExportSettings
 from export.tflite.app_metadata import with_labels_file, with_metadata_entry
 
-REQUIREMENTS = (
-    "mediapipe==1.2.3",
-    "absl-py==2.5.1",
-    "certifi",
-    "flatbuffers==25.12.19",
-    "matplotlib==3.11.2",
-    "numpy==2.4.6",
-    # in place of opencv-contrib-python, which wants a desktop's libraries
-    "opencv-python-headless==5.0.0.93",
+MEDIAPIPE = Peer(
+    name="MediaPipe",
+    alone=("mediapipe==1.2.3",),
+    requirements=(
+        "absl-py==2.5.1",
+        "certifi",
+        "flatbuffers==25.12.19",
+        "matplotlib==3.11.2",
+        "numpy==2.4.6",
+        # in place of opencv-contrib-python, which wants a desktop's libraries
+        "opencv-python-headless==5.0.0.93",
+    ),
+    proof="import mediapipe",
+    hint="on Debian: apt-get install libegl1 libgles2",
+    required_by="PIPELINE_REQUIRE_MEDIAPIPE",
 )
 NAMES = ["cat, black", "Käse & Brot", "  blanks  ", "犬🐕", "a|b"]
 TAKEN = {
@@ -43,7 +44,6 @@ TAKEN = {
 }
 """How far MediaPipe's scores may be from LiteRT's, which has other kernels: rounding, one step of 8 bits."""
 REFUSAL = "Requested one of these types: uint8/float32, got INT8"
-_LIMIT_SECS = 600
 
 _PROGRAM = """
 import json, sys, numpy
@@ -99,64 +99,9 @@ print(json.dumps(told))
 """
 
 
-class MediaPipeUnavailable(Exception):  # noqa: N818
-    """MediaPipe cannot be had here; the message says why."""
-
-
-def run(*command, what):
-    """What the command prints; MediaPipeUnavailable, with its last words, where it fails."""
-    try:
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=_LIMIT_SECS)
-    except subprocess.TimeoutExpired as error:
-        raise MediaPipeUnavailable(f"{what} took more than {_LIMIT_SECS} s") from error
-    if done.returncode:
-        last_words = done.stderr.strip().splitlines()[-1:]
-        raise MediaPipeUnavailable(f"{what} failed: {' '.join(last_words)}")
-    return done.stdout
-
-
-def environment():
-    """The Python of MediaPipe's environment, made first where it is missing."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    wanted = hashlib.sha256("\n".join(REQUIREMENTS).encode()).hexdigest()[:8]
-    folder = base / "keras-mobile-pipeline" / "mediapipe" / f"python{version}-{wanted}"
-    if not folder.is_dir():
-        make(folder)
-    return folder / "bin" / "python"
-
-
-def make(folder):
-    """Makes the environment aside and gives it its name when it is complete; another run may be faster."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="making-") as name:
-        aside = Path(name) / "environment"
-        run(sys.executable, "-m", "venv", aside, what="making an environment")
-        install = [aside / "bin" / "python", "-m", "pip", "install", "--quiet", "--retries", "1"]
-        mediapipe, *others = REQUIREMENTS
-        run(*install, "--no-deps", mediapipe, what=f"installing {mediapipe}")
-        run(*install, *others, what="installing what MediaPipe imports")
-        run(
-            aside / "bin" / "python",
-            "-c",
-            "import mediapipe",
-            what="importing mediapipe (on Debian: apt-get install libegl1 libgles2)",
-        )
-        try:
-            aside.rename(folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
-
-
 @pytest.fixture(scope="module")
 def python():
-    try:
-        return environment()
-    except MediaPipeUnavailable as error:
-        if os.environ.get("PIPELINE_REQUIRE_MEDIAPIPE") == "1":
-            pytest.fail(f"no MediaPipe: {error}")
-        pytest.skip(f"no MediaPipe: {error}")
+    return MEDIAPIPE.python()
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,19 @@
 import keras
 import numpy as np
 import pytest
+import tf_keras
 
-from models.build import build
-from models.checkpoints import CHECKPOINTS, load_checkpoint
+from models.build import build, build_without_weights
 from models.errors import CheckpointError
+from models.weights.catalogue import CHECKPOINTS, best_for
+from models.weights.fill import load_weights
+
+SHARED = {
+    "mobilenet_1.0_224": "mobilenet_v1_1.0_224.weights.h5",
+    "squeezenet_1.1": "squeezenet_v1.1_imagenet.npz",
+    "densenet_bc_100_12_cifar10": "densenet_bc_100_12_cifar10.npz",
+}
+"""The published files that the tests have."""
 
 
 def outputs(model, images):
@@ -17,8 +26,8 @@ def outputs(model, images):
 def test_mobilenet_gives_the_outputs_of_keras_applications_on_the_same_file(weights):
     checkpoint = CHECKPOINTS["mobilenet_1.0_224"]
     ours = build(checkpoint.family, **checkpoint.knobs)
-    load_checkpoint(ours, weights / checkpoint.file)
-    theirs = keras.applications.MobileNet(weights=str(weights / checkpoint.file))
+    load_weights(ours, weights / SHARED["mobilenet_1.0_224"])
+    theirs = keras.applications.MobileNet(weights=str(weights / SHARED["mobilenet_1.0_224"]))
     image = np.random.default_rng(0).uniform(0, 255, (2, 224, 224, 3)).astype(np.float32)
     expected = outputs(theirs, keras.applications.mobilenet.preprocess_input(image.copy()))
     # both are float32; only the scaling of the pixels is done in another order
@@ -29,9 +38,9 @@ def test_mobilenet_gives_the_outputs_of_keras_applications_on_the_same_file(weig
 def test_squeezenet_gives_the_golden_outputs(weights):
     checkpoint = CHECKPOINTS["squeezenet_1.1"]
     model = build(checkpoint.family, version="1.1", scale=1.0, offset=0.0)
-    load_checkpoint(model, weights / checkpoint.file)
+    load_weights(model, weights / SHARED["squeezenet_1.1"])
     scores = keras.Model(model.input, model.get_layer("logits").output)
-    with np.load(weights / checkpoint.file) as golden:
+    with np.load(weights / SHARED["squeezenet_1.1"]) as golden:
         for index in range(3):
             image = golden[f"test_data_set/{index}/input_0"].transpose(0, 2, 3, 1)
             expected = golden[f"test_data_set/{index}/output_0"]
@@ -43,7 +52,7 @@ def test_squeezenet_gives_the_golden_outputs(weights):
 def densenet(weights):
     checkpoint = CHECKPOINTS["densenet_bc_100_12_cifar10"]
     model = build(checkpoint.family, **checkpoint.knobs)
-    load_checkpoint(model, weights / checkpoint.file)
+    load_weights(model, weights / SHARED["densenet_bc_100_12_cifar10"])
     return model
 
 
@@ -86,7 +95,7 @@ def keras_densenet(tmp_path_factory):
 def test_densenet121_gives_the_outputs_of_keras_applications_on_the_same_file(keras_densenet):
     theirs, path = keras_densenet
     ours = build("densenet", image_size=64, stem="imagenet", num_classes=10, scale=1.0, offset=0.0)
-    load_checkpoint(ours, path)
+    load_weights(ours, path)
     assert ours.count_params() == theirs.count_params()
     image = np.random.default_rng(1).normal(0, 1, (2, 64, 64, 3)).astype(np.float32)
     expected = outputs(theirs, image)
@@ -103,9 +112,54 @@ def test_weights_that_our_own_model_saved_come_back(tmp_path):
     ]:
         saved, loaded = (build(family, **knobs, image_size=32, num_classes=4) for _ in range(2))
         saved.save_weights(tmp_path / f"{family}.weights.h5")
-        load_checkpoint(loaded, tmp_path / f"{family}.weights.h5")
+        load_weights(loaded, tmp_path / f"{family}.weights.h5")
         for ours, theirs in zip(loaded.get_weights(), saved.get_weights(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "knobs"),
+    [
+        ("MobileNet", "mobilenet", {"alpha": 0.25}),
+        ("DenseNet121", "densenet", {"variant": "121", "epsilon": 1.001e-5}),
+    ],
+)
+def test_old_keras_file_gives_the_outputs_of_old_keras(tmp_path, name, family, knobs):
+    """tf_keras writes the layout of Keras's published files, <layer>/<layer>/kernel:0."""
+    settings = {"alpha": 0.25} if name == "MobileNet" else {}
+    theirs = getattr(tf_keras.applications, name)(
+        weights=None, input_shape=(64, 64, 3), classes=1000, classifier_activation=None, **settings
+    )
+    random = np.random.default_rng(0)
+    for layer in theirs.layers:
+        if isinstance(layer, tf_keras.layers.BatchNormalization):
+            low_high = [(0.5, 1.5), (-0.3, 0.3), (-0.3, 0.3), (0.5, 2.0)]
+            layer.set_weights([random.uniform(low, high, layer.gamma.shape) for low, high in low_high])
+    theirs.save_weights(tmp_path / "old.h5")
+    ours = build(family, image_size=64, stem="imagenet", scale=1.0, offset=0.0, **knobs)
+    load_weights(ours, tmp_path / "old.h5")
+    scores = keras.Model(ours.input, ours.get_layer("logits").output)
+    image = random.normal(0, 1, (2, 64, 64, 3)).astype(np.float32)
+    expected = theirs(image, training=False).numpy().reshape(2, -1)
+    np.testing.assert_allclose(outputs(scores, image), expected, atol=1e-5 * max(1.0, np.abs(expected).max()))
+    assert expected.std() > 1e-3
+
+
+def test_sizes_that_are_printed_are_those_of_the_files():
+    one_each = {(each.family, each.size_mb): (name, each) for name, each in CHECKPOINTS.items()}
+    for name, checkpoint in one_each.values():
+        model = build_without_weights(checkpoint.family, **checkpoint.knobs)
+        assert checkpoint.size_mb == pytest.approx(4e-6 * model.count_params(), rel=0.06), name
+
+
+def test_best_file_for_knobs_is_the_nearest_in_size():
+    assert best_for("mobilenet", {"alpha": 0.5, "image_size": 160}) == "mobilenet_0.5_160"
+    assert best_for("mobilenet", {"alpha": 0.5, "image_size": 96}) == "mobilenet_0.5_128"
+    assert best_for("mobilenet", {}) == "mobilenetv1_100_timm"
+    assert best_for("mobilenet", {"padding": "same"}) == "mobilenet_1.0_224"
+    assert best_for("mobilenet", {"alpha": 0.6}) is None
+    assert best_for("densenet", {"variant": "169"}) == "densenet169"
+    assert best_for("squeezenet", {}) is None  # torchvision publishes pickles alone
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +198,7 @@ def refusal(model, path):
     """The message of the CheckpointError; the model's weights are proven unchanged."""
     before = model.get_weights()
     with pytest.raises(CheckpointError) as refused:
-        load_checkpoint(model, path)
+        load_weights(model, path)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     return str(refused.value)
@@ -153,7 +207,7 @@ def refusal(model, path):
 def test_whole_file_fills_every_weight(small_model, small_arrays, tmp_path):
     np.savez(tmp_path / "whole.npz", **small_arrays)
     model = keras.models.clone_model(small_model)
-    load_checkpoint(model, tmp_path / "whole.npz")
+    load_weights(model, tmp_path / "whole.npz")
     for loaded, original in zip(model.get_weights(), small_model.get_weights(), strict=True):
         np.testing.assert_array_equal(loaded, original + 1)
 
@@ -247,13 +301,13 @@ def test_missing_file_is_refused(small_model, tmp_path):
     assert "there is no file" in refusal(small_model, tmp_path / "absent.npz")
 
 
-@pytest.mark.parametrize("name", CHECKPOINTS)
+@pytest.mark.parametrize("name", SHARED)
 def test_checkpoint_of_another_model_is_refused(small_model, weights, name):
-    assert CHECKPOINTS[name].file in refusal(small_model, weights / CHECKPOINTS[name].file)
+    assert SHARED[name] in refusal(small_model, weights / SHARED[name])
 
 
 def test_checkpoint_for_other_classes_is_refused_with_what_to_do(weights):
     model = build("mobilenet", num_classes=10)
-    message = refusal(model, weights / CHECKPOINTS["mobilenet_1.0_224"].file)
+    message = refusal(model, weights / SHARED["mobilenet_1.0_224"])
     assert "layer 'logits' expects (1024, 10)" in message
     assert "number of classes" in message
