@@ -145,10 +145,12 @@ def test_the_folder_of_a_models_files_is_told_from_a_folder_of_anything(
     exported: Path, capsys: pytest.CaptureFixture[str]
 ):
     [folder] = Path("runs").glob("old-*")
-    for asked in (["export", str(folder), "--int8"], ["report", folder.name]):
-        status, _, err = told(capsys, *asked)
-        assert status == 2
-        assert f"{folder} is no run: it holds what was exported from a model from elsewhere" in err
+    status, _, err = told(capsys, "export", str(folder), "--int8")
+    assert status == 2
+    assert f"{folder} is no run: it holds what was exported from a model from elsewhere" in err
+    status, out, _ = told(capsys, "report", folder.name, "--json")
+    assert status == 0
+    assert {row["model_name"] for row in json.loads(out)} == {"old"}
 
 
 def test_the_next_command_can_be_pasted_where_names_have_blanks(
