@@ -14,7 +14,7 @@ import click
 
 from pipeline.errors import PipelineError, lacks_memory, unknown_name
 from pipeline.quiet import quiet_native_logs
-from pipeline.stop_signals import StopSignals
+from pipeline.stop_signals import StopSignals, outlive_terminal
 from pipeline.terminal import guard_output
 
 COMMANDS = {
@@ -86,6 +86,7 @@ def pipeline() -> None:
 def main() -> None:
     """Runs the command line and exits with its status: a line for a user's mistake, a traceback for a bug."""
     quiet_native_logs()
+    outlive_terminal()
     guard_output()
     stop_signals = StopSignals()
     sys.exit(stop_signals.exit_status(run()))

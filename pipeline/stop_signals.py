@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import signal
+import sys
 from types import FrameType
+from typing import Any
 
 CTRL_C = 130
 """The exit status of a command that Ctrl-C stopped: 128 and SIGINT's number."""
@@ -40,8 +44,35 @@ class StopSignals:
         raise KeyboardInterrupt
 
     def _leave_terminal(self) -> None:
-        """Sends what is still printed nowhere: a terminal that is gone fails every write."""
-        nowhere = os.open(os.devnull, os.O_RDWR)
         for each in self._terminals:
-            os.dup2(nowhere, each)
-        os.close(nowhere)
+            _send_nowhere(each)
+
+
+def outlive_terminal() -> None:
+    """From now on, what is printed after the terminal was closed goes nowhere, instead of failing."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or not stream.isatty():
+            continue
+        raw = _Terminal(stream.fileno(), "w", closefd=False)
+        text = io.TextIOWrapper(
+            io.BufferedWriter(raw), encoding=stream.encoding, errors=stream.errors, line_buffering=True
+        )
+        setattr(sys, name, text)
+
+
+class _Terminal(io.FileIO):
+    def write(self, content: Any) -> int:  # noqa: ANN401 - whatever has bytes
+        try:
+            return super().write(content)
+        except OSError as error:
+            if error.errno != errno.EIO:  # a terminal that is gone
+                raise
+            _send_nowhere(self.fileno())
+            return super().write(content)
+
+
+def _send_nowhere(stream: int) -> None:
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, stream)
+    os.close(nowhere)
