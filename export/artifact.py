@@ -10,7 +10,7 @@ from typing import Any
 from export.errors import BadModelFileError, ExportError, SettingsError
 from export.head import Head, HeadKind
 from export.precisions import Precision
-from export.records import read_record_as
+from export.records import json_of, read_record_as
 from export.settings import ExportSettings
 
 ZERO_PIXEL = {"int8": -128, "uint8": 0}
@@ -162,7 +162,7 @@ def check_described(tflite: Path, artifact: ExportArtifact, sha256: str) -> None
 def has_sidecar(tflite: Path) -> bool:
     """Whether the JSON file of this name beside a file is a sidecar, damaged or not, and no other tool's."""
     try:
-        record = json.loads(sidecar_path(tflite).read_text())
+        record = json_of(sidecar_path(tflite))
     except FileNotFoundError:
         return False
     except (OSError, ValueError):
@@ -178,8 +178,7 @@ def read_sidecar(tflite: Path) -> ExportArtifact:
 def read_sidecar_file(path: Path) -> ExportArtifact:
     """The sidecar at this path. Raises BadModelFileError if it is damaged or of another version."""
     try:
-        record = json.loads(path.read_text())
-        return artifact_from_record(record)
+        return artifact_from_record(json_of(path))
     except (ValueError, TypeError, SettingsError) as error:
         raise BadModelFileError(
             f"{path} cannot be read as a sidecar ({error}). Export the model again."

@@ -22,13 +22,14 @@ from export.errors import ExportError, FloatOperatorError, OtherBytesError
 from export.files import replacing, sha256_of
 from export.graph.layer_outputs import network_steps
 from export.graph.probabilities import head_of_model
+from export.labels_file import labels_text
 from export.plan import Trained
 from export.quantization.calibrate import CalibrationImages
 from export.quantization.float_layers import operators_of
 from export.settings import ExportSettings
 from export.source.keras_file import load_model
 from export.sparse.weights import with_sparse_weights
-from export.tflite.app_metadata import labels_text, with_labels_file, with_metadata_entry
+from export.tflite.app_metadata import with_labels_file, with_metadata_entry
 from export.tflite.content import FileContents, Operator
 from export.tflite.download_size import downloaded_bytes
 from export.tflite.inspect import inspect_bytes

@@ -9,12 +9,22 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import json
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 _Record = TypeVar("_Record")
+
+
+def json_of(path: Path) -> Any:  # noqa: ANN401 - what JSON holds
+    """The value in a JSON file. ValueError if it holds none, OSError if it cannot be read."""
+    try:
+        return json.loads(path.read_text())
+    except RecursionError as error:
+        raise ValueError("its lists are nested too deeply") from error
 
 
 def read_record_as(kind: type[_Record], record: Any) -> _Record:  # noqa: ANN401 - what JSON holds
@@ -61,13 +71,25 @@ def _value(hint: Any, value: Any, name: str) -> Any:  # noqa: ANN401
         return {key: _value(arguments[1], each, name) for key, each in value.items()}
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return read_record_as(hint, value)
-    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+    if isinstance(hint, type) and issubclass(hint, enum.Enum) and value in [each.value for each in hint]:
         return hint(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
-    raise ValueError(f"'{name}' is {_word(value)}")
+    raise ValueError(f"'{name}' is {_word(value)}, where {_expected(hint)} was expected")
+
+
+def _expected(hint: Any) -> str:  # noqa: ANN401
+    """The type in words."""
+    known = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+    if typing.get_origin(hint) is typing.Literal:
+        return f"one of {', '.join(map(str, typing.get_args(hint)))}"
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return f"one of {', '.join(str(each.value) for each in hint)}"
+    if typing.get_origin(hint) in (tuple, dict):
+        return "a list" if typing.get_origin(hint) is tuple else "an object"
+    return known.get(hint, str(hint))
 
 
 def _word(value: Any) -> str:  # noqa: ANN401

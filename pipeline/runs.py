@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 from export.files import sha256_of, write_json
 from export.model_format import format_of
 from export.partial import partial_folder, sweep
+from export.records import json_of
 from pipeline.errors import PipelineError, UsageError, unknown_name
 from pipeline.shell import quoted
 
@@ -80,11 +80,28 @@ def how_to_resume(run: Path) -> str:
 def setting_of(run: Path, name: str) -> Any:  # noqa: ANN401 - what JSON holds
     """The value of `name` in a run's config.json. Raises PipelineError if the file is damaged."""
     try:
-        return json.loads((run / CONFIG).read_text())[name]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return _settings_of(run)[name]
+    except (OSError, ValueError, KeyError) as error:
         raise PipelineError(
             f"{run / CONFIG} is damaged ({error!r}), so the run's settings are lost. Start a new one."
         ) from error
+
+
+def text_setting_of(run: Path, name: str) -> str:
+    """As setting_of, of a setting that is a text."""
+    value = setting_of(run, name)
+    if not isinstance(value, str):
+        raise PipelineError(
+            f"{run / CONFIG} is damaged ('{name}' is {value!r:.40}, where a text was expected). Start anew."
+        )
+    return value
+
+
+def _settings_of(run: Path) -> dict[str, Any]:
+    found = json_of(run / CONFIG)
+    if not isinstance(found, dict):
+        raise ValueError(f"an object was expected, not {found!r:.40}")
+    return found
 
 
 def find_unfinished(name: str, folder: Path, *, compressed: bool) -> Path:
@@ -117,7 +134,7 @@ def _newest_unfinished(folder: Path, *, compressed: bool) -> Path:
 def _is_compression(run: Path) -> bool | None:
     """Whether a run was started by `pipeline compress`; None if its settings are damaged."""
     try:
-        return "compression" in json.loads((run / CONFIG).read_text())
+        return "compression" in _settings_of(run)
     except ValueError:
         return None
 

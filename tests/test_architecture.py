@@ -27,6 +27,7 @@ ROOMS = {
             "errors",
             "files",
             "limits",
+            "labels_file",
             "model_format",
             "records",
             "signals",

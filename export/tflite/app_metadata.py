@@ -19,6 +19,7 @@ from ai_edge_litert import schema_py_generated as schema
 from export.artifact import ZERO_PIXEL, TensorInfo
 from export.errors import ExportError
 from export.head import HeadKind
+from export.labels_file import labels_text
 from export.tflite.content import FileContents
 from export.tflite.inspect import inspect_bytes, unpacked
 from export.tflite.output import PROBABILITIES, head_of_file, last_operator
@@ -90,30 +91,6 @@ def with_labels_file(content: bytes, class_names: Sequence[str]) -> bytes:
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, text)
     return file.getvalue()
-
-
-def labels_text(class_names: Sequence[str]) -> bytes:
-    """A labels file's content: UTF-8, one name per line. Raises ExportError for an impossible name."""
-    for number, name in enumerate(class_names):
-        fault = _fault(name)
-        if fault:
-            raise ExportError(
-                f"class {number}, {name!r}, {fault}, and a labels file has one name a line. Expected a name "
-                "that can be shown: give other names with --labels FILE."
-            )
-    return "".join(f"{name}\n" for name in class_names).encode()
-
-
-def _fault(name: str) -> str | None:
-    if not name.strip():
-        return "is empty"
-    if any(character in name for character in "\n\r\0"):
-        return "holds a line break or a NUL"
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return "is no Unicode text"
-    return None
 
 
 class _AlignedBuffer(schema.BufferT):

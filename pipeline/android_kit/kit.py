@@ -80,7 +80,7 @@ def write_kit(folder: Path, tflite: Path, artifact: ExportArtifact) -> None:
 
 def kit_files(tflite: Path, artifact: ExportArtifact) -> dict[str, bytes]:
     """The files of a kit by name, without kit.json."""
-    from export.tflite.app_metadata import labels_text
+    from export.labels_file import labels_text
 
     texts = {
         "dependencies.gradle.kts": kotlin.gradle(artifact),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ import tf_keras
 
 from export import native_output
 from export.files import write_bytes, write_json
+from export.records import json_of, read_record_as
 from pipeline.compression import quantize, shrink
 from pipeline.compression.finetune import ADVICE, FineTuning, Images, compile_twin, fine_tune, top1_of
 from pipeline.compression.prepare import Prepared, prepared_of, take_back, training_pixels
@@ -123,33 +123,21 @@ class _State:
 
     before: float | None = None
     done: tuple[StepReached, ...] = ()
-    epochs: tuple[EpochResult, ...] = ()
+    history: tuple[EpochResult, ...] = ()
 
     @staticmethod
     def read(run: Path) -> _State:
         if not (run / STATE).is_file():
             return _State()
         try:
-            record = json.loads((run / STATE).read_text())
-            return _State(
-                before=record["before"],
-                done=tuple(StepReached(**step) for step in record["done"]),
-                epochs=tuple(EpochResult(**row) for row in record["history"]),
-            )
-        except (ValueError, TypeError, KeyError) as error:
+            return read_record_as(_State, json_of(run / STATE))
+        except ValueError as error:
             raise PipelineError(
-                f"{run / STATE} is damaged ({error!r}); it should name the finished steps. Compress anew."
+                f"{run / STATE} is damaged ({error}); it should name the finished steps. Compress anew."
             ) from error
 
     def write(self, run: Path) -> None:
-        write_json(
-            run / STATE,
-            {
-                "before": self.before,
-                "done": [dataclasses.asdict(step) for step in self.done],
-                "history": [dataclasses.asdict(row) for row in self.epochs],
-            },
-        )
+        write_json(run / STATE, dataclasses.asdict(self))
 
 
 def _take_step(
@@ -161,14 +149,14 @@ def _take_step(
     started = time.monotonic()
     with native_output.captured():
         tuning = _tuning(step, prepared, images)
-        if step == "qat" and not state.epochs:
+        if step == "qat" and not state.history:
             _observe(tuning.model, prepared, images)
 
     def save(history: History) -> None:
-        dataclasses.replace(state, epochs=history.epochs).write(run)
+        dataclasses.replace(state, history=history.epochs).write(run)
         write_history(run, history.epochs)
 
-    history, note = fine_tune(tuning, images, run=run, epochs=state.epochs, save=save, progress=progress)
+    history, note = fine_tune(tuning, images, run=run, epochs=state.history, save=save, progress=progress)
     if note:
         progress(Note(f"pipeline: {note}"))
     with native_output.captured():

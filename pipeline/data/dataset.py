@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from export.artifact import Calibration
+from export.labels_file import fault_of_name
 from pipeline.data import distort
 from pipeline.data.augment import Augment
 from pipeline.data.reader import Reader, Source
@@ -67,8 +68,14 @@ class Dataset:
         return self._reader.failure
 
     def check_trainable(self) -> None:
-        """Raises PipelineError for one class, an empty split, or a class without a training image."""
+        """Raises PipelineError for one class, an impossible name, or a split or class without images."""
         spec = self.spec
+        for name in spec.class_names:
+            if fault := fault_of_name(name):
+                raise PipelineError(
+                    f"{spec.source}: the class {name!r} {fault}, and an exported file's labels are a name a "
+                    "line. Rename it, then train."
+                )
         if len(spec.class_names) < 2:
             raise PipelineError(
                 f"{spec.source} has one class, '{spec.class_names[0]}'; two or more are needed to train."

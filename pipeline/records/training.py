@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from export.records import read_record_as
+from export.records import json_of, read_record_as
 from pipeline.errors import PipelineError
 from pipeline.records.compression import CompressionRecord
 
@@ -93,7 +92,7 @@ def record_as_json(record: TrainRecord) -> dict[str, Any]:
 def read_record(path: Path) -> TrainRecord:
     """The TrainRecord in a train.json. FileNotFoundError if there is none."""
     try:
-        return read_record_as(TrainRecord, json.loads(path.read_text()))
+        return read_record_as(TrainRecord, json_of(path))
     except (ValueError, TypeError) as error:
         raise PipelineError(
             f"{path} cannot be read as a run's record ({error}). Train again, or remove that run."

@@ -13,7 +13,7 @@ from export.files import replacing, sha256_of, write_json
 from export.graph.rewrite import DEPTHWISE_SUFFIX
 from models.cost import cost
 from pipeline.records.training import TrainRecord, record_as_json
-from pipeline.runs import MODEL, RECORD, setting_of
+from pipeline.runs import MODEL, RECORD, text_setting_of
 
 if TYPE_CHECKING:
     from pipeline.data.spec import DatasetSpec
@@ -41,7 +41,7 @@ def finish_run(
         parameters=parameters,
         macs=macs,
         versions=package_versions(),
-        started_utc=setting_of(run, "started_utc"),
+        started_utc=text_setting_of(run, "started_utc"),
         finished_utc=now_utc(),
         **measured,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +13,15 @@ import numpy as np
 import tensorflow as tf
 
 from export.files import write_json
-from export.records import read_record_as
+from export.records import json_of, read_record_as
 from models.build import build
-from models.registry import family_of, label
+from models.errors import KnobError
+from models.registry import family_of, label, resolve
 from pipeline.data import augment
 from pipeline.errors import PipelineError
 from pipeline.progress import Progress, silent
 from pipeline.records.training import TrainConfig, TrainRecord
-from pipeline.runs import CONFIG, how_to_resume, new_run, setting_of
+from pipeline.runs import CONFIG, how_to_resume, new_run, setting_of, text_setting_of
 from pipeline.training.checkpoint import STATE, EpochResult, History, write_history
 from pipeline.training.decay import set_weight_decay
 from pipeline.training.finish import finish_run, now_utc
@@ -33,6 +33,8 @@ from spelling import counted
 if TYPE_CHECKING:
     from pipeline.data.dataset import Dataset
     from pipeline.data.spec import DatasetSpec
+
+OPTIMIZERS = ("sgd", "rmsprop", "adam")
 
 
 def start_run(config: TrainConfig, dataset: DatasetSpec, *, folder: Path) -> Path:
@@ -48,16 +50,20 @@ def start_run(config: TrainConfig, dataset: DatasetSpec, *, folder: Path) -> Pat
 def read_config(run: Path) -> TrainConfig:
     """The settings that a run was started with."""
     try:
-        return read_record_as(TrainConfig, setting_of(run, "config"))
-    except ValueError as error:
+        config = read_record_as(TrainConfig, setting_of(run, "config"))
+        resolve(str(config.family), config.knobs)
+        if config.optimizer not in OPTIMIZERS:
+            raise ValueError(f"'optimizer' is {config.optimizer!r}, where one of {OPTIMIZERS} was expected")
+    except (ValueError, KnobError) as error:
         raise PipelineError(
-            f"{run / CONFIG} was written by another version ({error}). Train anew."
+            f"{run / CONFIG} cannot be read as a run's settings ({error}). Train anew."
         ) from error
+    return config
 
 
 def check_same_data(run: Path, dataset: DatasetSpec) -> None:
     """Raises PipelineError if the images have changed since the run started: its figures would be wrong."""
-    before = setting_of(run, "dataset_fingerprint")
+    before = text_setting_of(run, "dataset_fingerprint")
     if dataset.fingerprint != before:
         raise PipelineError(
             f"the images of {dataset.source} have changed since {run.name} was started (fingerprint "
@@ -195,7 +201,7 @@ def _run_epochs(trainee: _Scorer, run: Path, progress: Progress) -> History:
         write_history(run, history.epochs)
         _log(writer, history.epochs[-1], run)
 
-    outcome = run_epochs(trainee, course, _read_history(run), run=run, save=save, progress=progress)
+    outcome = run_epochs(trainee, course, read_history(run), run=run, save=save, progress=progress)
     if (lost := outcome.diverged) is not None:
         raise PipelineError(
             f"the loss became {lost.loss} in epoch {lost.epoch}: the training diverged. "
@@ -205,16 +211,22 @@ def _run_epochs(trainee: _Scorer, run: Path, progress: Progress) -> History:
     return outcome.history
 
 
-def _read_history(run: Path) -> History:
+@dataclass(frozen=True, kw_only=True)
+class _State:
+    """The content of a training's state.json."""
+
+    history: tuple[EpochResult, ...]
+
+
+def read_history(run: Path) -> History:
     """The finished epochs of a run; empty before the first one ends."""
     if not (run / STATE).is_file():
         return History()
     try:
-        record = json.loads((run / STATE).read_text())
-        return History(epochs=tuple(EpochResult(**row) for row in record["history"]))
-    except (ValueError, TypeError, KeyError) as error:
+        return History(epochs=read_record_as(_State, json_of(run / STATE)).history)
+    except ValueError as error:
         raise PipelineError(
-            f"{run / STATE} is damaged ({error!r}); it should name the finished epochs. Train anew."
+            f"{run / STATE} is damaged ({error}); it should name the finished epochs. Train anew."
         ) from error
 
 

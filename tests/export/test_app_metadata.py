@@ -11,10 +11,10 @@ from ai_edge_litert import schema_py_generated as schema
 
 from export.artifact import TensorInfo
 from export.errors import BadModelFileError, ExportError
+from export.labels_file import labels_text
 from export.tflite.app_metadata import (
     ENTRY,
     LABELS_FILE,
-    labels_text,
     normalization,
     with_labels_file,
     with_metadata_entry,

@@ -6,9 +6,11 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.data.augment import NONE, Augment
-from pipeline.errors import UsageError
+from pipeline.data.registry import load
+from pipeline.errors import PipelineError, UsageError
 
 SHIFT = Augment(shift_pixels=4, mirror=True, fill=0)
 
@@ -136,3 +138,13 @@ def test_a_program_that_ends_in_the_middle_of_an_epoch_ends():
     )
     assert ended.stdout == "leaving\n"
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["one\ntwo", "one\rtwo", " "])
+def test_class_name_that_no_labels_file_holds_is_refused_before_a_training(tmp_path, name):
+    for label in (name, "other"):
+        (tmp_path / label).mkdir()
+        for number in range(12):
+            Image.new("RGB", (16, 16), (number * 20, 90, 7)).save(tmp_path / label / f"{number}.png")
+    with pytest.raises(PipelineError, match=r"the class .* Rename it, then train\."):
+        load(str(tmp_path)).check_trainable()
