@@ -37,10 +37,11 @@ def draw(dataset: Dataset, *, image_size: int, augment: Augment, seed: int = 0) 
     )
     for images, labels in batches:
         for image, label in zip(images.numpy(), labels.numpy(), strict=True):
-            if label < len(names) and drawn[label] < PER_CLASS:
-                place = (LABEL_WIDTH + drawn[label] * cell, GAP + int(label) * cell)
-                sheet.paste(Image.fromarray(np.rint(image).astype(np.uint8)), place)
-                drawn[label] += 1
+            for row in np.flatnonzero(label) if np.ndim(label) else [int(label)]:
+                if row < len(names) and drawn[row] < PER_CLASS:
+                    place = (LABEL_WIDTH + drawn[row] * cell, GAP + int(row) * cell)
+                    sheet.paste(Image.fromarray(np.rint(image).astype(np.uint8)), place)
+                    drawn[row] += 1
         if min(drawn) == PER_CLASS:
             break
     return sheet

@@ -9,8 +9,10 @@ from pictures import picture
 
 from pipeline.cli import run
 from pipeline.data.address import DataChoice
+from pipeline.data.augment import NONE
 from pipeline.data.label_table import list_table
 from pipeline.data.registry import load
+from pipeline.data.sheet import draw
 from pipeline.errors import UsageError
 
 LABELS = ["cat", "dog", "cat", "dog"]
@@ -121,6 +123,18 @@ def test_the_batches_of_several_labels_are_ones_and_zeros(folder):
                 if np.array_equal(image, np.asarray(picture(number, width=16, height=16), np.float32)):
                     found[number] = label.tolist()
     assert found == {0: [1, 1], 1: [0, 0], 2: [0, 1]}
+
+
+def test_a_sheet_shows_an_image_in_the_row_of_each_of_its_labels(folder):
+    path = table(folder, "path,sky,sea,split\n" + "".join(f"img/{i}.png,1,{i % 2},train\n" for i in range(4)))
+    dataset = load(str(path))
+    sheet = np.asarray(draw(dataset, image_size=16, augment=NONE))
+    num_train = dataset.num_examples("train")
+    assert num_train > 0
+    rows = [sheet[4 + 20 * row : 20 + 20 * row, 140 : 140 + 20 * num_train] for row in range(2)]
+    drawn = [sum(bool((row[:, 20 * i : 20 * i + 16] < 255).any()) for i in range(num_train)) for row in rows]
+    counts = {count.name: count.train for count in dataset.spec.class_counts}
+    assert drawn == [counts["sky"], counts["sea"]]
 
 
 def test_a_class_may_hold_a_separator_if_the_address_says_so(folder):
