@@ -7,6 +7,7 @@ import json
 import random
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -31,6 +32,7 @@ def mutated(sources: Sequence[bytes], mutations: Sequence[Mutation], seed: int, 
             AttributeError,
             KeyError,
             zipfile.BadZipFile,
+            zlib.error,
         ):
             continue  # the last mutation has left nothing to find
     return content

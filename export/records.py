@@ -16,13 +16,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from export.limits import RECORD_BYTES
+from export.reading import read_text
+
 _Record = TypeVar("_Record")
 
 
 def json_of(path: Path) -> Any:  # noqa: ANN401 - what JSON holds
     """The value in a JSON file. ValueError if it holds none, OSError if it cannot be read."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(read_text(path, at_most=RECORD_BYTES))
     except RecursionError as error:
         raise ValueError("its lists are nested too deeply") from error
 

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from export.limits import LABELS_BYTES
+from export.reading import OutOfBoundsError, read_bytes
 from pipeline.errors import UsageError
 from spelling import counted
 
@@ -49,7 +51,9 @@ def read_labels(path: Path, num_classes: int) -> tuple[str, ...]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return read_bytes(path, at_most=LABELS_BYTES).decode("utf-8-sig")
+    except OutOfBoundsError as error:
+        raise UsageError(f"{path} is {error}. Expected a text file with a class name a line.") from error
     except OSError as error:
         raise UsageError(
             f"cannot read the labels file {path} ({error.strerror}). "
@@ -85,7 +89,7 @@ def _is_json(path: Path, text: str) -> bool:
         return False
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -96,7 +100,7 @@ def _from_json(path: Path, text: str) -> list[str]:
     )
     try:
         held = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not JSON ({error}). {expected}") from error
     values = _by_number(held) if isinstance(held, Mapping) else held
     names = [_name(value) for value in values] if isinstance(values, list) else []

@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from export.artifact import ZERO_PIXEL, TensorInfo
-from export.check.load_check import litert_loads
-from export.check.runner import Floats
-from export.errors import BadModelFileError, ExportError
+from export.check.runner import Floats, check_runs
+from export.errors import ExportError
 from export.head import Head
 from export.limits import CLASSES
 from export.pixel_conventions import RAW_PIXELS, PixelConvention
@@ -61,9 +60,7 @@ def read_foreign(path: Path) -> ForeignFile:
     refused = _not_a_classifier(contents)
     if refused:
         raise ExportError(f"{path} {refused}. {_EXPECTED}")
-    loads, error = litert_loads(path)
-    if not loads:
-        raise BadModelFileError(f"LiteRT cannot run {path}: {error}. Export the model again.")
+    check_runs(path)
     metadata = read_app_metadata(content, name=str(path))
     shape, channels_first = _image_shape(contents.inputs[0].shape)
     pixels, pixels_from = _pixels(contents.inputs[0], metadata, num_channels=shape[2])
@@ -97,8 +94,10 @@ def _not_a_classifier(contents: FileContents) -> str:
     if gives.dtype not in _SCORE_TYPES:
         return f"gives {_shown([gives])}, no scores"
     num_outputs = math.prod(gives.shape)
-    if max(gives.shape, default=0) != num_outputs or not 1 <= num_outputs <= CLASSES:
-        return f"gives {_shown([gives])}, not one number for each of at most {CLASSES:,} classes"
+    if max(gives.shape, default=0) != num_outputs or not num_outputs:
+        return f"gives {_shown([gives])}, not one number for each class"
+    if num_outputs > CLASSES:
+        return f"gives {_shown([gives])}, more than {CLASSES:,} classes"
     return ""
 
 

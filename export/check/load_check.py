@@ -5,14 +5,18 @@ Standard library only. It is also the program of that process: `python -I load_c
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 _MODULES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
 _LIMIT_SECS = 120
+_ROOM_BYTES, _TIMES = 4 * 2**30, 4
+"""Memory that the trial may take: activations, and the weights again as the runtime lays them out."""
 
 
 def tflite_runtime_loads(path: Path) -> tuple[bool | None, str | None]:
@@ -53,11 +57,33 @@ def loads(runtime: str, path: Path) -> tuple[bool | None, str | None]:
     return error is None, error
 
 
+def _feed(interpreter: Any) -> None:  # noqa: ANN401 - two runtimes, one interface
+    """Random values: zeros alone reach no index beyond a table's end."""
+    import numpy as np
+
+    for tensor in interpreter.get_input_details():
+        values = np.random.default_rng(0).uniform(0, 255, tensor["shape"])
+        if np.dtype(tensor["dtype"]).kind in "fiu":
+            interpreter.set_tensor(tensor["index"], values.astype(np.uint8).astype(tensor["dtype"]))
+
+
+def _limit_memory(path: str) -> None:
+    """A damaged file may ask for more than the machine has; Windows has no such limit."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        limit = _ROOM_BYTES + _TIMES * Path(path).stat().st_size
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+
+
 def _main(runtime: str, path: str) -> None:
     module = importlib.import_module(f"{_MODULES[runtime]}.interpreter")
+    _limit_memory(path)
     try:
         interpreter = module.Interpreter(model_path=path)
         interpreter.allocate_tensors()
+        interpreter.invoke()
+        _feed(interpreter)
         interpreter.invoke()
     except (ValueError, RuntimeError) as error:
         print(json.dumps({"error": " ".join(str(error).split())}))

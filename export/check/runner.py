@@ -15,6 +15,8 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from export import native_output
 from export.artifact import ZERO_PIXEL
+from export.check.load_check import litert_loads
+from export.errors import BadModelFileError
 from export.tflite.content import FileContents
 
 Floats = npt.NDArray[np.float32]
@@ -22,6 +24,16 @@ Floats = npt.NDArray[np.float32]
 
 Stored = Callable[[Floats], npt.NDArray[Any]]
 """(n, height, width, channels) images -> what a file's input takes of them."""
+
+
+def check_runs(path: Path) -> None:
+    """Raises BadModelFileError if LiteRT cannot run the file; tried in a child, which a bad one may crash.
+
+    Call it before a Runner of a file that was not written a moment ago.
+    """
+    runs, error = litert_loads(path)
+    if not runs:
+        raise BadModelFileError(f"LiteRT cannot run {path}: {error}. Export the model again.")
 
 
 class Runner:

@@ -18,10 +18,9 @@ import numpy.typing as npt
 from export.artifact import ZERO_PIXEL, ExportArtifact, check_described
 from export.check.foreign import ForeignFile
 from export.check.layer_errors import ComparedLayers, compare_layers
-from export.check.load_check import litert_loads
-from export.check.runner import Runners
+from export.check.runner import Runners, check_runs
 from export.check.tally import Tally
-from export.errors import BadModelFileError, ExportError
+from export.errors import ExportError
 from export.graph.probabilities import ends_in, without_probabilities
 from export.graph.rescaling import RAW, input_error_levels, rescaling_of
 from export.pixel_conventions import PixelConvention
@@ -102,9 +101,7 @@ def verify(
     contents = inspect(path)
     _check_pair(model, contents, path)
     whole, model = model, as_exported(model, contents)
-    loads, error = litert_loads(path)
-    if not loads:
-        raise BadModelFileError(f"LiteRT cannot run {path}: {error}. Export the model again.")
+    check_runs(path)
     head = head_of_file(contents)
     tally = Tally(head=head)
     kept: list[Floats] = []

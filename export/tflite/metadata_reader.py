@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import number_types
 from flatbuffers.table import Table
 
+from export.limits import LABELS_BYTES
+from export.reading import read_member
 from export.tflite.app_metadata import ENTRY, LABELS_FILE, SCORE_FILE
 from export.tflite.inspect import damage_told
 
@@ -82,9 +85,12 @@ def _in_archive(content: bytes, file: str) -> tuple[str, ...] | None:
     """The lines of a file in the archive behind the model; None if it is not there."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            lines = archive.read(file).decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+            labels = read_member(archive, file, at_most=LABELS_BYTES)
     except (zipfile.BadZipFile, KeyError):
         return None
+    except (zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        raise ValueError(f"'{file}' in the archive behind the model: {error}") from error
+    lines = labels.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
     while lines and not lines[-1].strip():
         lines.pop()
     return tuple(lines)

@@ -15,7 +15,7 @@ from android_bench.reasons import Reason
 from android_bench.tool.outputs import CHUNK, InputTensor, SampleOutputs, run_samples
 from android_bench.tool.runner import RunRequest, ToolFlags
 from export.artifact import ExportArtifact, TensorInfo, check_described
-from export.check.runner import Runner, is_finite, real_values, stored_input
+from export.check.runner import Runner, check_runs, is_finite, real_values, stored_input
 from export.check.tally import has_labels, held_labels, mean_average_precision
 from export.head import Head
 from export.tflite.content import FileContents
@@ -68,6 +68,7 @@ def answer_here(
     """
     contents = inspect(path)
     check_described(path, artifact, contents.sha256)
+    check_runs(path)
     shape = ImageShape(*artifact.input.shape[1:])
     pixels, labels = dataset.balanced_samples(split, image_size=shape, num_samples=num_samples, seed=seed)
     if not len(labels):

@@ -10,7 +10,9 @@ The aspect ratio is kept; parts outside the central one are lost. An app does th
 
 from __future__ import annotations
 
+import contextlib
 import io
+import threading
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -44,12 +46,15 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "ICO", *_
 """Accepted formats; not those that start a program (EPS) or are hard to recognise by their header (TGA)."""
 MAX_PIXELS = 89_478_485
 """Pillow's own limit, 256 MiB as RGB: a larger image counts as a decompression bomb."""
+ALONE_PIXELS = 16_000_000
+"""An image of more pixels, after a JPEG's own shrinking, is decoded by one thread at a time."""
 OVERSAMPLE = 2
 """A JPEG is decoded at 1/2, 1/4 or 1/8 if the result is at least this many times the model's larger side."""
 
 DEPTHS = (8, 10, 12, 14, 16)
 """Bits that an image stored in 16 may really have."""
 
+_ALONE = threading.Lock()
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _BEGINNINGS = (
@@ -136,20 +141,9 @@ def decode(content: bytes, *, at_least: int | None = None, depth: int = 16) -> D
                 raise UnreadableImageError(f"{width} x {height} pixels are more than {MAX_PIXELS:,}")
             if at_least:
                 image.draft(None, (at_least, at_least))
-            sixteen_bit = _stored_in_16_bits(image)
-            image.load()
-            converted = _differences(image, sixteen_bit=sixteen_bit)
-            upright = ImageOps.exif_transpose(image)
-            if "EXIF-rotated" in converted and image.getexif()[ExifTags.Base.Orientation] >= 5:
-                width, height = height, width
-            peak = int(np.asarray(image).max()) if image.mode in _SIXTEEN_BIT else None
-            if sixteen_bit and peak is None:
-                peak = deep.colour_peak(image, content)
-                if peak is not None and depth < 16:
-                    upright = _upright(image, deep.colour_of(image, content, 2**depth - 1))
-            return Decoded(
-                image=_rgb(upright, depth), width=width, height=height, converted=converted, peak=peak
-            )
+            is_large = image.width * image.height > ALONE_PIXELS
+            with _ALONE if is_large else contextlib.nullcontext():
+                return _decoded(image, content, (width, height), depth)
     except UnreadableImageError:
         raise
     except UnidentifiedImageError as error:
@@ -166,10 +160,28 @@ def decode(content: bytes, *, at_least: int | None = None, depth: int = 16) -> D
         KeyError,
         TypeError,
         OverflowError,
+        RuntimeError,
     ) as error:
-        raise UnreadableImageError(f"broken ({error})") from error
+        raise UnreadableImageError(f"broken ({' '.join(str(error).split())})") from error
     except MemoryError as error:
         raise UnreadableImageError("too large for the memory") from error
+
+
+def _decoded(image: Image.Image, content: bytes, size: tuple[int, int], depth: int) -> Decoded:
+    """An opened image, decoded; `size` is what its header says."""
+    width, height = size
+    sixteen_bit = _stored_in_16_bits(image)
+    image.load()
+    converted = _differences(image, sixteen_bit=sixteen_bit)
+    upright = ImageOps.exif_transpose(image)
+    if "EXIF-rotated" in converted and image.getexif()[ExifTags.Base.Orientation] >= 5:
+        width, height = height, width
+    peak = deep.grey_peak(image) if image.mode in _SIXTEEN_BIT else None
+    if sixteen_bit and peak is None:
+        peak = deep.colour_peak(image, content)
+        if peak is not None and depth < 16:
+            upright = _upright(image, deep.colour_of(image, content, 2**depth - 1))
+    return Decoded(image=_rgb(upright, depth), width=width, height=height, converted=converted, peak=peak)
 
 
 def quiet_pillow() -> None:
@@ -234,9 +246,7 @@ def _rgb(image: Image.Image, depth: int) -> Image.Image:
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
     if image.mode in _SIXTEEN_BIT:
-        top = 2**depth - 1
-        levels = np.clip(np.asarray(image).astype(np.int64), 0, top)
-        return Image.fromarray(((levels * 255 + top // 2) // top).astype(np.uint8)).convert("RGB")
+        return deep.grey_of(image, 2**depth - 1).convert("RGB")
     if image.mode == "F":
         raise UnreadableImageError("floating-point levels, whose range is not known")
     if image.has_transparency_data:

@@ -45,9 +45,11 @@ def _compared(path: Path, model: Path | None, data: str | None) -> ComparedFile 
     import numpy as np
 
     from export.check.layer_errors import compare_layers
+    from export.check.runner import check_runs
     from export.plan import converted_model
     from export.source.serving import is_serving_function
 
+    check_runs(path)
     dataset = load(str(source.data))
     keras_model = load_model_of(source)
     if is_serving_function(keras_model):

@@ -12,7 +12,7 @@ import numpy as np
 from export.artifact import has_sidecar
 from export.check.foreign import read_foreign
 from export.check.pixel_trial import NUM_TRIED, Labels, paired_p
-from export.check.runner import Floats, Runners
+from export.check.runner import Floats, Runners, check_runs
 from export.check.verify import check_sidecar
 from export.errors import ExportError
 from export.tflite.inspect import inspect
@@ -99,6 +99,7 @@ def answers(paths: Sequence[Path], settings: VerifySettings, *, progress: Progre
 def _ask_ours(path: Path, dataset: Dataset, settings: VerifySettings) -> _Asked:
     artifact = artifact_of(path)
     check_sidecar(path, artifact)
+    check_runs(path)
     contents = inspect(path)
     matched = match_file(artifact, dataset.spec.class_names)
     images, labels = _images(dataset, ImageShape(*contents.inputs[0].shape[1:]), settings.split)
