@@ -14,7 +14,8 @@ from export.precisions import Precision
 from export.quantization.float_layers import layers_in_float
 from export.settings import ExportSettings
 from export.tflite.inspect import inspect_bytes
-from export.tflite.layers import Layer, read_layers
+from export.tflite.layer import Layer
+from export.tflite.layers import read_layers
 from export.tflite.output import CONVERSIONS
 from pipeline.compression.places import is_surely_integer, places_of
 from pipeline.errors import PipelineError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from export.tflite.layers import FileBytes, Layer
+from export.tflite.layer import FileBytes, Layer
 from export.verification import LayerError
 from pipeline.explain.timing import NotTimed, TimedFile
 

@@ -11,7 +11,8 @@ from export.artifact import read_sidecar
 from export.errors import BadModelFileError
 from export.tflite.download_size import downloaded_bytes
 from export.tflite.inspect import read_tflite
-from export.tflite.layers import FileLayers, read_layers
+from export.tflite.layer import FileLayers
+from export.tflite.layers import read_layers
 from pipeline.explain.accuracy import compare_with_keras
 from pipeline.explain.explanation import ComparedFile, ExplainedFile, NotCompared, explained_layers
 from pipeline.explain.timing import FileToTime, NotTimed, TimedFile, TimingSettings, time_operators

@@ -20,7 +20,7 @@ from typing import Any
 
 import pipeline
 from export.signals import signal_words
-from export.tflite.layers import Layer
+from export.tflite.layer import Layer
 from export.tflite.submodel import Cutter
 from pipeline.bench.child import explain, one_line, runtime_version
 from pipeline.bench.host import machine_name
