@@ -22,6 +22,8 @@ def format_of(path: Path) -> ModelFormat | None:
     """The format of a file or folder, whatever its name; None for another content or what cannot be read."""
     if path.is_dir():
         return ModelFormat.SAVED_MODEL if (path / SAVED_MODEL_FILE).is_file() else None
+    if not path.is_file():  # reading a pipe may never end
+        return None
     try:
         with path.open("rb") as file:
             if file.read(len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE:

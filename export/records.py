@@ -24,6 +24,8 @@ _Record = TypeVar("_Record")
 
 def json_of(path: Path) -> Any:  # noqa: ANN401 - what JSON holds
     """The value in a JSON file. ValueError if it holds none, OSError if it cannot be read."""
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no regular file")  # reading a pipe may never end
     try:
         return json.loads(read_text(path, at_most=RECORD_BYTES))
     except RecursionError as error:
@@ -36,7 +38,7 @@ def read_record_as(kind: type[_Record], record: Any) -> _Record:  # noqa: ANN401
         raise ValueError(f"expected the fields of {kind.__name__}, found {_word(record)}")
     hints: Mapping[str, Any] = _hints(kind)  # type: ignore[arg-type]  # any type is hashable
     if unknown := [name for name in record if name not in hints]:
-        raise ValueError(f"'{unknown[0]}' is unknown here: a later version wrote it")
+        raise ValueError(f"{_word(unknown[0])} is unknown here: a later version wrote it")
     found = {name: _value(hints[name], record[name], name) for name in record}
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]  # a dataclass, by the caller
         if field.name not in found and not _may_be_missing(field, hints[field.name]):

@@ -7,12 +7,14 @@ these lines with the commands' own.
 from __future__ import annotations
 
 import re
+import stat
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import click
 
-from pipeline.errors import PipelineError, lacks_memory, unknown_name
+from pipeline.errors import PipelineError, UsageError, lacks_memory, unknown_name
 from pipeline.quiet import quiet_native_logs
 from pipeline.stop_signals import StopSignals, outlive_terminal
 from pipeline.terminal import guard_output
@@ -101,6 +103,7 @@ def run(arguments: list[str] | None = None) -> int:
 
     sweep_runs(where_runs_are())
     try:
+        _refuse_pipes(sys.argv[1:] if arguments is None else arguments)
         status = pipeline.main(arguments, prog_name="pipeline", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except click.exceptions.Abort as stop:
@@ -139,6 +142,23 @@ def run(arguments: list[str] | None = None) -> int:
             "smaller model, or a smaller --batch-size where there is one.",
             1,
         )
+
+
+def _refuse_pipes(words: list[str]) -> None:
+    """UsageError for a named pipe or a socket in a file's place: reading it may never end."""
+    for word in words:
+        path = Path(word.partition("=")[2] if word.startswith("--") else word)
+        if path.is_absolute() and len(path.parts) > 1 and path.parts[1] in ("dev", "proc"):
+            continue  # a shell's <(command) ends with the command
+        try:
+            mode = path.stat().st_mode
+        except (OSError, ValueError):
+            continue
+        if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+            raise UsageError(
+                f"{path} is a pipe or a socket, where a file or a folder was expected. Save what it holds as "
+                "a file, and give that."
+            )
 
 
 def _complain(message: str, status: int) -> int:

@@ -12,6 +12,7 @@ import errno
 import itertools
 import os
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ def _newest_unfinished(folder: Path, *, compressed: bool) -> Path:
     if not runs:
         kind = "compression" if compressed else "training"
         raise UsageError(f"there is no unfinished {kind} in {folder}/. All that is there: pipeline runs")
-    return max(runs, key=lambda run: (run / CONFIG).stat().st_mtime_ns)
+    return max(runs, key=_started)
 
 
 def _is_compression(run: Path) -> bool | None:
@@ -140,9 +141,28 @@ def _is_compression(run: Path) -> bool | None:
 
 
 def finished_runs(folder: Path) -> list[Path]:
-    """The finished runs, oldest first."""
-    records = folder.glob(f"*/{RECORD}")
-    return [record.parent for record in sorted(records, key=lambda path: (path.stat().st_mtime_ns, path))]
+    """The finished runs, oldest first by what their records say."""
+    return sorted((record.parent for record in folder.glob(f"*/{RECORD}")), key=_finished)
+
+
+def _finished(run: Path) -> tuple[float, int, Path]:
+    return _time_in(run / RECORD, "finished_utc")
+
+
+def _started(run: Path) -> tuple[float, int, Path]:
+    return _time_in(run / CONFIG, "started_utc")
+
+
+def _time_in(path: Path, name: str) -> tuple[float, int, Path]:
+    """When a JSON file says that it was, for sorting; copying a folder changes the file's own time.
+
+    That one decides between equal times, and where the file is damaged.
+    """
+    written = path.stat().st_mtime_ns
+    try:
+        return datetime.fromisoformat(json_of(path)[name]).timestamp(), written, path
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return written / 1e9, written, path
 
 
 def unfinished_runs(folder: Path) -> list[Path]:

@@ -297,3 +297,38 @@ def test_runs_breaks_no_name_in_a_pipe(runs: Path, capsys: pytest.CaptureFixture
     out = capsys.readouterr().out
     assert f"{name}-1 " in out
     assert out.splitlines()[-1].endswith(f"pipeline train --resume {name}-1")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("bench", "PIPE"),
+        ("explain", "PIPE"),
+        ("verify", "PIPE", "--data", "digits"),
+        ("export", "PIPE", "--int8"),
+        ("export", "--like=PIPE"),
+        ("bench", "--from-log", "PIPE"),
+        ("compress", "PIPE", "--qat"),
+        ("verify", "--model", "PIPE"),
+        ("train", "mobilenet", "--data", "PIPE"),
+    ],
+)
+def test_named_pipe_in_a_files_place_is_refused_and_never_read(words, tmp_path, capsys):
+    pipe = tmp_path / "m.keras"
+    os.mkfifo(pipe)
+    assert run([word.replace("PIPE", str(pipe)) for word in words]) == 2
+    assert f"pipeline: {pipe} is a pipe or a socket" in capsys.readouterr().err
+
+
+def test_newest_run_is_the_one_whose_record_says_so_whatever_the_files_times_are(tmp_path):
+    from report_records import train_record
+
+    from export.files import write_json
+    from pipeline.records.training import record_as_json
+    from pipeline.runs import RECORD, finished_runs, newest_run
+
+    for name, finished in (("later", "2026-11-24T10:00:00+00:00"), ("earlier", "2026-11-23T12:00:00+02:00")):
+        write_json(tmp_path / name / RECORD, record_as_json(train_record(name, finished_utc=finished)))
+    os.utime(tmp_path / "later" / RECORD, (0, 0))  # as after a copy
+    assert [run.name for run in finished_runs(tmp_path)] == ["earlier", "later"]
+    assert newest_run(tmp_path).name == "later"
