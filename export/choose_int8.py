@@ -36,6 +36,8 @@ pixels is tried with fewer images, down to _FEWEST."""
 _TINY = 1e-12
 _LEAST_GAIN = 0.05
 """Share by which the error must fall: less could be chance."""
+_HARM = 0.2
+"""Share by which the error may grow where channels are equalized and biases not yet corrected."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,8 @@ class Chosen:
 class _Parts:
     """Which of the calibration images are for what."""
 
+    num_equalized: int
+    """The first ones: those that channels are equalized on."""
     num_tried: int
     """The first ones: those that the compared files have seen, and that their biases are corrected on."""
     held_out: npt.NDArray[np.intp]
@@ -141,10 +145,11 @@ def multiplications(model: keras.Model) -> int:
 def _parts(number: int, multiplications: int) -> _Parts:
     """The parts of so many images. Biases of the final file are never corrected on images held out."""
     affordable = max(_FEWEST, int(_MOST_MULTIPLICATIONS / max(multiplications, 1)))
-    first = min(NUM_IMAGES, number - number // 4)
+    first = min(2 * NUM_IMAGES, number - number // 4)
     held_out = first + np.random.default_rng(0).permutation(number - first)
     return _Parts(
-        num_tried=min(first, affordable),
+        num_equalized=min(first, 2 * affordable),
+        num_tried=min(first, NUM_IMAGES, affordable),
         held_out=held_out[: min(_MOST_HELD_OUT, 4 * affordable)],
     )
 
@@ -154,7 +159,7 @@ def _ways(
 ) -> tuple[list[_Way], ErrorOf]:
     """The model as it is, and equalized, if it can be; and what measures an int8 file's error."""
     tried = pixels[: parts.num_tried]
-    graphs = _graphs(model, settings, tried)
+    graphs = _graphs(model, settings, pixels[: parts.num_equalized])
     for number, (graph, _) in enumerate(graphs):
         graph.see(tried[1:], _part(progress, number, len(graphs)), num_all=len(tried))
     found = [graph.calibrated() for graph, _ in graphs]
@@ -182,7 +187,7 @@ def _graphs(
 def _in_order(ways: Sequence[_Way]) -> Sequence[_Way]:
     """The ways in the order in which to correct biases: equalized first, unless this alone does harm."""
     plain, *others = ways
-    harmful = [each for each in others if each.error > plain.error * (1 + _LEAST_GAIN)]
+    harmful = [each for each in others if each.error > plain.error * (1 + _HARM)]
     return [*(each for each in others if each not in harmful), plain, *harmful]
 
 
