@@ -67,6 +67,11 @@ def load_keras2(container: Container) -> tuple[keras.Model, str | None]:
             return carry_over(theirs if policy is None else in_float32(theirs)), policy
     except BadModelFileError as error:
         raise BadModelFileError(f"{path}: {error}") from error
+    except MemoryError as error:
+        raise BadModelFileError(
+            f"{path} asks for more memory than there is ({error}). Expected images of a few hundred pixels: "
+            "copy it again from where it came, or save the model again."
+        ) from error
 
 
 def _refuse_strangers(path: Path, config: Any) -> None:
