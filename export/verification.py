@@ -68,6 +68,10 @@ class Verification:
     keras_all_labels: float | None = None
     """Percent of samples on which every label is on its side of the threshold; None as before."""
     tflite_all_labels: float | None = None
+    num_only_keras_right: int | None = None
+    """Samples that the Keras model alone gets right; None for labels, without one, and in older records."""
+    num_only_tflite_right: int | None = None
+    """Samples that the file alone gets right."""
     is_of_serving_function: bool = False
     """Whether it was compared with a SavedModel's serving function, which shows no layers."""
     pixels_doubt: str = ""

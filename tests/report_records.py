@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 
 from export.artifact import ExportArtifact, OperatorUse, TensorInfo
+from export.check.predictions import Predictions
 from export.precisions import Precision
 from export.settings import ExportSettings
 from export.verification import LayerError, Verification
@@ -13,6 +14,7 @@ from pipeline.records.measurement import Measurement
 from pipeline.records.phone_verification import PhoneVerification
 from pipeline.records.report_row import ReportRow, row_as_json, row_of
 from pipeline.records.training import TrainConfig, TrainRecord
+from pipeline.store.predictions import KeptPredictions
 
 
 def sha256(text: str) -> str:
@@ -231,3 +233,17 @@ def _fill_precisions(store: Any, folder: Any, run: TrainRecord, cost: tuple[floa
                 reasons=("the child process was killed", "2 of 5 rounds are missing") if broken else (),
             )
         )
+
+
+def predictions_of_photos(found: Predictions, **changes: Any) -> KeptPredictions:
+    """Those of the int8 file on the photos, whose files are not there."""
+    values: dict[str, Any] = {
+        "artifact_sha256": export_artifact().sha256,
+        "dataset": "photos",
+        "dataset_fingerprint": sha256("photos"),
+        "split": "test",
+        "class_names": ("cat", "dog"),
+        "images": tuple(f"/photos/{number}.jpg" for number in range(len(found.truth))),
+        "found": found,
+    }
+    return KeptPredictions(**{**values, **changes})

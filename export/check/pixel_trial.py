@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from export.check.paired import CHANCE_P, paired_p
 from export.pixel_conventions import PixelConvention, usual_conventions, with_channels_reversed
 
 NUM_TRIED = 200
@@ -22,8 +23,6 @@ MARGIN_POINTS = 10.0
 """Percentage points of top-1 that another convention must gain."""
 MAX_P = 0.001
 """Of McNemar's exact test, two-sided, and of the comparison with one class alone."""
-ALIKE_P = 0.05
-"""From this p on, the test cannot tell two conventions."""
 
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -98,7 +97,7 @@ def try_conventions(predict: Predict, pixels: Floats, labels: Labels, assumed: P
         each
         for each in better[1:]
         if best is not None
-        and paired_p(right[best.convention], right[each.convention]) >= ALIKE_P
+        and paired_p(right[best.convention], right[each.convention]) >= CHANCE_P
         and not each.convention.same_values(with_channels_reversed(best.convention))
     ]
     return PixelTrial(
@@ -109,12 +108,6 @@ def try_conventions(predict: Predict, pixels: Floats, labels: Labels, assumed: P
         alike=tuple(alike),
         other_order_top1=reordered,
     )
-
-
-def paired_p(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
-    """McNemar's exact test, two-sided, of two predictions on the same images."""
-    for_one, for_other = int((one & ~other).sum()), int((other & ~one).sum())
-    return min(1.0, 2 * _at_least(max(for_one, for_other), for_one + for_other, 0.5))
 
 
 def _tried(convention: PixelConvention, right: dict[PixelConvention, npt.NDArray[np.bool_]]) -> Tried:

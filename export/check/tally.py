@@ -51,6 +51,8 @@ class Tally:
     head: Head
     samples: int = 0
     agreeing: int = 0
+    only_keras_right: int = 0
+    only_file_right: int = 0
     max_abs_difference: float | None = None
     of_class: Labels = field(init=False)
     """The number of images of each class, or with each label."""
@@ -81,6 +83,10 @@ class Tally:
         both = is_finite(expected) & is_finite(found)
         same = (self.head.decisions(expected) == self.head.decisions(found)).all(axis=1)
         self.agreeing += int((both & same).sum())
+        keras_right = is_finite(expected) & self.head.are_right(expected, labels)
+        file_right = is_finite(found) & self.head.are_right(found, labels)
+        self.only_keras_right += int((keras_right & ~file_right).sum())
+        self.only_file_right += int((file_right & ~keras_right).sum())
         if both.any():
             largest = float(np.abs(expected[both] - found[both]).max())
             self.max_abs_difference = max(self.max_abs_difference or 0.0, largest)
@@ -90,7 +96,10 @@ class Tally:
         precisions = [self._average_precision(side) for side in (self.keras, self.file)]
         keras, file = (100 * side.right / self.samples for side in (self.keras, self.file))
         points = keras - file if None in precisions else precisions[0] - precisions[1]  # type: ignore[operator]
+        pairs = (None, None) if self.held else (self.only_keras_right, self.only_file_right)
         return {
+            "num_only_keras_right": pairs[0],
+            "num_only_tflite_right": pairs[1],
             "num_samples": self.samples,
             "keras_top1": keras,
             "tflite_top1": file,

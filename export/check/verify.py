@@ -18,6 +18,7 @@ import numpy.typing as npt
 from export.artifact import ZERO_PIXEL, ExportArtifact, check_described
 from export.check.foreign import ForeignFile
 from export.check.layer_errors import ComparedLayers, compare_layers
+from export.check.predictions import PredictionLog
 from export.check.runner import Runners, check_runs
 from export.check.tally import Tally
 from export.errors import ExportError
@@ -26,7 +27,7 @@ from export.graph.rescaling import RAW, input_error_levels, rescaling_of
 from export.pixel_conventions import PixelConvention
 from export.tflite.content import FileContents
 from export.tflite.inspect import inspect, named
-from export.tflite.output import PROBABILITIES, head_of_file, last_operator
+from export.tflite.output import gives_probabilities, head_of_file
 from export.verification import Verification
 from spelling import counted
 
@@ -85,6 +86,7 @@ def verify(
     *,
     layers: NamedLayers | None = None,
     outputs: KerasOutputs | None = None,
+    log: PredictionLog | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Verification:
     """Compares the file at `path`, run in LiteRT, with the model it was exported from.
@@ -92,7 +94,7 @@ def verify(
     `progress` is called with the number of samples done. The file runs one image at a time, as on a phone,
     with one single-threaded interpreter per core. Layers are compared on the first 32 samples. A file without
     the softmax is compared with the model's class scores. `outputs` caches the model's outputs for its next
-    file.
+    file; `log` collects what both say of each image.
 
     Raises BadModelFileError for a damaged file and ExportError for a file of another model, or no samples.
     """
@@ -112,7 +114,10 @@ def verify(
     with Runners(path, contents) as runners:
         for images, labels in _checked(samples.batches, takes, num_classes):
             full = max(full, len(images))
-            tally.add(by_keras(images, full), runners.outputs(images), labels)
+            expected, found = by_keras(images, full), runners.outputs(images)
+            tally.add(expected, found, labels)
+            if log is not None:
+                log.add(head, expected, found, labels, are_probabilities=gives_probabilities(contents))
             if sum(len(each) for each in kept) < NUM_LAYER_SAMPLES:
                 kept.append(images[:NUM_LAYER_SAMPLES])
             if progress is not None:
@@ -130,6 +135,7 @@ def verify_alone(
     samples: Samples,
     pixels: PixelConvention,
     *,
+    log: PredictionLog | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Verification:
     """The top-1 of a file without a Keras model, fed as `pixels` says, run in LiteRT.
@@ -140,7 +146,11 @@ def verify_alone(
     tally = Tally(head=file.head)
     with Runners(file.path, file.contents, stored=lambda images: file.stored(pixels(images))) as runners:
         for images, labels in _checked(samples.batches, file.shape, file.head.num_classes):
-            tally.add(None, runners.outputs(images), labels)
+            found = runners.outputs(images)
+            tally.add(None, found, labels)
+            if log is not None:
+                gives = gives_probabilities(file.contents)
+                log.add(file.head, None, found, labels, are_probabilities=gives)
             if progress is not None:
                 progress(tally.samples)
     _check_any(tally, samples)
@@ -153,6 +163,8 @@ def verify_alone(
         keras_all_labels=None,
         drop_points=None,
         agreement=None,
+        num_only_keras_right=None,
+        num_only_tflite_right=None,
     )
 
 
@@ -191,7 +203,7 @@ def _verification(
 
 def as_exported(model: keras.Model, contents: FileContents) -> keras.Model:
     """The model, without its softmax or sigmoid if the file was exported without (`--logits`)."""
-    gives_scores = ends_in(model) is not None and last_operator(contents) not in PROBABILITIES
+    gives_scores = ends_in(model) is not None and not gives_probabilities(contents)
     return without_probabilities(model) if gives_scores else model
 
 

@@ -22,7 +22,7 @@ from export.head import HeadKind
 from export.labels_file import labels_text
 from export.tflite.content import FileContents
 from export.tflite.inspect import inspect_bytes, unpacked
-from export.tflite.output import PROBABILITIES, head_of_file, last_operator
+from export.tflite.output import gives_probabilities, head_of_file
 from spelling import counted
 
 ENTRY = "TFLITE_METADATA"
@@ -166,7 +166,7 @@ def _output(builder: flatbuffers.Builder, contents: FileContents) -> int:
         3: _table(builder, {1: properties}, numbers={0: _FEATURE_PROPERTIES}),
         6: _tables(builder, [file]),
     }
-    if last_operator(contents) in PROBABILITIES:
+    if gives_probabilities(contents):
         fields[5] = _table(builder, {0: _floats(builder, 1.0), 1: _floats(builder, 0.0)})
     return _table(builder, fields)
 

@@ -35,6 +35,11 @@ def last_operator(contents: FileContents) -> str:
     return made_by(contents, network_output(contents))
 
 
+def gives_probabilities(contents: FileContents) -> bool:
+    """Whether the file's outputs are probabilities, not class scores."""
+    return last_operator(contents) in PROBABILITIES
+
+
 def head_of_file(contents: FileContents) -> Head:
     """What the file's outputs mean."""
     has_sigmoid = last_operator(contents) == "LOGISTIC"

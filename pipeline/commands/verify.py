@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import click
 
 from export.artifact import has_sidecar
 from export.head import SIGMOIDS_ON_CLASSES, HeadKind
+from pipeline.commands.confusion import change_to_keras, changes, print_confusion
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, print_table, say, stages, table
 from pipeline.commands.phones.options import (
@@ -21,7 +23,9 @@ from pipeline.commands.phones.options import (
 )
 from pipeline.commands.pixels import NAMES, pixel_options
 from pipeline.errors import UsageError
+from pipeline.records.interval import wilson_interval
 from pipeline.records.phone_verification import MIN_AGREEMENT
+from pipeline.report.figures import interval_text
 from pipeline.runs import runs_folder, tflite_files
 from pipeline.shell import quoted
 from pipeline.steps.settings import PhoneVerifySettings, VerifySettings
@@ -64,6 +68,7 @@ PHONE_OPTIONS = ("serials", "delegates", "binaries", "servers", "budget_secs", "
 @click.option(
     "--limit", type=click.IntRange(min=1), metavar="N", help="The first N images of the split alone."
 )
+@click.option("--confusion", is_flag=True, help="Show too which classes are taken for which.")
 @click.option("--adb", "on_phones", is_flag=True, help="Run them on phones, and compare with LiteRT here.")
 @serial_option
 @delegate_option
@@ -94,6 +99,7 @@ def command(
     *,
     max_drop: float | None,
     on_phones: bool,
+    confusion: bool,
     as_json: bool,
     **options: Any,  # noqa: ANN401
 ) -> int:
@@ -111,6 +117,7 @@ def command(
 
     \b
     pipeline verify --max-drop 1.0
+    pipeline verify --confusion
     pipeline verify runs/mobilenet_alpha0.5_160-photos-1/export/mobilenet_alpha0.5_160_int8.tflite
     pipeline verify theirs.tflite --data photos/ --labels names.txt --scale 0.00784314 --offset -1
     pipeline verify --adb --delegate cpu,gpu
@@ -130,11 +137,13 @@ def command(
         print_records(verified)
     else:
         _print(verified)
+        if confusion:
+            print_confusion(verified, _names(verified))
     failed = [found for found in verified if max_drop is not None and (found.drop_points or 0.0) > max_drop]
     for found in failed:
         say(
             f"pipeline: {Path(found.path).name} loses {found.drop_points:.2f} points of {_measure(found)}, "
-            f"more than --max-drop {max_drop:g}."
+            f"more than --max-drop {max_drop:g}.{_distinguished(found)}"
             + (f" Its error grows most at {found.worst_layer}." if found.worst_layer else "")
         )
     broken = [*_not_finite(verified), *_doubtful(verified)]
@@ -144,6 +153,10 @@ def command(
         worst = max(verified, key=lambda found: found.drop_points or 0.0)
         drop = worst.drop_points or 0.0
         say(f"--max-drop {max_drop:g} holds: the largest drop is {drop:.2f} points, {Path(worst.path).name}.")
+    if max_drop is not None:
+        for words in dict.fromkeys(too_few_images(found, max_drop) for found in verified):
+            if words:
+                say(words)
     if not as_json and not failed and not broken:
         words = " ".join(["pipeline bench", *map(quoted, targets)])
         say(f"stored in {runs_folder()}/results.sqlite. Next: {words}")
@@ -184,7 +197,16 @@ def _on_phones(
 
 def _print(verified: Sequence[Verification]) -> None:
     for measure in dict.fromkeys(_measure(found) for found in verified):
-        numbers = [f"Keras {measure}", f"file {measure}", "drop", _second(measure), "agree", "max diff"]
+        interval = ["95% interval"] if measure == "top-1" else []
+        numbers = [
+            f"Keras {measure}",
+            f"file {measure}",
+            *interval,
+            "drop",
+            _second(measure),
+            "agree",
+            "max diff",
+        ]
         rows = table("file", *numbers, "error grows most at", numbers=numbers)
         for name, found in zip(_names(verified), verified, strict=True):
             if _measure(found) == measure:
@@ -198,12 +220,35 @@ def _print(verified: Sequence[Verification]) -> None:
     alone = [name for name, found in zip(_names(verified), verified, strict=True) if found.keras_top1 is None]
     if alone:
         click.echo(f"{', '.join(alone)}: no Keras model to compare with")
+    for words in changes(verified, _names(verified)):
+        click.echo(words)
     for words in _shares(verified):
         click.echo(words)
     if any(found.is_of_serving_function for found in verified):
         click.echo("compared with the SavedModel's serving function, which shows no layers to compare")
     for words, files in _by_classes(verified).items():
         click.echo(words if len(files) == len(verified) else f"{', '.join(files)}: {words}")
+
+
+def too_few_images(found: Verification, max_drop: float) -> str:
+    """Why a top-1 on so few images cannot tell such a drop at all; empty if it can."""
+    from export.check.paired import fewest_images
+
+    least, lost = fewest_images(), max_drop * found.num_samples / 100
+    if found.drop_points is None or _measure(found) != "top-1" or max_drop <= 0 or lost >= least:
+        return ""
+    return (
+        f"--max-drop {max_drop:g} of {counted(found.num_samples, f'{found.split} image')} is "
+        f"{lost:.1f} images. Fewer than {least} cannot be told from chance (McNemar's exact test): "
+        f"such a gate needs {math.ceil(100 * least / max_drop):,} images or more."
+    )
+
+
+def _distinguished(found: Verification) -> str:
+    change = change_to_keras(found)
+    if change is None or change.is_distinguishable:
+        return ""
+    return f" On these images it is not distinguishable from chance (p = {change.p:.2g})."
 
 
 def _measure(found: Verification) -> str:
@@ -216,10 +261,14 @@ def _second(measure: str) -> str:
 
 
 def _cells(found: Verification) -> list[str]:
-    second = found.tflite_balanced if _measure(found) == "top-1" else found.tflite_all_labels
+    is_top1 = _measure(found) == "top-1"
+    second = found.tflite_balanced if is_top1 else found.tflite_all_labels
+    ends = wilson_interval(found.tflite_top1, found.num_samples)
+    interval = [interval_text(*ends)] if is_top1 and ends is not None else []
     return [
         _percent(found.keras_score),
         f"{found.tflite_score:.2f}%",
+        *interval,
         "-" if found.drop_points is None else f"{found.drop_points:+.2f}",
         _percent(second),
         _percent(found.agreement),

@@ -57,6 +57,10 @@ class ArraySource:
         """Such as 'train[17]', with the index in the published array."""
         return self._paths[index]
 
+    def file(self, index: int) -> None:
+        """None: the images are parts of an array."""
+        del index
+
     def read(self, index: int, shape: ImageShape) -> Images:
         """(height, width, channels) uint8."""
         return pixels.from_array(self._images[index], shape)

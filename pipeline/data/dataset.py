@@ -151,6 +151,10 @@ class Dataset:
             .prefetch(tf.data.AUTOTUNE)
         )
 
+    def read_names(self, split: str, *, limit: int | None = None) -> tuple[str, ...]:
+        """Of each image that batches() gave, in their order, the file's path or its place in an array."""
+        return self._reader.names(self._indices(split)[:limit])
+
     def training_batches(
         self, *, image_size: ImageShape | int, batch_size: int, augment: Augment, seed: int, epoch: int
     ) -> tf.data.Dataset:
@@ -219,8 +223,17 @@ class Dataset:
         self, split: str, *, image_size: ImageShape | int, num_samples: int, seed: int
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
         """(n, height, width, channels) uint8 images of a split, their labels (n,); the classes in turn."""
+        pixels, labels, _ = self.named_samples(
+            split, image_size=image_size, num_samples=num_samples, seed=seed
+        )
+        return pixels, labels
+
+    def named_samples(
+        self, split: str, *, image_size: ImageShape | int, num_samples: int, seed: int
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32], tuple[str, ...]]:
+        """The same, and of each image the file's path or its place in an array."""
         pixels, taken = self._read_balanced(split, shape_of(image_size), num_samples, seed)
-        return pixels, self._targets[taken]
+        return pixels, self._targets[taken], self._reader.names(np.asarray(taken))
 
     def _read_balanced(
         self, split: str, shape: ImageShape, num_samples: int, seed: int

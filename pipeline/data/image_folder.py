@@ -57,6 +57,10 @@ class FileSource:
         """The file's path, for messages."""
         return shown(self._paths[index])
 
+    def file(self, index: int) -> Path:
+        """The file."""
+        return self._paths[index]
+
     def read(self, index: int, shape: ImageShape) -> npt.NDArray[np.uint8]:
         """(height, width, channels) uint8. Raises OSError or UnreadableImageError."""
         return pixels.from_bytes(self._paths[index].read_bytes(), shape, depth=self._depth)

@@ -10,6 +10,7 @@ import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -41,6 +42,10 @@ class Source(Protocol):
 
     def path(self, index: int) -> str:
         """The image's name for the user."""
+        ...
+
+    def file(self, index: int) -> Path | None:
+        """The image's file; None where it is part of an array."""
         ...
 
     def read(self, index: int, shape: ImageShape) -> Pixels:
@@ -127,6 +132,15 @@ class Reader:
         if missing:
             self._fill(kept.rows, kept.filled, missing, missing, shape)
         return kept.rows[indices], kept.filled[indices]
+
+    def names(self, indices: Integers) -> tuple[str, ...]:
+        """The images' absolute paths, or their places in an array; without those that cannot be read."""
+        good = [index for index in indices.tolist() if index not in self._unreadable]
+        files = [self._source.file(index) for index in good]
+        return tuple(
+            self._source.path(index) if file is None else str(file.absolute())
+            for index, file in zip(good, files, strict=True)
+        )
 
     def check_not_gone(self, indices: Integers) -> None:
         """Raises the failure if none of these images could be read."""

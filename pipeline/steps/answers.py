@@ -11,7 +11,8 @@ import numpy as np
 
 from export.artifact import has_sidecar
 from export.check.foreign import read_foreign
-from export.check.pixel_trial import NUM_TRIED, Labels, paired_p
+from export.check.paired import paired_p
+from export.check.pixel_trial import NUM_TRIED, Labels
 from export.check.runner import Floats, Runners, check_runs
 from export.check.verify import check_sidecar
 from export.errors import ExportError

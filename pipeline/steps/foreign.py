@@ -7,6 +7,7 @@ from pathlib import Path
 
 from export.check.foreign import ForeignFile, read_foreign
 from export.check.pixel_trial import NUM_TRIED, Floats, Labels, PixelTrial, try_conventions
+from export.check.predictions import PredictionLog
 from export.check.runner import Runners
 from export.check.verify import Samples, verify_alone
 from export.pixel_conventions import PixelConvention
@@ -19,15 +20,19 @@ from pipeline.labels import read_labels
 from pipeline.lineage import given_convention
 from pipeline.progress import Doing, Note, Progress
 from pipeline.steps.pixels import doubt, predicted_labels, without_doubt
+from pipeline.steps.predictions import kept_predictions
 from pipeline.steps.settings import VerifySettings
+from pipeline.store.predictions import KeptPredictions
 
 BATCH_SIZE = 64
 
 
 def verify_foreign(
     path: Path, dataset: Dataset, settings: VerifySettings, progress: Progress
-) -> Verification:
-    """The verification of a file without a sidecar; the settings name its outputs and say what it is fed.
+) -> tuple[Verification, KeptPredictions]:
+    """The verification of a file without a sidecar, and its predictions.
+
+    The settings name its outputs and say what it is fed.
 
     Raises ExportError for a file that is no image classifier, PipelineError for classes that cannot be
     matched, and UsageError if no pixels are given and others than the file's own are clearly better.
@@ -35,7 +40,8 @@ def verify_foreign(
     progress(Doing(f"reading {path}"))
     file = read_foreign(path)
     dataset.check_one_label("verifying a file of another tool")
-    matched = match_classes(class_names_of(file, settings.labels), dataset.spec.class_names, name=path.name)
+    names = class_names_of(file, settings.labels)
+    matched = match_classes(names, dataset.spec.class_names, name=path.name)
     given, pixels = settings.pixels, fed_pixels(file, settings)
     progress(Doing(f"trying which pixels {path.name} takes"))
     trial = tried_on_file(file, dataset, matched, pixels, settings.split)
@@ -55,14 +61,17 @@ def verify_foreign(
         dataset_fingerprint=spec.fingerprint,
         split=settings.split,
     )
+    log = PredictionLog()
     doing = f"verifying {path.name}"
     verified = verify_alone(
         file,
         samples,
         pixels,
+        log=log,
         progress=lambda done: progress(Doing(doing, f"{done:,} of {total:,} images", done, total)),
     )
-    return replace(verified, classes_matched=matched.words, pixels_doubt=found)
+    verified = replace(verified, classes_matched=matched.words, pixels_doubt=found)
+    return verified, kept_predictions(verified, log, names, dataset, settings)
 
 
 def fed_pixels(file: ForeignFile, settings: VerifySettings) -> PixelConvention:

@@ -12,6 +12,7 @@ import keras
 
 from export.artifact import ExportArtifact, has_sidecar
 from export.check.pixel_trial import MARGIN_POINTS
+from export.check.predictions import PredictionLog
 from export.check.verify import KerasOutputs, NamedLayers, Samples, check_sidecar
 from export.check.verify import verify as verify_file
 from export.plan import converted_model
@@ -26,7 +27,9 @@ from pipeline.progress import Doing, Progress, silent
 from pipeline.steps.dataset import load_dataset
 from pipeline.steps.foreign import verify_foreign
 from pipeline.steps.pixels import doubt, tried
+from pipeline.steps.predictions import kept_predictions
 from pipeline.steps.settings import VerifySettings
+from pipeline.store.predictions import KeptPredictions
 from pipeline.store.store import open_store
 
 BATCH_SIZE = 64
@@ -56,16 +59,18 @@ def verify(
         dataset = datasets[data[path]]
         asked = dataclasses.replace(settings, split=dataset.filled_split(settings.split))
         if path not in sources:
-            found.append(verify_foreign(path, dataset, asked, progress))
+            verified, kept = verify_foreign(path, dataset, asked, progress)
+            found.append(verified)
             with open_store(runs) as store:
-                store.add_verification(found[-1])
+                store.add_verification(verified, kept)
             continue
         source, artifact = sources[path]
         check_sidecar(path, artifact)
-        found.append(_verified(path, artifact, source, models.take(source), dataset, asked, progress))
+        verified, kept = _verified(path, artifact, source, models.take(source), dataset, asked, progress)
+        found.append(verified)
         with open_store(runs) as store:
             store.add_artifact(artifact, path.parent)
-            store.add_verification(found[-1])
+            store.add_verification(verified, kept)
     return found
 
 
@@ -86,7 +91,7 @@ def _verified(
     dataset: Dataset,
     settings: VerifySettings,
     progress: Progress,
-) -> Verification:
+) -> tuple[Verification, KeptPredictions]:
     model, split = loaded.model, settings.split
     doing = f"verifying {path.name}"
     progress(Doing(doing))
@@ -107,21 +112,24 @@ def _verified(
         has_quantizers=artifact.calibration is None,
         equalization=artifact.equalization,
     )
+    log = PredictionLog()
     found = verify_file(
         model,
         path,
         samples,
         layers=NamedLayers(model=converted, tensor_names=artifact.tensor_names),
         outputs=loaded.outputs,
+        log=log,
         progress=lambda done: progress(Doing(doing, f"{done:,} of {total:,} images", done, total)),
     )
     doubted = loaded.doubt(source, dataset, matched, split=split, top1=found.keras_top1)
-    return dataclasses.replace(
+    found = dataclasses.replace(
         found,
         classes_matched=matched.words,
         is_of_serving_function=is_serving_function(model),
         pixels_doubt=doubted,
     )
+    return found, kept_predictions(found, log, artifact.class_names, dataset, settings)
 
 
 @dataclasses.dataclass(frozen=True)

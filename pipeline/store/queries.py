@@ -138,3 +138,26 @@ ADD_PHONE_VERIFICATION = """
 INSERT INTO phone_verifications (id, artifact_sha256, record) VALUES (:id, :artifact_sha256, :record)
 ON CONFLICT DO NOTHING
 """
+
+FORGET_PREDICTIONS = """
+DELETE FROM predictions WHERE artifact_sha256 = :artifact_sha256 AND split = :split AND "where" = :where
+AND dataset_fingerprint = :dataset_fingerprint AND num_samples <= :num_samples
+"""
+"""Those that newer ones of as many images replace."""
+
+ADD_IMAGE_NAMES = "INSERT INTO image_names (sha256, names) VALUES (:sha256, :names) ON CONFLICT DO NOTHING"
+
+ADD_PREDICTIONS = """
+INSERT OR REPLACE INTO predictions (verification_id, artifact_sha256, dataset, dataset_fingerprint, split,
+    "where", num_samples, images_sha256, arrays)
+VALUES (:verification_id, :artifact_sha256, :dataset, :dataset_fingerprint, :split, :where, :num_samples,
+    :images_sha256, :arrays)
+"""
+
+PREDICTIONS = """
+SELECT p.*, i.names FROM predictions AS p JOIN image_names AS i ON i.sha256 = p.images_sha256
+WHERE artifact_sha256 = ? AND dataset_fingerprint = ? AND split = ? AND "where" = ?
+ORDER BY num_samples DESC, p.rowid DESC LIMIT 1
+"""
+
+PREDICTED = "SELECT DISTINCT artifact_sha256 FROM predictions"

@@ -161,7 +161,28 @@ ALTER TABLE phone_verifications ADD COLUMN {_generated("phone_average_precision 
 {WITH_PRECISIONS}
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _PHONES, _DOWNLOADED, _SESSIONS, _AVERAGES, _KITS, NEWEST, _LABELS)
+_PREDICTIONS = """
+CREATE TABLE image_names ( -- of the images of one split, which many files share
+    sha256 TEXT PRIMARY KEY,
+    names BLOB NOT NULL -- zlib of a JSON list
+);
+CREATE TABLE predictions ( -- of each file, data set, split and place the newest on the most images
+    verification_id TEXT PRIMARY KEY, -- in verifications or phone_verifications
+    artifact_sha256 TEXT NOT NULL REFERENCES files (sha256),
+    dataset TEXT NOT NULL,
+    dataset_fingerprint TEXT NOT NULL,
+    split TEXT NOT NULL,
+    "where" TEXT NOT NULL, -- '' on the host
+    num_samples INTEGER NOT NULL,
+    images_sha256 TEXT NOT NULL REFERENCES image_names (sha256),
+    arrays BLOB NOT NULL -- .npz
+);
+CREATE INDEX predictions_by_artifact ON predictions (artifact_sha256);
+"""
+
+MIGRATIONS: tuple[str, ...] = (
+    _FIRST, _PHONES, _DOWNLOADED, _SESSIONS, _AVERAGES, _KITS, NEWEST, _LABELS, _PREDICTIONS,
+)  # fmt: skip
 """MIGRATIONS[n] takes a store of version n to version n + 1. Never edited once released: append."""
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from export.artifact import ExportArtifact
 from export.files import sha256_of
@@ -29,6 +29,9 @@ from pipeline.store.rows import ReportRows
 from pipeline.store.schema import MIGRATIONS, ForeignFileError, NewerStoreError, check, migrate
 from pipeline.store.selection import Selection
 from pipeline.store.turns import begin
+
+if TYPE_CHECKING:
+    from pipeline.store.predictions import KeptPredictions
 
 FILE_NAME = "results.sqlite"
 WAIT_SECONDS = 30.0
@@ -117,14 +120,18 @@ class Store:
             connection.execute(queries.FORGET_ARTIFACT, values)
             connection.execute(queries.ADD_ARTIFACT, values)
 
-    def add_verification(self, verification: Verification) -> None:
-        """Adds a verification, also of a file that the store does not know."""
+    def add_verification(
+        self, verification: Verification, predictions: KeptPredictions | None = None
+    ) -> None:
+        """Adds a verification and its predictions, also of a file that the store does not know."""
         record = _json(asdict(verification))
         sha256 = verification.artifact_sha256
         stub = _json(self._stub(Path(verification.path), sha256)) if verification.path else "{}"
         with self._writing() as connection:
             _mention(connection, sha256, stub)
-            connection.execute(queries.ADD_VERIFICATION, _fact(sha256, record))
+            fact = _fact(sha256, record)
+            connection.execute(queries.ADD_VERIFICATION, fact)
+            _add_predictions(connection, fact["id"], predictions)
 
     def add_measurement(self, measurement: Measurement) -> None:
         """Adds a measurement, also of a file that the store does not know."""
@@ -135,12 +142,16 @@ class Store:
             _mention(connection, sha256, stub)
             connection.execute(queries.ADD_MEASUREMENT, _fact(sha256, record))
 
-    def add_phone_verification(self, verification: PhoneVerification) -> None:
-        """Adds a verification on a phone, also of a file that the store does not know."""
+    def add_phone_verification(
+        self, verification: PhoneVerification, predictions: KeptPredictions | None = None
+    ) -> None:
+        """Adds a verification on a phone and its predictions, also of a file that the store does not know."""
         sha256 = verification.artifact_sha256
         with self._writing() as connection:
             _mention(connection, sha256, "{}")
-            connection.execute(queries.ADD_PHONE_VERIFICATION, _fact(sha256, _json(asdict(verification))))
+            fact = _fact(sha256, _json(asdict(verification)))
+            connection.execute(queries.ADD_PHONE_VERIFICATION, fact)
+            _add_predictions(connection, fact["id"], predictions)
 
     def add_kit(self, artifact_sha256: str, folder: Path) -> None:
         """Adds the folder of an Android kit that was made of a file."""
@@ -224,6 +235,29 @@ class Store:
         records = self._records("verifications", artifact_sha256, "verified_utc")
         return [verification_from_record(record) for record in records]
 
+    def predicted(self) -> set[str]:
+        """The SHA-256 of the files whose predictions are kept."""
+        return {row["artifact_sha256"] for row in self._read(queries.PREDICTED)}
+
+    def predictions(
+        self, artifact_sha256: str, *, dataset_fingerprint: str, split: str, where: str = ""
+    ) -> KeptPredictions | None:
+        """The predictions of a file on a split, here or on a phone; None where none are kept."""
+        from pipeline.store.predictions import KeptPredictions, unpacked, unpacked_images  # with numpy
+
+        found = self._read(queries.PREDICTIONS, (artifact_sha256, dataset_fingerprint, split, where))
+        if not found:
+            return None
+        (row,) = found
+        predictions, class_names = unpacked(row["arrays"])
+        return KeptPredictions(
+            **{name: row[name] for name in ("artifact_sha256", "dataset", "dataset_fingerprint")},
+            **{name: row[name] for name in ("split", "where")},
+            class_names=class_names,
+            images=unpacked_images(row["names"]),
+            found=predictions,
+        )
+
     def measurements(self, artifact_sha256: str) -> list[Measurement]:
         """The measurements of a file, oldest first."""
         records = self._records("measurements", artifact_sha256, "measured_utc")
@@ -303,6 +337,31 @@ def _fact(artifact_sha256: str, record: str) -> dict[str, str]:
         "artifact_sha256": artifact_sha256,
         "record": record,
     }
+
+
+def _add_predictions(
+    connection: sqlite3.Connection, verification_id: str, kept: KeptPredictions | None
+) -> None:
+    """Adds the predictions of a verification, in place of older ones on as many images."""
+    if kept is None:
+        return
+    from pipeline.store.predictions import packed, packed_images
+
+    sha256, names = packed_images(kept.images)
+    values = {
+        "verification_id": verification_id,
+        "artifact_sha256": kept.artifact_sha256,
+        "dataset": kept.dataset,
+        "dataset_fingerprint": kept.dataset_fingerprint,
+        "split": kept.split,
+        "where": kept.where,
+        "num_samples": kept.num_images,
+        "images_sha256": sha256,
+        "arrays": packed(kept),
+    }
+    connection.execute(queries.FORGET_PREDICTIONS, values)
+    connection.execute(queries.ADD_IMAGE_NAMES, {"sha256": sha256, "names": names})
+    connection.execute(queries.ADD_PREDICTIONS, values)
 
 
 def _json(record: dict[str, Any]) -> str:

@@ -5,7 +5,6 @@ import shlex
 import numpy as np
 import pytest
 
-from export.check import pixel_trial
 from export.check.pixel_trial import try_conventions
 from export.pixel_conventions import (
     RAW_PIXELS,
@@ -91,23 +90,6 @@ def test_where_the_assumed_pixels_are_good_nothing_else_is_tried():
 
     found = try_conventions(predict, images_of(labels, 2), labels, RAW_PIXELS)
     assert (len(calls), found.others) == (1, ())
-
-
-@pytest.mark.parametrize(
-    ("for_one", "for_other", "expected"),
-    [
-        (0, 0, 1.0),
-        (11, 0, 0.0009765625),
-        (20, 5, 0.004077315330505371),
-        (7, 7, 1.0),
-        (150, 50, 8.393020875604775e-13),
-    ],
-)
-def test_paired_test_is_mcnemar_s_exact_one(for_one, for_other, expected):
-    """Expected: scipy 1.17.1, stats.binomtest(for_one, for_one + for_other).pvalue."""
-    one = np.array([True] * for_one + [False] * for_other + [True] * 3, bool)
-    other = np.array([False] * for_one + [True] * for_other + [True] * 3, bool)
-    assert pixel_trial.paired_p(one, other) == pytest.approx(expected)
 
 
 def test_caffe_s_bgr_is_what_its_preprocessing_computes():
