@@ -28,6 +28,7 @@ COMMANDS = {
     "compress": "Prune, cluster and train quantized, into a new run.",
     "export": "Export a trained model to TFLite files.",
     "verify": "Compare exported files with the Keras model on the test split.",
+    "predict": "Show what an exported file says of your images.",
     "bench": "Measure the latency of exported files, on this machine or on phones.",
     "devices": "List the phones that adb sees, and what to do about those that are not ready.",
     "explain": "Say why a file is slow, large or wrong, layer by layer.",

@@ -58,6 +58,8 @@ class SampleOutputs:
     """Why the outputs are not the requested ones, such as a delegate that took no node."""
     failure: str | None
     secs: float
+    ms: tuple[float | None, ...] = ()
+    """What the tool printed for each output: its one inference, not warmed up."""
 
 
 def run_samples(
@@ -80,11 +82,13 @@ def run_samples(
     start = time.monotonic()
     outputs: list[bytes] = []
     reasons: list[str] = []
+    times: list[float | None] = []
     for first in range(0, len(samples), CHUNK):
-        found, failure, remarks = _run_chunk(
+        found, failure, remarks, ms = _run_chunk(
             session, tool, flags, request, tensor, samples[first : first + CHUNK]
         )
         outputs += found
+        times += ms[: len(found)]
         reasons += remarks
         if failure is not None:
             break
@@ -94,6 +98,7 @@ def run_samples(
         outputs=tuple(outputs),
         reasons=tuple(dict.fromkeys(reasons)),
         failure=failure if samples else None,
+        ms=tuple(times),
         secs=time.monotonic() - start,
     )
 
@@ -123,8 +128,8 @@ def _run_chunk(
     request: RunRequest,
     tensor: InputTensor,
     samples: Sequence[bytes],
-) -> tuple[list[bytes], str | None, list[str]]:
-    """Outputs, the failure if any, and why the outputs are not the requested ones."""
+) -> tuple[list[bytes], str | None, list[str], list[float | None]]:
+    """Outputs, the failure if any, why the outputs are not the requested ones, and each inference's ms."""
     inputs = [f"{session.folder}/in-{index}" for index in range(len(samples))]
     results = [f"{session.folder}/out-{index}" for index in range(len(samples))]
     session.phone.push(
@@ -145,33 +150,36 @@ def _run_chunk(
         done = session.phone.shell(script, limit_secs=request.patience_secs)
     except TimeLimitError:
         session.end_tool()  # raises where it is the phone that is hung
-        return [], Reason.HUNG.text(secs=f"{request.patience_secs:.0f}"), []
+        return [], Reason.HUNG.text(secs=f"{request.patience_secs:.0f}"), [], []
     except AnswerLimitError:
         session.end_tool()
-        return [], Reason.PRINTED_WITHOUT_END.text(limit=ANSWER_LIMIT), []
-    failure, reasons, good = _judge(done.output, mark, request)
+        return [], Reason.PRINTED_WITHOUT_END.text(limit=ANSWER_LIMIT), [], []
+    failure, reasons, times = _judge(done.output, mark, request)
+    good = len(times)
     if failure is None and good < len(samples):
         failure = Reason.SHELL_ENDED.text(good=good, asked=len(samples), status=done.status)
     try:
-        return session.phone.pull(results[:good]), failure, reasons
+        return session.phone.pull(results[:good]), failure, reasons, times
     except (StorageError, AnswerLimitError) as error:
-        return [], Reason.NO_OUTPUT.text(why=error), reasons
+        return [], Reason.NO_OUTPUT.text(why=error), reasons, []
 
 
-def _judge(output: str, mark: str, request: RunRequest) -> tuple[str | None, list[str], int]:
-    """The first failure, why the outputs are not the requested ones, and the number of samples before it."""
+def _judge(output: str, mark: str, request: RunRequest) -> tuple[str | None, list[str], list[float | None]]:
+    """The first failure, why the outputs are not the requested ones, and the ms of the samples before it."""
     reasons: list[str] = []
+    times: list[float | None] = []
     pieces = output.split(f"@@end {mark}")
     printed = pieces[0]
-    for number, piece in enumerate(pieces[1:]):
+    for piece in pieces[1:]:
         status, rest = split_end(piece)
         try:
             report = parse_run(printed, status=status)
         except LogError as error:
-            return str(error), reasons, number
+            return str(error), reasons, times
         reasons += [*report.reasons, *delegate_reasons(report, request)]
+        times.append(report.timed.avg_ms)
         printed = rest
-    return None, reasons, len(pieces) - 1
+    return None, reasons, times
 
 
 def _flags(flags: Sequence[str], tensor: InputTensor, given: str, written: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -63,6 +64,8 @@ class Runner:
         with native_output.captured():
             self._interpreter = Interpreter(num_threads=1, **options)
             self._interpreter.allocate_tensors()
+        self.invoke_secs = 0.0
+        """How long the last image's inference took."""
         self._contents = contents
         self._stored = stored or (lambda images: stored_input(images, contents.inputs[0].dtype))
         self._input = self._interpreter.get_input_details()[0]["index"]
@@ -74,7 +77,9 @@ class Runner:
         found = np.empty((len(images), math.prod(output.shape)), np.float32)
         for index, stored in enumerate(self._stored(images)):
             self._interpreter.set_tensor(self._input, stored[np.newaxis])
+            start = time.perf_counter()
             self._interpreter.invoke()
+            self.invoke_secs = time.perf_counter() - start
             given = self._interpreter.get_tensor(self._output).ravel()
             found[index] = real_values(given, output.scale, output.zero_point)
         return found

@@ -105,7 +105,7 @@ def answer_there(
     """
     model = LocalFile(path=samples.path, sha256=samples.contents.sha256)
     session.put([model])
-    request = _request(model, samples.contents.size_bytes, delegate)
+    request = one_run(model, samples.contents.size_bytes, delegate)
     stored = [each.tobytes() for each in stored_input(samples.images, samples.contents.inputs[0].dtype)]
 
     def run(chosen: list[bytes], done: int, total: int, *, more_secs: float = 0.0) -> SampleOutputs:
@@ -114,7 +114,7 @@ def answer_there(
             member.tool,
             flags,
             replace(request, patience_secs=request.patience_secs + more_secs),
-            tensor=_tensor(samples.contents),
+            tensor=input_tensor(samples.contents),
             samples=chosen,
             progress=lambda more: progress(done + more, total),
         )
@@ -136,7 +136,7 @@ def _compared(
 ) -> PhoneVerification:
     parts = [first, *([rest] if rest else [])]
     raw = [output for part in parts for output in part.outputs]
-    there = _dequantized(raw, samples.contents.outputs[0])
+    there = dequantized(raw, samples.contents.outputs[0])
     count = len(raw)
     reasons = [
         reason for part in parts for reason in (*part.reasons, *([part.failure] if part.failure else []))
@@ -172,7 +172,8 @@ def _compared(
     )
 
 
-def _request(model: LocalFile, size_bytes: int, delegate: str) -> RunRequest:
+def one_run(model: LocalFile, size_bytes: int, delegate: str) -> RunRequest:
+    """One inference of a file, for run_samples."""
     return RunRequest(
         model=model,
         size_bytes=size_bytes,
@@ -188,12 +189,13 @@ def _request(model: LocalFile, size_bytes: int, delegate: str) -> RunRequest:
     )
 
 
-def _tensor(contents: FileContents) -> InputTensor:
+def input_tensor(contents: FileContents) -> InputTensor:
+    """The file's input, of one image."""
     found = contents.inputs[0]
     return InputTensor(name=found.name, shape=(1, *found.shape[1:]))
 
 
-def _dequantized(raw: list[bytes], output: TensorInfo) -> Floats:
+def dequantized(raw: list[bytes], output: TensorInfo) -> Floats:
     """(n, classes) from the output tensors' raw bytes. PipelineError for a wrong size."""
     classes = int(output.shape[-1])
     dtype = np.dtype(output.dtype)

@@ -21,7 +21,7 @@ from pipeline.lineage import given_convention
 from pipeline.progress import Doing, Note, Progress
 from pipeline.steps.pixels import doubt, predicted_labels, without_doubt
 from pipeline.steps.predictions import kept_predictions
-from pipeline.steps.settings import VerifySettings
+from pipeline.steps.settings import ForeignSettings, VerifySettings
 from pipeline.store.predictions import KeptPredictions
 
 BATCH_SIZE = 64
@@ -74,7 +74,7 @@ def verify_foreign(
     return verified, kept_predictions(verified, log, names, dataset, settings)
 
 
-def fed_pixels(file: ForeignFile, settings: VerifySettings) -> PixelConvention:
+def fed_pixels(file: ForeignFile, settings: ForeignSettings) -> PixelConvention:
     """What the settings say that the file is fed, else what it says itself."""
     return given_convention(**settings.pixels) if settings.pixels else file.pixels
 

@@ -36,16 +36,9 @@ class TrainSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifySettings:
-    """The images on which exported files are compared with their Keras models."""
+class ForeignSettings:
+    """What a file from elsewhere cannot say itself."""
 
-    data: str | None = None
-    """A data set's name or a folder; that of the training where none is given."""
-    split: str = "test"
-    limit: int | None = None
-    """Number of images, from the first; None for all."""
-    model: Path | None = None
-    """The Keras model, if it is not beside the file."""
     labels: Path | None = None
     """A file from elsewhere: the names of its outputs, one a line."""
     scale: tuple[float, ...] | None = None
@@ -59,6 +52,27 @@ class VerifySettings:
         """scale, offset and channels if any of them is given; else empty."""
         given = {"scale": self.scale, "offset": self.offset, "channels": self.channels}
         return given if any(each is not None for each in given.values()) else {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictSettings(ForeignSettings):
+    """How many classes of each image are shown, and with which delegates of a phone."""
+
+    top: int = 5
+    delegates: tuple[str, ...] = ("cpu",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifySettings(ForeignSettings):
+    """The images on which exported files are compared with their Keras models."""
+
+    data: str | None = None
+    """A data set's name or a folder; that of the training where none is given."""
+    split: str = "test"
+    limit: int | None = None
+    """Number of images, from the first; None for all."""
+    model: Path | None = None
+    """The Keras model, if it is not beside the file."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -341,7 +341,7 @@ def test_the_budget_limits_the_samples_and_their_number_is_told(verify, exported
     assert status == 0
     (row,) = [line.split() for line in out.splitlines() if exported["int8"].name in line]
     assert row[row.index("cpu") + 1] == "1"  # never fewer than one
-    assert "With 1 samples one of them is 100.0 points: raise --budget-secs for more." in out
+    assert "With 1 sample one of them is 100.0 points: raise --budget-secs for more." in out
 
 
 def test_more_budget_is_not_asked_for_where_all_images_were_used(verify, exported):
@@ -457,3 +457,25 @@ def test_a_mistyped_option_is_one_line_and_touches_no_phone(verify, exported, ph
 def test_options_for_phones_without_adb_are_refused(capsys, exported, words):
     assert run(["verify", str(exported["float32"]), *words]) == 2
     assert "is for phones. Add --adb" in capsys.readouterr().err
+
+
+def test_predict_says_of_images_on_the_phone_what_it_says_here(lab, exported, runs, phone, tmp_path, capsys):
+    random = np.random.default_rng(0)
+    for number in range(3):
+        levels = random.integers(0, 256, (16, 16, 3)).astype(np.uint8)
+        Image.fromarray(levels).save(tmp_path / f"{number}.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+
+    def predicted(*options):
+        words = ["predict", str(exported["int8"]), str(tmp_path / "0.png"), str(tmp_path / "1.png")]
+        capsys.readouterr()
+        status = run([*words, str(tmp_path / "broken.png"), *options, "--json"])
+        assert status == 1
+        return json.loads(capsys.readouterr().out)
+
+    there = predicted("--adb", "--benchmark-model", str(lab.benchmark_model))
+    here = predicted()
+    assert [each["classes"] for each in there] == [each["classes"] for each in here]
+    assert [each["problem"] for each in there] == ["", "", "not an image"]
+    assert {each["where"] for each in there} != {"host"}
+    assert all(each["ms"] > 0 for each in there[:2])
