@@ -16,7 +16,7 @@ from pipeline.commands.resume import refuse_settings
 from pipeline.commands.split_options import CHOICES, split_options, with_choice
 from pipeline.data.registry import check_there
 from pipeline.errors import UsageError
-from pipeline.records.training import TrainConfig
+from pipeline.records.training import BALANCED, TrainConfig
 from pipeline.runs import find_unfinished, runs_folder
 from pipeline.shell import quoted
 from pipeline.steps.settings import TrainSettings
@@ -36,7 +36,23 @@ RECIPE = "the paper's, by family"
 )
 @split_options
 @knob_options(without=("num_classes",))
-@click.option("--epochs", type=click.IntRange(min=1), default=DEFAULTS["epochs"], show_default=True)
+@click.option(
+    "--weights",
+    metavar="imagenet|NAME|FILE|RUN",
+    help="Start from these: the best published ones, a file of 'pipeline weights', one of yours, or a run.",
+)
+@click.option("--freeze", metavar="all|none|LAYER", help="Keep all but the head, or up to LAYER.")
+@click.option(
+    "--head-epochs",
+    type=click.IntRange(min=0),
+    help="Of the head alone, on features computed once.  [default: 40 with --weights]",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    help=f"[default: {DEFAULTS['epochs']}; 12 with --weights]",
+)
+@click.option("--patience", type=click.IntRange(min=0), help="Stop after N epochs without a better one.")
 @click.option("--batch-size", type=click.IntRange(min=1), help=f"[default: {RECIPE}]")
 @click.option("--optimizer", type=click.Choice(["sgd", "rmsprop", "adam"]), help=f"[default: {RECIPE}]")
 @click.option(
@@ -55,7 +71,12 @@ RECIPE = "the paper's, by family"
 @click.option("--decay-depthwise", is_flag=True, help="Decay depthwise kernels too.")
 @click.option("--decay-norm-and-bias", is_flag=True, help="Decay BatchNorm and biases too.")
 @click.option("--clip-norm", type=Finite(min=0), help=f"[default: {recipe_values('clip_norm')}: no clipping]")
-@click.option("--label-smoothing", type=Finite(0, 1), default=DEFAULTS["label_smoothing"], show_default=True)
+@click.option("--label-smoothing", type=Finite(0, 1), help="[default: 0; 0.1 with --weights]")
+@click.option(
+    "--class-weights",
+    type=click.Choice(["equal", BALANCED]),
+    help="balanced: each class counts the same.  [default: equal]",
+)
 @click.option(
     "--augment/--no-augment", default=True, show_default=True, help="The data set's own augmentation."
 )

@@ -10,6 +10,9 @@ from export.records import json_of, read_record_as
 from pipeline.errors import PipelineError
 from pipeline.records.compression import CompressionRecord
 
+BALANCED = "balanced"
+"""Class weights that let each class count the same."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -43,6 +46,19 @@ class TrainConfig:
     augment: bool = True
     """Whether to apply the data set's augmentation."""
     seed: int = 0
+    class_weights: str = "equal"
+    """balanced: an image counts inversely to the training images of its class; else equal."""
+    patience: int = 0
+    """The training stops after as many epochs without a better one; 0 never stops it."""
+    weights: str | None = None
+    """The path of the weights that the body starts from; None for random ones."""
+    weights_sha256: str | None = None
+    weights_name: str | None = None
+    """What they are, in words."""
+    head_epochs: int = 0
+    """Epochs in which the head alone is trained, on features computed once."""
+    freeze: str = "none"
+    """The last layer that keeps its weights; all: every layer but the head; none."""
 
 
 @dataclass(frozen=True, kw_only=True)

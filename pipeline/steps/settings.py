@@ -33,6 +33,12 @@ class TrainSettings:
     label_smoothing: float | None = None
     augment: bool | None = None
     seed: int | None = None
+    class_weights: str | None = None
+    patience: int | None = None
+    weights: str | None = None
+    """imagenet, the name of a published file, the path of one, or a run."""
+    head_epochs: int | None = None
+    freeze: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from models.build import build_without_weights
 from models.cost import cost
 from models.registry import family_of, resolve, without_aliases
+from models.weights.catalogue import best_for
 from pipeline.data.advice import advice
 from pipeline.data.dataset import Dataset
-from pipeline.data.registry import from_any_folder
+from pipeline.data.registry import DATASETS, from_any_folder
 from pipeline.data.spec import DatasetSpec
+from pipeline.errors import UsageError
 from pipeline.progress import Note, Progress, silent
-from pipeline.records.training import TrainConfig, TrainRecord
+from pipeline.records.training import BALANCED, TrainConfig, TrainRecord
 from pipeline.run_lock import only_process_of
 from pipeline.shell import quoted
 from pipeline.steps.dataset import load_dataset
@@ -21,8 +25,26 @@ from pipeline.steps.resumable import resumable
 from pipeline.steps.settings import TrainSettings
 from pipeline.store.store import open_store
 from pipeline.training import trainer
+from pipeline.training.freeze import ALL, NONE
+from pipeline.training.start import IMAGENET, Start, find_start
 from spelling import counted
 
+FEW_IMAGES = 20_000
+"""Below so many training images, published weights are suggested."""
+MAX_IMBALANCE = 10
+"""Images of the largest class to those of the smallest, above which balanced class weights are suggested."""
+WITH_WEIGHTS: dict[str, Any] = {
+    "epochs": 12,
+    "head_epochs": 40,
+    "batch_size": 32,
+    "optimizer": "sgd",
+    "learning_rate": 0.01,
+    "schedule": "cosine",
+    "weight_decay": 1e-4,
+    "clip_norm": 0.0,
+    "label_smoothing": 0.1,
+}
+"""The recipe for few images, from weights that were trained on others."""
 FROM_RECIPE = ("optimizer", "learning_rate", "batch_size", "schedule", "clip_norm")
 
 
@@ -35,12 +57,16 @@ def train(
     progress: Progress = silent,
 ) -> TrainRecord:
     """Trains the family on a data set (name or folder), in a new folder of `runs`; returns its record."""
+    settings = settings or TrainSettings()
+    start = _start(family, settings, runs)
     dataset = load_dataset(data, progress)
     _name_left_out(dataset.spec, progress)
     dataset.check_trainable()
     dataset.check_one_label("training")
-    config = train_config(family, from_any_folder(data), dataset.spec, settings or TrainSettings())
+    config = train_config(family, from_any_folder(data), dataset.spec, settings, start=start)
     _advise(config, dataset.spec, progress)
+    for sentence in _suggestions(config, dataset.spec, settings):
+        progress(Note(sentence))
     run = trainer.start_run(config, dataset.spec, folder=runs)
     with only_process_of(run):
         return _trained(config, dataset, run, runs, progress)
@@ -55,9 +81,14 @@ def resume(run: Path, *, runs: Path, progress: Progress = silent) -> TrainRecord
         return _trained(config, dataset, run, runs, progress)
 
 
-def train_config(family: str, data: str, dataset: DatasetSpec, settings: TrainSettings) -> TrainConfig:
-    """Every setting of the training: the given value, else the family's recipe, else the default."""
-    knobs = without_aliases(family, dict(settings.knobs))
+def train_config(
+    family: str, data: str, dataset: DatasetSpec, settings: TrainSettings, *, start: Start | None = None
+) -> TrainConfig:
+    """Every setting of the training: the given value, else the recipe's, else the default.
+
+    With weights to start from, the recipe is the one for few images, else the family's.
+    """
+    knobs = without_aliases(family, dict(start.knobs if start else settings.knobs))
     knobs["num_classes"] = len(dataset.class_names)
     if "image_size" not in knobs and dataset.image_size is not None:
         knobs["image_size"] = dataset.image_size
@@ -65,8 +96,13 @@ def train_config(family: str, data: str, dataset: DatasetSpec, settings: TrainSe
     asked = {
         field.name: value
         for field in dataclasses.fields(settings)
-        if field.name != "knobs" and (value := getattr(settings, field.name)) is not None
+        if field.name not in ("knobs", "weights") and (value := getattr(settings, field.name)) is not None
     }
+    if start is not None:
+        came_from = {"weights": str(start.path), "weights_sha256": start.sha256, "weights_name": start.said}
+        asked = {**WITH_WEIGHTS, **asked, **came_from}
+        if asked.get("freeze") == ALL:
+            asked["epochs"] = 0
     recipe = family_of(family).recipe
     for name in FROM_RECIPE:
         asked.setdefault(name, getattr(recipe, name))
@@ -77,6 +113,8 @@ def train_config(family: str, data: str, dataset: DatasetSpec, settings: TrainSe
 
 
 def _trained(config: TrainConfig, dataset: Dataset, run: Path, runs: Path, progress: Progress) -> TrainRecord:
+    if config.weights:
+        progress(Note(f"starting from {config.weights_name}; BatchNorm is kept, and the head is new"))
     progress(
         Note(
             f"{run.name}: {counted(config.epochs, 'epoch')} of "
@@ -90,6 +128,39 @@ def _trained(config: TrainConfig, dataset: Dataset, run: Path, runs: Path, progr
     with open_store(runs) as store:
         store.add_run(record)
     return record
+
+
+def _start(family: str, settings: TrainSettings, runs: Path) -> Start | None:
+    """The weights to start from, tried on the net; None for random ones."""
+    if settings.weights is None:
+        for name in ("head_epochs", "freeze"):
+            if getattr(settings, name) is not None:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} is for a training from weights. Give --weights imagenet, a "
+                    "file or a run, or leave it out."
+                )
+        return None
+    if settings.freeze == ALL and settings.head_epochs == 0:
+        raise UsageError("--freeze all with --head-epochs 0 trains nothing. Leave one of them out.")
+    given = without_aliases(family, dict(settings.knobs))
+    return find_start(settings.weights, family, given, freeze=settings.freeze or NONE, runs=runs)
+
+
+def _suggestions(config: TrainConfig, dataset: DatasetSpec, settings: TrainSettings) -> Iterator[str]:
+    """What other settings would bring, a sentence each."""
+    family = str(config.family)
+    best = best_for(family, {**settings.knobs, "image_size": config.knobs["image_size"]})
+    if config.weights is None and dataset.num_train < FEW_IMAGES and config.data not in DATASETS and best:
+        yield (
+            f"{counted(dataset.num_train, 'training image')} are few to train a net from random weights. "
+            f"Published ones know edges, textures and shapes already: --weights {IMAGENET} ({best})"
+        )
+    counts = [each.train for each in dataset.class_counts if each.train]
+    if config.class_weights != BALANCED and max(counts) >= MAX_IMBALANCE * min(counts):
+        yield (
+            f"one class has {max(counts) // min(counts)} times the images of another. To let each class "
+            f"count the same: --class-weights {BALANCED}"
+        )
 
 
 def _advise(config: TrainConfig, dataset: DatasetSpec, progress: Progress) -> None:

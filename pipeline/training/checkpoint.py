@@ -28,7 +28,7 @@ class EpochResult:
     """One row of history.csv; accuracies in percent, the learning rate of the epoch's last step."""
 
     epoch: int
-    """Counted from 1."""
+    """Counted from 1; 0 is the head's training."""
     learning_rate: float
     loss: float
     train_top1: float
@@ -45,11 +45,18 @@ class History:
     epochs: tuple[EpochResult, ...] = ()
     first_kept: int = 1
     """The first epoch, counted from 1, whose weights may be kept as the best."""
+    head: EpochResult | None = None
+    """The result of the head alone, as epoch 0, which may be the best too."""
+
+    @property
+    def results(self) -> tuple[EpochResult, ...]:
+        """The head's, if it was trained alone, and the epochs'."""
+        return (*((self.head,) if self.head else ()), *self.epochs)
 
     @property
     def best(self) -> EpochResult | None:
         """The kept epoch with the highest validation accuracy; of equal ones, with the lowest loss."""
-        kept = [row for row in self.epochs if row.epoch >= self.first_kept]
+        kept = [row for row in self.results if row is self.head or row.epoch >= self.first_kept]
         return max(kept, key=lambda row: (row.validation_top1, -row.validation_loss), default=None)
 
     @property
@@ -67,7 +74,7 @@ def save_epoch(run: Path, variables: Sequence[Any], history: History) -> bool:
     """Writes the weights after the newest epoch; returns whether it is the best one."""
     content = weights_content(variables)
     write_bytes(run / history.last_file, content)
-    is_best = history.best == history.epochs[-1]
+    is_best = history.best == history.results[-1]
     if is_best:
         write_bytes(run / str(history.best_file), content)
     return is_best

@@ -55,6 +55,8 @@ class Course:
     seed: int
     advice: str
     """Advice for damaged weights on resuming."""
+    patience: int = 0
+    """The training stops after as many epochs without a better one; 0 never stops it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +84,13 @@ def run_epochs(
     """
     variables = [*trainee.model.weights, *trainee.model.optimizer.variables]
     diverged = None
-    if history.epochs:
+    if history.results:
         load_weights(variables, run / history.last_file, advice=course.advice)
     epochs, done = course.learning_rate.epochs, len(history.epochs)
     reported = TrainingProgress(progress, epochs=epochs, num_images=course.num_images, first_epoch=done)
     for epoch in range(done, epochs):
+        if _has_waited(history, course.patience):
+            break
         result = _run_epoch(trainee, course, epoch=epoch, progress=reported)
         if not math.isfinite(result.loss):
             diverged = result
@@ -99,6 +103,10 @@ def run_epochs(
     if history.best_file:
         load_weights(variables, run / history.best_file, advice=course.advice)
     return Outcome(history=history, diverged=diverged)
+
+
+def _has_waited(history: History, patience: int) -> bool:
+    return bool(patience and history.best and len(history.epochs) - history.best.epoch >= patience)
 
 
 def compile_scores(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from export.files import write_json
@@ -17,17 +17,20 @@ from export.records import json_of, read_record_as
 from models.build import build
 from models.errors import KnobError
 from models.registry import family_of, label, resolve
-from pipeline.data import augment
 from pipeline.errors import PipelineError
-from pipeline.progress import Progress, silent
+from pipeline.progress import Note, Progress, silent
 from pipeline.records.training import TrainConfig, TrainRecord
 from pipeline.runs import CONFIG, how_to_resume, new_run, setting_of, text_setting_of
-from pipeline.training.checkpoint import STATE, EpochResult, History, write_history
-from pipeline.training.decay import set_weight_decay
+from pipeline.training.checkpoint import STATE, EpochResult, History, save_epoch, write_history
 from pipeline.training.finish import finish_run, now_utc
+from pipeline.training.freeze import ALL, frozen
 from pipeline.training.fused_norm import fused_norms
-from pipeline.training.loop import Course, compile_scores, evaluate, run_epochs
+from pipeline.training.head import LEARNING_RATE as HEAD_LEARNING_RATE
+from pipeline.training.head import train_head
+from pipeline.training.loop import Course, evaluate, run_epochs
 from pipeline.training.schedule import LearningRate
+from pipeline.training.scorer import Scorer, class_weights_of, compiled_scorer, cross_entropy
+from pipeline.training.start import start_again
 from spelling import counted
 
 if TYPE_CHECKING:
@@ -78,17 +81,23 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: Progres
     validation accuracy. Two trainings with the same settings on one machine give the same weights, also if
     one was killed and resumed: shuffling and augmentation depend on the seed and the epoch alone.
     """
-    if config.epochs < 1:
+    if config.epochs < 1 and config.freeze != ALL:
         raise PipelineError(
             f"a training of {counted(config.epochs, 'epoch')} has nothing to keep. Give --epochs 1 or more."
         )
     keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()
     model = build(str(config.family), **config.knobs)
-    trainee = _Scorer(model=_compiled_scorer(model, config), dataset=dataset, config=config)
+    history = read_history(run)
+    if config.weights and not history.results:
+        start_again(config, model)
     try:
-        with fused_norms(model):
-            history = _run_epochs(trainee, run, progress)
+        with _kept(model, config), fused_norms(model):
+            scorer = compiled_scorer(model, config, class_weights_of(config, dataset.spec))
+            trainee = Scorer(model=scorer, dataset=dataset, config=config)
+            if config.head_epochs and not history.results:
+                history = _train_head(trainee, run, progress)
+            history = _run_epochs(trainee, history, run, progress)
         return _finish(model, trainee, history, run=run)
     except tf.errors.OpError as error:
         if dataset.failure is None:
@@ -96,88 +105,50 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: Progres
         raise dataset.failure from error  # the images are gone, which TensorFlow cannot say
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Scorer:
-    """A model without its softmax, and its training data set."""
-
-    model: keras.Model
-    dataset: Dataset
-    config: TrainConfig
-    framework: Any = keras
-
-    def training_batches(self, epoch: int) -> tf.data.Dataset:
-        return self.dataset.training_batches(
-            image_size=self.config.knobs["image_size"],
-            batch_size=self.config.batch_size,
-            augment=self._augmentation(),
-            seed=self.config.seed,
-            epoch=epoch,
-        )
-
-    def validation_batches(self) -> tf.data.Dataset:
-        return self.batches("validation")
-
-    def batches(self, split: str) -> tf.data.Dataset:
-        """A split's raw pixels and labels, in its order."""
-        config = self.config
-        return self.dataset.batches(
-            split, image_size=config.knobs["image_size"], batch_size=2 * config.batch_size
-        )
-
-    def callbacks(self) -> Sequence[Any]:
-        return ()
-
-    def seed_dropout(self, random: np.random.Generator) -> None:
-        for layer in self.model.layers:
-            if isinstance(layer, keras.layers.Dropout):
-                layer.seed_generator.state.assign(random.integers(2**31, size=2))
-
-    def _augmentation(self) -> augment.Augment:
-        if not self.config.augment:
-            return augment.NONE
-        crop = family_of(str(self.config.family)).min_crop_area
-        spec = self.dataset.spec
-        return augment.suited(
-            augment.preset(crop, image_size=self.config.knobs["image_size"]),
-            mirror_keeps_labels=spec.mirror_keeps_labels,
-            background=spec.background,
-        )
+def _kept(model: keras.Model, config: TrainConfig) -> AbstractContextManager[None]:
+    return frozen(model, str(config.family), config.freeze) if config.weights else nullcontext()
 
 
-def _compiled_scorer(model: keras.Model, config: TrainConfig) -> keras.Model:
-    """The model without its softmax, with shared weights: cross-entropy is exact only on logits."""
-    scorer = keras.Model(model.input, model.get_layer("logits").output, name="scorer")
-    set_weight_decay(scorer, config)
-    num_classes = scorer.output_shape[-1]
-    loss = _loss(config.label_smoothing, num_classes)
-    compile_scores(scorer, keras, optimizer=_optimizer(config), loss=loss)
-    return scorer
+def _train_head(trainee: Scorer, run: Path, progress: Progress) -> History:
+    """Trains the head alone, and keeps the weights as those after epoch 0."""
+    config, scorer, spec = trainee.config, trainee.model, trainee.dataset.spec
+    started = time.monotonic()
+    loss, top1 = train_head(
+        scorer,
+        family_of(str(config.family)).head,
+        lambda: trainee.batches("train"),
+        loss=cross_entropy(config.label_smoothing, class_weights_of(config, spec)),
+        mirrored=config.augment and spec.mirror_keeps_labels,
+        epochs=config.head_epochs,
+        seed=config.seed,
+        run=run,
+        progress=progress,
+    )
+    validation_top1, validation_loss = evaluate(scorer, trainee.validation_batches())
+    seconds = time.monotonic() - started
+    result = EpochResult(
+        epoch=0,
+        learning_rate=HEAD_LEARNING_RATE,
+        loss=loss,
+        train_top1=top1,
+        validation_loss=validation_loss,
+        validation_top1=validation_top1,
+        images_per_second=spec.num_train / seconds,
+        seconds=seconds,
+    )
+    history = History(head=result)
+    save_epoch(run, [*scorer.weights, *scorer.optimizer.variables], history)
+    _save_history(run, history)
+    progress(Note(f"the head alone: validation {validation_top1:.2f}%, train {top1:.2f}%, {seconds:.0f} s"))
+    return history
 
 
-def _optimizer(config: TrainConfig) -> keras.Optimizer:
-    rate, momentum, clip = config.learning_rate, config.momentum, config.clip_norm or None
-    makers: dict[str, Callable[[], keras.Optimizer]] = {
-        "sgd": lambda: keras.optimizers.SGD(rate, momentum=momentum, nesterov=True, global_clipnorm=clip),
-        # decay 0.9 and epsilon 1, as TF-slim trained Inception and MobileNet
-        "rmsprop": lambda: keras.optimizers.RMSprop(
-            rate, rho=0.9, momentum=momentum, epsilon=1.0, global_clipnorm=clip
-        ),
-        "adam": lambda: keras.optimizers.Adam(rate, global_clipnorm=clip),
-    }
-    return makers[config.optimizer]()
+def _save_history(run: Path, history: History) -> None:
+    write_json(run / STATE, dataclasses.asdict(_State(history=history.epochs, head=history.head)))
+    write_history(run, history.results)
 
 
-def _loss(label_smoothing: float, num_classes: int) -> Callable[[Any, Any], Any]:
-    def smoothed_cross_entropy(labels: Any, logits: Any) -> Any:  # noqa: ANN401
-        targets = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), num_classes)
-        return keras.losses.categorical_crossentropy(
-            targets, logits, from_logits=True, label_smoothing=label_smoothing
-        )
-
-    return smoothed_cross_entropy
-
-
-def _run_epochs(trainee: _Scorer, run: Path, progress: Progress) -> History:
+def _run_epochs(trainee: Scorer, history: History, run: Path, progress: Progress) -> History:
     config = trainee.config
     num_images = trainee.dataset.spec.num_train
     writer = tf.summary.create_file_writer(str(run / "tensorboard"))
@@ -194,14 +165,14 @@ def _run_epochs(trainee: _Scorer, run: Path, progress: Progress) -> History:
         num_images=num_images,
         seed=config.seed,
         advice="Train anew.",
+        patience=config.patience,
     )
 
     def save(history: History) -> None:
-        write_json(run / STATE, {"history": [dataclasses.asdict(row) for row in history.epochs]})
-        write_history(run, history.epochs)
+        _save_history(run, history)
         _log(writer, history.epochs[-1], run)
 
-    outcome = run_epochs(trainee, course, read_history(run), run=run, save=save, progress=progress)
+    outcome = run_epochs(trainee, course, history, run=run, save=save, progress=progress)
     if (lost := outcome.diverged) is not None:
         raise PipelineError(
             f"the loss became {lost.loss} in epoch {lost.epoch}: the training diverged. "
@@ -216,6 +187,7 @@ class _State:
     """The content of a training's state.json."""
 
     history: tuple[EpochResult, ...]
+    head: EpochResult | None = None
 
 
 def read_history(run: Path) -> History:
@@ -223,7 +195,8 @@ def read_history(run: Path) -> History:
     if not (run / STATE).is_file():
         return History()
     try:
-        return History(epochs=read_record_as(_State, json_of(run / STATE)).history)
+        state = read_record_as(_State, json_of(run / STATE))
+        return History(epochs=state.history, head=state.head)
     except ValueError as error:
         raise PipelineError(
             f"{run / STATE} is damaged ({error}); it should name the finished epochs. Train anew."
@@ -243,7 +216,7 @@ def _log(writer: Any, result: EpochResult, run: Path) -> None:  # noqa: ANN401 -
         ) from error
 
 
-def _finish(model: keras.Model, trainee: _Scorer, history: History, *, run: Path) -> TrainRecord:
+def _finish(model: keras.Model, trainee: Scorer, history: History, *, run: Path) -> TrainRecord:
     config, best = trainee.config, history.best
     assert best is not None
     test_top1, _ = evaluate(trainee.model, trainee.batches("test"))
@@ -253,10 +226,10 @@ def _finish(model: keras.Model, trainee: _Scorer, history: History, *, run: Path
         trainee.dataset.spec,
         model_name=label(str(config.family), config.knobs),
         config=config,
-        train_top1=history.epochs[-1].train_top1,
+        train_top1=history.results[-1].train_top1,
         validation_top1=best.validation_top1,
         test_top1=test_top1,
         best_epoch=best.epoch,
         epochs_run=len(history.epochs),
-        seconds=sum(row.seconds for row in history.epochs),
+        seconds=sum(row.seconds for row in history.results),
     )
