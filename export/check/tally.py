@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from export.check.runner import is_finite
 from export.head import Head, HeadKind
+from export.verification import points_lost
 
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -95,7 +96,7 @@ class Tally:
         """The fields of a Verification that are measured here."""
         precisions = [self._average_precision(side) for side in (self.keras, self.file)]
         keras, file = (100 * side.right / self.samples for side in (self.keras, self.file))
-        points = keras - file if None in precisions else precisions[0] - precisions[1]  # type: ignore[operator]
+        scores = (keras, file) if None in precisions else precisions
         pairs = (None, None) if self.held else (self.only_keras_right, self.only_file_right)
         return {
             "num_only_keras_right": pairs[0],
@@ -103,7 +104,7 @@ class Tally:
             "num_samples": self.samples,
             "keras_top1": keras,
             "tflite_top1": file,
-            "drop_points": points,
+            "drop_points": points_lost(*scores),
             "agreement": 100 * self.agreeing / self.samples,
             "max_abs_difference": self.max_abs_difference,
             "num_keras_not_finite": self.keras.not_finite,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from export.artifact import ExportArtifact
 from export.errors import ExportError
-from export.verification import Verification
+from export.verification import Verification, points_lost
 from pipeline.errors import PipelineError
 from spelling import counted
 
@@ -191,7 +191,7 @@ def _best(candidates: Sequence[Candidate]) -> Candidate:
 
 def _tried(rung: Rung, candidate: Candidate, float_top1: float, max_drop: float, seconds: float) -> Try:
     artifact, top1 = candidate.artifact, candidate.verification.tflite_score
-    drop = float_top1 - top1
+    drop = points_lost(float_top1, top1)
     layers = artifact.float_layers
     kept = ", ".join(layers) if len(layers) <= _MOST_NAMED else f"{len(layers)} layers, named in its sidecar"
     return Try(

@@ -12,6 +12,7 @@ from export.graph.probabilities import without_probabilities
 from export.plan import converted_model, equalized
 from export.precisions import Precision
 from export.settings import ExportSettings
+from export.verification import points_lost
 
 DATA = {"dataset": "blocks", "dataset_fingerprint": "b10c", "split": "test"}
 
@@ -212,3 +213,10 @@ def test_a_nested_model_is_verified(nets, calibration_pixels, test_images, label
     layers = NamedLayers(model=converted_model(model, settings))
     found = verify(model, path, Samples(batches=_batches(test_images, labels), **DATA), layers=layers)
     assert "small/conv1_relu" in {each.layer for each in found.layers}
+
+
+@pytest.mark.parametrize("samples", [10, 100, 1000, 2000])
+def test_a_drop_of_exactly_the_limit_is_within_it(samples):
+    lost = samples // 10
+    found = {points_lost(100 * k / samples, 100 * (k - lost) / samples) for k in range(lost, samples + 1)}
+    assert found == {10.0}

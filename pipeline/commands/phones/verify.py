@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from export.verification import points_lost
 from pipeline.commands.output import print_records, print_table, say, stages, table
 from pipeline.commands.phones.options import DEVICE_TROUBLE, find_fleet
 from pipeline.runs import runs_folder
@@ -86,7 +87,7 @@ def _problem(found: PhoneVerification, gate: Gate) -> str | None:
             f"less than --min-agreement {gate.min_agreement:g}. However fast it is, it is wrong: do not "
             "ship it."
         )
-    drop = found.host_score - found.phone_score
+    drop = points_lost(found.host_score, found.phone_score)
     if gate.max_drop is not None and drop > gate.max_drop:
         allowed = f"more than --max-drop {gate.max_drop:g}"
         return f"{who} loses {drop:.2f} points of {_measure(found)} against the host, {allowed}."
