@@ -134,7 +134,8 @@ def why_not(path: Path, config: Any, error: Exception) -> str:
         of = f" ({', '.join(names[:3])}{' and others' if len(names) > 3 else ''})" if names else ""
         return (
             f"{path} uses the layer '{found[1]}'{of}, which Keras does not know. "
-            "Expected Keras's own layers only: build the model from these and save it again."
+            "Expected Keras's own layers only. Save its computation instead: model.export('folder') in the "
+            "program that has the class, then: pipeline export folder"
         )
     return (
         f"{path} is not a Keras model that this version can load "

@@ -25,14 +25,19 @@ def in_float32(model: Any) -> Any:
     Mixed precision keeps its variables in float32, so that nothing is rounded. Takes a functional or
     Sequential model of Keras 3 or tf_keras.
     """
-    rebuilt = type(model).from_config(_without_half(model.get_config()))
-    if not rebuilt.built:
-        rebuilt.build(model.input_shape)
-    rebuilt.set_weights(model.get_weights())
-    for layer in _layers(rebuilt):
+    return rebuilt(model, _without_half(model.get_config()))
+
+
+def rebuilt(model: Any, config: Any) -> Any:
+    """The model that a changed configuration describes, with the weights of the given one."""
+    changed = type(model).from_config(config)
+    if not changed.built:
+        changed.build(model.input_shape)
+    changed.set_weights(model.get_weights())
+    for layer in _layers(changed):
         if type(layer).__name__ == "Normalization" and layer.built:
             layer.finalize_state()  # its mean and variance are read from the weights once
-    return rebuilt
+    return changed
 
 
 def _layers(model: Any) -> Iterator[Any]:

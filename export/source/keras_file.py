@@ -11,6 +11,7 @@ import keras
 from export import native_output
 from export.errors import BadModelFileError, ExportError
 from export.model_format import ModelFormat
+from export.source.bare_tensors import with_bare_tensors
 from export.source.bounded_build import bounded_variables
 from export.source.container import Container, open_container, refuse_lambdas, under_its_suffix, why_not
 from export.source.half_precision import half_policy, in_float32
@@ -55,6 +56,7 @@ def load(path: Path) -> LoadedModel:
     else:
         loaded = _keras3(container)
     check_image_classifier(loaded.model, str(path))
+    loaded = dataclasses.replace(loaded, model=with_bare_tensors(loaded.model))
     if loaded.dtype_policy is None:
         return loaded
     half = f"{path} was trained under {loaded.dtype_policy}: its float32 variables are computed in float32."

@@ -101,11 +101,13 @@ def prepared_of(given: keras.Model, config: CompressConfig) -> Prepared:
     """The model and its twin."""
     model = with_depthwise_before_norms(with_norms_in_dense(given)) if config.is_quantized else given
     plan = int8_plan(_scores(model))
+    twin = make_twin(plan.graph)
+    _freeze_rescaling(twin, plan.graph, model)
     return Prepared(
         given=given,
         model=model,
         graph=plan.graph,
-        twin=make_twin(plan.graph),
+        twin=twin,
         rescaling=plan.rescaling,
         config=config,
     )
@@ -145,9 +147,27 @@ def take_back(prepared: Prepared) -> None:
     """Copies the weights of the twin's original back to the model."""
     kept = dict(named_layers(prepared.model))
     for path, trained in named_layers(prepared.graph):
-        # a Sequential does not list its input; a layer of another type does the rescaling, not trained
-        if trained.weights and type(kept[path]) is type(trained):
+        # a Sequential does not list its input
+        if trained.weights and not _only_rescales(trained, kept[path]):
             kept[path].set_weights(trained.get_weights())
+
+
+def _freeze_rescaling(twin: Twin, graph: keras.Model, model: keras.Model) -> None:
+    """Keeps what stands in for a Normalization from being trained, since the model keeps its own."""
+    kept = dict(named_layers(model))
+    ids = {
+        id(layer)
+        for path, layer in named_layers(graph)
+        if layer.weights and _only_rescales(layer, kept[path])
+    }
+    for name, origin in twin.layers.items():
+        if id(origin.layer) in ids:
+            twin.model.get_layer(name).trainable = False
+
+
+def _only_rescales(layer: keras.Layer, original: keras.Layer) -> bool:
+    """Whether a layer is of another type than the model's of its name: it does that one's rescaling."""
+    return type(layer) is not type(original)
 
 
 def training_pixels(prepared: Prepared, images: Images, *, num_samples: int) -> npt.NDArray[np.uint8]:

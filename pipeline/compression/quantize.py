@@ -57,8 +57,21 @@ def quantize(
         marked = tf_keras.models.clone_model(model, clone_function=annotated)  # quantize_apply copies it
         quantized = _quantization.quantize_apply(marked, _Scheme())
     shared_ranges.clear()
+    _keep_frozen(quantized)
     fix_input_range(quantized, input_range)
     return quantized
+
+
+def _keep_frozen(quantized: tf_keras.Model) -> None:
+    """Takes the kernels of frozen layers from those to train, where TFMOT's wrapper puts all kernels."""
+    for layer in quantized.layers:
+        if hasattr(layer, "_weight_vars") and not layer.trainable:
+            kernels = [variable for variable, _, _ in layer._weight_vars]
+            # in place, since an assigned list of variables is registered as trainable again
+            layer._trainable_weights[:] = [
+                each for each in layer._trainable_weights if all(each is not kernel for kernel in kernels)
+            ]
+            layer._non_trainable_weights.extend(kernels)
 
 
 def fix_input_range(quantized: tf_keras.Model, input_range: tuple[float, float]) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.data import splits
 from pipeline.data.dataset import Dataset, class_counts
-from pipeline.data.looks import alike
+from pipeline.data.looks import in_other_parts
 from pipeline.data.reader import Source
 from pipeline.data.spec import SPLITS, ClassCount, DatasetSpec, LeftOut, ReadSettings
 from spelling import counted, some
@@ -99,15 +98,18 @@ def assemble(
 def _straddling(examples: Sequence[splits.Example], kept: Sequence[int], of_kept: Sequence[str]) -> list[str]:
     """What to say of groups, and of images that look alike, in two splits."""
     notes = []
-    found = [
-        (kept[first], kept[second])
-        for first, second in alike([examples[place].look for place in kept])
-        if of_kept[first] != of_kept[second] and examples[kept[first]].label == examples[kept[second]].label
-    ]
+    found: list[tuple[int, int]] = []
+    of_class: dict[int, list[int]] = defaultdict(list)
+    for number, place in enumerate(kept):
+        of_class[examples[place].label].append(number)
+    for numbers in of_class.values():
+        looks = [examples[kept[each]].look for each in numbers]
+        there = in_other_parts(looks, [of_kept[each] for each in numbers])
+        found += [(numbers[one], numbers[other]) for one, other in there]
     if found:
-        one, other = (examples[place].path for place in found[0])
+        one, other = (examples[kept[number]].path for number in min(found))
         notes.append(
-            f"{len({*itertools.chain(*found)})} images look like one in another split, such as {one} and "
+            f"{len(found)} images look like one in another split, such as {one} and "
             f"{other}: copies or frames of a scene make the accuracy too high. --group-by keeps them together"
         )
     where: dict[str, set[str]] = defaultdict(set)

@@ -147,7 +147,7 @@ def _segmentation():
 @pytest.mark.parametrize(
     ("build", "says"),
     [
-        (lambda: _dense((8, 8, 3), (8, 8, 3)), "2 inputs and 1 outputs"),
+        (lambda: _dense((8, 8, 3), (8, 8, 3)), r"2 inputs and 1 output\b"),
         (lambda: _dense((10,)), "image classifier"),
         (lambda: _dense((8, 8, 4)), "3 or 1"),
         (_segmentation, r"\(batch, classes\)"),
@@ -204,3 +204,50 @@ def test_mixed_precision_is_computed_in_float32_by_the_same_layers(tmp_path, pol
 def test_nothing_is_printed(saved, capfd):
     load_model(saved(".keras"))
     assert capfd.readouterr() == ("", "")
+
+
+def _classifier(pixels, inputs=None, outputs=lambda scores: scores):
+    layers = keras.layers
+    x = layers.Conv2D(4, 3, activation="relu")(layers.Rescaling(1 / 255)(pixels))
+    scores = layers.Dense(3, activation="softmax")(layers.GlobalAveragePooling2D()(x))
+    return keras.Model(pixels if inputs is None else inputs, outputs(scores))
+
+
+def _image_input(dtype="float32"):
+    return keras.Input((16, 16, 3), dtype=dtype, name="image")
+
+
+def _dictionary_of_one():
+    return _classifier(_image_input(), outputs=lambda scores: {"class": scores})
+
+
+def _lists_of_one():
+    pixels = _image_input()
+    return _classifier(pixels, [pixels], lambda scores: [scores])
+
+
+def _uint8():
+    return _classifier(_image_input("uint8"))
+
+
+def _sequential_uint8():
+    return keras.Sequential([_image_input("uint8"), _classifier(_image_input())])
+
+
+@pytest.mark.parametrize("build", [_dictionary_of_one, _lists_of_one, _uint8, _sequential_uint8])
+def test_one_tensor_in_any_structure_or_whole_number_is_read_as_a_float_tensor(tmp_path, build):
+    model = build()
+    model.save(tmp_path / "model.keras")
+    images = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), np.uint8)
+    given = images.astype(model.inputs[0].dtype)
+    [expected] = keras.tree.flatten(model([given] if build is _lists_of_one else given, training=False))
+    again = load_model(tmp_path / "model.keras")
+    assert again.inputs[0].dtype == "float32"
+    np.testing.assert_allclose(again(images.astype(np.float32), training=False), expected, atol=1e-6)
+
+
+def test_whole_numbers_that_overflow_are_refused(tmp_path):
+    pixels = _image_input("uint8")
+    _classifier(pixels + pixels, pixels).save(tmp_path / "model.keras")
+    with pytest.raises(ExportError, match="uint8 pixels what it does not with floats"):
+        load_model(tmp_path / "model.keras")

@@ -545,3 +545,18 @@ def test_zeros_of_a_pruned_run_stay_while_it_is_trained_quantized(compressed: An
         assert np.mean(before == 0) >= 0.49
         assert np.all(after[before == 0] == 0)
         assert not np.array_equal(before, after)
+
+
+def test_an_adapted_normalization_is_not_trained(compressed: Any) -> None:
+    layers = keras.layers
+    net = [
+        keras.Input((16, 16, 3)),
+        layers.Normalization(mean=[120.0, 110.0, 90.0], variance=[900.0, 1600.0, 2500.0], name="normed"),
+        layers.Conv2D(8, 3, strides=2, activation="relu"),
+        layers.GlobalAveragePooling2D(),
+        layers.Dense(3, activation="softmax"),
+    ]
+    trained = compressed(keras.Sequential(net), qat=True, learning_rate=0.1)
+    [wrapper] = [each for each in trained.quantized.layers if each.name == "quant_normed"]
+    kernel = next(each.numpy() for each in wrapper.weights if each.name.endswith("depthwise_kernel:0"))
+    assert kernel.ravel() == pytest.approx([1 / 30, 1 / 40, 1 / 50], rel=1e-4)
