@@ -15,12 +15,13 @@ from android_bench.reasons import Reason
 from android_bench.tool.outputs import CHUNK, InputTensor, SampleOutputs, run_samples
 from android_bench.tool.runner import RunRequest, ToolFlags
 from export.artifact import ExportArtifact, TensorInfo, check_described
+from export.check.predictions import PredictionLog
 from export.check.runner import Runner, check_runs, is_finite, real_values, stored_input
 from export.check.tally import has_labels, held_labels, mean_average_precision
 from export.head import Head
 from export.tflite.content import FileContents
 from export.tflite.inspect import inspect
-from export.tflite.output import head_of_file
+from export.tflite.output import gives_probabilities, head_of_file
 from pipeline.bench.fleet import FleetPhone
 from pipeline.bench.settings import BenchSettings
 from pipeline.class_names import MatchedClasses
@@ -28,6 +29,7 @@ from pipeline.data.dataset import Dataset
 from pipeline.data.spec import ImageShape
 from pipeline.errors import PipelineError
 from pipeline.records.phone_verification import PhoneVerification
+from pipeline.store.predictions import KeptPredictions
 
 Floats = npt.NDArray[np.float32]
 
@@ -46,6 +48,10 @@ class Samples:
     images: Floats
     labels: npt.NDArray[np.int64]
     """Numbers of outputs."""
+    names: tuple[str, ...]
+    """Of each image the path of its file, or its place in an array."""
+    class_names: tuple[str, ...]
+    """Of the outputs."""
     classes_matched: str
     """In words."""
     here: Floats
@@ -70,7 +76,7 @@ def answer_here(
     check_described(path, artifact, contents.sha256)
     check_runs(path)
     shape = ImageShape(*artifact.input.shape[1:])
-    pixels, labels = dataset.balanced_samples(split, image_size=shape, num_samples=num_samples, seed=seed)
+    pixels, labels, names = dataset.named_samples(split, image_size=shape, num_samples=num_samples, seed=seed)
     if not len(labels):
         raise PipelineError(
             f"the split '{split}' of {dataset.spec.name} has no images. Choose another --split."
@@ -83,6 +89,8 @@ def answer_here(
         split=split,
         images=images,
         labels=matched.labels(labels),
+        names=names,
+        class_names=tuple(artifact.class_names),
         classes_matched=matched.words,
         here=Runner(path, contents).outputs(images),
     )
@@ -97,11 +105,12 @@ def answer_there(
     delegate: str,
     budget_secs: float,
     progress: Callable[[int, int], None],
-) -> PhoneVerification:
+) -> tuple[PhoneVerification, KeptPredictions | None]:
     """Runs the samples on the phone, as many as fit into budget_secs, and compares. `flags`: runner.prepare.
 
     Each sample is one process: the first is timed to find how many fit. Calls progress(done, total). The
-    result of a delegate that fails or takes no nodes is not valid, with the reason.
+    result of a delegate that fails or takes no nodes is not valid, with the reason. Beside it is what phone
+    and host say of each image, if the phone gave any output.
     """
     model = LocalFile(path=samples.path, sha256=samples.contents.sha256)
     session.put([model])
@@ -133,7 +142,7 @@ def _compared(
     delegate: str,
     first: SampleOutputs,
     rest: SampleOutputs | None,
-) -> PhoneVerification:
+) -> tuple[PhoneVerification, KeptPredictions | None]:
     parts = [first, *([rest] if rest else [])]
     raw = [output for part in parts for output in part.outputs]
     there = dequantized(raw, samples.contents.outputs[0])
@@ -147,7 +156,7 @@ def _compared(
     both = there_finite & here_finite
     if not there_finite.all():
         reasons.append(Reason.NOT_FINITE.text(number=int((~there_finite).sum()), total=count))
-    return PhoneVerification(
+    found = PhoneVerification(
         artifact_sha256=samples.contents.sha256,
         path=str(samples.path),
         where=member.info.where,
@@ -169,6 +178,20 @@ def _compared(
         reasons=tuple(dict.fromkeys(reasons)),
         verified_utc=datetime.now(UTC).isoformat(timespec="seconds"),
         classes_matched=samples.classes_matched,
+    )
+    if not count:
+        return found, None
+    log = PredictionLog()
+    log.add(head, here, there, labels, are_probabilities=gives_probabilities(samples.contents))
+    return found, KeptPredictions(
+        artifact_sha256=found.artifact_sha256,
+        dataset=found.dataset,
+        dataset_fingerprint=found.dataset_fingerprint,
+        split=found.split,
+        where=f"{found.where} {delegate}",
+        class_names=samples.class_names,
+        images=samples.names[:count],
+        found=log.predictions(),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from html import escape
@@ -84,11 +84,16 @@ PAGE = """<!doctype html>
 
 
 def page_text(
-    rows: Sequence[ReportRow], *, written_utc: str | None = None, csv_name: str | None = None
+    rows: Sequence[ReportRow],
+    *,
+    written_utc: str | None = None,
+    csv_name: str | None = None,
+    links: Mapping[str, str] | None = None,
 ) -> str:
     """The whole page, with Vega-Lite inline; all user text is escaped.
 
-    Of more than MOST_ROWS it shows a part, and names the file beside it that has all.
+    Of more than MOST_ROWS it shows a part, and names the file beside it that has all. `links`: SHA-256 -> the
+    address of the page of what the file gets wrong.
     """
     written_utc = written_utc or datetime.now(UTC).isoformat(timespec="seconds")
     rows = ReportRows.of(rows)
@@ -103,7 +108,7 @@ def page_text(
             _conditions(rows),
             _filters(records),
             f'<div class="charts">{"".join(_figure(view) for view in VIEWS)}</div>',
-            _sheet(part.rows, columns),
+            _sheet(part.rows, columns, links or {}),
             _footer(written_utc),
         )
     )
@@ -236,11 +241,13 @@ def _figure(view: View) -> str:
     )
 
 
-def _sheet(rows: Sequence[ReportRow], columns: Sequence[Column]) -> str:
+def _sheet(rows: Sequence[ReportRow], columns: Sequence[Column], links: Mapping[str, str]) -> str:
     return (
-        '<section class="sheet"><header><h2>Every file</h2><p>Click a heading to sort</p></header>'
+        '<section class="sheet"><header><h2>Every file</h2>'
+        f"<p>Click a heading to sort{', a model to see what it gets wrong' if links else ''}</p>"
+        "</header>"
         '<div class="table-wrap" tabindex="0" role="region" aria-label="Every file">'
-        f"{table_html(rows, columns)}"
+        f"{table_html(rows, columns, links)}"
         f"{PAGER}"
         '<p class="nothing" id="empty" hidden>No file passes these filters.</p></div></section>'
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
+from urllib.parse import quote
 
 from pipeline.records.report_row import ReportRow
 from pipeline.report.columns import FIRST, INIT, MEDIAN, MEMORY, MODEL, SHA256, SPREAD, Column
@@ -17,10 +18,15 @@ SHOW_REST = "<noscript><style>#rest { display: table-row-group; }</style></noscr
 TIMINGS = (SPREAD, FIRST, INIT, MEMORY)
 
 
-def table_html(rows: Sequence[ReportRow], columns: Sequence[Column]) -> str:
-    """A table that is complete without JavaScript; `data-row` is the row's index in `rows`."""
+def table_html(
+    rows: Sequence[ReportRow], columns: Sequence[Column], links: Mapping[str, str] | None = None
+) -> str:
+    """A table that is complete without JavaScript; `data-row` is the row's index in `rows`.
+
+    `links`: SHA-256 -> the address of the file's own page.
+    """
     headers = "".join(_header(column) for column in columns)
-    lines = [_line(index, row, columns) for index, row in enumerate(rows)]
+    lines = [_line(index, row, columns, links or {}) for index, row in enumerate(rows)]
     first, rest = "".join(lines[:PAGE_LINES]), "".join(lines[PAGE_LINES:])
     hidden = f'<tbody id="rest" hidden>{rest}</tbody>' if rest else ""
     return (
@@ -37,16 +43,17 @@ def _header(column: Column) -> str:
     return f'<th scope="col"{kind} data-first="{first}">{button}</th>'
 
 
-def _line(index: int, row: ReportRow, columns: Sequence[Column]) -> str:
+def _line(index: int, row: ReportRow, columns: Sequence[Column], links: Mapping[str, str]) -> str:
     kinds = [name for name, holds in (("best", row.pareto), ("invalid", row.latency.valid is False)) if holds]
-    cells = "".join(_cell(column, row) for column in columns)
+    cells = "".join(_cell(column, row, links.get(row.file.sha256)) for column in columns)
     return f'<tr data-row="{index}" class="{" ".join(kinds)}">{cells}</tr>'
 
 
-def _cell(column: Column, row: ReportRow) -> str:
+def _cell(column: Column, row: ReportRow, link: str | None) -> str:
     if column is MODEL:
         star = f'<span class="star" title="{escape(LEGEND)}">★</span>' if row.pareto else NO_STAR
         words = escape(row.model.model_name).replace("_", "_<wbr>")
+        words = words if link is None else f'<a href="{escape(quote(link))}">{words}</a>'
         name = f"<span>{words}{_reasons(row)}</span>"
         return (
             f'<th scope="row" title="{escape(row.file.path or "")}"><div class="name">{star}{name}</div></th>'

@@ -20,6 +20,7 @@ from pipeline.progress import Doing, Note, Progress, silent
 from pipeline.records.phone_verification import PhoneVerification
 from pipeline.steps.dataset import load_dataset
 from pipeline.steps.settings import PhoneVerifySettings
+from pipeline.store.predictions import KeptPredictions
 from pipeline.store.store import open_store
 
 
@@ -66,9 +67,9 @@ def verify_on_phones(
     problems: list[Exception] = []
     for member in fleet:
         try:
-            for verified in _answered_there(member, samples, settings, progress):
+            for verified, kept in _answered_there(member, samples, settings, progress):
                 with open_store(runs) as store:
-                    store.add_phone_verification(verified)
+                    store.add_phone_verification(verified, kept)
                 found.append(verified)
         except (DeviceError, ToolError, PipelineError) as error:
             problems.append(error)
@@ -100,8 +101,8 @@ def _answered_here(path: Path, settings: PhoneVerifySettings, progress: Progress
 
 def _answered_there(
     member: FleetPhone, samples: Sequence[Samples], settings: PhoneVerifySettings, progress: Progress
-) -> Iterator[PhoneVerification]:
-    """Yields each result when it is done. DeviceError when the phone is lost."""
+) -> Iterator[tuple[PhoneVerification, KeptPredictions | None]]:
+    """Yields each result and its predictions when it is done. DeviceError when the phone is lost."""
     with Session(member.phone) as session:
         flags = prepare(session, member.tool)
         for each in samples:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from pipeline.steps.settings import ReportSettings
 from pipeline.store.rows import ReportRows
 from pipeline.store.selection import Selection
 from pipeline.store.snapshot import complete_store
+from pipeline.store.store import FILE_NAME
 from spelling import some
 
 
@@ -78,12 +79,15 @@ def report_rows(
 def write_report(rows: Sequence[ReportRow], format_name: str, out: Path) -> int:
     """Writes the report into a file atomically; returns its size in bytes.
 
-    Beside a page that shows a part, a CSV of all rows: report_rows.csv beside report.html.
+    Beside a page that shows a part, a CSV of all rows: report_rows.csv beside report.html. Beside a page, a
+    folder of pages of what each file gets wrong: report_pages.
     """
     beside = out.with_name(f"{out.stem}_rows.csv") if is_excerpt(rows, format_name) else None
-    content = report_content(rows, format_name, csv_name=None if beside is None else beside.name)
-    content = content.encode() if isinstance(content, str) else content
     try:
+        links = _pages(rows, out) if format_name == "html" else {}
+        csv_name = None if beside is None else beside.name
+        content = report_content(rows, format_name, csv_name=csv_name, links=links)
+        content = content.encode() if isinstance(content, str) else content
         if beside is not None:
             write_bytes(beside, records.csv_text(rows).encode())
         write_bytes(out, content)
@@ -92,6 +96,15 @@ def write_report(rows: Sequence[ReportRow], format_name: str, out: Path) -> int:
             f"{out} cannot be written ({error.strerror}). Write it elsewhere with --out FILE."
         ) from error
     return len(content)
+
+
+def _pages(rows: Sequence[ReportRow], out: Path) -> dict[str, str]:
+    """Writes the pages of the files whose predictions the store keeps; none for rows of no store."""
+    if not isinstance(rows, ReportRows) or not (rows.folder / FILE_NAME).is_file():
+        return {}
+    from pipeline.steps.mistakes import write_pages
+
+    return write_pages(rows, out)
 
 
 def is_excerpt(rows: Sequence[ReportRow], format_name: str) -> bool:
@@ -104,13 +117,21 @@ def is_excerpt(rows: Sequence[ReportRow], format_name: str) -> bool:
 
 
 def report_content(
-    rows: Sequence[ReportRow], format_name: str, *, csv_name: str | None = None
+    rows: Sequence[ReportRow],
+    format_name: str,
+    *,
+    csv_name: str | None = None,
+    links: Mapping[str, str] | None = None,
 ) -> str | bytes:
-    """The report in one of FORMATS; `csv_name` is the file beside a page that shows a part."""
+    """The report in one of FORMATS.
+
+    Of a page, `csv_name` is the file beside one that shows a part, and `links` are the addresses of the pages
+    of files, by their SHA-256.
+    """
     if format_name == "html":
         from pipeline.report.page import page_text  # with its charts' libraries, which take seconds
 
-        return page_text(rows, csv_name=csv_name)
+        return page_text(rows, csv_name=csv_name, links=links)
     if format_name in ("png", "svg"):
         from pipeline.report.picture import png_bytes, svg_text
 

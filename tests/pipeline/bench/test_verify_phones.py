@@ -357,7 +357,18 @@ def test_a_result_is_stored_as_it_is_printed(verify, exported, runs):
     record = only(out)
     with open_store(runs) as store:
         (kept,) = store.phone_verifications(sha256_of(exported["float32"]))
+        said = store.predictions(
+            record["artifact_sha256"],
+            dataset_fingerprint=record["dataset_fingerprint"],
+            split=record["split"],
+            where=f"{record['where']} cpu",
+        )
     assert kept == PhoneVerification(**{**record, "reasons": tuple(record["reasons"])})
+    assert said is not None
+    assert said.found.keras is not None
+    np.testing.assert_array_equal(said.found.file.label, said.found.keras.label)
+    assert 100 * (said.found.file.label == said.found.truth).mean() == record["phone_top1"]
+    assert said.images[0].startswith("test[")
 
 
 def test_json_has_the_dataclass_and_no_serial(verify, exported, phone):
