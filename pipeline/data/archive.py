@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from pipeline.data.address import ARCHIVE_ENDINGS
-from pipeline.data.scan import cache_folder
+from pipeline.data.scan_cache import cache_folder
 from pipeline.data.spec import Progress
 from pipeline.data.tree import shown
 from pipeline.errors import UsageError

@@ -18,7 +18,7 @@ from pipeline.data import pixels, splits
 from pipeline.data.assembly import Described, assemble
 from pipeline.data.dataset import Dataset
 from pipeline.data.memory import available_bytes
-from pipeline.data.spec import ImageShape, ReadSettings
+from pipeline.data.spec import SPLITS, ImageShape, ReadSettings
 from pipeline.errors import PipelineError
 from spelling import some
 
@@ -82,14 +82,22 @@ def dataset(
     whole = {"validation", "test"} <= {*parts}
     images = np.concatenate([of_part for of_part, _ in parts.values()])
     described, parts = _with_label_sets(described, parts)
-    paths: list[str] = []
-    examples: list[splits.Example] = []
-    for part, (of_part, labels) in parts.items():
-        for index, (image, label) in enumerate(zip(of_part, labels.tolist(), strict=True)):
-            paths.append(f"{part}[{index}]")
-            digest = hashlib.sha256(image.tobytes()).digest()
-            fixed = part if part in ("validation", "test") or whole else None
-            examples.append(splits.Example(path=paths[-1], digest=digest, label=label, fixed=fixed))
+    paths = [f"{part}[{index}]" for part, (of_part, _) in parts.items() for index in range(len(of_part))]
+    digests = b"".join(hashlib.sha256(image.tobytes()).digest() for image in images)
+    fixed = [
+        np.full(
+            len(labels),
+            SPLITS.index(part) if whole or part in ("validation", "test") else splits.NONE,
+            np.int8,
+        )
+        for part, (_, labels) in parts.items()
+    ]
+    examples = splits.Examples(
+        digests=np.frombuffer(digests, np.uint8).reshape(-1, 32),
+        labels=np.concatenate([labels for _, labels in parts.values()]).astype(np.int64),
+        fixed=np.concatenate(fixed),
+        path=paths.__getitem__,
+    )
 
     def source_of(places: Sequence[int]) -> ArraySource:
         if len(places) == len(images):

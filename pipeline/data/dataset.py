@@ -40,8 +40,8 @@ class Dataset:
         spec: DatasetSpec,
         source: Source,
         *,
-        labels: Sequence[int],
-        splits: Sequence[str],
+        labels: Sequence[int] | npt.NDArray[np.integer[Any]],
+        splits: Sequence[str] | npt.NDArray[np.str_],
         settings: ReadSettings,
         label_sets: Sequence[Sequence[int]] | None = None,
     ) -> None:
@@ -262,10 +262,10 @@ class Dataset:
         random = np.random.default_rng([abs(seed), 2])
         shuffled = indices[random.permutation(len(indices))]
         labels = self._labels[shuffled]
-        turn = np.zeros(len(shuffled), np.int64)
-        for label in np.unique(labels):
-            of_class = labels == label
-            turn[of_class] = np.arange(of_class.sum())
+        by_class = np.argsort(labels, kind="stable")
+        _, starts, sizes = np.unique(labels[by_class], return_index=True, return_counts=True)
+        turn = np.empty(len(shuffled), np.int64)
+        turn[by_class] = np.arange(len(shuffled)) - np.repeat(starts, sizes)
         in_turn: Integers = shuffled[np.lexsort((labels, turn))]
         return in_turn
 
@@ -276,7 +276,9 @@ class Dataset:
 
 
 def class_counts(
-    class_names: Sequence[str], labels: Sequence[int], splits: Sequence[str]
+    class_names: Sequence[str],
+    labels: Sequence[int] | npt.NDArray[np.integer[Any]],
+    splits: Sequence[str] | npt.NDArray[np.str_],
 ) -> tuple[ClassCount, ...]:
     """The number of images of each class in each split."""
     numbers = np.asarray(labels, np.int64)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from pipeline.data import pixels, splits
 from pipeline.data.address import DataChoice
@@ -21,16 +22,16 @@ from pipeline.data.assembly import Described, assemble
 from pipeline.data.dataset import Dataset
 from pipeline.data.home import expanded
 from pipeline.data.label_table import list_table
-from pipeline.data.layout import EXAMPLE, list_folder, list_images, shown, within
-from pipeline.data.listing import Found, Listing
-from pipeline.data.scan import Scanned, scan
+from pipeline.data.layout import EXAMPLE, list_folder, list_images, shown
+from pipeline.data.listing import Listing
+from pipeline.data.scan import kinds_of
+from pipeline.data.scanned_images import ScannedImages, scanned_images
 from pipeline.data.spec import ImageShape, LeftOut, Progress, ReadSettings
 from pipeline.errors import PipelineError, UsageError
 from pipeline.shell import quoted
 from spelling import counted, some
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 
@@ -45,7 +46,7 @@ MAX_NAMED_ALIKE = 100
 class FileSource:
     """Image files, decoded on each read."""
 
-    def __init__(self, paths: Sequence[Path], *, depth: int = 16) -> None:
+    def __init__(self, paths: Sequence[str], *, depth: int = 16) -> None:
         """`depth`: the bits that images stored in 16 really have."""
         self._paths = paths
         self._depth = depth
@@ -59,24 +60,15 @@ class FileSource:
 
     def file(self, index: int) -> Path:
         """The file."""
-        return self._paths[index]
+        return Path(self._paths[index])
 
     def read(self, index: int, shape: ImageShape) -> npt.NDArray[np.uint8]:
         """(height, width, channels) uint8. Raises OSError or UnreadableImageError."""
-        return pixels.from_bytes(self._paths[index].read_bytes(), shape, depth=self._depth)
+        return pixels.from_bytes(Path(self._paths[index]).read_bytes(), shape, depth=self._depth)
 
     def whole(self, shape: ImageShape) -> None:
         """None: the images are not in memory."""
         del shape
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Image:
-    """An image that was read. `shown` is its path below the folder, or whole if it is from another."""
-
-    shown: str
-    file: Found
-    scanned: Scanned
 
 
 def load(path: Path, *, settings: ReadSettings, progress: Progress | None = None) -> Dataset:
@@ -112,61 +104,45 @@ def load_listing(
     """
     choice = settings.choice
     _check_choice(source, listing, choice)
-    images = _read(root, listing, settings, progress)
+    images = scanned_images(listing, root, settings, progress)
     if choice.test:
-        images += _read_test(expanded(choice.test), listing, settings, progress)
-    images.sort(key=lambda image: (image.scanned.sha256, str(image.file.path)))
-    class_names = listing.class_order or _class_names(images)
+        images = images.with_others(_read_test(expanded(choice.test), listing, settings, progress))
+    images = images.in_order()
+    class_names = listing.class_order or images.class_names
     listing.left_out += [
         LeftOut(path=name, reason="a folder without an image") for name in listing.classes - {*class_names}
     ]
     left_out = sorted(listing.left_out, key=lambda item: item.path)
     _check_any(source, images, left_out)
-    sets, labels = _numbered(images, class_names)
+    sets, labels = images.numbered(class_names)
     depth = _depth(images, listing)
     described = replace(
-        _described(source, images, listing, left_out),
+        _described(source, images, class_names, listing, left_out),
         label_sets=sets if listing.has_several_labels else None,
         hint_to_classes=_hint(root, class_names) if len(class_names) == 1 else "",
     )
     return assemble(
         described,
-        [
-            splits.Example(
-                path=image.shown,
-                digest=bytes.fromhex(image.scanned.sha256),
-                label=label,
-                fixed=_fixed(image.file, listing),
-                group=choice.group_of(image.shown),
-                look=image.scanned.look,
-            )
-            for image, label in zip(images, labels, strict=True)
-        ],
-        lambda places: FileSource([images[place].file.path for place in places], depth=depth),
+        splits.Examples(
+            digests=images.rows["sha256"],
+            labels=labels,
+            fixed=images.fixed(may_divide_train=not listing.splits >= {"validation", "test"}),
+            path=images.shown,
+            groups=[choice.group_of(images.shown(place)) for place in range(len(images))]
+            if choice.group_by
+            else None,
+            looks=images.rows["look"],
+            has_look=images.rows["has_look"],
+        ),
+        lambda places: FileSource([images.paths[place] for place in places], depth=depth),
         shares=choice.shares or splits.shares_of(listing.splits),
         settings=settings,
     )
 
 
-def _read(
-    root: Path, listing: Listing, settings: ReadSettings, progress: Progress | None, *, below: bool = True
-) -> list[_Image]:
-    """The images of the listing; files that are none are listed as left out."""
-    files = listing.files
-    images = []
-    scanned = scan(root, [each.path for each in files], num_threads=settings.num_threads, progress=progress)
-    for file, found in zip(files, scanned, strict=True):
-        name = within(root, file.path) if below else shown(file.path)
-        if isinstance(found, Scanned):
-            images.append(_Image(shown=name, file=file, scanned=found))
-        else:
-            listing.left_out.append(LeftOut(path=name, reason=found))
-    return images
-
-
 def _read_test(
     root: Path, listing: Listing, settings: ReadSettings, progress: Progress | None
-) -> list[_Image]:
+) -> ScannedImages:
     """The images of --test's folder, all in the test split."""
     if not root.is_dir():
         raise UsageError(f"--test {root} is no folder. Expected one of class/image files.")
@@ -178,8 +154,8 @@ def _read_test(
             "folder lacks: "
             f"{some(unknown, quoted=True)}. Expected some of {some(sorted(listing.classes), quoted=True)}."
         )
-    found.files = [replace(file, fixed="test") for file in found.files]
-    images = _read(root, found, settings, progress, below=False)
+    found.files.groups = [replace(group, fixed="test") for group in found.files.groups]
+    images = scanned_images(found, root, settings, progress, below=False)
     listing.left_out += found.left_out
     listing.notes.append(f"the test split is {shown(root)}")
     listing.splits |= {"train", "test"}
@@ -197,9 +173,9 @@ def _check_choice(root: Path, listing: Listing, choice: DataChoice) -> None:
         raise UsageError(f"{shown(root)} has a test folder, and --test gives another. Leave one out.")
 
 
-def _depth(images: Sequence[_Image], listing: Listing) -> int:
+def _depth(images: ScannedImages, listing: Listing) -> int:
     """The bits that the images stored in 16 really have."""
-    peaks = [image.scanned.peak for image in images if image.scanned.peak is not None]
+    peaks = images.rows["peak"][images.rows["peak"] >= 0].tolist()
     depth = pixels.depth_of(peaks)
     if peaks and depth < 16:
         listing.notes.append(
@@ -210,8 +186,8 @@ def _depth(images: Sequence[_Image], listing: Listing) -> int:
     return depth
 
 
-def _check_any(source: Path, images: Sequence[_Image], left_out: Sequence[LeftOut]) -> None:
-    if images:
+def _check_any(source: Path, images: ScannedImages, left_out: Sequence[LeftOut]) -> None:
+    if len(images):
         return
     without = some([f"{item.path}: {item.reason}" for item in left_out])
     without = f" Left out: {without}." if without else ""
@@ -220,22 +196,6 @@ def _check_any(source: Path, images: Sequence[_Image], left_out: Sequence[LeftOu
     raise PipelineError(
         f"{shown(source)} has no image in a class folder.{_hint(source, ())}{without} {EXAMPLE}"
     )
-
-
-def _class_names(images: Sequence[_Image]) -> tuple[str, ...]:
-    """The classes in the order of their names."""
-    return tuple(sorted({name for image in images for name in image.file.labels}))
-
-
-def _numbered(
-    images: Sequence[_Image], class_names: Sequence[str]
-) -> tuple[tuple[tuple[int, ...], ...], list[int]]:
-    """The sets of classes, and the number of each image's set; if all have one class, its number."""
-    number_of = {name: number for number, name in enumerate(class_names)}
-    held = [tuple(sorted(number_of[name] for name in image.file.labels)) for image in images]
-    sets = sorted({*held, *((number,) for number in range(len(class_names)))})
-    place = {each: number for number, each in enumerate(sets)}
-    return tuple(sets), [place[each] for each in held]
 
 
 def _hint(root: Path, class_names: Sequence[str]) -> str:
@@ -264,28 +224,26 @@ def _hint(root: Path, class_names: Sequence[str]) -> str:
 
 
 def _described(
-    source: Path, images: Sequence[_Image], listing: Listing, left_out: Sequence[LeftOut]
+    source: Path,
+    images: ScannedImages,
+    class_names: tuple[str, ...],
+    listing: Listing,
+    left_out: Sequence[LeftOut],
 ) -> Described:
-    sizes = {(image.scanned.width, image.scanned.height) for image in images}
-    width, height = next(iter(sizes))
-    kinds = Counter(kind for image in images for kind in image.scanned.converted)
+    widths, heights = images.rows["width"], images.rows["height"]
+    side = int(widths[0])
+    is_one_square = bool((widths == side).all() and (heights == side).all())
     missing = sorted({"validation", "test"} - listing.splits) if listing.splits else []
     return Described(
         name=shown(name_of(source) if source.is_file() else source.resolve().name),
         source=shown(source),
-        class_names=listing.class_order or _class_names(images),
-        image_size=width if len(sizes) == 1 and width == height else None,
-        smaller_side=int(median(min(image.scanned.width, image.scanned.height) for image in images)),
+        class_names=class_names,
+        image_size=side if is_one_square else None,
+        smaller_side=int(np.median(np.minimum(widths, heights))),
         left_out=tuple(left_out),
-        converted=dict(sorted(kinds.items())),
+        converted=kinds_of(images.rows),
         notes=(
             *listing.notes,
             *(f"no {split} folder: a tenth of train is taken, by content" for split in missing),
         ),
     )
-
-
-def _fixed(file: Found, listing: Listing) -> str | None:
-    """The split of the file's folder; None if its content decides."""
-    whole = listing.splits >= {"validation", "test"}
-    return None if file.fixed == "train" and not whole else file.fixed

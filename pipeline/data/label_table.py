@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.data.address import DataChoice
-from pipeline.data.listing import Found, Listing, spelled_alike
+from pipeline.data.listing import Listing, spelled_alike
 from pipeline.data.split_names import split_of_name
 from pipeline.data.table_columns import Columns, address_with, columns_of, file_named, flag_of, with_names
 from pipeline.data.table_file import Row, Table, read_table
@@ -48,10 +48,8 @@ def list_table(path: Path, choice: DataChoice | None = None) -> Listing:
     entries = _without_copies(entries, path, listing)
     _check_labelled(entries, columns, table, listing, choice)
     splits = _splits(entries, listing)
-    listing.files = [
-        Found(path=entry.path, labels=entry.labels, fixed=split)
-        for entry, split in zip(entries, splits, strict=True)
-    ]
+    for entry, split in zip(entries, splits, strict=True):
+        listing.files.add([str(entry.path)], entry.labels, split)
     listing.splits = {split for split in splits if split}
     listing.class_order = columns.each or _ordered({name for entry in entries for name in entry.labels})
     listing.classes = set(listing.class_order)

@@ -7,18 +7,18 @@ folder whose classes cannot be told is refused.
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from pipeline.data.address import LEAF, DataChoice
 from pipeline.data.label_table import list_table
-from pipeline.data.listing import Found, Listing, spelled_alike
+from pipeline.data.listing import Listing, spelled_alike
 from pipeline.data.nested import check_not_nested, leaves, repeated_leaves
 from pipeline.data.spec import SPLITS, LeftOut
 from pipeline.data.split_names import only_a_split, parted_by_split, split_of_name
-from pipeline.data.tree import Folder, images, names_of, read_tree
+from pipeline.data.tree import Folder, names_of, read_tree
 from pipeline.data.tree import shown as shown
 from pipeline.data.tree import within as within
 from pipeline.errors import PipelineError
@@ -51,13 +51,13 @@ def list_folder(root: Path, *, classes: str | None = None, given: Path | None = 
         level = _descend(folder, root, listing) if split else folder
         if classes is None:
             check_not_nested(level, shown(given or root))
-        _leave_out(level.files, root, NOT_IN_CLASS, listing)
+        _leave_out(level.paths(), root, NOT_IN_CLASS, listing)
         for each in level.folders:
             if classes == LEAF and each.num_images:
                 for name, leaf in leaves(each):
-                    _take(name, leaf.files, split, listing)
+                    _take(name, leaf.paths(), split, listing)
             else:
-                _take(each.name, (file for below in each.below() for file in below.files), split, listing)
+                _take(each.name, _below(each), split, listing)
         if classes == LEAF and (repeated := repeated_leaves(level)):
             listing.notes.append(f"folders at several places are one class: {some(repeated, quoted=True)}")
     listing.splits |= {split for split, _ in parts}
@@ -71,13 +71,17 @@ def class_name_of(folder: str) -> str:
     return unicodedata.normalize("NFC", shown(folder))
 
 
-def _take(folder: str, files: Iterable[Path], split: str | None, listing: Listing) -> None:
+def _below(folder: Folder) -> Iterable[str]:
+    return itertools.chain.from_iterable(each.paths() for each in folder.below())
+
+
+def _take(folder: str, files: Iterable[str], split: str | None, listing: Listing) -> None:
     """Takes the files as the class that a folder's name says."""
     name = class_name_of(folder)
     if name != shown(folder):
         listing.decomposed.add(name)
     listing.classes.add(name)
-    listing.files += [Found(path=file, labels=(name,), fixed=split) for file in files]
+    listing.files.add(files, (name,), split)
 
 
 def _is_labelled_by_table(top: Folder) -> bool:
@@ -97,25 +101,25 @@ def _take_table(folder: Folder, split: str | None, root: Path, listing: Listing)
     found = list_table(table, choice)
     listing.notes.append(f"the labels of {within(root, folder.path)}/ are those of {table.name}")
     listing.notes += found.notes
-    listing.files += [replace(file, fixed=split or file.fixed) for file in found.files]
+    for group in found.files.groups:
+        listing.files.add(group.paths, group.labels, split or group.fixed)
     listing.classes |= found.classes
     listing.splits |= found.splits
     listing.has_several_labels |= found.has_several_labels
-    named = {file.path for file in found.files}
-    there = [file for below in folder.below() for file in below.files if file != table]
-    rest = [file for file in there if file not in named]
+    named = {str(table), *itertools.chain.from_iterable(group.paths for group in found.files.groups)}
+    rest = [file for file in _below(folder) if file not in named]
     _leave_out(rest, root, f"not named in {table.name}", listing)
 
 
 def _descend(folder: Folder, root: Path, listing: Listing) -> Folder:
     """The folder in which the classes or splits are, behind levels that are alone and mean nothing."""
     inner = folder
-    while len(inner.holders) == 1 and not images(inner.files):
+    while len(inner.holders) == 1 and not inner.images:
         inner = inner.holders[0]
     if len(inner.holders) < 2:
         return folder
     while folder is not inner:
-        _leave_out(folder.files, root, NOT_IN_CLASS, listing)
+        _leave_out(folder.paths(), root, NOT_IN_CLASS, listing)
         below = folder.holders[0]
         beside = [each for each in folder.folders if each is not below]
         _leave_out_folders(beside, root, "a folder without an image", listing)
@@ -141,7 +145,7 @@ def _split_folders(top: Folder, root: Path, listing: Listing) -> list[tuple[str,
             f"train, with {' and '.join(sorted(kinds))} beside it, or folders of classes alone."
         )
     _check_others(others, parts, root)
-    _leave_out(top.files, root, NOT_IN_CLASS, listing)
+    _leave_out(top.paths(), root, NOT_IN_CLASS, listing)
     for each in others:
         split = named[each]
         reason = f"the {split} images are in no class folder" if split else "not in a split's folder"
@@ -165,7 +169,7 @@ def _beside_classes(
     """
     classes = {each.name for each in others}
     if parts and all({each.name for each in folder.holders} <= classes for _, folder in parts):
-        _leave_out(top.files, root, NOT_IN_CLASS, listing)
+        _leave_out(top.paths(), root, NOT_IN_CLASS, listing)
         train = Folder(top.path, folders=list(others), num_images=sum(each.num_images for each in others))
         return [("train", train), *parts]
     if len(top.holders) < 2:
@@ -191,7 +195,7 @@ def _beside_classes(
 def _first_file(top: Folder) -> str:
     """The name of an image in the first of the folders, which may say its class."""
     folder = next(each for each in sorted(top.holders, key=lambda each: each.name != "train"))
-    file = next(file for each in folder.below() for file in images(each.files))
+    file = next(each.path / name for each in folder.below() for name in each.images)
     return f" An image is {within(top.path, file)}."
 
 
@@ -226,8 +230,8 @@ def _note_names(listing: Listing) -> None:
         )
 
 
-def _leave_out(files: Iterable[Path], root: Path, reason: str, listing: Listing) -> None:
-    listing.left_out += [LeftOut(path=within(root, file), reason=reason) for file in files]
+def _leave_out(files: Iterable[str], root: Path, reason: str, listing: Listing) -> None:
+    listing.left_out += [LeftOut(path=within(root, Path(file)), reason=reason) for file in files]
 
 
 def _leave_out_folders(folders: Iterable[Folder], root: Path, reason: str, listing: Listing) -> None:
@@ -243,12 +247,12 @@ def list_images(root: Path, *, name: str | None = None) -> Listing:
         listing = list_folder(root)
     except PipelineError:
         listing = Listing()
-    if listing.files:
+    if len(listing.files):
         return listing
     flat = Listing()
     whole = read_tree(root, flat.left_out)
     name = class_name_of(name or root.resolve().name)
-    _take(name, (file for folder in whole.below() for file in folder.files), "train", flat)
+    _take(name, _below(whole), "train", flat)
     flat.splits = {"train", "validation", "test"}
     flat.notes.append("there are no class folders: the images are for calibration alone")
     return flat

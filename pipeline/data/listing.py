@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,11 +25,43 @@ class Found:
         return self.labels[0]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Files of the same classes and split."""
+
+    paths: list[str]
+    labels: tuple[str, ...]
+    fixed: str | None
+
+
+class Files:
+    """Files in groups, so that one of a million takes no more memory than its path's text."""
+
+    def __init__(self) -> None:
+        self.groups: list[Group] = []
+
+    def add(self, paths: Iterable[str], labels: tuple[str, ...], fixed: str | None) -> None:
+        """Appends files of these classes and this split."""
+        last = self.groups[-1] if self.groups else None
+        if last and (last.labels, last.fixed) == (labels, fixed):
+            last.paths.extend(paths)
+        else:
+            self.groups.append(Group(paths=list(paths), labels=labels, fixed=fixed))
+
+    def __len__(self) -> int:
+        return sum(len(group.paths) for group in self.groups)
+
+    def __iter__(self) -> Iterator[Found]:
+        for group in self.groups:
+            for path in group.paths:
+                yield Found(path=Path(path), labels=group.labels, fixed=group.fixed)
+
+
 @dataclass(kw_only=True)
 class Listing:
     """The files of a source, by class and split."""
 
-    files: list[Found] = field(default_factory=list)
+    files: Files = field(default_factory=Files)
     left_out: list[LeftOut] = field(default_factory=list)
     classes: set[str] = field(default_factory=set)
     class_order: tuple[str, ...] | None = None

@@ -6,12 +6,14 @@ neighbour, in 8 rows of 9 grey places (N. Krawetz, "Kind of Like That", 2013, ha
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 MAX_DIFFERENT_BITS = 3
 """Of 64; further apart they count as different images."""
@@ -19,6 +21,7 @@ MIN_EDGES = 8
 """Bits that must differ from a plain image's, for whose looks chance decides."""
 MAX_IN_BAND = 500
 """Different looks that share a band of bits; with more the band says nothing."""
+_NUM_BITS = np.unpackbits(np.arange(2**16, dtype=np.uint16).view(np.uint8)).reshape(-1, 16).sum(axis=1)
 _NUM_BANDS = MAX_DIFFERENT_BITS + 1
 
 
@@ -31,49 +34,52 @@ def look_of(image: Image.Image) -> int | None:
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
-def in_other_parts(looks: Sequence[int | None], parts: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """(place, other place) for each image that looks like one in another part, such as a split."""
-    places: dict[int, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for place, (look, part) in enumerate(zip(looks, parts, strict=True)):
-        if look is not None:
-            places[look][part].append(place)
-    around: dict[int, list[int]] = {look: [look] for look in places}
-    for first, second in alike(list(places)):
-        around[first].append(second)
-        around[second].append(first)
-    for look, found in places.items():
-        first_of: dict[str, int] = {}
-        for near in around[look]:
-            for part, there in places[near].items():
-                first_of.setdefault(part, there[0])
-        for part, there in found.items():
-            other = next((place for other, place in first_of.items() if other != part), None)
-            if other is not None:
-                yield from ((place, other) for place in there)
+def in_other_parts(
+    looks: npt.NDArray[np.uint64], classes: npt.NDArray[np.integer[Any]], parts: npt.NDArray[np.integer[Any]]
+) -> npt.NDArray[np.int64]:
+    """(place, other place), (n, 2), for each image that looks like one of its class in another part.
+
+    Parts, such as splits, are numbers from 0.
+    """
+    if not len(looks):
+        return np.zeros((0, 2), np.int64)
+    order = np.lexsort((looks, classes))
+    differs = (np.diff(looks[order]) != 0) | (np.diff(classes[order]) != 0)
+    which = np.empty(len(looks), np.int64)
+    which[order] = np.concatenate([[0], np.cumsum(differs)])
+    distinct = order[np.concatenate([[True], differs])]
+    first = np.full((len(distinct), int(parts.max()) + 1), len(looks), np.int64)
+    np.minimum.at(first, (which, parts), np.arange(len(looks)))
+    nearest = first.copy()
+    for one, other in alike(looks[distinct], classes[distinct]):
+        np.minimum.at(nearest, one, first[other])
+        np.minimum.at(nearest, other, first[one])
+    there = nearest[which]
+    there[np.arange(len(looks)), parts] = len(looks)
+    found = there.min(axis=1)
+    places = np.flatnonzero(found < len(looks))
+    return np.stack([places, found[places]], axis=1)
 
 
-def alike(looks: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Each two of different looks that are of images that look alike.
+def alike(
+    looks: npt.NDArray[np.uint64], classes: npt.NDArray[np.integer[Any]]
+) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
+    """The places of pairs of different looks in a class that are of images that look alike, some twice.
 
     Looks that differ in three bits at most are equal in one of four bands of 16 bits.
     """
     width = 64 // _NUM_BANDS
-    values = np.asarray(looks, np.uint64)
     for band in range(_NUM_BANDS):
-        bits = values >> np.uint64(band * width) & np.uint64(2**width - 1)
-        order = np.argsort(bits, kind="stable")
-        for group in np.split(order, np.flatnonzero(np.diff(bits[order])) + 1):
-            if len(group) <= MAX_IN_BAND:
-                yield from _alike_in(values[group], before=range(band))
-
-
-def _alike_in(values: npt.NDArray[np.uint64], *, before: range) -> Iterator[tuple[int, int]]:
-    """The pairs in a group, except those that are equal in a band that was before."""
-    width = 64 // _NUM_BANDS
-    for place, value in enumerate(values):
-        different = values[place + 1 :] ^ value
-        bits = np.unpackbits(different.view(np.uint8).reshape(-1, 8), axis=1)
-        near = bits.sum(axis=1) <= MAX_DIFFERENT_BITS
-        for band in before:
-            near &= (different >> np.uint64(band * width) & np.uint64(2**width - 1)) != 0
-        yield from ((int(value), int(values[place + 1 + other])) for other in np.flatnonzero(near))
+        bits = looks >> np.uint64(band * width) & np.uint64(2**width - 1)
+        key = classes.astype(np.uint64) << np.uint64(width) | bits
+        order = np.argsort(key, kind="stable")
+        _, sizes = np.unique(key, return_counts=True)
+        order = order[np.repeat(sizes <= MAX_IN_BAND, sizes)]
+        for step in range(1, MAX_IN_BAND):
+            same = np.flatnonzero(key[order[step:]] == key[order[:-step]])
+            if not len(same):
+                break
+            one, other = order[same], order[same + step]
+            different = (looks[one] ^ looks[other]).view(np.uint16).reshape(-1, 4)
+            near = _NUM_BITS[different].sum(axis=1) <= MAX_DIFFERENT_BITS
+            yield one[near], other[near]

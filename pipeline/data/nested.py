@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from pipeline.data.address import LEAF, TOP
-from pipeline.data.tree import Folder, images, names_of, shown
+from pipeline.data.tree import Folder, names_of, shown
 from pipeline.errors import PipelineError, UsageError
 from pipeline.shell import quoted
 from spelling import some
@@ -15,7 +15,7 @@ from spelling import some
 def check_not_nested(level: Folder, root: str) -> None:
     """Raises PipelineError if the classes may lie deeper than the folders in `level`."""
     holders = level.holders
-    if len(holders) < 2 or any(images(each.files) for each in holders):
+    if len(holders) < 2 or any(each.images for each in holders):
         return
     _check_not_repeated(level, root)
     nested = next((each for each in holders if len(list(leaves(each))) > 1), None)
@@ -42,7 +42,7 @@ def leaves(folder: Folder) -> Iterator[tuple[str, Folder]]:
 
 
 def _leaves(folder: Folder, name: str) -> Iterator[tuple[str, Folder]]:
-    if images(folder.files):
+    if folder.images:
         yield name, folder
     for each in folder.holders:
         yield from _leaves(each, name if each.means_nothing else each.name)

@@ -51,6 +51,8 @@ ALONE_PIXELS = 16_000_000
 OVERSAMPLE = 2
 """A JPEG is decoded at 1/2, 1/4 or 1/8 if the result is at least this many times the model's larger side."""
 
+KINDS = ("CMYK", "16-bit", "1-bit", "palette", "grey", "alpha", "EXIF-rotated", "animated")
+"""What an image can be besides plain 8-bit RGB."""
 DEPTHS = (8, 10, 12, 14, 16)
 """Bits that an image stored in 16 may really have."""
 

@@ -1,30 +1,30 @@
-"""Checks every file of a folder for an image, and caches the results."""
+"""Checks every file of a folder for an image; files that did not change are not read again."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from export.files import write_bytes
-from pipeline.data import pixels
-from pipeline.data.home import expanded
+import numpy as np
+
+from pipeline.data import pixels, scan_cache
 from pipeline.data.looks import look_of
 from pipeline.data.spec import Progress
 
-CACHE_VARIABLE = "PIPELINE_CACHE"
-"""The environment variable with the folder for cached scans."""
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
 MAX_BYTES = 256 * 2**20
 """A larger file is not read: it is probably a film, not a photograph."""
 LOOK_SIDE = 96
 """A JPEG is not decoded smaller than this, from which its look is taken."""
-VERSION = 3
-"""Version of examine()'s results; another version's cache is not used."""
+FILES_A_TASK = 64
+"""Files that a thread takes at a time: one by one, handing over costs more than a small image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,26 +41,40 @@ class Scanned:
     """Bits that nearly equal images share."""
 
 
-def scan(
-    root: Path, files: Sequence[Path], *, num_threads: int | None, progress: Progress | None
-) -> list[Scanned | str]:
-    """The scan of each file, or why it cannot be used.
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """The files of a scan: `rows` as scan_cache.ROW, one a file, and why those in `refused` are no images."""
 
-    A file with the size, times and inode of its last scan is not read again.
+    rows: npt.NDArray[np.void]
+    refused: dict[int, str]
+
+
+def scan(root: Path, files: Sequence[str], *, num_threads: int | None, progress: Progress | None) -> Scan:
+    """What is known of each file. One with the size, times and inode of its last scan is not read again.
+
+    An interrupted scan keeps what it has read.
     """
     pixels.quiet_pillow()
-    memory = _Memory(root)
-    found: list[Scanned | str] = []
-    pool = ThreadPoolExecutor(num_threads or os.cpu_count() or 1, thread_name_prefix="scan-images")
+    rows = np.zeros(len(files), scan_cache.ROW)
+    refused = _stamp(rows, files)
+    cache = scan_cache.ScanCache(root)
+    cache.recall(files, rows)
+    waiting = [place for place in np.flatnonzero(~rows["is_known"]).tolist() if place not in refused]
+    num_before = len(files) - len(waiting)
+    if progress:
+        progress("scanning images", num_before, len(files))
     try:
-        for result in pool.map(memory.recall_or_examine, files):
-            found.append(result)
+        for done, (place, found) in enumerate(_examined(files, waiting, num_threads), start=num_before + 1):
+            if isinstance(found, Scanned):
+                rows[place] = _row(rows["stamp"][place], found)
+            else:
+                refused[place] = found
             if progress:
-                progress("scanning images", len(found), len(files))
+                progress("scanning images", done, len(files))
     finally:
-        pool.shutdown(cancel_futures=True)
-    memory.save()
-    return found
+        if waiting or cache.num_recalled != cache.num_stored:
+            cache.save(files, rows)
+    return Scan(rows=rows, refused=refused)
 
 
 def examine(path: Path) -> Scanned | str:
@@ -86,54 +100,60 @@ def examine(path: Path) -> Scanned | str:
     )
 
 
-class _Memory:
-    """Results of a folder's last scan, in a JSON file in the user's cache folder."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]
-        self._path = cache_folder() / "scans" / f"{name}.json"
-        self._before: dict[str, dict[str, object]] = {}
-        self._now: dict[str, dict[str, object]] = {}
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            stored = json.loads(self._path.read_bytes())
-            if stored["version"] == VERSION:
-                self._before = dict(stored["files"])
-
-    def recall_or_examine(self, path: Path) -> Scanned | str:
-        try:
-            status = path.stat()
-        except OSError as error:
-            return f"cannot be read ({error.strerror or error})"
-        stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
-        name = str(path.relative_to(self._root) if path.is_relative_to(self._root) else path.absolute())
-        known = self._before.get(name)
-        recalled = _recalled(known) if known and known.get("stamp") == stamp else None
-        result = recalled or examine(path)
-        if isinstance(result, Scanned):
-            self._now[name] = {"stamp": stamp, **asdict(result), "converted": list(result.converted)}
-        return result
-
-    def save(self) -> None:
-        """Writes the cache; if that fails, the next scan only takes longer."""
-        if self._now == self._before:
-            return
-        with suppress(OSError):
-            write_bytes(self._path, json.dumps({"version": VERSION, "files": self._now}).encode())
+def kinds_of(rows: npt.NDArray[np.void]) -> dict[str, int]:
+    """How many images differ from plain 8-bit RGB, by kind, in the order of the names."""
+    counts = {kind: int((rows["converted"] >> bit & 1).sum()) for bit, kind in enumerate(pixels.KINDS)}
+    return {kind: count for kind, count in sorted(counts.items()) if count}
 
 
-def _recalled(known: dict[str, object]) -> Scanned | None:
+def _stamp(rows: npt.NDArray[np.void], files: Sequence[str]) -> dict[int, str]:
+    """Fills in each file's size, times and inode; those that cannot be asked, and why."""
+    refused: dict[int, str] = {}
+
+    def stamps() -> Iterator[tuple[int, int, int, int]]:
+        for place, path in enumerate(files):
+            try:
+                status = os.stat(path)  # noqa: PTH116 - a Path for each takes longer than the call
+            except OSError as error:
+                refused[place] = f"cannot be read ({error.strerror or error})"
+                yield 0, 0, 0, 0
+            else:
+                yield status.st_size, status.st_mtime_ns & _MASK, status.st_ctime_ns & _MASK, status.st_ino
+
+    rows["stamp"] = np.fromiter(stamps(), np.dtype((np.uint64, 4)), len(files))
+    return refused
+
+
+_MASK = 2**64 - 1
+
+
+def _examined(
+    files: Sequence[str], places: Sequence[int], num_threads: int | None
+) -> Iterator[tuple[int, Scanned | str]]:
+    """The place of each file and what it is, as they become known."""
+
+    def some(start: int) -> list[tuple[int, Scanned | str]]:
+        return [(place, examine(Path(files[place]))) for place in places[start : start + FILES_A_TASK]]
+
+    num_threads = num_threads or os.cpu_count() or 1
+    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="scan-images")
     try:
-        fields = {name: value for name, value in known.items() if name != "stamp"}
-        fields["converted"] = tuple(fields["converted"])  # type: ignore[arg-type]
-        return Scanned(**fields)  # type: ignore[arg-type]
-    except (KeyError, TypeError):
-        return None
+        for results in pool.map(some, range(0, len(places), FILES_A_TASK)):
+            yield from results
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def cache_folder() -> Path:
-    named = os.environ.get(CACHE_VARIABLE)
-    if named:
-        return expanded(named)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "keras-mobile-pipeline"
+def _row(stamp: npt.NDArray[np.uint64], found: Scanned) -> tuple[Any, ...]:
+    """An image as scan_cache.ROW has it."""
+    return (
+        stamp,
+        np.frombuffer(bytes.fromhex(found.sha256), np.uint8),
+        found.width,
+        found.height,
+        sum(1 << pixels.KINDS.index(kind) for kind in found.converted),
+        -1 if found.peak is None else found.peak,
+        found.look or 0,
+        found.look is not None,
+        True,
+    )

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from PIL import Image
@@ -29,13 +30,28 @@ _MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"P5"
 class Folder:
     path: Path
     folders: list[Folder] = field(default_factory=list)
-    files: list[Path] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    """The names of the files in it."""
     num_images: int = 0
     """By their names, in it and below."""
 
     @property
     def name(self) -> str:
         return self.path.name
+
+    @cached_property
+    def images(self) -> list[str]:
+        """The files whose names may be an image's; where a name has no ending its first bytes say it."""
+        return [name for name in self.files if self._may_be_image(name)]
+
+    def _may_be_image(self, name: str) -> bool:
+        ending = name.rpartition(".")[2] if "." in name else ""
+        return f".{ending.lower()}" in _ENDINGS or (not ending and _begins(self.path / name))
+
+    def paths(self) -> list[str]:
+        """The paths of its files."""
+        start = str(self.path / "x")[:-1]
+        return [start + name for name in self.files]
 
     @property
     def holders(self) -> list[Folder]:
@@ -56,7 +72,7 @@ class Folder:
     @property
     def label_table(self) -> Path | None:
         """The file in it that gives the labels of its images, as Hugging Face and Tiny ImageNet have it."""
-        return next((file for file in self.files if file.name in LABEL_TABLES), None)
+        return next((self.path / name for name in self.files if name in LABEL_TABLES), None)
 
     def below(self) -> Iterator[Folder]:
         """This folder and all below, depth first, in order of their names."""
@@ -87,7 +103,7 @@ def read_tree(root: Path, left_out: list[LeftOut]) -> Folder:
         folder.folders = new
         waiting += reversed(new)
     for folder in reversed(every):
-        folder.num_images = len(images(folder.files)) + sum(each.num_images for each in folder.folders)
+        folder.num_images = len(folder.images) + sum(each.num_images for each in folder.folders)
     return whole
 
 
@@ -106,15 +122,11 @@ def within(root: Path, path: Path) -> str:
     return shown(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
-def images(files: Iterable[Path]) -> list[Path]:
-    """Those whose names may be an image's; where a name has no ending its first bytes say it."""
-    return [file for file in files if file.suffix.lower() in _ENDINGS or (not file.suffix and _begins(file))]
-
-
-def _entries(folder: Path, left_out: list[LeftOut], root: Path) -> tuple[list[Folder], list[Path]]:
+def _entries(folder: Path, left_out: list[LeftOut], root: Path) -> tuple[list[Folder], list[str]]:
     folders, files = [], []
     try:
-        entries = sorted(folder.iterdir())
+        with os.scandir(folder) as opened:
+            entries = sorted(opened, key=lambda entry: entry.name)
     except OSError as error:
         entries = []
         reason = f"cannot be read ({error.strerror})"
@@ -122,11 +134,11 @@ def _entries(folder: Path, left_out: list[LeftOut], root: Path) -> tuple[list[Fo
     for entry in entries:
         kind = _kind(entry)
         if kind == "folder":
-            folders.append(Folder(entry))
+            folders.append(Folder(folder / entry.name))
         elif kind == "file":
-            files.append(entry)
+            files.append(entry.name)
         else:
-            left_out.append(LeftOut(path=within(root, entry), reason=kind))
+            left_out.append(LeftOut(path=within(root, folder / entry.name), reason=kind))
     return folders, files
 
 
@@ -138,10 +150,12 @@ _SPECIAL = (
 )
 
 
-def _kind(entry: Path) -> str:
+def _kind(entry: os.DirEntry[str]) -> str:
     """'folder', 'file', or why it is neither."""
     if entry.name.startswith(".") or entry.name.lower() in LITTER:
         return "hidden"
+    if entry.is_file(follow_symlinks=False):
+        return "file"
     try:
         mode = entry.stat().st_mode
     except OSError as error:

@@ -28,7 +28,6 @@ from pipeline.bench.fleet import FleetPhone
 from pipeline.bench.phone_answers import dequantized, input_tensor, one_run
 from pipeline.data import pixels
 from pipeline.data.spec import ImageShape
-from pipeline.data.tree import images as images_of
 from pipeline.data.tree import read_tree, shown
 from pipeline.errors import PipelineError, UsageError
 from pipeline.lineage import artifact_of
@@ -74,7 +73,7 @@ def image_files(targets: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for target in targets:
         if target.is_dir():
-            below = images_of([each for folder in read_tree(target, []).below() for each in folder.files])
+            below = [folder.path / name for folder in read_tree(target, []).below() for name in folder.images]
             if not below:
                 raise UsageError(f"the folder {target} holds no image. Give images, or a folder of them.")
             files.extend(sorted(below))

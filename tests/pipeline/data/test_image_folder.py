@@ -1,5 +1,6 @@
 """Folders of class/image files, with everything that stands in such folders."""
 
+import io
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL import ExifTags, Image
 
 from pipeline.data.augment import NONE
 from pipeline.data.registry import load, load_pixels
+from pipeline.data.scan_cache import MAX_CACHE_BYTES, ROW
 from pipeline.data.spec import ReadSettings
 from pipeline.errors import PipelineError
 
@@ -307,25 +309,62 @@ def test_calibration_goes_on_with_the_images_that_are_left(photos):
     assert 0 < calibration.samples_per_class["cat"] <= 10
 
 
+def cached_scan(cache_folder):
+    return next(Path(cache_folder).rglob("*.npz"))
+
+
 def test_a_second_scan_reads_only_what_changed(photos, cache_folder):
     load(str(photos))
-    remembered = next(Path(cache_folder).rglob("*.json"))
-    # the memory says 99 x 99 of every file: only files that are read again say otherwise
-    remembered.write_text(
-        remembered.read_text().replace('"width": 40', '"width": 99').replace('"height": 40', '"height": 99')
-    )
+    # the cache says 99 x 99 of every file: only files that are read again say otherwise
+    with np.load(cached_scan(cache_folder)) as cached:
+        parts = dict(cached)
+    parts["rows"].view(ROW)["width"] = parts["rows"].view(ROW)["height"] = 99
+    np.savez(cached_scan(cache_folder), **parts)
+    assert load(str(photos)).spec.image_size == 99
+    first = min(photos.glob("*/*.png"))
+    first.unlink()
     assert load(str(photos)).spec.image_size == 99
     for file in photos.glob("*/*.png"):
         os.utime(file, ns=(1, 1))
     assert load(str(photos)).spec.image_size == 40
 
 
-def test_a_damaged_memory_of_scans_is_not_used(photos, cache_folder):
+def test_a_damaged_cached_scan_is_not_used(photos, cache_folder):
     fingerprint = load(str(photos)).spec.fingerprint
-    remembered = next(Path(cache_folder).rglob("*.json"))
-    for damage in (b"", b"{", b"[]", b'{"version": 1, "files": 3}', b"\xff\xfe"):
-        remembered.write_bytes(damage)
+    whole = cached_scan(cache_folder).read_bytes()
+    with np.load(cached_scan(cache_folder)) as cached:
+        parts = dict(cached)
+    fewer = io.BytesIO()
+    np.savez(fewer, **{**parts, "names": parts["names"][:10]})
+    other = io.BytesIO()
+    np.savez(other, **{**parts, "rows": parts["rows"][:7], "version": np.zeros(3)})
+    for damage in (b"", b"{", b"PK\x03\x04", whole[: len(whole) // 2], fewer.getvalue(), other.getvalue()):
+        cached_scan(cache_folder).write_bytes(damage)
         assert load(str(photos)).spec.fingerprint == fingerprint
+
+
+def test_an_interrupted_scan_keeps_what_it_read(photos, cache_folder):
+    def interrupt(what, done, total):
+        if done == 70:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load(str(photos), progress=interrupt)
+    seen = []
+    load(str(photos), progress=lambda _, done, __: seen.append(done))
+    assert seen[0] == 70
+
+
+def test_the_cached_scans_of_all_folders_are_bounded(photos, cache_folder, tmp_path):
+    load(str(photos))
+    old = cached_scan(cache_folder).with_name("old.npz")
+    with old.open("wb") as file:
+        file.truncate(MAX_CACHE_BYTES)  # takes no space on the disk
+    os.utime(old, (1, 1))
+    shutil.copytree(photos, tmp_path / "more")
+    load(str(tmp_path / "more"))
+    assert not old.exists()
+    assert len(list(Path(cache_folder).rglob("*.npz"))) == 2
 
 
 def test_a_name_that_is_not_utf8_can_be_shown(photos):
