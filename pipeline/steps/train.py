@@ -148,8 +148,8 @@ def _start(family: str, settings: TrainSettings, runs: Path) -> Start | None:
 
 def _suggestions(config: TrainConfig, dataset: DatasetSpec, settings: TrainSettings) -> Iterator[str]:
     """What other settings would bring, a sentence each."""
-    family = str(config.family)
-    best = best_for(family, {**settings.knobs, "image_size": config.knobs["image_size"]})
+    family, size = str(config.family), {"image_size": config.knobs["image_size"]}
+    best = best_for(family, {**without_aliases(family, dict(settings.knobs)), **size})
     if config.weights is None and dataset.num_train < FEW_IMAGES and config.data not in DATASETS and best:
         yield (
             f"{counted(dataset.num_train, 'training image')} are few to train a net from random weights. "

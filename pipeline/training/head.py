@@ -18,8 +18,10 @@ from pipeline.training.schedule import cosine
 LEARNING_RATE = 3e-3
 """Of Adam, at its highest."""
 BATCH_SIZE = 64
-WEIGHT_DECAY = 1e-3
-"""The loss gains WEIGHT_DECAY / 2 * sum(kernel**2)."""
+WEIGHT_DECAY = 0.2
+"""For features of variance 1: the loss gains WEIGHT_DECAY / 2 * sum(kernel**2), times their variance."""
+_SAMPLE = 1024
+"""Images from which that variance is estimated."""
 _FILE = "features.f32"
 
 Loss = Callable[[Any, Any], Any]
@@ -31,7 +33,6 @@ def train_head(
     batches: Callable[[], tf.data.Dataset],
     *,
     loss: Loss,
-    mirrored: bool,
     epochs: int,
     seed: int,
     run: Path,
@@ -39,13 +40,12 @@ def train_head(
 ) -> tuple[float, float]:
     """Trains the layer `head` in place; returns the last epoch's loss and percent right.
 
-    `batches` gives the images in a fixed order. Their features, with those of the mirrored images if asked,
-    are in a file of the run's folder meanwhile.
+    `batches` gives the images in a fixed order. Their features are in a file of the run's folder meanwhile.
     """
     layer = scorer.get_layer(head)
     extractor = keras.Model(scorer.input, layer.input)
     try:
-        features, labels = _features(extractor, batches, mirrored=mirrored, run=run, progress=progress)
+        features, labels = _features(extractor, batches, run=run, progress=progress)
         return _fit(
             keras.Model(layer.input, scorer.output), features, labels, loss=loss, epochs=epochs, seed=seed
         )
@@ -57,7 +57,6 @@ def _features(
     extractor: keras.Model,
     batches: Callable[[], tf.data.Dataset],
     *,
-    mirrored: bool,
     run: Path,
     progress: Progress,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
@@ -68,9 +67,8 @@ def _features(
     labels, started = [], time.monotonic()
     with (run / _FILE).open("wb") as file:
         for images, of_batch in batches():
-            for seen in (images, images[:, :, ::-1]) if mirrored else (images,):
-                file.write(forward(seen).numpy().astype("<f4").tobytes())
-                labels.append(of_batch.numpy())
+            file.write(forward(images).numpy().astype("<f4").tobytes())
+            labels.append(of_batch.numpy())
             done = sum(map(len, labels))
             progress(Doing("features", f"{done / (time.monotonic() - started):,.0f} images/s", done))
     held = np.concatenate(labels)
@@ -91,13 +89,16 @@ def _fit(
     optimizer.build(net.trainable_variables)
     kernels = [variable for variable in net.trainable_variables if variable.name == "kernel"]
 
+    # features are not scaled, so that the head stays a plain layer: the penalty is
+    penalty = WEIGHT_DECAY * float(np.var(features[:: -(-len(labels) // _SAMPLE)], axis=0).mean())
+
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
     def step(inputs: Any, targets: Any) -> tuple[Any, Any]:  # noqa: ANN401
         with tf.GradientTape() as tape:
             scores = net(inputs, training=True)
             errors = tf.reduce_mean(loss(targets, scores))
             decay = tf.add_n([tf.nn.l2_loss(kernel.value) for kernel in kernels])
-            total = errors + WEIGHT_DECAY * decay
+            total = errors + penalty * decay
         variables = net.trainable_variables
         gradients = tape.gradient(total, [variable.value for variable in variables])
         optimizer.apply(gradients, variables)

@@ -118,7 +118,6 @@ def _train_head(trainee: Scorer, run: Path, progress: Progress) -> History:
         family_of(str(config.family)).head,
         lambda: trainee.batches("train"),
         loss=cross_entropy(config.label_smoothing, class_weights_of(config, spec)),
-        mirrored=config.augment and spec.mirror_keeps_labels,
         epochs=config.head_epochs,
         seed=config.seed,
         run=run,
