@@ -34,11 +34,11 @@ FEW_IMAGES = 20_000
 MAX_IMBALANCE = 10
 """Images of the largest class to those of the smallest, above which balanced class weights are suggested."""
 WITH_WEIGHTS: dict[str, Any] = {
-    "epochs": 12,
+    "epochs": 16,
     "head_epochs": 40,
     "batch_size": 32,
-    "optimizer": "sgd",
-    "learning_rate": 0.01,
+    "optimizer": "adam",
+    "learning_rate": 6e-5,
     "schedule": "cosine",
     "weight_decay": 1e-4,
     "clip_norm": 0.0,
