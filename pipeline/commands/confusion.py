@@ -91,9 +91,9 @@ def _origin(found: Verification) -> tuple[str, str]:
     return sidecar.parent_sha256, sidecar.precision
 
 
-def print_confusion(verified: Sequence[Verification], names: Sequence[str]) -> None:
-    """The confusion matrix of each file; the pairs most often confused where the terminal is too narrow."""
-    for name, found, kept in zip(names, verified, predictions_of(verified), strict=True):
+def print_confusion(names: Sequence[str], predictions: Sequence[KeptPredictions | None]) -> None:
+    """The confusion matrix of each; the pairs most often confused where the terminal is too narrow."""
+    for name, kept in zip(names, predictions, strict=True):
         click.echo()
         if kept is None:
             continue
@@ -102,7 +102,7 @@ def print_confusion(verified: Sequence[Verification], names: Sequence[str]) -> N
             _print_classes(kept)
             continue
         lines = matrix_lines(kept, width=stdout_console().width)
-        images = counted(found.num_samples, f"{found.split} image")
+        images = counted(kept.num_images, f"{kept.split} image")
         if lines is None:
             click.echo(
                 f"{name}: {counted(len(kept.class_names), 'class', 'classes')} make a matrix too wide for "

@@ -11,7 +11,7 @@ import click
 
 from export.artifact import has_sidecar
 from export.head import SIGMOIDS_ON_CLASSES, HeadKind
-from pipeline.commands.confusion import change_to_keras, changes, print_confusion
+from pipeline.commands.confusion import change_to_keras, changes, predictions_of, print_confusion
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, print_table, say, stages, table
 from pipeline.commands.phones.options import (
@@ -124,7 +124,7 @@ def command(
     """
     files = tflite_files(targets, runs_folder())
     if on_phones:
-        return _on_phones(files, max_drop, options, as_json=as_json)
+        return _on_phones(files, max_drop, options, confusion=confusion, as_json=as_json)
     refuse_without_adb(context, PHONE_OPTIONS)
     from pipeline.steps.verify import verify
 
@@ -138,7 +138,7 @@ def command(
     else:
         _print(verified)
         if confusion:
-            print_confusion(verified, _names(verified))
+            print_confusion(_names(verified), predictions_of(verified))
     failed = [found for found in verified if max_drop is not None and (found.drop_points or 0.0) > max_drop]
     for found in failed:
         say(
@@ -174,7 +174,12 @@ def _refuse_gate(files: Sequence[Path]) -> None:
 
 
 def _on_phones(
-    files: Sequence[Path], max_drop: float | None, options: dict[str, Any], *, as_json: bool
+    files: Sequence[Path],
+    max_drop: float | None,
+    options: dict[str, Any],
+    *,
+    confusion: bool,
+    as_json: bool,
 ) -> int:
     from pipeline.commands.phones.verify import Gate, Phones, show_answers
 
@@ -192,7 +197,7 @@ def _on_phones(
     )
     phones = Phones(**{name: options[name] for name in ("serials", "servers", "binaries")})
     gate = Gate(min_agreement=options["min_agreement"], max_drop=max_drop)
-    return show_answers(files, phones, settings, gate, as_json=as_json)
+    return show_answers(files, phones, settings, gate, confusion=confusion, as_json=as_json)
 
 
 def _print(verified: Sequence[Verification]) -> None:

@@ -155,6 +155,15 @@ class Dataset:
         """Of each image that batches() gave, in their order, the file's path or its place in an array."""
         return self._reader.names(self._indices(split)[:limit])
 
+    def array_images(
+        self, split: str, places: Sequence[int], *, image_size: ImageShape | int, limit: int | None = None
+    ) -> npt.NDArray[np.uint8] | None:
+        """(n, height, width, channels) uint8 images by their number in read_names(); None of image files."""
+        good = self._reader.readable(self._indices(split)[:limit])
+        if not len(good) or self._reader.is_of_file(int(good[0])):
+            return None
+        return self._reader.read(good[list(places)], shape_of(image_size))[0]
+
     def training_batches(
         self, *, image_size: ImageShape | int, batch_size: int, augment: Augment, seed: int, epoch: int
     ) -> tf.data.Dataset:

@@ -135,12 +135,20 @@ class Reader:
 
     def names(self, indices: Integers) -> tuple[str, ...]:
         """The images' absolute paths, or their places in an array; without those that cannot be read."""
-        good = [index for index in indices.tolist() if index not in self._unreadable]
+        good = self.readable(indices).tolist()
         files = [self._source.file(index) for index in good]
         return tuple(
             self._source.path(index) if file is None else str(file.absolute())
             for index, file in zip(good, files, strict=True)
         )
+
+    def is_of_file(self, index: int) -> bool:
+        """Whether the image has its own file."""
+        return self._source.file(index) is not None
+
+    def readable(self, indices: Integers) -> Integers:
+        """Those without the ones that could not be read."""
+        return np.array([index for index in indices.tolist() if index not in self._unreadable], np.int64)
 
     def check_not_gone(self, indices: Integers) -> None:
         """Raises the failure if none of these images could be read."""

@@ -15,13 +15,13 @@ from pipeline.records.report_row import ReportRow
 from pipeline.report import confusion
 from pipeline.report.confusion import Bin
 from pipeline.report.figures import interval_text, percent_text
-from pipeline.report.thumbnails import thumbnail
+from pipeline.report.thumbnails import drawn, thumbnail
 from pipeline.store.predictions import KeptPredictions
 from spelling import counted
 
 MOST_IN_MATRIX = 100
 """Classes of a matrix; of more only the pairs most often confused are shown."""
-MOST_PAIRS = 30
+MOST_PAIRS = 15
 MOST_MISTAKES = 24
 MOST_DISAGREEMENTS = 12
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -272,7 +272,8 @@ def _card(kept: KeptPredictions, place: int, says: str) -> str:
     held = kept.found.held
     truth = kept.class_names[kept.found.truth[place]] if held is None else _labels(kept, held[place].tolist())
     name = kept.images[place] if kept.images else f"image {place}"
-    source = thumbnail(name) if kept.images else ""
+    stored = kept.pictures.get(place)
+    source = drawn(stored) if stored is not None else thumbnail(name) if kept.images else ""
     if source:
         picture = f'<img src="{source}" alt="{escape(Path(name).name)}" loading="lazy">'
     else:

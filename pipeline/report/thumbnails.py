@@ -7,6 +7,10 @@ import io
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
 from pipeline.data.pixels import UnreadableImageError, decode, quiet_pillow
 
 SIDE = 120
@@ -28,6 +32,15 @@ def thumbnail(path: str) -> str:
     except (OSError, ValueError, UnreadableImageError):
         return ""
     image.thumbnail((SIDE, SIDE))
+    return _address(image, "JPEG", quality=QUALITY)
+
+
+def drawn(pixels: npt.NDArray[np.uint8]) -> str:
+    """(height, width, 1 or 3) pixels as a data: address."""
+    return _address(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), "PNG")
+
+
+def _address(image: Image.Image, kind: str, **options: int) -> str:
     stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    image.save(stream, kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}"

@@ -71,7 +71,7 @@ def verify_foreign(
         progress=lambda done: progress(Doing(doing, f"{done:,} of {total:,} images", done, total)),
     )
     verified = replace(verified, classes_matched=matched.words, pixels_doubt=found)
-    return verified, kept_predictions(verified, log, names, dataset, settings)
+    return verified, kept_predictions(verified, log, names, dataset, settings, shape=shape)
 
 
 def fed_pixels(file: ForeignFile, settings: ForeignSettings) -> PixelConvention:

@@ -129,7 +129,7 @@ def _verified(
         is_of_serving_function=is_serving_function(model),
         pixels_doubt=doubted,
     )
-    return found, kept_predictions(found, log, artifact.class_names, dataset, settings)
+    return found, kept_predictions(found, log, artifact.class_names, dataset, settings, shape=shape)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,8 @@ import io
 import json
 import zipfile
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy.typing as npt
 
 from export.check.predictions import Predictions, Side
 
+Pixels = npt.NDArray[np.uint8]
 HOST = ""
 
 
@@ -37,6 +39,8 @@ class KeptPredictions:
     images: tuple[str, ...]
     """Of each image the path of its file, or its place in an array; empty where they are not known."""
     found: Predictions
+    pictures: Mapping[int, Pixels] = field(default_factory=dict)
+    """Of images of an array, by their number: those that a page shows."""
 
     @property
     def num_images(self) -> int:
@@ -62,13 +66,16 @@ def packed(kept: KeptPredictions) -> bytes:
         arrays |= _side_arrays("keras", found.keras, smallest)
     if found.held is not None:
         arrays["held"] = found.held
+    if kept.pictures:
+        arrays["pictured"] = np.array(list(kept.pictures))
+        arrays["pictures"] = np.stack(list(kept.pictures.values()))
     stream = io.BytesIO()
     np.savez_compressed(stream, allow_pickle=False, **arrays)
     return stream.getvalue()
 
 
-def unpacked(content: bytes) -> tuple[Predictions, tuple[str, ...]]:
-    """The predictions and the outputs' names in such an .npz. ValueError for another content."""
+def unpacked(content: bytes) -> tuple[Predictions, tuple[str, ...], dict[int, Pixels]]:
+    """The predictions, the outputs' names and pictures in such an .npz. ValueError for another content."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             found = Predictions(
@@ -77,7 +84,9 @@ def unpacked(content: bytes) -> tuple[Predictions, tuple[str, ...]]:
                 keras=_side(arrays, "keras") if "keras_label" in arrays else None,
                 held=arrays.get("held"),
             )
-            return found, tuple(map(str, arrays["class_names"]))
+            pictured = arrays["pictured"].tolist() if "pictured" in arrays else []
+            pictures = dict(zip(pictured, arrays["pictures"] if pictured else [], strict=True))
+            return found, tuple(map(str, arrays["class_names"])), pictures
     except (zipfile.BadZipFile, KeyError, OSError, EOFError, ValueError, zlib.error) as error:
         raise ValueError(f"no predictions: {error}") from error
 

@@ -249,13 +249,14 @@ class Store:
         if not found:
             return None
         (row,) = found
-        predictions, class_names = unpacked(row["arrays"])
+        predictions, class_names, pictures = unpacked(row["arrays"])
         return KeptPredictions(
             **{name: row[name] for name in ("artifact_sha256", "dataset", "dataset_fingerprint")},
             **{name: row[name] for name in ("split", "where")},
             class_names=class_names,
             images=unpacked_images(row["names"]),
             found=predictions,
+            pictures=pictures,
         )
 
     def measurements(self, artifact_sha256: str) -> list[Measurement]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 
 from export.artifact import ExportArtifact, read_sidecar
 from export.files import sha256_of
@@ -20,6 +22,7 @@ from export.verification import Verification
 from pipeline.cli import run
 from pipeline.records.measurement import Measurement
 from pipeline.records.training import TrainRecord, read_record
+from pipeline.store.store import open_store
 
 PRECISIONS = list(Precision)
 
@@ -128,6 +131,45 @@ def test_verify_shows_that_no_precision_loses_the_labels(
     assert by_file[sha256_of(exported[Precision.FLOAT32])]["max_abs_difference"] < 1e-4
 
 
+def test_verify_keeps_what_the_file_says_of_each_image(
+    capsys: pytest.CaptureFixture[str], exported: dict[Precision, Path], trained: Path, tiny_npz: Path
+):
+    """Beside a bare interpreter of the int8 file on the test images, in the store's order."""
+    int8, float32 = exported[Precision.INT8], exported[Precision.FLOAT32]
+    capsys.readouterr()
+    assert run(["verify", str(float32), str(int8), "--confusion", "--max-drop", "10"]) == 0
+    said = capsys.readouterr()
+    assert re.search(r"(right as|against) Keras.*; it .*(right as|against) float32", said.out)
+    assert "a line is a true class" in said.out
+    assert "30 test images is 3.0 images. Fewer than 6 cannot be told from chance" in said.err
+    assert "needs 60 images or more" in said.err
+    (record,) = printed(capsys, "verify", str(int8))
+    with open_store(trained.parent) as store:
+        kept = store.predictions(
+            record["artifact_sha256"], dataset_fingerprint=record["dataset_fingerprint"], split="test"
+        )
+    assert kept is not None
+    assert kept.found.keras is not None
+    interpreter = Interpreter(model_path=str(int8))
+    interpreter.allocate_tensors()
+    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
+    scale, zero_point = given["quantization"]
+    images = np.load(tiny_npz)["x_test"]
+    places = [int(name.removeprefix("test[").removesuffix("]")) for name in kept.images]
+    for place, label, probability in zip(
+        places, kept.found.file.label, kept.found.file.probability, strict=True
+    ):
+        interpreter.set_tensor(taken["index"], (images[place].astype(np.int16) - 128).astype(np.int8)[None])
+        interpreter.invoke()
+        found = scale * (interpreter.get_tensor(given["index"])[0].astype(np.float32) - zero_point)
+        assert found.argmax() == label
+        assert found.max() == pytest.approx(min(1, probability))
+    for number, picture in kept.pictures.items():
+        np.testing.assert_array_equal(picture, images[places[number]])
+    assert 100 * (kept.found.file.label == kept.found.truth).mean() == record["tflite_top1"]
+    assert 100 * (kept.found.keras.label == kept.found.truth).mean() == record["keras_top1"]
+
+
 def test_max_drop_is_a_gate(
     capsys: pytest.CaptureFixture[str], exported: dict[Precision, Path], trained: Path
 ):
@@ -230,7 +272,7 @@ def test_int8_of_a_model_from_elsewhere_needs_images(
     file = tmp_path / "alone.keras"
     file.write_bytes((trained / "model.keras").read_bytes())
     assert run(["export", str(file), "--int8"]) == 2
-    assert "Give them: --data" in capsys.readouterr().err
+    assert "Give some: --data" in capsys.readouterr().err
     assert list(tmp_path.glob("**/*.tflite")) == []
 
 

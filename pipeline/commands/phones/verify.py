@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from export.verification import points_lost
+from pipeline.commands.confusion import print_confusion
 from pipeline.commands.output import print_records, print_table, say, stages, table
 from pipeline.commands.phones.options import DEVICE_TROUBLE, find_fleet
 from pipeline.runs import runs_folder
 from pipeline.steps.phones import verify_on_phones
 from pipeline.steps.settings import PhoneVerifySettings
+from pipeline.store.store import open_store
 from spelling import counted
 
 if TYPE_CHECKING:
@@ -41,7 +43,13 @@ class Gate:
 
 
 def show_answers(
-    files: Sequence[Path], phones: Phones, settings: PhoneVerifySettings, gate: Gate, *, as_json: bool
+    files: Sequence[Path],
+    phones: Phones,
+    settings: PhoneVerifySettings,
+    gate: Gate,
+    *,
+    confusion: bool,
+    as_json: bool,
 ) -> int:
     """Verifies the files on each phone with each delegate and shows the results; returns the exit status.
 
@@ -57,6 +65,8 @@ def show_answers(
         print_records(found)
     elif found:
         _print(found, most_samples=answered.most_samples)
+        if confusion:
+            _print_confusion(found)
     wrong = [text for each in found if (text := _problem(each, gate))]
     for text in wrong:
         say(f"pipeline: {text}")
@@ -113,6 +123,21 @@ def _print(found: Sequence[PhoneVerification], *, most_samples: int) -> None:
     if 0 < few < 100:
         more = ": raise --budget-secs for more" if few < most_samples else ""
         click.echo(f"With {counted(few, 'sample')} one of them is {100 / few:.1f} points{more}.")
+
+
+def _print_confusion(found: Sequence[PhoneVerification]) -> None:
+    with open_store(runs_folder()) as store:
+        kept = [
+            store.predictions(
+                each.artifact_sha256,
+                dataset_fingerprint=each.dataset_fingerprint,
+                split=each.split,
+                where=f"{each.where} {each.delegate}",
+            )
+            for each in found
+        ]
+    names = [f"{Path(each.path).name} with {each.delegate} on {each.where}" for each in found]
+    print_confusion(names, kept)
 
 
 def _print_table(found: Sequence[PhoneVerification], measure: str) -> None:

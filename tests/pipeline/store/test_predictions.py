@@ -89,3 +89,16 @@ def test_a_file_verified_by_an_older_version_has_none(tmp_path):
 def test_broken_arrays_are_refused(content):
     with pytest.raises(ValueError, match="no predictions"):
         unpacked(content)
+
+
+def test_pictures_of_an_array_s_images_come_out_as_they_went_in(tmp_path):
+    random = np.random.default_rng(0)
+    pictures = {place: random.integers(0, 256, (8, 8, 1)).astype(np.uint8) for place in (3, 0, 77)}
+    kept = replace(kept_of(101), pictures=pictures)
+    with open_store(tmp_path) as store:
+        store.add_verification(verification(), kept)
+    found = read(tmp_path, kept)
+    assert found is not None
+    assert list(found.pictures) == [3, 0, 77]
+    for place, picture in pictures.items():
+        np.testing.assert_array_equal(found.pictures[place], picture)
