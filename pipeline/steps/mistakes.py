@@ -12,7 +12,7 @@ from pipeline.records.report_row import ReportRow
 from pipeline.report.mistakes_page import compared_with, mistakes_page
 from pipeline.store.predictions import KeptPredictions
 from pipeline.store.rows import ReportRows
-from pipeline.store.snapshot import complete_store
+from pipeline.store.snapshot import readable_store
 from pipeline.store.store import Store
 
 MOST_PAGES = 100
@@ -23,7 +23,7 @@ def write_pages(rows: ReportRows, out: Path) -> dict[str, str]:
     """Writes a page for each file whose predictions are kept; its address by the file's SHA-256."""
     folder = out.with_name(f"{out.stem}_pages")
     links: dict[str, str] = {}
-    with complete_store(rows.folder) as (store, _):
+    with readable_store(rows.folder) as store:
         for row, kept, float32 in _predicted(rows, store):
             name = _name(row)
             others = compared_with(kept, float32, row.file.precision)

@@ -42,6 +42,17 @@ def complete_store(runs_folder: Path) -> Iterator[tuple[Store, list[str]]]:
         yield store, warnings
 
 
+@contextmanager
+def readable_store(runs_folder: Path) -> Iterator[Store]:
+    """The store as it is, or a copy of it where it cannot be written."""
+    store = None
+    if is_writable(runs_folder):
+        with contextlib.suppress(UnusableStoreError):
+            store = open_store(runs_folder)
+    with store or open_copy(runs_folder) as opened:
+        yield opened
+
+
 def _open_complete(runs_folder: Path) -> tuple[Store, list[str]]:
     why = f"{runs_folder}/ cannot be written"
     if is_writable(runs_folder):
