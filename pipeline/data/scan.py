@@ -72,7 +72,7 @@ def scan(root: Path, files: Sequence[str], *, num_threads: int | None, progress:
             if progress:
                 progress("scanning images", done, len(files))
     finally:
-        if waiting or cache.num_recalled != cache.num_stored:
+        if not cache.num_stored == cache.num_recalled == rows["is_known"].sum():
             cache.save(files, rows)
     return Scan(rows=rows, refused=refused)
 
