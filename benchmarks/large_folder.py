@@ -175,7 +175,7 @@ def main() -> None:
             for name in ("first", "second"):
                 figures, _ = run([pipeline, "data", str(folder), "--json"], cache)
                 print(f"  pipeline data, the {name} time: {figures}", flush=True)
-            command = [sys.executable, __file__, "--first-batch", str(folder)]
+            command = [sys.executable, "-P", __file__, "--first-batch", str(folder)]
             print("  training: {}; {}".format(*run(command, cache)), flush=True)
     with tempfile.TemporaryDirectory(dir=given.scratch) as scratch:
         photos = [Path(scratch) / f"{number}.jpg" for number in range(NUM_PHOTOS)]
