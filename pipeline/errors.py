@@ -35,9 +35,13 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     return UsageError(f"unknown {kind} '{name}'. {did_you_mean(name, names)}{known_names}")
 
 
+_ONEDNN = "Status: 1, message: could not create"
+"""oneDNN's dnnl_out_of_memory, in TensorFlow's words."""
+
+
 def lacks_memory(error: BaseException) -> bool:
     """Whether an allocation failed: in Python, in TensorFlow, or in Python code that TensorFlow calls."""
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return True
-    words = ("OOM when allocating", "MemoryError", "bad_alloc", "failed to allocate memory")
+    words = ("OOM when allocating", "MemoryError", "bad_alloc", "failed to allocate memory", _ONEDNN)
     return type(error).__module__.startswith("tensorflow.") and any(word in str(error) for word in words)

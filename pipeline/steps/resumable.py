@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from pipeline.errors import PipelineError, lacks_memory
 from pipeline.runs import how_to_resume
+from pipeline.training.memory import LargeBatchError
 from spelling import counted
 
 
@@ -29,7 +30,8 @@ def resumable(run: Path, *, batch_size: int) -> Iterator[None]:
     except (MemoryError, tf.errors.OpError) as error:
         if not lacks_memory(error):
             raise
-        smaller = f"--batch-size {max(1, batch_size // 2)}"
+        fits = error.fits if isinstance(error, LargeBatchError) else batch_size // 2
+        smaller = f"--batch-size {max(1, fits)}"
         raise PipelineError(
             f"a batch of {counted(batch_size, 'image')} does not fit into this machine's memory. "
             f"Start again with a smaller one, such as {smaller}, or with smaller images (--image-size)."

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from pipeline.progress import Progress
 from pipeline.training.checkpoint import EpochResult, History, forget_epochs, load_weights, save_epoch
+from pipeline.training.memory import check_fits
 from pipeline.training.progress import TrainingProgress
 from pipeline.training.schedule import LearningRate
 
@@ -80,10 +81,12 @@ def run_epochs(
     """Trains the epochs after `history`, and leaves the model with the weights of the best kept epoch.
 
     `save` is called after each epoch, when the run's folder has its weights, and writes the history. Two
-    trainings of one course give the same weights, also if one was killed and resumed.
+    trainings of one course give the same weights, also if one was killed and resumed. Raises LargeBatchError
+    if a batch cannot fit into memory.
     """
     variables = [*trainee.model.weights, *trainee.model.optimizer.variables]
     diverged = None
+    check_fits(trainee.model, min(course.batch_size, course.num_images))
     if history.results:
         load_weights(variables, run / history.last_file, advice=course.advice)
     epochs, done = course.learning_rate.epochs, len(history.epochs)

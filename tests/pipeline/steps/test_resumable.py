@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from pipeline.errors import PipelineError, lacks_memory
 from pipeline.steps.resumable import resumable
+from pipeline.training.memory import LargeBatchError
 
 
 @pytest.fixture
@@ -19,6 +20,8 @@ def stopped(tmp_path):
     [
         tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[512,32,112,112]"),
         tf.errors.UnknownError(None, None, "MemoryError: Unable to allocate 9.2 GiB\n\nTraceback ..."),
+        tf.errors.AbortedError(None, None, "Status: 1, message: could not create a primitive, in file x.cc"),
+        LargeBatchError(256),
         MemoryError(),
     ],
 )
