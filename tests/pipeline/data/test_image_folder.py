@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -353,6 +354,28 @@ def test_an_interrupted_scan_keeps_what_it_read(photos, cache_folder):
     seen = []
     load(str(photos), progress=lambda _, done, __: seen.append(done))
     assert seen[0] == 70
+
+
+def test_a_cached_scan_is_written_again_only_if_something_changed(photos, cache_folder):
+    (photos / "cat" / "broken.png").write_bytes(b"x")
+    load(str(photos))
+    written = cached_scan(cache_folder).stat().st_ino
+    load(str(photos))
+    assert cached_scan(cache_folder).stat().st_ino == written
+    min(photos.glob("*/*.png")).unlink()
+    load(str(photos))
+    assert cached_scan(cache_folder).stat().st_ino != written
+
+
+def test_scans_at_the_same_time_leave_a_whole_cache(photos, cache_folder):
+    whole = load(str(photos)).spec
+    cached_scan(cache_folder).unlink()
+    with ThreadPoolExecutor(4) as pool:
+        assert all(found.spec == whole for found in pool.map(load, [str(photos)] * 4))
+    os.utime(photos / "cat", (1, 1))  # of the folder, not of a file
+    seen = []
+    assert load(str(photos), progress=lambda _, done, __: seen.append(done)).spec == whole
+    assert seen == [80]
 
 
 def test_the_cached_scans_of_all_folders_are_bounded(photos, cache_folder, tmp_path):
