@@ -1,15 +1,17 @@
 """McNemar's exact test: do two predictions on the same images differ by more than chance?
 
 McNemar 1947, doi:10.1007/BF02295996: only the images that one of the two gets right tell them apart, and by
-chance alone each of these is as likely the one's as the other's.
+chance alone each of these is as likely the one's as the other's. Standard library only at import.
 """
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 CHANCE_P = 0.05
 """A difference with a smaller p is called distinguishable."""

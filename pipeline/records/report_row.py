@@ -59,6 +59,8 @@ class ReportedAccuracy:
     tflite_top1_high: float | None
     drop_points: float | None
     """keras_top1 less tflite_top1, percentage points."""
+    drop_p: float | None
+    """McNemar's exact p of that difference, two-sided; None where it is not known."""
     agreement: float | None
     """Percent of samples on which both give the same label."""
     keras_average_precision: float | None
@@ -157,7 +159,7 @@ COLUMNS = (
     "model_name", "family", "alpha", "knobs", "image_size", "image_width", "image_channels",
     "precision", "size_bytes", "downloaded_bytes",
     "parameters", "macs", "keras_top1", "tflite_top1", "tflite_top1_low", "tflite_top1_high",
-    "drop_points", "agreement",
+    "drop_points", "drop_p", "agreement",
     "keras_average_precision", "tflite_average_precision", "dataset",
     "dataset_fingerprint", "split", "num_samples", "verified_utc", "median_ms", "avg_ms", "p5_ms", "p95_ms",
     "noise_ms", "first_ms", "init_ms", "peak_memory_bytes", "num_runs", "num_threads", "cores",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from export.check.paired import CHANCE_P
 from pipeline.records.report_row import ReportedModel, ReportRow
 from pipeline.report import figures
 from pipeline.report.conditions import CONDITIONS, differing, top1_text
@@ -39,6 +40,12 @@ def _middle_ms(row: ReportRow) -> float | None:
     if not found.valid:
         return None
     return found.avg_ms if found.median_ms is None else found.median_ms
+
+
+def change_text(row: ReportRow) -> str:
+    """'-0.30 (noise)' for a change that chance alone would often make."""
+    text, p = figures.points_text(row.accuracy.drop_points), row.accuracy.drop_p
+    return f"{text} (noise)" if p is not None and p >= CHANCE_P and row.accuracy.drop_points else text
 
 
 def _image(model: ReportedModel) -> str:
@@ -93,10 +100,11 @@ INTERVAL = Column(
 )
 CHANGE = Column(
     title="Change",
-    text=lambda row: figures.points_text(row.accuracy.drop_points),
+    text=lambda row: change_text(row),
     key=lambda row: None if row.accuracy.drop_points is None else -row.accuracy.drop_points,
     descending=True,
-    explained="Top-1 of the file less that of the Keras model, percentage points",
+    explained="Top-1 of the file less that of the Keras model, percentage points; noise: chance alone would "
+    "often do it (McNemar's exact test)",
 )
 AGREEMENT = Column(
     title="Agree",

@@ -23,6 +23,8 @@ VERIFIED = (
 )  # fmt: skip
 PRECISIONS = ("keras_average_precision", "tflite_average_precision")
 """Verified too, since the store's version 8."""
+PAIRS = ("num_only_keras_right", "num_only_tflite_right")
+"""Since version 10."""
 STANDING = {
     "model_name": "$.model_name",
     "precision": "$.precision",
@@ -159,3 +161,9 @@ DROP TABLE newest_verifications;
 {_verifications((*VERIFIED, *PRECISIONS))}
 """
 """The migration that adds PRECISIONS."""
+WITH_PAIRS = f"""
+DROP TRIGGER newest_verification;
+DROP TABLE newest_verifications;
+{_verifications((*VERIFIED, *PRECISIONS, *PAIRS))}
+"""
+"""The migration that adds PAIRS."""

@@ -34,6 +34,7 @@ SELECT
     CASE WHEN {_HAS_TOP1} THEN wilson_low(v.tflite_top1, v.num_samples) END AS tflite_top1_low,
     CASE WHEN {_HAS_TOP1} THEN wilson_high(v.tflite_top1, v.num_samples) END AS tflite_top1_high,
     CASE WHEN {_HAS_TOP1} THEN v.drop_points END AS drop_points,
+    CASE WHEN {_HAS_TOP1} THEN drop_p(v.num_only_keras_right, v.num_only_tflite_right) END AS drop_p,
     v.agreement, v.keras_average_precision, v.tflite_average_precision,
     coalesce(v.dataset, r.dataset, a.dataset) AS dataset,
     iif(v.dataset IS NULL, r.dataset_fingerprint, v.dataset_fingerprint) AS dataset_fingerprint,

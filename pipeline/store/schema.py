@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from pipeline.store.newest import NEWEST, WITH_PRECISIONS
+from pipeline.store.newest import NEWEST, WITH_PAIRS, WITH_PRECISIONS
 from pipeline.store.turns import begin
 
 APPLICATION_ID = 0x6B6D7031
@@ -180,8 +180,14 @@ CREATE TABLE predictions ( -- of each file, data set, split and place the newest
 CREATE INDEX predictions_by_artifact ON predictions (artifact_sha256);
 """
 
+_PAIRS = f"""
+ALTER TABLE verifications ADD COLUMN {_generated("num_only_keras_right INTEGER")};
+ALTER TABLE verifications ADD COLUMN {_generated("num_only_tflite_right INTEGER")};
+{WITH_PAIRS}
+"""
+
 MIGRATIONS: tuple[str, ...] = (
-    _FIRST, _PHONES, _DOWNLOADED, _SESSIONS, _AVERAGES, _KITS, NEWEST, _LABELS, _PREDICTIONS,
+    _FIRST, _PHONES, _DOWNLOADED, _SESSIONS, _AVERAGES, _KITS, NEWEST, _LABELS, _PREDICTIONS, _PAIRS,
 )  # fmt: skip
 """MIGRATIONS[n] takes a store of version n to version n + 1. Never edited once released: append."""
 

@@ -19,12 +19,12 @@ from export.files import sha256_of
 from export.verification import Verification, verification_from_record
 from pipeline.errors import PipelineError
 from pipeline.json_values import finite
-from pipeline.records.interval import wilson_high, wilson_low
 from pipeline.records.measurement import Measurement, Setting, measurement_from_record, setting_of
 from pipeline.records.phone_verification import PhoneVerification
 from pipeline.records.training import TrainRecord
 from pipeline.sessions import SessionMedian, SessionSpread, session_of, session_spread
 from pipeline.store import queries
+from pipeline.store.functions import add_functions
 from pipeline.store.rows import ReportRows
 from pipeline.store.schema import MIGRATIONS, ForeignFileError, NewerStoreError, check, migrate
 from pipeline.store.selection import Selection
@@ -69,8 +69,7 @@ class Store:
         self.path = runs_folder / FILE_NAME
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA foreign_keys = ON")
-        for function in (wilson_low, wilson_high):
-            connection.create_function(function.__name__, 2, function, deterministic=True)
+        add_functions(connection)
         self._connection = connection
         self._folder = runs_folder
 

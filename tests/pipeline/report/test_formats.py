@@ -42,6 +42,7 @@ NAMES = [
     "tflite_top1_low",
     "tflite_top1_high",
     "drop_points",
+    "drop_p",
     "agreement",
     "keras_average_precision",
     "tflite_average_precision",

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_records import predictions_of_photos, sha256, verification
+from report_records import export_artifact, predictions_of_photos, sha256, verification
 
+from export.check.paired import mcnemar_p
 from export.check.predictions import Predictions, Side
+from pipeline.report.columns import change_text
 from pipeline.store.predictions import KeptPredictions, unpacked
 from pipeline.store.store import open_store
 
@@ -102,3 +104,18 @@ def test_pictures_of_an_array_s_images_come_out_as_they_went_in(tmp_path):
     assert list(found.pictures) == [3, 0, 77]
     for place, picture in pictures.items():
         np.testing.assert_array_equal(found.pictures[place], picture)
+
+
+@pytest.mark.parametrize(
+    ("only_keras", "only_file", "text"),
+    [(2, 1, "-0.50 (noise)"), (12, 1, "-0.50"), (None, None, "-0.50")],
+)
+def test_row_says_whether_chance_alone_would_often_change_as_much(tmp_path, only_keras, only_file, text):
+    found = verification(num_only_keras_right=only_keras, num_only_tflite_right=only_file)
+    with open_store(tmp_path) as store:
+        store.add_artifact(export_artifact(), tmp_path)
+        store.add_verification(found)
+        (row,) = store.rows()
+    expected = None if only_keras is None else mcnemar_p(only_keras, only_file)
+    assert row.accuracy.drop_p == expected
+    assert change_text(row) == text

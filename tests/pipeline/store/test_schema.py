@@ -16,9 +16,9 @@ import pytest
 from report_records import export_artifact, measurement, sha256, train_record, verification
 
 from pipeline.errors import PipelineError
-from pipeline.records.interval import wilson_high, wilson_low
 from pipeline.records.measurement import Measurement
 from pipeline.store import queries
+from pipeline.store.functions import add_functions
 from pipeline.store.newest import NEWEST
 from pipeline.store.schema import MIGRATIONS, migrate
 from pipeline.store.selection import Selection
@@ -209,8 +209,7 @@ def test_a_store_of_before_gets_the_same_newest_rows_as_one_that_was_filled_now(
 
 def test_what_is_newest_is_found_by_index_and_not_in_all_that_was_measured(tmp_path):
     connection = sqlite3.connect(filled(tmp_path))
-    for function in (wilson_low, wilson_high):
-        connection.create_function(function.__name__, 2, function)
+    add_functions(connection)
     query, values = Selection().query()
     plan = [step[3] for step in connection.execute(f"EXPLAIN QUERY PLAN {query}", values)]
     assert any("SEARCH m USING PRIMARY KEY (artifact_sha256=?)" in step for step in plan), plan

@@ -59,6 +59,7 @@ def test_a_row_joins_run_file_verification_and_measurement_by_hash(tmp_path):
             "tflite_top1_low": pytest.approx(87.44, abs=0.01),
             "tflite_top1_high": pytest.approx(97.15, abs=0.01),
             "drop_points": 0.5,
+            "drop_p": None,
             "agreement": 98.7,
             "keras_average_precision": None,
             "tflite_average_precision": None,
