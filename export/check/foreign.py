@@ -86,7 +86,7 @@ def _not_a_classifier(contents: FileContents) -> str:
         return f"gives {counted(len(contents.outputs), 'output')} ({_shown(contents.outputs)})"
     takes, gives = contents.inputs[0], contents.outputs[0]
     if takes.dtype not in _IMAGE_TYPES:
-        return f"takes {_shown([takes])}"
+        return f"takes {_shown([takes])}, whose type is none of {', '.join(_IMAGE_TYPES)}"
     if len(takes.shape) != 4 or takes.shape[0] != 1 or not {takes.shape[3], takes.shape[1]} & {1, 3}:
         return f"takes {_shown([takes])}, not one image"
     if min(_image_shape(takes.shape)[0][:2]) < 2:

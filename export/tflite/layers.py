@@ -28,6 +28,10 @@ _WEIGHTS_INPUT = 1
 _BIAS_INPUTS = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "TRANSPOSE_CONV": 3, "FULLY_CONNECTED": 2}
 _WEIGHTED_STEP = re.compile(r"convolution|conv\d?d|depthwise|matmul|dense", re.IGNORECASE)
 _SCOPE_NUMBER = re.compile(r"_\d+$")
+_OPERATION_SCOPE = re.compile(
+    r"(Add|BiasAdd|FakeQuantWithMinMaxVars\w*|Gelu|MatMul|ReadVariableOp|Tensordot|batchnorm|einsum|moments)(_\d+)?"
+)
+"""Scopes that operations of TensorFlow and Keras open within a layer's."""
 _VECTOR_PREFIX_BYTES = 4
 _TOO_MANY_STEPS = (
     "{name} computes its tensor {tensor} from more than "
@@ -284,7 +288,7 @@ def _layer_of(part: str) -> str:
     *scopes, _ = part.split("/")
     trained = [each.startswith(QUANTIZED_PREFIX) for each in scopes]
     if any(trained):
-        path = "/".join(scope for scope in scopes[trained.index(True) :] if scope != "batchnorm")
+        path = _without_operations(scopes[trained.index(True) :])
         return path.removeprefix(QUANTIZED_PREFIX).partition(PART)[0]
     if len(scopes) > 1:
         is_numbered = bool(_SCOPE_NUMBER.search(scopes[0]))
@@ -292,7 +296,21 @@ def _layer_of(part: str) -> str:
         if is_numbered:  # TensorFlow numbers a layer's scope, which Keras enters twice, but no operation's
             numbered = [scope for scope in scopes if _SCOPE_NUMBER.search(scope)]
             return "/".join(_SCOPE_NUMBER.sub("", scope) for scope in numbered)
-    return "/".join(scope for scope in scopes if scope != "batchnorm")
+    return _without_operations(scopes)
+
+
+def _without_operations(scopes: Sequence[str]) -> str:
+    """The layer's path: the scopes up to those of TensorFlow's operations within it.
+
+    A layer that the trained network runs as it is enters its own scope, such as 'softmax_1', in that.
+    """
+    path = list(scopes[:1])
+    for scope in scopes[1:]:
+        name = path[-1].removeprefix(QUANTIZED_PREFIX).rpartition("/")[2]
+        if _OPERATION_SCOPE.fullmatch(scope) or _SCOPE_NUMBER.sub("", scope) == name:
+            break
+        path.append(scope)
+    return "/".join(path)
 
 
 def _macs(operator: Operator, tensors: tuple[Tensor, ...]) -> int:
