@@ -50,7 +50,7 @@ RECIPE = "the paper's, by family"
 @click.option(
     "--epochs",
     type=click.IntRange(min=1),
-    help=f"[default: {DEFAULTS['epochs']}; 16 with --weights]",
+    help=f"[default: {DEFAULTS['epochs']}; 8 with --weights]",
 )
 @click.option("--patience", type=click.IntRange(min=0), help="Stop after N epochs without a better one.")
 @click.option("--batch-size", type=click.IntRange(min=1), help=f"[default: {RECIPE}]")

@@ -34,11 +34,11 @@ FEW_IMAGES = 20_000
 MAX_IMBALANCE = 10
 """Images of the largest class to those of the smallest, above which balanced class weights are suggested."""
 WITH_WEIGHTS: dict[str, Any] = {
-    "epochs": 16,
+    "epochs": 8,
     "head_epochs": 40,
     "batch_size": 32,
     "optimizer": "adam",
-    "learning_rate": 6e-5,
+    "learning_rate": 1e-4,
     "schedule": "cosine",
     "weight_decay": 1e-4,
     "clip_norm": 0.0,
@@ -115,9 +115,10 @@ def train_config(
 def _trained(config: TrainConfig, dataset: Dataset, run: Path, runs: Path, progress: Progress) -> TrainRecord:
     if config.weights:
         progress(Note(f"starting from {config.weights_name}; BatchNorm is kept, and the head is new"))
+    whole = counted(config.epochs, "epoch") if config.epochs else "the head alone"
     progress(
         Note(
-            f"{run.name}: {counted(config.epochs, 'epoch')} of "
+            f"{run.name}: {whole} of "
             f"{counted(dataset.spec.num_train, 'image')}, {config.optimizer}, "
             f"learning rate {config.learning_rate:g}, batch {config.batch_size}, "
             f"weight decay {config.weight_decay:g}"
