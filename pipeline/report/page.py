@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
 from html import escape
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 from urllib.parse import quote
-
-import vl_convert
 
 from pipeline.records.report_row import ReportRow
 from pipeline.report.charts import MOST_LABELS, TOOLTIPS, VIEWS, View, chart_record, chart_spec, family_shapes
@@ -22,6 +19,7 @@ from pipeline.report.excerpt import Excerpt, excerpt
 from pipeline.report.figures import NOT_MEASURED, utc_text
 from pipeline.report.page_table import table_html
 from pipeline.report.theme import vega_config
+from pipeline.report.vega import vega_script
 from pipeline.store.rows import ReportRows
 from spelling import counted
 
@@ -61,7 +59,6 @@ PAGER = (
     '<button type="button" class="previous">Previous</button><span aria-live="polite"></span>'
     '<button type="button" class="next">Next</button></nav>'
 )
-GLOBALS = "window.vegaEmbed = vegaEmbed;"
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -118,7 +115,7 @@ def page_text(
         style=_resource("page.css"),
         content=content,
         data=_data(part.rows, records, columns),
-        vega=_vega(),
+        vega=vega_script(),
         script=_resource("page.js"),
     )
 
@@ -261,12 +258,6 @@ def _footer(written_utc: str) -> str:
         f"Written {utc_text(written_utc)} by keras-mobile-pipeline {version('keras-mobile-pipeline')}.",
     )
     return f"<footer>{''.join(f'<p>{escape(note)}</p>' for note in notes)}</footer>"
-
-
-@cache
-def _vega() -> str:
-    """Vega-Embed, Vega-Lite and Vega in one script; vl-convert takes seconds to bundle it."""
-    return str(vl_convert.javascript_bundle(snippet=GLOBALS))
 
 
 def _resource(name: str) -> str:

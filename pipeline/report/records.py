@@ -50,7 +50,8 @@ def _csv_column(name: str, rows: ReportRows) -> list[Any]:
         values = [rows.located(value) for value in values]
     elif name in LISTS:
         values = [LISTS[name](value) for value in values]
-    return [spreadsheet_cell(value) if isinstance(value, str) else value for value in values]
+    cells = {value: spreadsheet_cell(value) for value in set(values) if isinstance(value, str)}
+    return [cells.get(value, value) for value in values] if cells else values
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from functools import cache, cached_property
 from operator import itemgetter
@@ -32,6 +33,7 @@ class ReportRows(Sequence[ReportRow]):
     ) -> None:
         self.figures = figures
         self.folder = folder
+        self._root = "" if folder == Path() else str(folder)
         self.best = best
         """The places of the rows that are Pareto-best."""
 
@@ -82,7 +84,7 @@ class ReportRows(Sequence[ReportRow]):
 
     def located(self, path: str | None) -> str | None:
         """A stored path as one that can be opened."""
-        return None if path is None else str(self.folder / path)
+        return None if path is None else os.path.join(self._root, path)
 
     def _row(self, place: int) -> ReportRow:
         found = dict(zip(COLUMNS, self.figures[place], strict=True))
