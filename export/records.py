@@ -62,6 +62,8 @@ def _may_be_missing(field: dataclasses.Field[Any], hint: Any) -> bool:  # noqa: 
 
 def _value(hint: Any, value: Any, name: str) -> Any:  # noqa: ANN401
     """The JSON value as the type; ValueError if it is none."""
+    if type(value) is hint:  # most values
+        return value
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
@@ -71,7 +73,8 @@ def _value(hint: Any, value: Any, name: str) -> Any:  # noqa: ANN401
     if origin is typing.Literal and value in arguments:
         return value
     if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_value(arguments[0], each, name) for each in value)
+        each_hint = arguments[0]
+        return tuple(each if type(each) is each_hint else _value(each_hint, each, name) for each in value)
     if origin is dict and isinstance(value, dict):
         return {key: _value(arguments[1], each, name) for key, each in value.items()}
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
