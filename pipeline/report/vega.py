@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import suppress
 from functools import cache
+from importlib.metadata import version
 
 import vl_convert
 
@@ -21,7 +22,7 @@ def vega_script() -> str:
 
     The cached file begins with its SHA-256; one that is damaged is made again.
     """
-    name = f"{vl_convert.__version__}-{hashlib.sha256(SNIPPET.encode()).hexdigest()[:12]}.js"
+    name = f"{version('vl-convert-python')}-{hashlib.sha256(SNIPPET.encode()).hexdigest()[:12]}.js"
     with suppress(OSError, RuntimeError):  # RuntimeError: the user has no home
         path = cache_folder() / "vega" / name
         with suppress(FileNotFoundError):
