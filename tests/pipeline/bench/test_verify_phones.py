@@ -490,3 +490,10 @@ def test_predict_says_of_images_on_the_phone_what_it_says_here(lab, exported, ru
     assert [each["problem"] for each in there] == ["", "", "not an image"]
     assert {each["where"] for each in there} != {"host"}
     assert all(each["ms"] > 0 for each in there[:2])
+
+
+def test_the_phone_s_confusion_matrix_is_printed(verify, exported):
+    status, out, _ = verify(exported["int8"], "--confusion")
+    assert status == 0
+    assert f"{exported['int8'].name} with cpu on " in out
+    assert f"{NUM_IMAGES} test images; a line is a true class" in out
