@@ -33,6 +33,7 @@ from export.tflite.app_metadata import with_labels_file, with_metadata_entry
 from export.tflite.content import FileContents, Operator
 from export.tflite.download_size import downloaded_bytes
 from export.tflite.inspect import inspect_bytes
+from export.tflite.layers import layers_of_name
 from export.tflite.output import CONVERSIONS, head_of_file
 from export.tflite.pack import pack
 from spelling import counted, some
@@ -212,10 +213,15 @@ def refuse_float_operators(contents: FileContents, name: str, *, kept: Collectio
     if not places:
         return
     names = sorted({place.split(" at ")[0] for place in places})
+    tensors = [place.split(" at ", 1)[1] for place in places if place.split(" at ")[0] not in CONVERSIONS]
+    layers = dict.fromkeys(layer for tensor in tensors for layer in layers_of_name(tensor)[-1:])
+    most = _MOST_PLACES_NAMED
+    keep = f"leave each in float (--keep-float: {some(list(layers), most=most)}), " if layers else ""
     raise FloatOperatorError(
         f"{name} is not fully integer: {', '.join(names)} compute in float "
         f"({some(places, most=_MOST_PLACES_NAMED)}). Expected none. Replace the layers named there "
-        "(ReLU, convolutions, pooling, Dense and softmax have integer kernels), or export float16 instead."
+        f"(ReLU, convolutions, pooling, Dense and softmax have integer kernels), {keep}"
+        "or export float16 instead."
     )
 
 
