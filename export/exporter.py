@@ -214,7 +214,9 @@ def refuse_float_operators(contents: FileContents, name: str, *, kept: Collectio
         return
     names = sorted({place.split(" at ")[0] for place in places})
     tensors = [place.split(" at ", 1)[1] for place in places if place.split(" at ")[0] not in CONVERSIONS]
-    layers = dict.fromkeys(layer for tensor in tensors for layer in layers_of_name(tensor)[-1:])
+    # 'net_1/Sin', of an operation outside a layer, has the model's scope alone
+    within = [tensor for tensor in tensors if tensor.count("/") > 1]
+    layers = dict.fromkeys(layer for tensor in within for layer in layers_of_name(tensor)[-1:])
     most = _MOST_PLACES_NAMED
     keep = f"leave each in float (--keep-float: {some(list(layers), most=most)}), " if layers else ""
     raise FloatOperatorError(
