@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import h5py
 
 from export.errors import BadModelFileError
-from export.limits import MODEL_CONFIG_BYTES
+from export.limits import MODEL_CONFIG_BYTES, UNPACKED_ALWAYS_BYTES
 from export.model_format import SAVED_MODEL_FILE, ModelFormat, format_of
 from export.reading import check_unpacked, read_member
 from export.source.stored_weights import stored_bytes
@@ -208,11 +208,12 @@ def _archive(path: Path) -> Container:
 
 def _stored_in(archive: zipfile.ZipFile, path: Path) -> int:
     """What the arrays in the archive's file of weights take."""
-    with tempfile.TemporaryFile() as weights:
+    # in memory, as a full disk says nothing about the file
+    with tempfile.SpooledTemporaryFile(max_size=UNPACKED_ALWAYS_BYTES) as weights:
         with archive.open(_WEIGHTS) as packed:
             shutil.copyfileobj(packed, weights)
         weights.seek(0)
-        return stored_bytes(weights, path.stat().st_size)
+        return stored_bytes(cast("BinaryIO", weights), path.stat().st_size)
 
 
 def _hdf5(path: Path) -> Container:

@@ -6,13 +6,13 @@ import contextlib
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import click
 
-from models.registry import family_of, label
+from models.registry import label
 from pipeline.commands.output import json_option, print_records, print_table, say, table
+from pipeline.shell import quoted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +102,7 @@ def _fetch(name: str, *, as_json: bool) -> None:
         print_records([row for row in _known() if row.name == name])
         return
     click.echo(path)
-    family = family_of(checkpoint.family)
-    say(f"{_mb(path)}. Next: pipeline train {family.name} --weights {quote(name)} --data FOLDER")
+    say(f"{_mb(path)}. Next: pipeline train {quoted(checkpoint.family)} --weights {quoted(name)} --data DIR")
 
 
 def _mb(path: Path) -> str:

@@ -70,21 +70,17 @@ def test_a_layer_without_integer_kernel_is_seen_with_its_place(calibration_pixel
     assert any("SIN at" in place and "Sin" in place for place in contents.float_operator_places)
 
 
-def test_per_tensor_weights_are_told_from_per_channel(net, calibration_pixels, monkeypatch):
+@pytest.mark.filterwarnings("ignore:Statistics for quantized inputs")
+def test_per_tensor_weights_are_told_from_per_channel(net, calibration_pixels):
     import tensorflow as tf
 
-    made = tf.lite.TFLiteConverter.from_concrete_functions
-
-    def per_tensor(*arguments):
-        converter = made(*arguments)
-        converter._experimental_disable_per_channel = True
-        return converter
-
-    monkeypatch.setattr(tf.lite.TFLiteConverter, "from_concrete_functions", per_tensor)
-    contents = inspect_bytes(
-        convert(net, ExportSettings(Precision.INT8), pixels=calibration_pixels), name="x"
+    converter = tf.lite.TFLiteConverter.from_keras_model(net)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: (
+        [each[None].astype("float32")] for each in calibration_pixels[:4]
     )
-    assert contents.per_channel is False
+    converter._experimental_disable_per_channel = True
+    assert inspect_bytes(converter.convert(), name="x").per_channel is False
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.01, 0.3, 0.5, 0.9, 0.999])

@@ -17,9 +17,12 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("android_bench", "export", "keras_graph", "models", "pipeline")
 NAMED = {
     "pipeline/bench/baselines.py",  # what others are compared with is float32
+    "pipeline/commands/confusion.py",  # what others are compared with is float32
     "pipeline/commands/demo.py",  # shows these two
     "pipeline/compression/attempts.py",  # is about int8
     "pipeline/compression/in_float.py",  # says what an int8 file will leave in float
+    "pipeline/report/mistakes_page.py",  # what others are compared with is float32
+    "pipeline/steps/mistakes.py",  # the same
 }
 ROW = """
     HALF = (

@@ -36,7 +36,7 @@ from export.precisions import Precision
 from export.quantization import channels, equalize, float_layers, typical
 from export.quantization.calibrate import CalibrationImages
 from export.settings import ExportSettings
-from export.source import keras_file, serving
+from export.source import bare_tensors, keras_file, serving
 from export.tflite.inspect import inspect, inspect_bytes
 
 INT8 = ExportSettings(Precision.INT8)
@@ -171,6 +171,7 @@ USES = {
     "export.graph.changes.Changes": lambda g: changes.Changes().carried_out(g.model),
     "export.source.serving.is_serving_function": lambda g: serving.is_serving_function(g.model),
     "export.graph.probabilities.head_of_model": lambda g: probabilities.head_of_model(g.model),
+    "export.source.bare_tensors.with_bare_tensors": lambda g: bare_tensors.with_bare_tensors(g.model),
     "export.source.keras_file.check_image_classifier": lambda g: keras_file.check_image_classifier(
         g.model, "it"
     ),

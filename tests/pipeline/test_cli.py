@@ -107,7 +107,6 @@ def test_help_imports_neither_tensorflow_nor_numpy(name: str | None):
         (["train", "mobilenet", "--imgsz", "64"], "Did you mean '--image-size'?"),
         (["train", "mobilenet", "--batch", "64"], "Did you mean '--batch-size'?"),
         (["train", "mobilenet", "--pretrained"], "Every training starts from random weights"),
-        (["train", "mobilenet", "--weights", "imagenet"], "pipeline export MODEL.keras"),
         (["train", "mobilenet", "--epochs-head", "3"], "for --epochs in all"),
         (["train", "--model", "mobilenet"], "The family has no option before it: pipeline train mobilenet."),
         (["export", "--model", "x.keras"], "has no option before it: pipeline export MODEL.keras."),

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from android_bench.adb_words import advice
 from android_bench.delegates import WORDS
+from android_bench.errors import DeviceError
 from android_bench.phone.adb import default_server, parse_server
 from android_bench.phone.pool import ALL, list_phones, select
 from android_bench.tool.binary import read_tool
@@ -116,8 +117,8 @@ def adb_servers(servers: Sequence[str]) -> list[AdbServer]:
 
     try:
         return [parse_server(text) for text in dict.fromkeys(servers)] or [default_server()]
-    except ValueError as error:
-        raise UsageError(f"ANDROID_ADB_SERVER_HOST or ANDROID_ADB_SERVER_PORT is wrong: {error}") from error
+    except (ValueError, DeviceError) as error:
+        raise UsageError(str(error)) from error
 
 
 def named_phones(serials: Sequence[str], servers: Sequence[str]) -> list[ListedPhone]:

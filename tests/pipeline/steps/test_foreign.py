@@ -224,7 +224,7 @@ def test_labels_inside_the_file_are_read(files: Path, tiny_npz: Path, capsys: py
     [
         ("two_outputs", "gives 2 outputs (float32 (1, 3), float32 (1, 3))"),
         ("two_inputs", "takes 2 inputs"),
-        ("segments", "gives float32 (1, 16, 16, 5), not one number for each of at most 100,000 classes"),
+        ("segments", "gives float32 (1, 16, 16, 5), not one number for each class"),
         ("numbers", "gives int32 (1, 3), no scores"),
         ("rows", "takes float32 (1, 48), not one image"),
         ("cut", "is truncated or damaged"),
