@@ -46,10 +46,17 @@ def load_weights(model: keras.Model, path: Path | str, *, without: str | None = 
 
 def family_with(arrays: Mapping[str, object]) -> Family | None:
     """The family whose arrays have these names; None for Keras 3's layout and unknown names."""
+    found = _published_layout(arrays)
+    return found and found[0]
+
+
+def _published_layout(arrays: Mapping[str, object]) -> tuple[Family, Filling] | None:
+    """The first family with a layout of these names, and the array for each weight."""
     for family in FAMILIES.values():
         for layout in family.layouts:
-            if function_of(layout.filling)(tuple(arrays)):
-                return family
+            filling: Filling | None = function_of(layout.filling)(tuple(arrays))
+            if filling:
+                return family, filling
     return None
 
 
@@ -61,11 +68,9 @@ def _filling(path: Path, model: keras.Model, arrays: Arrays) -> Filling:
     """The array for each weight, by Keras's layout or the first family layout with these names."""
     if is_keras_layout(arrays):
         return _fill_from_keras(model, arrays)
+    if (found := _published_layout(arrays)) is not None:
+        return found[1]
     layouts = [layout for family in FAMILIES.values() for layout in family.layouts]
-    for layout in layouts:
-        filling: Filling | None = function_of(layout.filling)(tuple(arrays))
-        if filling:
-            return filling
     raise CheckpointError(
         f"{path} has none of the known layouts; its arrays have names such as "
         f"{some(arrays, quoted=True) if arrays else '(none at all)'}. Known: Keras .weights.h5, "

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.commands.output import json_option, print_records, say, stages, stdout_console, working
-from pipeline.commands.pixels import pixel_options
+from pipeline.commands.pixels import labels_option, pixel_options
 from pipeline.errors import UsageError
 from pipeline.lineage import is_keras_model
 from pipeline.runs import runs_folder, tflite_files
@@ -73,12 +73,7 @@ class Explanation:
     metavar="NAME|FOLDER",
     help="Labelled images: what the files answer on them.  [default for layers: that of the training]",
 )
-@click.option(
-    "--labels",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A file from elsewhere: the names of its outputs, one a line.  [default: those inside it]",
-)
+@labels_option
 @pixel_options
 @json_option
 def command(

@@ -1,8 +1,9 @@
-"""The options that say which pixels a model from elsewhere takes."""
+"""The options that say which pixels a model from elsewhere takes, and what its outputs are called."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,6 +13,13 @@ from pipeline.commands.numbers import Finite
 
 NAMES = ("scale", "offset", "channels")
 """The options' names, as pipeline.lineage.with_pixels takes them."""
+
+labels_option = click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A file from elsewhere: the names of its outputs, one a line.  [default: those inside it]",
+)
 
 
 class Numbers(click.ParamType[tuple[float, ...]]):

@@ -19,7 +19,7 @@ from pipeline.commands.phones.options import (
     server_option,
     tool_option,
 )
-from pipeline.commands.pixels import pixel_options
+from pipeline.commands.pixels import labels_option, pixel_options
 from pipeline.errors import UsageError
 from pipeline.runs import runs_folder, tflite_files
 from pipeline.steps.settings import PredictSettings
@@ -41,12 +41,7 @@ PHONE_OPTIONS = ("serials", "delegates", "binaries", "servers")
     show_default=True,
     help="Number of classes of each image.",
 )
-@click.option(
-    "--labels",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A file from elsewhere: the names of its outputs, one a line.  [default: those inside it]",
-)
+@labels_option
 @pixel_options
 @click.option("--adb", "on_phones", is_flag=True, help="Run it on phones.")
 @serial_option

@@ -21,7 +21,7 @@ from pipeline.commands.phones.options import (
     server_option,
     tool_option,
 )
-from pipeline.commands.pixels import NAMES, pixel_options
+from pipeline.commands.pixels import NAMES, labels_option, pixel_options
 from pipeline.errors import UsageError
 from pipeline.records.interval import wilson_interval
 from pipeline.records.phone_verification import MIN_AGREEMENT
@@ -52,12 +52,7 @@ PHONE_OPTIONS = ("serials", "delegates", "binaries", "servers", "budget_secs", "
     type=click.Path(exists=True, path_type=Path),
     help="The Keras model, if it is not beside the file.",
 )
-@click.option(
-    "--labels",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A file from elsewhere: the names of its outputs, one a line.  [default: those inside it]",
-)
+@labels_option
 @pixel_options
 @click.option(
     "--max-drop",

@@ -14,6 +14,7 @@ from pipeline.records.interval import wilson_interval
 from pipeline.records.report_row import ReportRow
 from pipeline.report import confusion
 from pipeline.report.confusion import Bin
+from pipeline.report.document import document
 from pipeline.report.figures import interval_text, percent_text
 from pipeline.report.thumbnails import drawn, thumbnail
 from pipeline.store.predictions import KeptPredictions
@@ -25,22 +26,6 @@ MOST_PAIRS = 15
 MOST_MISTAKES = 24
 MOST_DISAGREEMENTS = 12
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<div class="page mistakes">
-{content}
-</div>
-</body>
-</html>
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +62,8 @@ def mistakes_page(
         for name in ("page.css", "mistakes.css")
     )
     content = "\n".join(part for part in parts if part)
-    return PAGE.format(policy=POLICY, title=escape(title), style=style, content=content)
+    body = f'<div class="page mistakes">\n{content}\n</div>'
+    return document(title=title, policy=POLICY, style=style, body=body)
 
 
 def _footer(row: ReportRow) -> str:

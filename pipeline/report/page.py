@@ -15,6 +15,7 @@ from pipeline.records.report_row import ReportRow
 from pipeline.report.charts import MOST_LABELS, TOOLTIPS, VIEWS, View, chart_record, chart_spec, family_shapes
 from pipeline.report.columns import ALL, TRACE, Column, Key, condition_columns
 from pipeline.report.conditions import BEST, LEGEND, shared_conditions
+from pipeline.report.document import document
 from pipeline.report.excerpt import Excerpt, excerpt
 from pipeline.report.figures import NOT_MEASURED, utc_text
 from pipeline.report.page_table import table_html
@@ -59,25 +60,12 @@ PAGER = (
     '<button type="button" class="previous">Previous</button><span aria-live="polite"></span>'
     '<button type="button" class="next">Next</button></nav>'
 )
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<div class="page">
+BODY = """<div class="page">
 {content}
 </div>
 <script type="application/json" id="report-data">{data}</script>
 <script>{vega}</script>
-<script>{script}</script>
-</body>
-</html>
-"""
+<script>{script}</script>"""
 
 
 def page_text(
@@ -109,15 +97,13 @@ def page_text(
             _footer(written_utc),
         )
     )
-    return PAGE.format(
-        policy=POLICY,
-        title=TITLE,
-        style=_resource("page.css"),
+    body = BODY.format(
         content=content,
         data=_data(part.rows, records, columns),
         vega=vega_script(),
         script=_resource("page.js"),
     )
+    return document(title=TITLE, policy=POLICY, style=_resource("page.css"), body=body)
 
 
 def json_for_script(content: Any) -> str:  # noqa: ANN401 - whatever JSON takes
