@@ -60,10 +60,11 @@ class Server(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(length))
         self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("ETag", '"abc"')
+        # said, since a client would send its next request into a connection that is just being closed
+        self.send_header("Connection", "close")
         self.end_headers()
         if body:
             self.wfile.write(content)
-        self.close_connection = True
 
     def log_message(self, *_):
         """Quiet."""
