@@ -27,8 +27,8 @@ from pipeline.data.augment import Augment
 from pipeline.data.image_folder import FileSource
 from pipeline.data.reader import Reader
 from pipeline.data.registry import load
-from pipeline.data.scan_cache import CACHE_VARIABLE
 from pipeline.data.spec import ReadSettings, shape_of
+from pipeline.home import CACHE_VARIABLE
 
 SIDE = 224
 NUM_PICTURES = 500

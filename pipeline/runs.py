@@ -11,7 +11,7 @@ import contextlib
 import errno
 import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from export.model_format import format_of
 from export.partial import partial_folder, sweep
 from export.records import json_of
 from pipeline.errors import PipelineError, UsageError, unknown_name
+from pipeline.run_cache import RunCache
 from pipeline.shell import quoted
 
 DEFAULT_RUNS = Path("runs")
@@ -140,13 +141,27 @@ def _is_compression(run: Path) -> bool | None:
         return None
 
 
-def finished_runs(folder: Path) -> list[Path]:
+def finished_runs(folder: Path, cache: RunCache | None = None) -> list[Path]:
     """The finished runs, oldest first by what their records say."""
-    return sorted((record.parent for record in folder.glob(f"*/{RECORD}")), key=_finished)
+    cache = cache or RunCache(folder)
+    found = [_finished(Path(place, RECORD), status, cache) for place, status in _places(folder, RECORD)]
+    cache.save()
+    return [record.parent for _, _, record in sorted(found)]
 
 
-def _finished(run: Path) -> tuple[float, int, Path]:
-    return _time_in(run / RECORD, "finished_utc")
+def _places(folder: Path, name: str) -> Iterator[tuple[str, os.stat_result]]:
+    """The folders in a folder that have a file of that name, and its status."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                yield entry.path, os.stat(f"{entry.path}{os.sep}{name}")  # noqa: PTH116 - of thousands
+
+
+def _finished(record: Path, status: os.stat_result, cache: RunCache) -> tuple[float, int, Path]:
+    with contextlib.suppress(PipelineError, OSError, ValueError, OverflowError):
+        finished = datetime.fromisoformat(cache.trained(record, status).finished_utc)
+        return finished.timestamp(), status.st_mtime_ns, record
+    return _time_in(record, "finished_utc")
 
 
 def _started(run: Path) -> tuple[float, int, Path]:
@@ -167,8 +182,8 @@ def _time_in(path: Path, name: str) -> tuple[float, int, Path]:
 
 def unfinished_runs(folder: Path) -> list[Path]:
     """The unfinished runs, by name; how_to_resume() says how to resume them."""
-    settings = sorted(folder.glob(f"*/{CONFIG}"))
-    return [path.parent for path in settings if not (path.parent / RECORD).exists()]
+    found = sorted(Path(place) for place, _ in _places(folder, CONFIG))
+    return [run for run in found if not (run / RECORD).exists()]
 
 
 def newest_run(folder: Path) -> Path:
@@ -219,15 +234,24 @@ def model_name(path: Path) -> str:
 
 def exported_files(run: Path) -> list[Path]:
     """The .tflite files of a run that have a sidecar, by name."""
-    files = sorted((run / EXPORT).glob("*.tflite"))
-    return [file for file in files if file.with_suffix(".json").is_file()]
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(run / EXPORT) as entries:
+        found = {entry.name: entry for entry in entries}
+        return [
+            Path(found[name].path)
+            for name in sorted(found)
+            if name.endswith(".tflite")
+            and (sidecar := found.get(f"{name.removesuffix('.tflite')}.json"))
+            and sidecar.is_file()
+        ]
+    return []
 
 
 def foreign_exports(folder: Path) -> list[Path]:
     """The folders with files that were exported from models from elsewhere, oldest first."""
-    places = {file.parent.parent for file in folder.glob(f"*/{EXPORT}/*.tflite")}
-    found = [each for each in places if not (each / RECORD).is_file() and exported_files(each)]
-    return sorted(found, key=lambda each: (max(map(_written, exported_files(each))), each))
+    places = [Path(place) for place, _ in _places(folder, EXPORT)]
+    made = {each: exported_files(each) for each in places if not (each / RECORD).is_file()}
+    found = [(max(map(_written, files)), each) for each, files in made.items() if files]
+    return [each for _, each in sorted(found)]
 
 
 def tflite_files(targets: Sequence[str], folder: Path) -> list[Path]:

@@ -60,9 +60,10 @@ ROOMS = {
         ("matrix",),
     ),
     "pipeline": (
-        ("errors", "json_values", "progress", "sessions", "stop_signals", "terminal"),
+        ("errors", "home", "json_values", "progress", "sessions", "stop_signals", "terminal"),
         ("console", "quiet", "shell"),
         ("class_names", "labels", "records"),
+        ("run_cache",),
         ("run_lock", "runs"),
         ("lineage",),
         ("data", "store"),

@@ -13,9 +13,9 @@ from models.registry import family_of
 from pipeline.commands.output import json_option, print_records, print_table, say, stages, table
 from pipeline.commands.split_options import split_options, with_choice
 from pipeline.data.advice import advice_on_images
-from pipeline.data.home import expanded
 from pipeline.data.registry import DATASETS
 from pipeline.errors import PipelineError, UsageError
+from pipeline.home import expanded
 from pipeline.progress import Doing
 from pipeline.shell import quoted
 from pipeline.steps.dataset import load_dataset

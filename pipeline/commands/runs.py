@@ -9,8 +9,8 @@ import click
 
 from export.files import write_bytes
 from pipeline.commands.output import json_option, print_drawn, print_records, say
-from pipeline.errors import PipelineError, UsageError, unknown_name
-from pipeline.report.run_list import run_summaries
+from pipeline.errors import PipelineError, UsageError
+from pipeline.report.run_list import run_summaries, run_summary
 from pipeline.runs import foreign_exports, newest_run, runs_folder
 from pipeline.shell import quoted
 from pipeline.store.selection import Selection
@@ -19,6 +19,9 @@ from spelling import some
 
 if TYPE_CHECKING:
     from pipeline.report.run_list import RunSummary
+
+MOST_RUNS = 200
+"""Lines of the table; a terminal scrolls no further back, and drawing thousands takes seconds."""
 
 
 @click.command(name="runs")
@@ -29,8 +32,9 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Draw RUN's accuracy and loss over the epochs into FILE.png or FILE.svg.",
 )
+@click.option("--all", "show_all", is_flag=True, help=f"List every run, not the newest {MOST_RUNS}.")
 @json_option
-def command(run: str | None, curve: Path | None, as_json: bool) -> None:
+def command(run: str | None, curve: Path | None, show_all: bool, as_json: bool) -> None:
     """List the runs and what each holds.
 
     With RUN, only that run: its model, the files exported from it, and their figures.
@@ -45,12 +49,11 @@ def command(run: str | None, curve: Path | None, as_json: bool) -> None:
     if curve is not None:
         _draw(curve, run, folder)
         return
-    summaries = run_summaries(folder)
+    newest = None if show_all or as_json else MOST_RUNS
+    summaries = [run_summary(run, folder)] if run else run_summaries(folder, newest=newest)
     for summary in summaries:
         if summary.state == "damaged":
             say(f"pipeline: {summary.problem}")
-    if run is not None:
-        summaries = [_chosen(run, summaries)]
     if as_json:
         print_records(summaries)
     elif run is not None:
@@ -60,6 +63,8 @@ def command(run: str | None, curve: Path | None, as_json: bool) -> None:
     foreign = foreign_exports(folder) if run is None else []
     if not summaries:
         say(f"There is no run in {folder}/. Make the first: pipeline train mobilenet --alpha 0.25")
+    if newest is not None and len(summaries) >= newest:
+        say(f"Not more than the newest {newest} are listed. All: pipeline runs --all")
     if foreign and not as_json:
         names = some(place.name for place in reversed(foreign))
         say(f"Files from models from elsewhere are in {folder}/: {names}. Their figures: pipeline report")
@@ -72,17 +77,9 @@ def _draw(target: Path, name: str | None, folder: Path) -> None:
         raise UsageError(f"--curve {target} should end in .png or .svg.")
     from pipeline.report.curve import curve_picture
 
-    run = newest_run(folder) if name is None else folder / _chosen(name, run_summaries(folder)).run
+    run = newest_run(folder) if name is None else folder / run_summary(name, folder).run
     write_bytes(target, curve_picture(run, kind=kind))
     say(f"wrote {target}")
-
-
-def _chosen(name: str, summaries: list[RunSummary]) -> RunSummary:
-    """The run with that name or path."""
-    for summary in summaries:
-        if name == summary.run or Path(name).resolve() == Path(summary.path).resolve():
-            return summary
-    raise unknown_name("run", name, [summary.run for summary in summaries])
 
 
 def _show_all(summaries: list[RunSummary]) -> None:

@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote
 
-from pipeline.data.home import expanded
 from pipeline.errors import UsageError, unknown_name
+from pipeline.home import expanded
 
 SPLITS = ("train", "validation", "test")
 EXAMPLE = "70/15/15"

@@ -21,10 +21,10 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from pipeline.data.address import ARCHIVE_ENDINGS
-from pipeline.data.scan_cache import cache_folder
 from pipeline.data.spec import Progress
 from pipeline.data.tree import shown
 from pipeline.errors import UsageError
+from pipeline.home import cache_folder
 
 MAX_FILES = 5_000_000
 MAX_RATIO = 200

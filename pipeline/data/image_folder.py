@@ -20,7 +20,6 @@ from pipeline.data.address import DataChoice
 from pipeline.data.archive import name_of, unpacked
 from pipeline.data.assembly import Described, assemble
 from pipeline.data.dataset import Dataset
-from pipeline.data.home import expanded
 from pipeline.data.label_table import list_table
 from pipeline.data.layout import EXAMPLE, list_folder, list_images, shown
 from pipeline.data.listing import Listing
@@ -28,6 +27,7 @@ from pipeline.data.scan import kinds_of
 from pipeline.data.scanned_images import ScannedImages, scanned_images
 from pipeline.data.spec import ImageShape, LeftOut, Progress, ReadSettings
 from pipeline.errors import PipelineError, UsageError
+from pipeline.home import expanded
 from pipeline.shell import quoted
 from spelling import counted, some
 

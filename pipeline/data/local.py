@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.home import expanded
 from pipeline.errors import PipelineError
+from pipeline.home import expanded
 
 FOLDER_VARIABLE = "PIPELINE_DATA"
 """The environment variable with the folder to search first."""

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.data.address import ARCHIVE_ENDINGS, NAMES, TABLE_ENDINGS, DataChoice, address_of, read_address
-from pipeline.data.home import expanded
 from pipeline.data.spec import Progress, ReadSettings
 from pipeline.errors import UsageError, unknown_name
+from pipeline.home import expanded
 from spelling import nearest_names
 
 if TYPE_CHECKING:

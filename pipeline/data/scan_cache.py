@@ -13,13 +13,11 @@ import numpy as np
 
 from export.files import replacing
 from export.npz import NPZ_ERRORS, opened_npz
-from pipeline.data.home import expanded
+from pipeline.home import cache_folder
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-CACHE_VARIABLE = "PIPELINE_CACHE"
-"""The environment variable with the folder for cached scans."""
 VERSION = 4
 """Version of scan.examine()'s results; another version's cache is not used."""
 MAX_CACHE_BYTES = 2**30
@@ -99,15 +97,6 @@ class ScanCache:
             os.fsencode(path[skip:] if path.startswith(self._start) else Path(path).absolute())
             for path in files
         )
-
-
-def cache_folder() -> Path:
-    """The user's folder for what can be made again."""
-    named = os.environ.get(CACHE_VARIABLE)
-    if named:
-        return expanded(named)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "keras-mobile-pipeline"
 
 
 def _bound(newest: Path) -> None:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from export.artifact import read_sidecar
 from export.errors import ExportError
-from pipeline.errors import PipelineError
-from pipeline.records.training import TrainRecord, read_record
+from pipeline.errors import PipelineError, unknown_name
+from pipeline.run_cache import RunCache
 from pipeline.runs import RECORD, exported_files, finished_runs, how_to_resume, setting_of, unfinished_runs
 
 State = Literal["finished", "unfinished", "damaged"]
@@ -48,49 +47,47 @@ class RunSummary:
     """What is wrong or still to do; None for a finished, intact run."""
 
 
-def run_summaries(folder: Path) -> list[RunSummary]:
-    """All runs of the folder: finished and damaged ones, oldest first, then unfinished ones."""
-    ended = [_ended(run) for run in finished_runs(folder)]
-    return [*ended, *(_unfinished(run) for run in unfinished_runs(folder))]
+def run_summaries(folder: Path, *, newest: int | None = None) -> list[RunSummary]:
+    """The runs of the folder: finished and damaged ones, oldest first, then unfinished ones.
+
+    All, or the newest so many of the finished and so many of the unfinished.
+    """
+    cache = RunCache(folder)
+    last = slice(None if newest is None else -newest, None)
+    ended = [_ended(run, cache) for run in finished_runs(folder, cache)[last]]
+    cache.save()
+    return [*ended, *(_unfinished(run) for run in unfinished_runs(folder)[last])]
 
 
-def _ended(run: Path) -> RunSummary:
-    exports = tuple(_exported(file) for file in exported_files(run))
+def run_summary(name: str, folder: Path) -> RunSummary:
+    """The run with that name in the folder, or at that path. Raises UsageError."""
+    cache = RunCache(folder)
+    finished, unfinished = finished_runs(folder, cache), unfinished_runs(folder)
+    runs = (*finished, *unfinished)
+    found = [run for run in runs if run.name == name]
+    if not found and Path(name).exists():
+        found = [run for run in runs if run.samefile(name)]
+    if not found:
+        raise unknown_name("run", name, [run.name for run in runs])
+    return _ended(found[0], cache) if found[0] in finished else _unfinished(found[0])
+
+
+def _ended(run: Path, cache: RunCache) -> RunSummary:
+    exports = tuple(_exported(file, cache) for file in exported_files(run))
     try:
-        record = read_record(run / RECORD)
+        found = vars(cache.trained(run / RECORD))
     except PipelineError as error:
         return RunSummary(run=run.name, state="damaged", path=str(run), exports=exports, problem=str(error))
-    return _finished(run, record, exports)
+    return RunSummary(**{**found, "run": run.name}, state="finished", path=str(run), exports=exports)
 
 
-def _finished(run: Path, record: TrainRecord, exports: tuple[ExportedFile, ...]) -> RunSummary:
-    return RunSummary(
-        run=run.name,
-        state="finished",
-        path=str(run),
-        model_name=record.model_name,
-        family=record.config.family,
-        dataset=record.dataset,
-        validation_top1=record.validation_top1,
-        test_top1=record.test_top1,
-        epochs_run=record.epochs_run,
-        seconds=record.seconds,
-        parameters=record.parameters,
-        finished_utc=record.finished_utc,
-        model_sha256=record.model_sha256,
-        exports=exports,
-    )
-
-
-def _exported(file: Path) -> ExportedFile:
+def _exported(file: Path, cache: RunCache) -> ExportedFile:
     size_bytes = file.stat().st_size
     try:
-        artifact = read_sidecar(file)
+        found = cache.exported(file)
     except ExportError:
         return ExportedFile(name=file.name, precision=None, size_bytes=size_bytes, sha256=None)
-    return ExportedFile(
-        name=file.name, precision=artifact.precision.value, size_bytes=size_bytes, sha256=artifact.sha256
-    )
+    return ExportedFile(name=file.name, precision=found.precision, size_bytes=size_bytes, sha256=found.sha256)
 
 
 def _unfinished(run: Path) -> RunSummary:

@@ -10,7 +10,7 @@ from importlib.metadata import version
 import vl_convert
 
 from export.files import write_bytes
-from pipeline.data.scan_cache import cache_folder
+from pipeline.home import cache_folder
 
 SNIPPET = "window.vegaEmbed = vegaEmbed;"
 DIGEST_CHARACTERS = 64

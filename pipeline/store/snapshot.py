@@ -19,6 +19,7 @@ from export.errors import ExportError
 from export.files import sha256_of
 from pipeline.errors import PipelineError
 from pipeline.records.training import read_record
+from pipeline.run_cache import RunCache
 from pipeline.runs import RECORD, exported_files, finished_runs
 from pipeline.store.schema import migrate
 from pipeline.store.store import (
@@ -78,31 +79,34 @@ def add_missing(store: Store, runs_folder: Path) -> list[str]:
     Verifications and measurements exist only in the store and cannot be rebuilt.
     """
     known_runs, known_files = store.runs(), store.artifacts()
+    cache = RunCache(runs_folder)
     warnings = []
-    for run in finished_runs(runs_folder):
+    for run in finished_runs(runs_folder, cache):
         try:
-            record = read_record(run / RECORD)
-            if known_runs.get(record.run) != record.model_sha256:
-                store.add_run(record)
+            found = cache.trained(run / RECORD)
+            if known_runs.get(found.run) != found.model_sha256:
+                store.add_run(read_record(run / RECORD))
         except UnusableStoreError:
             raise
         except PipelineError as error:
             warnings.append(str(error))
         for file in exported_files(run):
             try:
-                problem = _add_file(store, file, known_files)
+                problem = _add_file(store, file, cache, known_files)
             except ExportError as error:
                 problem = str(error)
             warnings.extend([problem] if problem else [])
+    cache.save()
     return warnings
 
 
-def _add_file(store: Store, file: Path, known: dict[tuple[str, str], Path]) -> str | None:
+def _add_file(store: Store, file: Path, cache: RunCache, known: dict[tuple[str, str], Path]) -> str | None:
     """Adds an exported file unless the store has it at its path; returns the error, if any."""
-    artifact = read_sidecar(file)
-    place = known.get((artifact.sha256, artifact.parent_sha256))
+    found = cache.exported(file)
+    place = known.get((found.sha256, found.parent_sha256))
     if place is not None and place.exists():
         return None
+    artifact = read_sidecar(file)
     if sha256_of(file) != artifact.sha256:
         return f"{file} is not the file that its sidecar describes and was left out. Export it again."
     store.add_artifact(artifact, file.parent)
