@@ -28,6 +28,7 @@ from android_bench.phone.session import LocalFile, Session
 from android_bench.reasons import Reason
 from android_bench.settings import MatrixSettings
 from android_bench.tool.runner import RunOutcome, RunRequest, ToolFlags, failed, prepare, run
+from spelling import counted
 
 POLL_SECS = 1.0
 """Polling interval for a warm or a lost phone."""
@@ -306,7 +307,7 @@ class _Worker:
                 reason = str(error)
                 if not self._comes_back(session, reason):
                     raise
-        raise _UnstableError(Reason.PHONE_LEFT.text(times=NUM_LOSSES, why=reason))
+        raise _UnstableError(Reason.PHONE_LEFT.text(times=counted(NUM_LOSSES, "time"), why=reason))
 
     def _comes_back(self, session: Session, reason: str) -> bool:
         deadline = time.monotonic() + self._settings.reconnect_secs

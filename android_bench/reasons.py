@@ -183,7 +183,7 @@ class Reason(StrEnum):
     )
     SHELL_ENDED = (
         "shell-ended",
-        "the phone's shell ended after {good} of {asked} samples (status {status})",
+        "the phone's shell ended after {good} of {samples} (status {status})",
         "Android ended it, often for memory",
         "close apps; a smaller model",
     )
@@ -195,7 +195,7 @@ class Reason(StrEnum):
     )
     NOT_FINITE = (
         "not-finite",
-        "NaN or infinite values on {number} of {total} samples",
+        "NaN or infinite values on {number} of {samples}",
         "the net overflows in the precision that the delegate computes in, or its weights are broken",
         "another delegate or precision; `pipeline verify` tells whether the host's are numbers",
     )
@@ -264,13 +264,13 @@ class Reason(StrEnum):
     )
     PHONE_LEFT = (
         "phone-left",
-        "the phone went away {times} times during it: {why}",
+        "the phone went away {times} during it: {why}",
         "this very job may take the phone down",
         "another delegate; a smaller model",
     )
     STOPPED = (
         "stopped",
-        "stopped after {done} of {asked} rounds",
+        "stopped after {done} of {rounds}",
         "Ctrl-C, or a phone that was given up, ended it early",
         "run the same command again: on phones it goes on where it stopped",
         "both",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import zipfile
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 SAVED_MODEL_FILE = "saved_model.pb"
+_MODEL_ENDINGS = (".keras", ".h5", ".hdf5")
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -16,6 +17,7 @@ class ModelFormat(StrEnum):
     KERAS_ZIP = "zip archive"
     HDF5 = "HDF5 file"
     SAVED_MODEL = "SavedModel folder"
+    ZIPPED = "zip archive with a model in it"
 
 
 def format_of(path: Path) -> ModelFormat | None:
@@ -28,16 +30,22 @@ def format_of(path: Path) -> ModelFormat | None:
         with path.open("rb") as file:
             if file.read(len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE:
                 return ModelFormat.HDF5
-        return ModelFormat.KERAS_ZIP if _is_keras_archive(path) else None
+        if not zipfile.is_zipfile(path):
+            return None
+        if path.suffix == ".keras":
+            return ModelFormat.KERAS_ZIP
+        with zipfile.ZipFile(path) as archive:
+            if "config.json" in archive.namelist():
+                return ModelFormat.KERAS_ZIP
+            return ModelFormat.ZIPPED if models_in(archive) else None
     except (OSError, zipfile.BadZipFile):
         return None
 
 
-def _is_keras_archive(path: Path) -> bool:
-    """Whether a file is a zip archive with a model in it, or was named as one."""
-    if not zipfile.is_zipfile(path):
-        return False
-    if path.suffix == ".keras":
-        return True
-    with zipfile.ZipFile(path) as archive:
-        return "config.json" in archive.namelist()
+def models_in(archive: zipfile.ZipFile) -> list[PurePosixPath]:
+    """The .keras and .h5 files and the SavedModels' folders in an archive of others, by their paths in it."""
+    paths = [PurePosixPath(name) for name in archive.namelist()]
+    own = [path for path in paths if "__MACOSX" not in path.parts and not path.name.startswith("._")]
+    folders = [path.parent for path in own if path.name == SAVED_MODEL_FILE]
+    files = [path for path in own if path.suffix.lower() in _MODEL_ENDINGS]
+    return [*folders, *(file for file in files if not any(folder in file.parents for folder in folders))]

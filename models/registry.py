@@ -121,6 +121,12 @@ def published_for(name: str, knobs: Mapping[str, Any]) -> tuple[PublishedFigure,
     return tuple(row for row in family_of(name).published if _compared(name, row.knobs) == wanted)
 
 
+def remarks(name: str, knobs: Mapping[str, Any]) -> tuple[str, ...]:
+    """A sentence for each knob whose value is outside what its paper measured."""
+    found = (knob.remark(knobs.get(knob.name)) for knob in family_of(name).all_knobs)
+    return tuple(sentence for sentence in found if sentence)
+
+
 def _compared(name: str, knobs: Mapping[str, Any]) -> dict[str, Any]:
     resolved = resolve(name, knobs)
     compared = {

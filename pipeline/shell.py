@@ -10,13 +10,17 @@ from pathlib import Path
 from pipeline.terminal import UNSAFE
 
 
-def quoted(word: str | Path) -> str:
-    """The word as bash and zsh read it back, whatever it holds; a leading dash is kept from being an option.
+def quoted(path: str | Path) -> str:
+    """A path or name as bash and zsh read it back, whatever it holds; -x is written ./-x, to be no option.
 
     Control characters, which are not printed, are written as $'\\x1b'.
     """
-    text = str(word)
-    text = f"./{text}" if text.startswith("-") else text
+    text = str(path)
+    return quoted_value(f"./{text}" if text.startswith("-") else text)
+
+
+def quoted_value(text: str) -> str:
+    """The same for what is no path, such as a layer's name, which may begin with a dash."""
     if not UNSAFE.search(text) and not re.search(r"[\n\t]", text):
         return shlex.quote(text)
     return "$'" + "".join(_escaped(letter) for letter in text) + "'"

@@ -28,6 +28,7 @@ from android_bench.tool.runner import (
     split_end,
     watched,
 )
+from spelling import counted
 
 CHUNK = 10
 """Samples per shell command; progress(done) is called after each command."""
@@ -157,7 +158,9 @@ def _run_chunk(
     failure, reasons, times = _judge(done.output, mark, request)
     good = len(times)
     if failure is None and good < len(samples):
-        failure = Reason.SHELL_ENDED.text(good=good, asked=len(samples), status=done.status)
+        failure = Reason.SHELL_ENDED.text(
+            good=good, samples=counted(len(samples), "sample"), status=done.status
+        )
     try:
         return session.phone.pull(results[:good]), failure, reasons, times
     except (StorageError, AnswerLimitError) as error:

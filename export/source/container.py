@@ -25,7 +25,7 @@ from export.source.stored_weights import stored_bytes
 _FIX = "Copy it again from where it came, or train again."
 _SUFFIXES = {ModelFormat.KERAS_ZIP: ".keras", ModelFormat.HDF5: ".h5"}
 _WEIGHTS = "model.weights.h5"
-_DAMAGE = (
+DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
     EOFError,
@@ -47,7 +47,7 @@ class Container:
     path: Path
     format: ModelFormat
     keras_version: int | None
-    """The major version that wrote it; None for a SavedModel."""
+    """The major version that wrote it; None for a SavedModel, and for what an archive holds."""
     config: Any
     """The model's configuration: layers with their class names and settings; None for a SavedModel."""
     weights_bytes: int | None = None
@@ -66,7 +66,7 @@ def open_container(path: Path) -> Container:
             return _archive(path)
         case ModelFormat.HDF5:
             return _hdf5(path)
-        case ModelFormat.SAVED_MODEL:
+        case ModelFormat.SAVED_MODEL | ModelFormat.ZIPPED:
             return Container(path=path, format=found, keras_version=None, config=None)
     raise BadModelFileError(_what_else(path))
 
@@ -185,7 +185,7 @@ def _archive(path: Path) -> Container:
                 weights_bytes = _stored_in(archive, path)
             if "metadata.json" in names and not damaged:
                 about = read_member(archive, "metadata.json", at_most=MODEL_CONFIG_BYTES)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise BadModelFileError(f"{path} is damaged ({in_one_line(error)}). {_FIX}") from error
     if missing:
         raise BadModelFileError(
@@ -222,7 +222,7 @@ def _hdf5(path: Path) -> Container:
         with h5py.File(path) as file:
             config, version = file.attrs.get("model_config"), file.attrs.get("keras_version")
         described = json.loads(config) if config is not None else None
-    except (*_DAMAGE, TypeError) as error:
+    except (*DAMAGE, TypeError) as error:
         raise BadModelFileError(f"{path} is truncated or damaged ({in_one_line(error)}). {_FIX}") from error
     if described is None:
         raise BadModelFileError(

@@ -16,6 +16,7 @@ from export.source.bounded_build import bounded_variables
 from export.source.container import Container, open_container, refuse_lambdas, under_its_suffix, why_not
 from export.source.half_precision import half_policy, in_float32
 from export.source.operations import operation_classes
+from export.source.zipped import unpacked_model
 from spelling import counted
 
 
@@ -39,13 +40,17 @@ def load_model(path: Path) -> keras.Model:
 def load(path: Path) -> LoadedModel:
     """The image classifier in the file: (batch, height, width, 3 or 1) -> (batch, classes).
 
-    The format is told by the content. A model of Keras 2 becomes one of Keras 3 with the same layers and
-    outputs; a SavedModel without Keras layers becomes a model of one layer, its serving function.
+    The format is told by the content; a zip archive may hold the file or folder. A model of Keras 2 becomes
+    one of Keras 3 with the same layers and outputs; a SavedModel without Keras layers becomes a model of one
+    layer, its serving function.
 
     Raises BadModelFileError if the file is missing, truncated, empty, not a model, cannot be carried over to
     Keras 3, or would run its own code when loaded, and ExportError for another kind of model.
     """
     container = open_container(Path(path))
+    if container.format is ModelFormat.ZIPPED:
+        with unpacked_model(container.path) as inside:
+            return load(inside)
     if container.format is ModelFormat.SAVED_MODEL:
         loaded = _saved_model(container)
     elif container.keras_version == 2:

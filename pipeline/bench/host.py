@@ -159,7 +159,7 @@ class _Series:
         found = []
         done = len(self.round_medians_ms)
         if done < settings.rounds and sum(self.samples_ns) / 1e9 < settings.max_secs:
-            found.append(Reason.STOPPED.text(done=done, asked=settings.rounds))
+            found.append(Reason.STOPPED.text(done=done, rounds=counted(settings.rounds, "round")))
         if 0 in self.round_medians_ms:
             found.append(Reason.BELOW_RESOLUTION.text())
         use = typical(self.machine_use)

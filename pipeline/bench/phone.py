@@ -29,6 +29,7 @@ from pipeline.bench.host import MeasuredFile
 from pipeline.bench.settings import HOST_ONLY, BenchSettings, PhoneSettings, share_of_runs
 from pipeline.bench.statistics import drift, noise_ms
 from pipeline.records.measurement import XNNPACK, Measurement, in_part
+from spelling import counted
 
 COUNTING_SECS = 0.4
 """Minimum length in seconds of a first round with several threads, which are counted in it."""
@@ -207,7 +208,7 @@ class PhoneSeries:
         if rise is not None and rise > 1 + self.settings.max_drift:
             reasons.append(Reason.SLOWED.text(rise=f"{rise - 1:.0%}"))
         if not reasons and len(found) < self.num_rounds:
-            reasons.append(Reason.STOPPED.text(done=len(found), asked=self.num_rounds))
+            reasons.append(Reason.STOPPED.text(done=len(found), rounds=counted(self.num_rounds, "round")))
         return tuple(dict.fromkeys(reasons))
 
     def _delegate(self, found: Sequence[PhoneRound]) -> str:

@@ -30,6 +30,7 @@ from pipeline.data.spec import ImageShape
 from pipeline.errors import PipelineError
 from pipeline.records.phone_verification import PhoneVerification
 from pipeline.store.predictions import KeptPredictions
+from spelling import counted
 
 Floats = npt.NDArray[np.float32]
 
@@ -155,7 +156,9 @@ def _compared(
     there_finite, here_finite = is_finite(there), is_finite(here)
     both = there_finite & here_finite
     if not there_finite.all():
-        reasons.append(Reason.NOT_FINITE.text(number=int((~there_finite).sum()), total=count))
+        reasons.append(
+            Reason.NOT_FINITE.text(number=int((~there_finite).sum()), samples=counted(count, "sample"))
+        )
     found = PhoneVerification(
         artifact_sha256=samples.contents.sha256,
         path=str(samples.path),

@@ -17,7 +17,7 @@ from android_bench.phone.pool import list_phones
 from android_bench.settings import MatrixSettings
 from pipeline.commands.output import json_option, print_records, print_table, say, table
 from pipeline.commands.phones.options import adb_servers, server_option
-from pipeline.shell import quoted
+from pipeline.shell import quoted_value
 
 if TYPE_CHECKING:
     from android_bench.phone.adb import ListedPhone
@@ -80,8 +80,8 @@ def command(*, servers: tuple[str, ...], as_json: bool) -> int:
             )
         raise NoPhoneError("none of the phones is ready. The last column above says what to do.")
     if not as_json:
-        chosen = "" if len(ready) == 1 else f" -s {quoted(ready[0].serial)}"
-        at = "".join(f" --adb-server {quoted(server)}" for server in servers)
+        chosen = "" if len(ready) == 1 else f" -s {quoted_value(ready[0].serial)}"
+        at = "".join(f" --adb-server {quoted_value(server)}" for server in servers)
         say(f"Next: pipeline bench --adb{chosen}{at}")
     return 0
 

@@ -14,7 +14,7 @@ from pipeline.commands.output import print_records, print_table, say, stages, ta
 from pipeline.errors import UsageError
 from pipeline.lineage import is_keras_model
 from pipeline.runs import runs_folder, setting_of
-from pipeline.shell import quoted
+from pipeline.shell import quoted, quoted_value
 from pipeline.steps.settings import MaxDropSettings
 from spelling import counted
 
@@ -99,7 +99,7 @@ def _settings(taken: Candidate) -> str:
         words += [f"--seed {settings.seed}"] if settings.seed else []
         words += ["--typical"] if settings.typical else []
         words += ["--equalize"] if settings.equalize else []
-        words += [f"--keep-float {quoted(name)}" for name in artifact.float_layers]
+        words += [f"--keep-float {quoted_value(name)}" for name in artifact.float_layers]
     return " ".join(words)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from models.family import PublishedFigure
-from models.registry import FAMILIES, family_of, label, published_for, resolve
+from models.registry import FAMILIES, family_of, label, published_for, remarks, resolve
 from pipeline.commands.knobs import given_knobs, knob_options
 from pipeline.commands.output import json_option, print_records, print_table, say, table, working
 
@@ -75,6 +75,8 @@ def command(family: str | None, *, layers: bool, as_json: bool, **options: Any) 
 
         model = build(family, **knobs)
         costs, size = cost(model), file_size(model)
+    for sentence in remarks(family, resolve(family, knobs)):
+        say(sentence)
     if as_json:
         print_records(list(costs.layers) if layers else [_figures(family, knobs, costs, size)])
     elif layers:

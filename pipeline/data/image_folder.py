@@ -104,7 +104,7 @@ def load_listing(
     """
     choice = settings.choice
     _check_choice(source, listing, choice)
-    images = scanned_images(listing, root, settings, progress)
+    images = scanned_images(listing, root, settings, progress, source=source)
     if choice.test:
         images = images.with_others(_read_test(expanded(choice.test), listing, settings, progress))
     images = images.in_order()

@@ -15,7 +15,7 @@ from pipeline.data.listing import Listing, spelled_alike
 from pipeline.data.split_names import split_of_name
 from pipeline.data.table_columns import Columns, address_with, columns_of, file_named, flag_of, with_names
 from pipeline.data.table_file import Row, Table, read_table
-from pipeline.data.tree import shown
+from pipeline.data.tree import in_words, shown
 from pipeline.errors import UsageError
 from spelling import some
 
@@ -128,7 +128,7 @@ def _check_there(entries: Sequence[_Entry], path: Path, root: Path) -> None:
         folder = os.path.relpath(inner[0], path.parent)
         advice = f"{shown(folder)}/ holds the first: --data {address_with(path, images=folder)}"
     raise UsageError(
-        f"{len(missing):,} of {len(entries):,} files that {shown(path)} names are not in {shown(root)}: "
+        f"{len(missing):,} of {len(entries):,} files that {shown(path)} names are not in {in_words(root)}: "
         f"{names}. {advice}"
     )
 

@@ -49,15 +49,24 @@ class Scan:
     refused: dict[int, str]
 
 
-def scan(root: Path, files: Sequence[str], *, num_threads: int | None, progress: Progress | None) -> Scan:
+def scan(
+    root: Path,
+    files: Sequence[str],
+    *,
+    source: Path | None = None,
+    num_threads: int | None,
+    progress: Progress | None,
+) -> Scan:
     """What is known of each file. One with the size, times and inode of its last scan is not read again.
+
+    The files are in `root`, and `source` is the table or archive that lists them, if there is one.
 
     An interrupted scan keeps what it has read.
     """
     pixels.quiet_pillow()
     rows = np.zeros(len(files), scan_cache.ROW)
     refused = _stamp(rows, files)
-    cache = scan_cache.ScanCache(root)
+    cache = scan_cache.ScanCache(root, source)
     cache.recall(files, rows)
     waiting = [place for place in np.flatnonzero(~rows["is_known"]).tolist() if place not in refused]
     num_before = len(files) - len(waiting)

@@ -40,13 +40,14 @@ its brightest level of 16 bits, or -1; its look (`looks.py`); whether it is an i
 
 
 class ScanCache:
-    """The cached scan of one folder."""
+    """The cached scan of one folder, or of what one table lists."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, source: Path | None = None) -> None:
+        """`root`: the folder that the files are in; `source`: the table or archive that lists them."""
         self.num_stored = 0
         self.num_recalled = 0
         self._start = str(root / "x")[:-1]
-        name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]
+        name = hashlib.sha256(os.fsencode((source or root).resolve())).hexdigest()[:32]
         self._path = cache_folder() / "scans" / f"{name}.npz"
 
     def recall(self, files: Sequence[str], rows: npt.NDArray[np.void]) -> None:

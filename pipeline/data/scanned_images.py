@@ -95,12 +95,21 @@ class ScannedImages:
 
 
 def scanned_images(
-    listing: Listing, root: Path, settings: ReadSettings, progress: Progress | None, *, below: bool = True
+    listing: Listing,
+    root: Path,
+    settings: ReadSettings,
+    progress: Progress | None,
+    *,
+    source: Path | None = None,
+    below: bool = True,
 ) -> ScannedImages:
-    """The images of the listing; files that are none are listed as left out."""
+    """The images of the listing; files that are none are listed as left out.
+
+    `source` is the table or archive that lists them, and `below` whether they are shown as below `root`.
+    """
     groups = listing.files.groups
     paths = list(itertools.chain.from_iterable(group.paths for group in groups))
-    found = scan(root, paths, num_threads=settings.num_threads, progress=progress)
+    found = scan(root, paths, source=source, num_threads=settings.num_threads, progress=progress)
     group = np.repeat(np.arange(len(groups)), [len(group.paths) for group in groups])
     listing.left_out += [
         LeftOut(path=within(root, Path(paths[place])) if below else shown(paths[place]), reason=reason)

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.data.address import DataChoice, address_of
 from pipeline.data.split_names import split_of_name
 from pipeline.data.table_file import Table
-from pipeline.data.tree import shown
+from pipeline.data.tree import in_words, shown
 from pipeline.errors import UsageError, unknown_name
 from pipeline.shell import quoted
 from spelling import some
@@ -60,7 +60,7 @@ def with_names(table: Table, root: Path, choice: DataChoice, notes: list[str]) -
         return table.with_header()
     raise UsageError(
         f"the first line of {shown(table.path)}, {some(cells, quoted=True)}, is no header with a column for "
-        f"the file (such as path, file, image), nor does it name a file in {shown(root)}. Name the column "
+        f"the file (such as path, file, image), nor does it name a file in {in_words(root)}. Name the column "
         f"({address_with(table.path, file='COLUMN')}), or the folder of the images "
         f"({address_with(table.path, images='FOLDER')})."
     )

@@ -112,6 +112,11 @@ def shown(path: Path | str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
+def in_words(folder: Path) -> str:
+    """A folder for a sentence, in which a single dot would be lost."""
+    return "the current folder" if folder == Path() else shown(folder)
+
+
 def names_of(folders: Iterable[Folder]) -> str:
     """The first names, for messages."""
     return some([f"{shown(each.name)}/" for each in folders])

@@ -27,7 +27,7 @@ from pipeline.errors import UsageError
 from pipeline.labels import read_labels
 from pipeline.lineage import KerasSource, load_of
 from pipeline.progress import Doing, Progress, silent
-from pipeline.shell import quoted
+from pipeline.shell import quoted_value
 from pipeline.steps.dataset import load_calibration, load_dataset
 from pipeline.steps.export_notes import done_for_int8, meaning, told_once, too_few
 from pipeline.steps.pixels import checked_pixels
@@ -254,7 +254,7 @@ def with_skipped_layers(source: KerasSource, settings: ExportSettings) -> Export
         if name not in config.kept_in_float:
             raise UsageError(
                 f"--keep-float {name}: this run was trained with a quantizer there, which stays. Compress "
-                f"{config.parent} again with --skip-layer {quoted(name)}, or export that run."
+                f"{config.parent} again with --skip-layer {quoted_value(name)}, or export that run."
             )
     return dataclasses.replace(settings, keep_float=config.kept_in_float)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from models.build import build_without_weights
 from models.cost import cost
-from models.registry import family_of, resolve, without_aliases
+from models.registry import family_of, remarks, resolve, without_aliases
 from models.weights.catalogue import best_for
 from pipeline.data.advice import advice
 from pipeline.data.dataset import Dataset
@@ -167,9 +167,7 @@ def _suggestions(config: TrainConfig, dataset: DatasetSpec, settings: TrainSetti
 def _advise(config: TrainConfig, dataset: DatasetSpec, progress: Progress) -> None:
     others = {name: value for name, value in config.knobs.items() if name != "image_size"}
     made_for = resolve(str(config.family), others)["image_size"]
-    family = family_of(str(config.family))
-    remarks = (knob.remark(config.knobs.get(knob.name)) for knob in family.all_knobs)
-    for sentence in filter(None, remarks):
+    for sentence in remarks(str(config.family), config.knobs):
         progress(Note(sentence))
     for sentence in advice(dataset, image_size=config.knobs["image_size"], made_for=made_for):
         progress(Note(sentence))

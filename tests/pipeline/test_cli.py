@@ -209,6 +209,14 @@ def test_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch):
         run([])
 
 
+def test_models_says_which_values_no_paper_measured(capsys: pytest.CaptureFixture[str]):
+    said = "alpha 1.5 is outside what was published, 0.25 to 1: what it gives is unknown"
+    assert run(["models", "mobilenet", "--alpha", "1.5", "--image-size", "32", "--json"]) == 0
+    assert said in capsys.readouterr().err
+    assert run(["models", "mobilenet", "--alpha", "0.5", "--image-size", "128", "--json"]) == 0
+    assert "published" not in capsys.readouterr().err
+
+
 def test_models_prints_the_papers_figures_beside_ours(capsys: pytest.CaptureFixture[str]):
     assert run(["models", "mobilenet", "--alpha", "0.5", "--image-size", "160", "--json"]) == 0
     (figures,) = json.loads(capsys.readouterr().out)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.cli import COMMANDS, run
-from pipeline.shell import quoted
+from pipeline.shell import quoted, quoted_value
 from pipeline.terminal import printable
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +52,12 @@ def test_bash_reads_back_any_word(words: list[str]):
     assert found == [word.encode() for word in wanted]
 
 
+@given(st.text(st.characters(exclude_characters="\0"), min_size=1))
+def test_bash_reads_back_an_options_value_unchanged(word: str):
+    word = word.encode(errors="replace").decode()
+    assert read_by_bash(f"--keep-float {quoted_value(word)}", Path("/")) == [b"--keep-float", word.encode()]
+
+
 def test_bytes_that_are_no_text_come_back():
     assert read_by_bash(quoted(os.fsdecode(b"a\xff\xfe")), Path("/")) == [b"a\xff\xfe"]
 
@@ -80,7 +86,7 @@ def test_next_command_names_the_folder_and_runs_nothing(
 
 PROPOSED = re.compile(rf"\bpipeline (?:{'|'.join(COMMANDS)})\b[^.]*$")
 SAFE = re.compile(
-    r"quoted\(|how_to_resume\(|' '\.join\(\[\*map\(quoted"
+    r"quoted(?:_value)?\(|how_to_resume\(|' '\.join\(\[\*map\(quoted"
     r"|what_to_verify\(|_settings\(|_parent\(|'compress' if |words$|verified$|chosen$|at$"  # of quoted words
     r"|max_drop$|family_of\(|figures\.family$|FAMILY$|ALPHA$|DATA$|EPOCHS$|record\.run$"  # numbers, ours
 )

@@ -239,3 +239,27 @@ def test_an_address_with_its_columns_is_read_as_it_was_written(folder):
     spec = load(f"{path}?file=where&label=kind&split=70/15/15").spec
     assert spec.class_names == ("cat", "dog")
     assert spec.name == "t"
+
+
+def test_tables_of_one_folder_keep_their_own_scans(folder):
+    """One table's scan would delete what the other's knows, and both would be read again at each turn."""
+    both = [
+        table(folder, f"path,label\nimg/{first}.png,cat\nimg/{first + 1}.png,dog\n", name=f"{first}.csv")
+        for first in (0, 2)
+    ]
+    known: list[int] = []
+    for num_known in (0, 2):
+        for path in both:
+            known.clear()
+            load(str(path), progress=lambda _what, done, _total: known.append(done))
+            assert known[0] == num_known
+
+
+def test_a_table_in_the_current_folder_says_which_folder_lacks_its_files(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    Path("note.txt").write_text("milk\nbread\n")
+    with pytest.raises(UsageError, match=r"nor does it name a file in the current folder\. Name"):
+        list_table(Path("note.txt"))
+    Path("gone.csv").write_text("path,label\nimg/9.png,cat\nimg/8.png,dog\n")
+    with pytest.raises(UsageError, match="are not in the current folder: "):
+        list_table(Path("gone.csv"))
