@@ -70,6 +70,7 @@ ROOMS = {
         ("training", "bench"),
         ("compression", "explain", "android_kit", "report"),
         ("steps", "doctor"),
+        ("choose",),
         ("commands",),
         ("cli",),
     ),

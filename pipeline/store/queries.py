@@ -162,3 +162,10 @@ ORDER BY num_samples DESC, p.rowid DESC LIMIT 1
 """
 
 PREDICTED = "SELECT DISTINCT artifact_sha256 FROM predictions"
+
+ADD_SHAPE = """
+INSERT OR REPLACE INTO shapes (shape, setting, num_classes, record)
+VALUES (:shape, :setting, :num_classes, :record)
+"""
+
+SHAPES = "SELECT record FROM shapes WHERE shape = ? AND setting = ? ORDER BY num_classes"

@@ -186,8 +186,19 @@ ALTER TABLE verifications ADD COLUMN {_generated("num_only_tflite_right INTEGER"
 {WITH_PAIRS}
 """
 
+_SHAPES = f"""
+CREATE TABLE shapes ( -- files with random weights, measured before any training
+    shape TEXT NOT NULL, -- family, knobs, precision and exporter, as JSON
+    setting TEXT NOT NULL, -- machine or phone, runtime and settings, as JSON
+    num_classes INTEGER NOT NULL,
+    record TEXT NOT NULL,
+    {_generated("size_bytes INTEGER", "macs INTEGER", "parameters INTEGER")},
+    PRIMARY KEY (shape, setting, num_classes)
+);
+"""
+
 MIGRATIONS: tuple[str, ...] = (
-    _FIRST, _PHONES, _DOWNLOADED, _SESSIONS, _AVERAGES, _KITS, NEWEST, _LABELS, _PREDICTIONS, _PAIRS,
+    _FIRST, _PHONES, _DOWNLOADED, _SESSIONS, _AVERAGES, _KITS, NEWEST, _LABELS, _PREDICTIONS, _PAIRS, _SHAPES,
 )  # fmt: skip
 """MIGRATIONS[n] takes a store of version n to version n + 1. Never edited once released: append."""
 

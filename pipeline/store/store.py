@@ -21,6 +21,7 @@ from pipeline.errors import PipelineError
 from pipeline.json_values import finite
 from pipeline.records.measurement import Measurement, Setting, measurement_from_record, setting_of
 from pipeline.records.phone_verification import PhoneVerification
+from pipeline.records.shape import ShapeMeasurement, shape_from_record
 from pipeline.records.training import TrainRecord
 from pipeline.sessions import SessionMedian, SessionSpread, session_of, session_spread
 from pipeline.store import queries
@@ -184,6 +185,20 @@ class Store:
         """The newest valid measurement of a series: one artifact, phone, tool and setting."""
         found = self._read(queries.OF_SERIES, (series,))
         return measurement_from_record(json.loads(found[0]["record"])) if found else None
+
+    def add_shape(self, found: ShapeMeasurement) -> None:
+        """Adds what a file with random weights measured, or replaces the one of that shape and setting."""
+        names = ("shape", "setting", "num_classes")
+        values = {name: getattr(found, name) for name in names} | {"record": _json(asdict(found))}
+        with self._writing() as connection:
+            connection.execute(queries.ADD_SHAPE, values)
+
+    def shapes(self, shape: str, setting: str) -> list[ShapeMeasurement]:
+        """What files of a shape measured with a setting, one for each number of classes."""
+        return [
+            shape_from_record(json.loads(row["record"]))
+            for row in self._read(queries.SHAPES, (shape, setting))
+        ]
 
     def session_spreads(self) -> dict[Setting, SessionSpread]:
         """The spread between sessions, for each setting in which a file was measured in several.
