@@ -54,6 +54,9 @@ RECIPE = "the paper's, by family"
 )
 @click.option("--patience", type=click.IntRange(min=0), help="Stop after N epochs without a better one.")
 @click.option("--batch-size", type=click.IntRange(min=1), help=f"[default: {RECIPE}]")
+@click.option(
+    "--mixed-precision", is_flag=True, help="Compute in bfloat16; the model and its files stay float32."
+)
 @click.option("--optimizer", type=click.Choice(["sgd", "rmsprop", "adam"]), help=f"[default: {RECIPE}]")
 @click.option(
     "--learning-rate",

@@ -48,6 +48,8 @@ class TrainConfig:
     seed: int = 0
     class_weights: str = "equal"
     """balanced: an image counts inversely to the training images of its class; else equal."""
+    mixed_precision: bool = False
+    """Compute in bfloat16; the weights, the class scores and the saved model are float32."""
     patience: int = 0
     """The training stops after as many epochs without a better one; 0 never stops it."""
     weights: str | None = None

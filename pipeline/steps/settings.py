@@ -34,6 +34,7 @@ class TrainSettings:
     augment: bool | None = None
     seed: int | None = None
     class_weights: str | None = None
+    mixed_precision: bool | None = None
     patience: int | None = None
     weights: str | None = None
     """imagenet, the name of a published file, the path of one, or a run."""

@@ -26,6 +26,7 @@ from pipeline.steps.settings import TrainSettings
 from pipeline.store.store import open_store
 from pipeline.training import trainer
 from pipeline.training.freeze import ALL, NONE
+from pipeline.training.mixed_precision import why_slow
 from pipeline.training.start import IMAGENET, Start, find_start
 from spelling import counted
 
@@ -65,6 +66,8 @@ def train(
     dataset.check_one_label("training")
     config = train_config(family, from_any_folder(data), dataset.spec, settings, start=start)
     _advise(config, dataset.spec, progress)
+    if config.mixed_precision and (why := why_slow()):
+        progress(Note(f"--mixed-precision: {why}, so that it will be slower than without."))
     for sentence in _suggestions(config, dataset.spec, settings):
         progress(Note(sentence))
     run = trainer.start_run(config, dataset.spec, folder=runs)

@@ -1,4 +1,4 @@
-"""Runs Keras's BatchNormalization by TensorFlow's fused kernel while a model is trained.
+"""BatchNormalization by TensorFlow's fused kernel.
 
 Keras 3 computes moments, scaling and their gradients with a dozen elementwise operators, each of which reads
 the whole tensor. TensorFlow's FusedBatchNormV3, which tf_keras uses too, reads it twice.
@@ -6,35 +6,17 @@ the whole tensor. TensorFlow's FusedBatchNormV3, which tf_keras uses too, reads 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_graph.walk import named_layers
+_WIDTH = 16
+"""oneDNN's bfloat16 kernel takes whole vectors of channels; others go to one that is ten times slower."""
 
 
-@contextmanager
-def fused_norms(model: keras.Model) -> Iterator[None]:
-    """Within it, the model's BatchNormalizations use the fused kernel; afterwards they are plain again.
-
-    A function traced within it keeps the kernel. Layers with a mask, renorm, another axis than the last or a
-    rank other than 4 compute as before.
-    """
-    changed = [layer for _, layer in named_layers(model) if type(layer) is keras.layers.BatchNormalization]
-    for layer in changed:
-        layer.__class__ = _Fused
-    try:
-        yield
-    finally:
-        for layer in changed:
-            layer.__class__ = keras.layers.BatchNormalization
-
-
-class _Fused(keras.layers.BatchNormalization):
-    """The same layer, variables and configuration."""
+class FusedNorm(keras.layers.BatchNormalization):
+    """Keras's layer, variables and configuration; a mask, renorm or a rank other than 4 compute as there."""
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:  # noqa: ANN401
         frozen = bool(training) and not self.trainable
@@ -56,7 +38,7 @@ class _Fused(keras.layers.BatchNormalization):
                 is_training=False,
             )
             return tf.cast(outputs, self.compute_dtype)
-        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(inputs, gamma, beta, epsilon=self.epsilon)
+        outputs, mean, variance = _normalised(inputs, gamma, beta, self.epsilon)
         # the kernel gives the unbiased variance, Keras keeps the biased one
         count = tf.cast(tf.size(inputs) // size, tf.float32)
         self._keep(self.moving_mean, mean)
@@ -65,3 +47,42 @@ class _Fused(keras.layers.BatchNormalization):
 
     def _keep(self, variable: keras.Variable, value: Any) -> None:  # noqa: ANN401
         variable.assign(variable * self.momentum + value * (1.0 - self.momentum))
+
+
+def _normalised(inputs: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:  # noqa: ANN401
+    """Outputs, the batch's means and its unbiased variances."""
+    missing = -inputs.shape[-1] % _WIDTH
+    if inputs.dtype != tf.bfloat16 or not missing or tf.config.list_logical_devices("GPU"):
+        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(inputs, gamma, beta, epsilon=epsilon)
+        return outputs, mean, variance
+    outputs, mean, variance = _padded(inputs, gamma, beta, missing, epsilon)
+    return outputs, mean, variance
+
+
+def _padded(inputs: Any, gamma: Any, beta: Any, missing: int, epsilon: float) -> Any:  # noqa: ANN401
+    """The same with `missing` channels of zeros beside the others; a slice's own gradient would be slow."""
+    size = inputs.shape[-1]
+    zeros = tf.zeros([*tf.unstack(tf.shape(inputs)[:-1]), missing], inputs.dtype)
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def padded(inputs: Any, gamma: Any, beta: Any) -> Any:  # noqa: ANN401
+        wide, scale = tf.concat([inputs, zeros], -1), tf.pad(gamma, [[0, missing]])
+        found = tf.raw_ops.FusedBatchNormV3(
+            x=wide, scale=scale, offset=tf.pad(beta, [[0, missing]]), mean=[], variance=[], epsilon=epsilon
+        )
+
+        def gradient(by_output: Any, *_: Any) -> Any:  # noqa: ANN401
+            by_input, by_gamma, by_beta, _, _ = tf.raw_ops.FusedBatchNormGradV3(
+                y_backprop=tf.concat([by_output, zeros], -1),
+                x=wide,
+                scale=scale,
+                reserve_space_1=found.reserve_space_1,
+                reserve_space_2=found.reserve_space_2,
+                reserve_space_3=found.reserve_space_3,
+                epsilon=epsilon,
+            )
+            return by_input[..., :size], by_gamma[:size], by_beta[:size]
+
+        return (found.y[..., :size], found.batch_mean[:size], found.batch_variance[:size]), gradient
+
+    return padded(inputs, gamma, beta)

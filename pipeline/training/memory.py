@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import tensorflow as tf
+
 from pipeline.data.memory import room_bytes
 
-_FLOAT_BYTES = 4
 _TIMES = 2
 """What a training takes beside what layers keep for their gradients: the gradients and what else is alive."""
 
@@ -31,12 +32,14 @@ def check_fits(model: Any, batch_size: int) -> None:  # noqa: ANN401 - of either
 def kept_bytes(model: Any) -> int:  # noqa: ANN401
     """The least that training keeps for an image: the inputs of the layers that have weights to train."""
     sizes: dict[int, int] = {
-        id(tensor): math.prod(size or 1 for size in tensor.shape[1:]) for tensor in _inputs(model)
+        id(tensor): num_bytes * math.prod(size or 1 for size in tensor.shape[1:])
+        for tensor, num_bytes in _inputs(model)
     }
-    return _FLOAT_BYTES * sum(sizes.values())
+    return sum(sizes.values())
 
 
-def _inputs(model: Any) -> Iterator[Any]:  # noqa: ANN401
+def _inputs(model: Any) -> Iterator[tuple[Any, int]]:  # noqa: ANN401
+    """The tensors, and the bytes of a value in the type that the layer computes in."""
     for layer in model.layers:
         if hasattr(layer, "layers"):
             yield from _inputs(layer)
@@ -45,4 +48,5 @@ def _inputs(model: Any) -> Iterator[Any]:  # noqa: ANN401
                 tensors = layer.input
             except (AttributeError, ValueError):  # called more than once
                 continue
-            yield from tensors if isinstance(tensors, list | tuple) else [tensors]
+            for tensor in tensors if isinstance(tensors, list | tuple) else [tensors]:
+                yield tensor, tf.as_dtype(layer.compute_dtype).size

@@ -22,12 +22,13 @@ from pipeline.progress import Note, Progress, silent
 from pipeline.records.training import TrainConfig, TrainRecord
 from pipeline.runs import CONFIG, how_to_resume, new_run, setting_of, text_setting_of
 from pipeline.training.checkpoint import STATE, EpochResult, History, save_epoch, write_history
+from pipeline.training.fast_layers import fast_layers
 from pipeline.training.finish import finish_run, now_utc
 from pipeline.training.freeze import ALL, frozen
-from pipeline.training.fused_norm import fused_norms
 from pipeline.training.head import LEARNING_RATE as HEAD_LEARNING_RATE
 from pipeline.training.head import train_head
 from pipeline.training.loop import Course, evaluate, run_epochs
+from pipeline.training.mixed_precision import in_bfloat16
 from pipeline.training.schedule import LearningRate
 from pipeline.training.scorer import Scorer, class_weights_of, compiled_scorer, cross_entropy
 from pipeline.training.start import start_again
@@ -92,7 +93,7 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: Progres
     if config.weights and not history.results:
         start_again(config, model)
     try:
-        with _kept(model, config), fused_norms(model):
+        with _kept(model, config), _precision(model, config), fast_layers(model):
             scorer = compiled_scorer(model, config, class_weights_of(config, dataset.spec))
             trainee = Scorer(model=scorer, dataset=dataset, config=config)
             if config.head_epochs and not history.results:
@@ -107,6 +108,11 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: Progres
 
 def _kept(model: keras.Model, config: TrainConfig) -> AbstractContextManager[None]:
     return frozen(model, str(config.family), config.freeze) if config.weights else nullcontext()
+
+
+def _precision(model: keras.Model, config: TrainConfig) -> AbstractContextManager[None]:
+    head = family_of(str(config.family)).head
+    return in_bfloat16(model, head=head) if config.mixed_precision else nullcontext()
 
 
 def _train_head(trainee: Scorer, run: Path, progress: Progress) -> History:
@@ -218,6 +224,8 @@ def _log(writer: Any, result: EpochResult, run: Path) -> None:  # noqa: ANN401 -
 def _finish(model: keras.Model, trainee: Scorer, history: History, *, run: Path) -> TrainRecord:
     config, best = trainee.config, history.best
     assert best is not None
+    if config.mixed_precision:
+        trainee.model.make_test_function(force=True)  # in float32, as the saved model computes
     test_top1, _ = evaluate(trainee.model, trainee.batches("test"))
     return finish_run(
         run,
