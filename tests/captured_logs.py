@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from android_bench.printed.pasted import parse_log
+
 LOGS = Path(__file__).parents[2] / "shared" / "reference" / "logs"
 EXPECTED = [
     pytest.param(row, id=row["file"])
@@ -33,3 +35,13 @@ def figures_of(report):
         return "-" if value is None else f"{value:.6g}"
 
     return shown(report.timed.median_ms), shown(report.timed.avg_ms), "no" if report.reasons else "yes"
+
+
+def outcome(text):
+    """What a user sees of a text: rows with their reasons and profiles, and failures."""
+    log = parse_log(text)
+    rows = [
+        (figures_of(run), run.timed, run.graph, run.reasons, len(profile.operators), profile.complete)
+        for run, profile in zip(log.runs, log.profiles, strict=True)
+    ]
+    return rows, [failure.reason for failure in log.failures]

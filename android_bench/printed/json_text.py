@@ -9,11 +9,14 @@ from typing import Any
 
 from android_bench.errors import LogError
 from android_bench.printed.prefixes import mentions
+from android_bench.printed.time_order import Stamp, is_newest_first, stamp_of
 
 _STUDIO = "logcatMessages"
 _BEGINS = re.compile(r"\s*(?:\{\s*\"|\[\s*[\"{]|\")")
 _OBJECT = re.compile(r"\{\s*\"")
 _MOST_NESTED = 50
+_LONGEST_TIME = 40
+_TIME_FIELD = re.compile(r"(?i)time|^ts$|date")
 _TWO_AT_ONCE = re.compile(r"STARTING!\s*\n.{0,80}STARTING!")
 _STDOUT, _STDERR = re.compile(r"(?i)\b(std_?)?out(put)?$"), r"(?i)\b(std_?)?err(or)?$"
 
@@ -85,8 +88,26 @@ def _leaves(value: object, path: str, depth: int) -> Iterator[Leaf]:
         for name, each in value.items():
             yield from _leaves(each, f"{path}.{name}", depth + 1)
     elif depth < _MOST_NESTED and isinstance(value, list):
-        for each in value:
+        for each in _in_time_order(value):
             yield from _leaves(each, path, depth + 1)
+
+
+def _in_time_order(entries: list[Any]) -> list[Any]:
+    """A list of records with times, the oldest first; any other list unchanged."""
+    if len(entries) < 2 or not all(isinstance(each, dict) for each in entries):
+        return entries
+    texts = ["\n".join(leaf for _, leaf in _leaves(each, "", _MOST_NESTED - 3)) for each in entries]
+    return entries[::-1] if is_newest_first([_time_of(each) for each in entries], texts) else entries
+
+
+def _time_of(record: dict[str, Any]) -> Stamp | None:
+    """The time of a record, in a field called so or in one that holds little else."""
+    for name, value in record.items():
+        if isinstance(value, int | float) and _TIME_FIELD.search(name):
+            return name, f"{value:030.9f}"
+        if isinstance(value, str) and len(value) <= _LONGEST_TIME and (stamp := stamp_of(value)):
+            return stamp
+    return None
 
 
 def _chosen(records: Sequence[Sequence[Leaf]]) -> str | None:
@@ -133,14 +154,20 @@ def _joined(leaves: Sequence[str]) -> str:
     return leaves[0] if len(leaves) == 1 else "".join(leaf.removesuffix("\n") + "\n" for leaf in leaves)
 
 
+def _head(header: dict[str, Any]) -> str:
+    """What logcat writes before a message."""
+    millis = int(header["timestamp"].get("nanos", 0)) // 1_000_000
+    return (
+        f"{header['timestamp']['seconds']}.{millis:03d} {header['pid']} {header['tid']} "
+        f"{header['logLevel'][0]} {header['tag']}"
+    )
+
+
 def _exported(messages: Sequence[Any]) -> str:
     """The messages that Android Studio exported, as lines of logcat."""
     try:
         lines = [
-            f"{each['header']['timestamp']['seconds']}.000 {each['header']['pid']} {each['header']['tid']} "
-            f"{each['header']['logLevel'][0]} {each['header']['tag']}: {line}"
-            for each in messages
-            for line in each["message"].splitlines()
+            f"{_head(each['header'])}: {line}" for each in messages for line in each["message"].splitlines()
         ]
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise LogError(

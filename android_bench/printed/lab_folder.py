@@ -2,7 +2,8 @@
 
 Developer Device Platform (`litert benchmark --ddp`): SESSION/ACCELERATOR-DEVICE/ with results.pb,
 runtime_info.pb, and logcat.txt or stdout.txt; in its bucket JOB/artifacts/data/local/tmp/ holds the two .pb,
-beside JOB/logcat.txt; a script's runs are output/RUN.log, results_RUN.pb and runtime_info_RUN.pb. Firebase
+beside JOB/logcat.txt; a script's runs are output/RUN.log, results_RUN.pb and runtime_info_RUN.pb. What the
+lab answered (lab_report.py) names the phones. Firebase
 Test Lab: MATRIX/DEVICE-API-LOCALE-ORIENTATION/ with logcat and artifacts/. Any other folder of such files is
 read alike.
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 from android_bench.delegates import DELEGATES, TFLITE, delegation_reasons
 from android_bench.errors import LogError
 from android_bench.printed.encoding import read_log_text
+from android_bench.printed.lab_report import LabJob, jobs_below
 from android_bench.printed.lines import Failure, Stats
 from android_bench.printed.pasted import ParsedLog, parse_log
 from android_bench.printed.profile import Profile
@@ -98,8 +100,10 @@ class _Run:
 def read_folder(folder: Path) -> LabSession:
     """The runs in a folder and its subfolders, in the order of their paths. OSError for an unreadable one."""
     session = LabSession()
+    reported = list(jobs_below(folder))
+    session.failures += [LabFailure(path=path, failure=job.failure) for path, job in reported if job.failure]
     for home, files in _by_home(folder).items():
-        where, accelerator = _phone(home, folder)
+        where, accelerator = _phone(home, folder, [job for _, job in reported])
         runs = _logged([each for each in files if _LOG.fullmatch(each.name)], session)
         for path, result in _results([each for each in files if _RESULT.fullmatch(each.name)], session):
             _take(result, _name_of(path), runs)
@@ -252,14 +256,17 @@ def _judged(run: _Run, accelerator: str | None) -> BenchmarkReport:
     return replace(report, reasons=(*report.reasons, *delegation_reasons((), missing)))
 
 
-def _phone(home: Path, folder: Path) -> tuple[str, str | None]:
-    """The phone's name and the accelerator, from the names of the folders, the deepest first."""
+def _phone(home: Path, folder: Path, jobs: Sequence[LabJob]) -> tuple[str, str | None]:
+    """The phone's name and the accelerator, by the lab's report or the folders' names, the deepest first."""
     inside = [home, *home.parents][: len(home.relative_to(folder).parts) + 1]
-    named = next((each for each in inside if not _NOT_A_PHONE.fullmatch(each.absolute().name)), inside[-1])
-    found = _ACCELERATOR.fullmatch(named.absolute().name)
-    told = _told_device(inside)
-    name = told or (found["phone"] if found else named.absolute().name)
-    return name, found["kind"] if found else None
+    names = [each.absolute().name for each in inside]
+    job = next((job for name in names for job in jobs if name in job.folders), None)
+    named = next((name for name in names if not _NOT_A_PHONE.fullmatch(name)), names[-1])
+    named = job.name if job is not None else named
+    found = _ACCELERATOR.fullmatch(named)
+    told = _told_device(inside) or (job.device if job is not None else None)
+    kind = (job.accelerator if job is not None else None) or (found["kind"] if found else None)
+    return told or (found["phone"] if found else named), kind
 
 
 def _told_device(folders: Sequence[Path]) -> str | None:
@@ -267,7 +274,7 @@ def _told_device(folders: Sequence[Path]) -> str | None:
     for each in folders:
         try:
             record = json.loads((each / "session.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
         device = record.get("device") if isinstance(record, dict) else None
         if isinstance(device, str):

@@ -17,6 +17,7 @@ from android_bench.printed.line_frames import (
     without_times,
 )
 from android_bench.printed.prefixes import COLOUR, Prefixes, begins_the_tools_line, mentions
+from android_bench.printed.time_order import oldest_first
 
 _MOST_LAYERS = 6
 _MOST_TRIES = 60
@@ -38,13 +39,14 @@ def unwrapped(text: str) -> str:
     """The text without JSON, HTML, tables, numbers and the like around the tool's lines.
 
     What is around every line is taken off in any order; the most lines that only the tool begins decide, so
-    that a log that can be read as it is stays. LogError if nothing can be read, and why.
+    that a log that can be read as it is stays. One whose newest line is first is turned round. LogError if
+    nothing can be read, and why.
     """
     search = _Search()
     search.visit(COLOUR.sub("", text), _MOST_LAYERS)
     if search.num_ours == 0 and search.refusal is not None:
         raise search.refusal
-    return with_points(search.best if search.num_ours else text)
+    return with_points(search.best if search.num_ours else oldest_first(text))
 
 
 class _Search:
@@ -57,6 +59,7 @@ class _Search:
         self._seen = set[str]()
 
     def visit(self, text: str, num_layers: int) -> None:
+        text = oldest_first(text)
         if text in self._seen or len(self._seen) >= _MOST_TRIES:
             return
         self._seen.add(text)

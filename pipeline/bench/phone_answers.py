@@ -18,7 +18,7 @@ from export.artifact import ExportArtifact, TensorInfo, check_described
 from export.check.predictions import PredictionLog
 from export.check.runner import Runner, check_runs, is_finite, real_values, stored_input
 from export.check.tally import has_labels, held_labels, mean_average_precision
-from export.head import Head
+from export.head import Head, HeadKind
 from export.tflite.content import FileContents
 from export.tflite.inspect import inspect
 from export.tflite.output import gives_probabilities, head_of_file
@@ -174,6 +174,7 @@ def _compared(
         host_top1=_percent(here_finite & head.are_right(here, labels)),
         phone_average_precision=_average_precision(head, there, labels, there_finite),
         host_average_precision=_average_precision(head, here, labels, here_finite),
+        is_on_classes=head.kind is HeadKind.LABELS and labels.ndim == 1,
         agreement=_percent(both & (head.decisions(there) == head.decisions(here)).all(axis=1)),
         max_abs_difference=float(np.abs(there - here)[both].max()) if both.any() else None,
         secs_per_sample=sum(part.secs for part in parts) / max(count, 1),

@@ -42,6 +42,8 @@ class PhoneVerification:
     phone_average_precision: float | None = None
     """Percent: mean over the labels of several sigmoids; None for classes that exclude each other."""
     host_average_precision: float | None = None
+    is_on_classes: bool = False
+    """Whether several sigmoids were judged on images of one class each."""
     classes_matched: str = ""
     """How the data set's classes were found among the outputs, in words."""
 

@@ -6,7 +6,7 @@ import time
 from functools import cache
 
 import pytest
-from captured_logs import EXPECTED, captured, figures_of, needs_logs
+from captured_logs import EXPECTED, captured, needs_logs, outcome
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from printed_logs import BLOCKS, FAILED, GOOD, LITERT, OLD
@@ -17,16 +17,6 @@ from android_bench.printed.encoding import log_text
 from android_bench.printed.pasted import parse_log
 
 FILES = [each.values[0]["file"] for each in EXPECTED]
-
-
-def outcome(text):
-    """What a user sees of a text: rows with their reasons and profiles, and failures."""
-    log = parse_log(text)
-    rows = [
-        (figures_of(run), run.timed, run.graph, run.reasons, len(profile.operators), profile.complete)
-        for run, profile in zip(log.runs, log.profiles, strict=True)
-    ]
-    return rows, [failure.reason for failure in log.failures]
 
 
 @cache

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from export.head import SIGMOIDS_ON_CLASSES
 from export.verification import points_lost
 from pipeline.commands.confusion import print_confusion
 from pipeline.commands.output import print_records, print_table, say, stages, table
@@ -112,6 +113,8 @@ def _print(found: Sequence[PhoneVerification], *, most_samples: int) -> None:
             "mAP: each label is its own yes or no, so a top-1 says nothing; the mean over the labels of the "
             "average precision. agree: images on which every label is on the same side of its threshold."
         )
+    if any(each.is_on_classes for each in found):
+        click.echo(f"{SIGMOIDS_ON_CLASSES}.")
     click.echo(
         f"{_images(found)}, the classes in turn; as many as --budget-secs allows, since "
         "each is its own process. The host is the same file in LiteRT; a GPU that computes in float16 "

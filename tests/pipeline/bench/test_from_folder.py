@@ -367,3 +367,72 @@ def test_what_is_no_log_is_refused_by_what_it_is(tmp_path, capsys, content, said
     path.write_bytes(content)
     assert run(["bench", "--from-log", str(path)]) == 1
     assert said in capsys.readouterr().err
+
+
+def operation(*jobs):
+    """What Developer Device Platform answers to a finished session, as LiteRT's command reads it."""
+    reports = [
+        {
+            "displayName": name,
+            "result": {"resultType": result},
+            "executionReports": [
+                {
+                    "outputFiles": [
+                        {"gcsOutputFile": {"path": f"gs://bucket/sessions/s-1/{job}/e-1/{file}"}}
+                        for file in ("artifacts/data/local/tmp/results.pb", "logcat.txt")
+                    ]
+                }
+            ],
+        }
+        for job, name, result in jobs
+    ]
+    return {"name": "operations/op-1", "done": True, "response": {"sessionReport": {"jobReports": reports}}}
+
+
+@needs_logs
+def test_the_labs_answer_names_the_phones_of_the_buckets_folders(session, capsys):
+    jobs = [("job-000", "gpu-caiman-35", "PASSED"), ("job-001", "cpu-pa3q-35", "PASSED")]
+    files = {
+        "operation.json": json.dumps(operation(*jobs)),
+        "job-000/e-1/artifacts/data/local/tmp/results.pb": None,
+        "job-000/e-1/logcat.txt": logcat(OF_THE_RESULT),
+        "job-001/e-1/artifacts/data/local/tmp/results.pb": None,
+        "job-001/e-1/logcat.txt": logcat("STARTING!\n"),
+    }
+    _, found = records(session(files), capsys)
+    assert [(each["where"], each["accelerator"]) for each in found] == [
+        ("caiman-35", "gpu"),
+        ("pa3q-35", "cpu"),
+    ]
+
+
+def test_the_session_as_it_was_asked_for_names_device_and_accelerator(session, capsys):
+    report = operation(("j-1", "Nightly run", "PASSED"), ("j-2", "Other run", "FAILED"))["response"]
+    report["sessionConfig"] = {
+        "jobConfigs": [
+            {
+                "displayName": "Nightly run",
+                "labels": {"accelerator": "gpu"},
+                "allocationConfig": {"deviceConfigs": [{"requirement": {"deviceId": "caiman-35"}}]},
+            }
+        ]
+    }
+    home = session({"session.json": json.dumps(report, indent=1), "j-1/e-1/stdout.txt": OF_THE_RESULT})
+    _, (found,) = records(home, capsys)
+    assert (found["where"], found["accelerator"]) == ("caiman-35", "gpu")
+    show_log(str(home), as_json=False)
+    said = capsys.readouterr().err
+    assert "session.json, line " in said
+    assert "a run did not complete: the lab says FAILED of the job Other run." in said
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"\xff", b'{"response": 3}', b'{"sessionReport": {"jobReports": [3, {"result": []}]}}',
+     b'{"sessionReport": {"jobReports": [{"displayName": 7, "executionReports": [{"outputFiles": 1}]}]}}',
+     b"[" * 100_000],
+)  # fmt: skip
+def test_any_other_json_changes_nothing(session, capsys, content):
+    home = session({"a51/stdout.txt": OTHER, "operation.json": content, "a51/session.json": content})
+    status, (found,) = records(home, capsys)
+    assert (status, found["where"]) == (0, "a51")

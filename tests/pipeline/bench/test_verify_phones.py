@@ -182,6 +182,12 @@ def test_several_sigmoids_are_judged_by_the_average_precision(verify, tmp_path, 
     _, out, _ = verify(file, "--data", data, "--max-drop", "1")
     assert "phone mAP" in out
     assert "top-1" not in out.replace("so a top-1 says nothing", "")
+    assert "one class each" not in out
+    classes = tmp_path / "classes.npz"
+    parts = {"x_train": images[:20], "x_test": images[20:28]}
+    np.savez(classes, **parts, y_train=np.arange(20) % 3, y_test=np.arange(8) % 3)
+    _, out, _ = verify(file, "--data", classes)
+    assert "the images have one class each, and the outputs are several sigmoids" in out
 
 
 def test_a_colon_in_a_tensor_s_name_reaches_the_tool_as_it_is(verify, exported, phone):
