@@ -25,8 +25,18 @@ UNPACKED_TIMES = 50
 """An archive's content beside the archive's own size. Pruned weights reach 10; a bomb is beyond 1,000."""
 UNPACKED_ALWAYS_BYTES = 256 * MIB
 """What any archive may unpack to, however small it is."""
-MODEL_CONFIG_BYTES = 64 * MIB
+MODEL_BYTES = 4 * GIB
+"""A Keras model's file, or all files of a SavedModel's folder. ConvNeXtXLarge's has 1.3 GiB."""
+MODEL_CONFIG_BYTES = 16 * MIB
 """A Keras model's configuration as JSON. NASNetLarge's has 1 MiB."""
+KERAS_CALLS = 100_000
+"""Calls of layers, those in a nested model as often as it is called. NASNetLarge has 1,000."""
+KERAS_OUTPUT_VALUES = 2**26
+"""Values that a layer gives for one image, 256 MiB: 64 channels of 1024x1024."""
+KERAS_MULTIPLICATIONS = 10**12
+"""Multiplications of a layer for one image, minutes of a core. All of NASNetLarge has 0.024 of it."""
+KERAS_LAYER_VISITS = 1_000_000
+"""Layers times the passes over them that calling each takes; in files of Keras's own the passes are a few."""
 HDF5_OBJECTS = 100_000
 """Groups and arrays in a file of weights."""
 

@@ -14,7 +14,7 @@ from tf_keras.src.saving.serialization_lib import SafeModeScope
 from export import native_output
 from export.errors import BadModelFileError
 from export.model_format import ModelFormat
-from export.source.bounded_build import bounded_variables
+from export.source.bounded_build import bounded_build
 from export.source.carried_ops import OP_LAYERS
 from export.source.carry_over import carry_over
 from export.source.container import (
@@ -24,6 +24,7 @@ from export.source.container import (
     under_its_suffix,
     why_not,
 )
+from export.source.demands import check_calls, check_sizes
 from export.source.half_precision import half_policy, in_float32
 from spelling import some
 
@@ -42,6 +43,7 @@ def load_keras2(container: Container) -> tuple[keras.Model, str | None]:
     path = container.path
     config = container.config if container.config is not None else _layers_of(container)
     refuse_lambdas(path, config)
+    check_calls(path, config)
     if container.format is not ModelFormat.SAVED_MODEL:
         _refuse_strangers(path, config)
     try:
@@ -49,7 +51,7 @@ def load_keras2(container: Container) -> tuple[keras.Model, str | None]:
             native_output.captured(),
             SafeModeScope(True),
             under_its_suffix(container) as file,
-            bounded_variables(path, container.weights_bytes),
+            bounded_build(container),
         ):
             theirs = tf_keras.models.load_model(file, custom_objects=_TENSORFLOW_FUNCTIONS, compile=False)
     except BadModelFileError:
@@ -61,6 +63,7 @@ def load_keras2(container: Container) -> tuple[keras.Model, str | None]:
             f"{path} holds a model of its own class, whose layers are not written down in it. Expected a "
             "functional or Sequential model: build it with keras.Model(inputs, outputs) and save it again."
         )
+    check_sizes(path, theirs)
     try:
         with native_output.captured():
             policy = half_policy(theirs)

@@ -12,8 +12,9 @@ from export import native_output
 from export.errors import BadModelFileError, ExportError
 from export.model_format import ModelFormat
 from export.source.bare_tensors import with_bare_tensors
-from export.source.bounded_build import bounded_variables
+from export.source.bounded_build import bounded_build
 from export.source.container import Container, open_container, refuse_lambdas, under_its_suffix, why_not
+from export.source.demands import check_calls, check_sizes
 from export.source.half_precision import half_policy, in_float32
 from export.source.operations import operation_classes
 from export.source.zipped import unpacked_model
@@ -71,11 +72,12 @@ def load(path: Path) -> LoadedModel:
 def _keras3(container: Container) -> LoadedModel:
     path = container.path
     refuse_lambdas(path, container.config)
+    check_calls(path, container.config)
     try:
         with (
             native_output.captured(),
             under_its_suffix(container) as file,
-            bounded_variables(path, container.weights_bytes),
+            bounded_build(container),
         ):
             known = operation_classes() if container.format is ModelFormat.HDF5 else None
             model = keras.saving.load_model(file, known, compile=False, safe_mode=True)
@@ -83,6 +85,7 @@ def _keras3(container: Container) -> LoadedModel:
         raise
     except Exception as error:  # a damaged file makes Keras raise nearly anything
         raise BadModelFileError(why_not(path, container.config, error)) from error
+    check_sizes(path, model)
     policy = half_policy(model)
     return LoadedModel(model=model if policy is None else in_float32(model), dtype_policy=policy)
 

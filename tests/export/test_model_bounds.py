@@ -2,7 +2,9 @@
 
 import io
 import json
+import re
 import resource
+import warnings
 import zipfile
 
 import h5py
@@ -69,8 +71,8 @@ def test_an_archive_that_unpacks_to_hundreds_of_times_its_size_is_refused(member
 
 
 def test_a_configuration_has_a_bound_of_its_own(members, refused):
-    bomb = archived({**members, "config.json": b" " * (65 * 2**20)}, zipfile.ZIP_DEFLATED)
-    assert "'config.json' unpacks to more than 64 MiB" in refused(bomb)
+    bomb = archived({**members, "config.json": b" " * (17 * 2**20)}, zipfile.ZIP_DEFLATED)
+    assert "'config.json' unpacks to more than 16 MiB" in refused(bomb)
 
 
 def test_arrays_that_claim_more_than_they_may_unpack_to_are_refused(members, refused):
@@ -100,17 +102,9 @@ def test_a_layer_of_a_billion_units_is_refused_before_they_are_made(members, ref
 
 
 def test_a_keras_2_layer_of_a_billion_units_is_refused_before_they_are_made(refused, tmp_path):
-    import tf_keras
-
-    path = tmp_path / "old.h5"
-    image = tf_keras.Input((8, 8, 3))
-    x = tf_keras.layers.GlobalAveragePooling2D()(image)
-    with pytest.warns(UserWarning, match="legacy"):
-        tf_keras.Model(image, tf_keras.layers.Dense(3)(x)).save(path)
-    with h5py.File(path, "r+") as file:
-        config = file.attrs["model_config"].replace('"units": 3', '"units": 1000000000')
-        file.attrs["model_config"] = config
-    assert "its layers ask for more than 64 MiB" in refused(path.read_bytes(), "old.h5")
+    path = old_net(tmp_path, ".h5")
+    config = json.loads(json.dumps(configuration(path)).replace('"units": 3', '"units": 1000000000'))
+    assert "its layers ask for more than 64 MiB" in refused(with_configuration(path, config), "old.h5")
 
 
 def test_a_configuration_of_any_depth_ends_in_an_answer(members, refused):
@@ -120,6 +114,80 @@ def test_a_configuration_of_any_depth_ends_in_an_answer(members, refused):
     for _ in range(50_000):
         nested = {"config": nested}
     assert list(layers_of_class(nested, "Lambda")) == []
+
+
+def test_models_that_call_each_other_over_and_over_are_refused_before_they_are_built(members, refused):
+    config = json.loads(members["config.json"])
+    innermost = json.dumps(config["config"]["layers"][1])
+    for level in range(30):
+        inner = json.loads(members["config.json"])
+        inner["config"]["name"] = inner["name"] = f"level{level}"
+        nodes = json.loads(innermost)["inbound_nodes"]
+        inner["config"]["layers"][1] = {**config, "inbound_nodes": 2 * nodes}
+        config = inner
+    error = refused(archived({**members, "config.json": json.dumps(config).encode()}))
+    assert re.search(r"calls [\d,]{13,} layers, more than 100,000", error)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+@pytest.mark.parametrize("inbound", [[], [[["conv", 0, 0, {}]]], [[["scores", 0, 0, {}]]]])
+def test_a_keras_2_layer_that_no_other_feeds_ends_in_an_answer(tmp_path, refused, suffix, inbound):
+    """tf_keras itself tries for ever to call it."""
+    path = old_net(tmp_path, suffix)
+    config = configuration(path)
+    conv = next(each for each in config["config"]["layers"] if each["config"]["name"] == "conv")
+    conv["inbound_nodes"] = inbound
+    error = refused(with_configuration(path, config), path.name)
+    assert "get their input from no other, or stand in a circle" in error
+
+
+def old_net(folder, suffix):
+    """The file of a small model of Keras 2."""
+    import tf_keras
+
+    path = folder / f"old{suffix}"
+    image = tf_keras.Input((8, 8, 3), name="image")
+    x = tf_keras.layers.Conv2D(2, 3, padding="same", name="conv")(image)
+    x = tf_keras.layers.GlobalAveragePooling2D()(x)
+    with warnings.catch_warnings(action="ignore"):  # HDF5 is legacy
+        tf_keras.Model(image, tf_keras.layers.Dense(3, name="scores")(x)).save(path)
+    return path
+
+
+def configuration(path):
+    if path.suffix == ".h5":
+        with h5py.File(path) as file:
+            return json.loads(file.attrs["model_config"])
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read("config.json"))
+
+
+def with_configuration(path, config):
+    """The file's content with another configuration."""
+    if path.suffix == ".h5":
+        with h5py.File(path, "r+") as file:
+            file.attrs["model_config"] = json.dumps(config)
+        return path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        held = {name: archive.read(name) for name in archive.namelist()}
+    return archived({**held, "config.json": json.dumps(config).encode()})
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_an_image_of_a_billion_pixels_is_refused_before_it_is_made(tmp_path, refused, suffix):
+    path = old_net(tmp_path, suffix)
+    content = json.dumps(configuration(path)).replace("[null, 8, 8, 3]", "[null, 32768, 32768, 3]")
+    error = refused(with_configuration(path, json.loads(content)), path.name)
+    assert "computes 3,221,225,472 values at once for one image, more than 67,108,864" in error
+
+
+def test_a_window_of_a_million_pixels_at_each_place_is_refused(refused, tmp_path):
+    image = keras.Input((2048, 2048, 3))
+    x = keras.layers.AveragePooling2D(1024, strides=1, padding="same", name="wide")(image)
+    x = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x))
+    keras.Model(image, x).save(tmp_path / "made.keras")
+    error = refused((tmp_path / "made.keras").read_bytes())
+    assert re.search(r"'wide' multiplies [\d,]+ times for one image, more than 1,000,000,000,000", error)
 
 
 def test_what_is_bounded_is_read_still(members, tmp_path):

@@ -1,4 +1,4 @@
-"""What `bench --adb` leaves running on a phone when a signal ends it; a test of hold.py.
+"""What `bench --adb` leaves running on a phone when a signal ends it; a test of hold.
 
 On the device lab (tests/device_lab; needs root and Debian), at random moments of a run of the tool.
 """
@@ -14,13 +14,13 @@ import sys
 import time
 from pathlib import Path
 
-from hold_row import Row
+from row import Row
 
 from android_bench.phone.adb import Phone as OurPhone
 from android_bench.phone.adb import default_server
 from android_bench.phone.session import Session
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))  # behind the installed packages of the same names
+sys.path.append(str(Path(__file__).parents[2] / "tests"))  # behind the installed packages of the same names
 
 from device_lab.lab import Lab
 from device_lab.phone import Phone

@@ -1,4 +1,4 @@
-"""The readers that hold_fuzz.py feeds, each with real files to mutate and the errors that it may end in."""
+"""The readers that fuzz.py feeds, each with real files to mutate and the errors that it may end in."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fuzz_mutations as mutations
+import mutations
 import numpy as np
-from fuzz_mutations import Mutation
+from mutations import Mutation
 
 from android_bench.errors import DeviceError, LogError
 from export.errors import ExportError
@@ -30,6 +30,9 @@ SIZE = 24
 class Kind:
     """A kind of file: real ones, how they are mutated, and what reads them."""
 
+    title: str
+    count: int = 5000
+    """How many mutations must hold."""
     sources: Callable[[], Sequence[bytes]]
     mutations: Sequence[Mutation]
     read: Callable[[bytes, Path, int], None]
@@ -131,19 +134,33 @@ def _run_foreign(path: Path) -> None:
 
 
 @functools.cache
-def _keras_files() -> tuple[bytes, ...]:
-    """Models of Keras 3 and Keras 2 in .keras files."""
+def _keras_models() -> tuple[Any, ...]:
+    """Of Keras 3 and Keras 2, one each whose layers stand in nested models and are called twice."""
+    import keras
     import tf_keras
 
+    found = [_net()]
+    for version in (keras, tf_keras):
+        layers, image = version.layers, version.Input((SIZE, SIZE, 3))
+        inner = version.Sequential([layers.Dense(4, activation="relu"), layers.Dropout(0.1)], name="inner")
+        body = version.Sequential(
+            [layers.Conv2D(3, 3, padding="same", input_shape=(SIZE, SIZE, 3)), layers.ReLU()]
+        )
+        pooled = layers.GlobalAveragePooling2D()
+        x = layers.Concatenate()([inner(pooled(body(image))), inner(pooled(body(body(image))))])
+        found.append(version.Model(image, layers.Dense(3, activation="softmax")(x)))
     layers = tf_keras.layers
     image = tf_keras.Input((SIZE, SIZE, 3))
-    x = layers.GlobalAveragePooling2D()(layers.ReLU()(layers.Conv2D(4, 3)(image)))
-    return _saved(_net(), ".keras"), _saved(tf_keras.Model(image, layers.Dense(3)(x)), ".keras")
+    x = layers.GlobalAveragePooling2D()(layers.ReLU()(layers.Conv2D(4, 3)(image / 255.0)))
+    return (*found, tf_keras.Model(image, layers.Dense(3)(x)))
 
 
-@functools.cache
+def _keras_files() -> tuple[bytes, ...]:
+    return tuple(_saved(model, ".keras") for model in _keras_models())
+
+
 def _h5_files() -> tuple[bytes, ...]:
-    return (_saved(_net(), ".h5"),)
+    return tuple(_saved(model, ".h5") for model in _keras_models())
 
 
 def _saved(model: Any, suffix: str) -> bytes:  # noqa: ANN401 - of either Keras
@@ -231,7 +248,7 @@ def _read_image(content: bytes, folder: Path, _: int) -> None:
 @functools.cache
 def _logs() -> tuple[bytes, ...]:
     """What benchmark_model prints, as captured where the captures are, or as its tests write it."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
     from captured_logs import LOGS
 
     if LOGS.is_dir():
@@ -321,13 +338,18 @@ def _answer(listening: socket.socket, content: bytes) -> None:
                     pass
 
 
+_IN_HDF5 = tuple(map(mutations.in_hdf5, (*mutations.BYTES, *4 * (mutations.change_json,))))
 _ARCHIVED = tuple(map(mutations.in_archive, (*mutations.BYTES, mutations.change_json, mutations.change_json)))
 KINDS: dict[str, Kind] = {
-    "tflite": Kind(sources=_tflite_files, mutations=mutations.TFLITE, read=_read_tflite),
-    "keras": Kind(sources=_keras_files, mutations=(*mutations.BYTES, *_ARCHIVED), read=_read_keras),
-    "h5": Kind(sources=_h5_files, mutations=mutations.BYTES, read=_read_keras),
-    "npz": Kind(sources=_npz_files, mutations=(*mutations.BYTES, *_ARCHIVED), read=_read_npz),
-    "images": Kind(sources=_images, mutations=mutations.BYTES, read=_read_image),
-    "logs": Kind(sources=_logs, mutations=mutations.BYTES, read=_read_log),
-    "adb": Kind(sources=_adb_answers, mutations=mutations.BYTES, read=_read_adb),
+    "tflite": Kind(
+        title=".tflite", count=20_000, sources=_tflite_files, mutations=mutations.TFLITE, read=_read_tflite
+    ),
+    "keras": Kind(
+        title=".keras", sources=_keras_files, mutations=(*mutations.BYTES, *_ARCHIVED), read=_read_keras
+    ),
+    "h5": Kind(title=".h5", sources=_h5_files, mutations=(*mutations.BYTES, *_IN_HDF5), read=_read_keras),
+    "npz": Kind(title=".npz", sources=_npz_files, mutations=(*mutations.BYTES, *_ARCHIVED), read=_read_npz),
+    "images": Kind(title="images", sources=_images, mutations=mutations.BYTES, read=_read_image),
+    "logs": Kind(title="logs", sources=_logs, mutations=mutations.BYTES, read=_read_log),
+    "adb": Kind(title="answers of adb", sources=_adb_answers, mutations=mutations.BYTES, read=_read_adb),
 }

@@ -1,4 +1,4 @@
-"""Many writers of one store, and full and read-only disks; tests of hold.py."""
+"""Many writers of one store, and full and read-only disks; tests of hold."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hold_row import NET, QUICK_BENCH, Row, is_done, litter_in, write_images
+from row import NET, QUICK_BENCH, Row, is_done, litter_in, write_images
 
 COMMAND = "import sys; from pipeline.cli import main; sys.argv[0] = 'pipeline'; main()"
 PATIENCE_SECS = 300
@@ -37,7 +37,7 @@ print(longest)
 
 def writers(options: argparse.Namespace, scratch: Path) -> Row:
     """Processes that open the store, add a measurement and close it, at once."""
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     each = options.writes // options.writers
     processes = [
         subprocess.Popen(

@@ -1,4 +1,4 @@
-"""What the tests of hold.py share."""
+"""What the tests of hold share."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import h5py
 from ai_edge_litert import schema_py_generated as schema
 
 EXTREMES = (0, 1, -1, 2, 7, 127, 128, 255, 32_767, 65_535, 10**6, 2**31 - 1, -(2**31), 2**24)
@@ -26,6 +27,8 @@ def mutated(sources: Sequence[bytes], mutations: Sequence[Mutation], seed: int, 
             content = chance.choice(mutations)(content, sources, chance)
         except (
             struct.error,
+            OSError,
+            RuntimeError,
             IndexError,
             ValueError,
             TypeError,
@@ -151,6 +154,19 @@ def in_archive(change: Mutation) -> Mutation:
         name = chance.choice(sorted(members))
         members[name] = change(members[name], [members[name]], chance)
         return rezipped(members, chance)
+
+    return changed
+
+
+def in_hdf5(change: Mutation) -> Mutation:
+    """The mutation of the model's configuration in an HDF5 file, which stays whole."""
+
+    def changed(content: bytes, _: Sequence[bytes], chance: random.Random) -> bytes:
+        packed = io.BytesIO(content)
+        with h5py.File(packed, "r+") as file:
+            config = file.attrs["model_config"].encode()
+            file.attrs["model_config"] = change(config, [config], chance).decode(errors="replace")
+        return packed.getvalue()
 
     return changed
 

@@ -1,4 +1,4 @@
-"""Kills at random moments; a test of hold.py."""
+"""Kills at random moments; a test of hold."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from hold_row import NET, QUICK_BENCH, Row, is_done, litter_in, write_images
+from row import NET, QUICK_BENCH, Row, is_done, litter_in, write_images
 
 COMMANDS = ("train", "compress", "export", "verify", "bench", "report")
 
