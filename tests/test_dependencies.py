@@ -14,7 +14,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 INSTALLED = PROJECT["tool"]["setuptools"]
 PACKAGES = [name.removesuffix("*") for name in INSTALLED["packages"]["find"]["include"]]
 MODULES = INSTALLED["py-modules"]
-IN_TESTS = {path.stem for folder in ("tests", "benchmarks") for path in (ROOT / folder).iterdir()}
+IN_TESTS = {
+    path.stem for folder in ("tests", "benchmarks", "benchmarks/hold") for path in (ROOT / folder).iterdir()
+}
 
 DISTRIBUTIONS = {
     "PIL": "pillow",

@@ -1,4 +1,4 @@
-"""Mutated files end in an answer or in our own error; the large counts are benchmarks/hold_fuzz.py's."""
+"""Mutated files end in an answer or in our own error; the large counts are benchmarks/hold's."""
 
 import io
 import zipfile
