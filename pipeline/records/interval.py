@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 STANDARD_ERRORS = 1.959964
 """Two-sided 5% point of the normal distribution."""
 
 
+@lru_cache(100_000)
 def wilson_interval(percent: float | None, num_samples: int | None) -> tuple[float, float] | None:
     """The 95% interval of a percentage of so many samples, in percent; None if either is not known.
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from io import StringIO
+from itertools import pairwise
 from typing import Any
 
 from pipeline.records.report_row import COLUMNS, ReportRow, row_as_json
 from pipeline.report.columns import ALL, Column, condition_columns
 from pipeline.report.conditions import LEGEND, STAR, doubts, shared_conditions
-from pipeline.store.rows import ReportRows
+from pipeline.store.rows import ReportRows, session_in, uncollected
 from pipeline.terminal import printable
 
+CUTS = tuple(
+    COLUMNS.index(name)
+    for name in ("model_name", "median_ms", "num_threads", "measured_utc", "phone_top1", "sha256", "pareto")
+)
+"""Where a row's figures divide into those of the file, the measurement, its setting, ... ."""
 FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """How a text begins that a spreadsheet may run (OWASP, CSV injection)."""
 
@@ -29,29 +35,40 @@ def csv_text(rows: Sequence[ReportRow]) -> str:
 
     No cell is a formula for a spreadsheet.
     """
-    buffer = StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
     stored = ReportRows.of(rows)
-    writer.writerows(zip(*(_csv_column(name, stored) for name in COLUMNS), strict=True))
-    return buffer.getvalue()
+    parts = [(_csv_part(COLUMNS[start:stop], stored), slice(start, stop)) for start, stop in pairwise(CUTS)]
+    end = _csv_part(COLUMNS[CUTS[-1] :], stored)
+    texts = [",".join(COLUMNS)]
+    with uncollected():
+        for place, figures in enumerate(stored.figures):
+            cells = [text(figures[each]) for text, each in parts]
+            texts.append(",".join((*cells, end((place in stored.best, figures[-1])))))
+    return "\n".join((*texts, ""))
 
 
-def _csv_column(name: str, rows: ReportRows) -> list[Any]:
-    """The cells of one figure."""
-    values = rows.column(name)
-    if name == "pareto":
-        return ["true" if place in rows.best else "false" for place in range(len(rows))]
-    if name == "valid":
-        return [None if value is None else "true" if value else "false" for value in values]
-    if name == "session":
-        values = rows.sessions()
-    elif name == "path":
-        values = [rows.located(value) for value in values]
-    elif name in LISTS:
-        values = [LISTS[name](value) for value in values]
-    cells = {value: spreadsheet_cell(value) for value in set(values) if isinstance(value, str)}
-    return [cells.get(value, value) for value in values] if cells else values
+def _csv_part(names: Sequence[str], rows: ReportRows) -> Callable[[tuple[Any, ...]], str]:
+    """What makes the cells of these figures; most rows share them with others."""
+    buffer = StringIO()
+    writer = csv.writer(buffer, lineterminator="")
+    convert: dict[str, Callable[[Any], Any]] = {
+        **LISTS, "valid": _yes_or_no, "path": rows.located, "pareto": _yes_or_no, "session": session_in,
+    }  # fmt: skip
+    conversions = [(place, convert[name]) for place, name in enumerate(names) if name in convert]
+
+    def cells(figures: tuple[Any, ...]) -> str:
+        values = list(figures)
+        for place, conversion in conversions:
+            values[place] = conversion(values[place])
+        buffer.seek(0)
+        buffer.truncate()
+        writer.writerow([spreadsheet_cell(value) if type(value) is str else value for value in values])
+        return buffer.getvalue()
+
+    return cells if "median_ms" in names else cache(cells)
+
+
+def _yes_or_no(valid: int | None) -> str | None:
+    return None if valid is None else "true" if valid else "false"
 
 
 @cache

@@ -33,7 +33,7 @@ SPARE = (MEMORY, SPREAD, CHANGE)
 """The columns to drop first in a narrow terminal."""
 ROOM_FOR_NAMES = 36
 GAP = 2
-MOST_LINES = 500
+MOST_LINES = 200
 """A longer table shows the best and a sample."""
 
 

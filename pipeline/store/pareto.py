@@ -6,17 +6,18 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.records.measurement import Setting, kind_of_delegate
 from pipeline.records.phone_verification import MIN_AGREEMENT
-from pipeline.records.report_row import COLUMNS, ReportRow
+from pipeline.records.report_row import ReportRow
 from pipeline.sessions import SessionSpread
-from pipeline.store.rows import PLACES, ReportRows
+from pipeline.store.rows import ReportRows
 
 Places: TypeAlias = npt.NDArray[np.int64]
 Numbers: TypeAlias = npt.NDArray[np.float64]
@@ -38,23 +39,24 @@ def mark_pareto(rows: Sequence[ReportRow], spreads: Mapping[Setting, SessionSpre
     is smaller, measurably faster or measurably more accurate.
     """
     rows = ReportRows.of(rows)
+    competing = _competing(rows)
+    conditions = list(zip(*(rows.column(name) for name in (*_IMAGES, *_SETTING)), strict=True))
     groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
-    for place, figures in enumerate(rows.figures):
-        if _competes(figures):
-            groups[tuple(figures[each] for each in _CONDITIONS)].append(place)
-    merged: dict[tuple[object, ...], list[int]] = defaultdict(list)
-    for members in groups.values():
-        setting = _setting(rows.figures[members[0]])
-        merged[(*(rows.figures[members[0]][each] for each in _IMAGES), setting)].extend(members)
-    sessions = rows.sessions()
+    for place in competing.tolist():
+        groups[conditions[place]].append(place)
+    merged: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for found, members in groups.items():
+        images, setting = found[: len(_IMAGES)], _setting(found[len(_IMAGES) :])
+        merged[(*images, setting)].extend(members)
+    everything = _contest(rows)
+    rank = np.full(len(rows), -1)
+    rank[competing] = _ranks(rows, competing)
     best: set[int] = set()
-    for members in merged.values():
-        members.sort(key=lambda place: _order(rows.figures[place]))
-        spread = spreads.get(_setting(rows.figures[members[0]]))
-        contest = _contest([rows.figures[place] for place in members], [sessions[place] for place in members])
-        found = undominated(len(members), replace(contest, spread=spread).beats)
-        best.update(members[place] for place in found)
-    return ReportRows(rows.figures, folder=rows.folder, best=frozenset(best))
+    for (*_, num_samples, setting), members in merged.items():
+        places = np.array(members)[np.argsort(rank[members])]
+        contest = everything.of(places, num_images=int(num_samples or 0), spread=spreads.get(setting))
+        best.update(places[undominated(len(places), contest.beats)].tolist())
+    return rows.with_best(best)
 
 
 def undominated(num: int, beats: Callable[[Places, Places], Mask]) -> list[int]:
@@ -104,8 +106,14 @@ class _Contest:
     """Share of the images with another label than the Keras model's."""
     session: Places
     parent: Places
-    num_images: int
+    num_images: int = 0
     spread: SessionSpread | None = None
+
+    def of(self, places: Places, *, num_images: int, spread: SessionSpread | None) -> _Contest:
+        """The contest of the rows at these places."""
+        arrays = {each.name: getattr(self, each.name) for each in fields(self)}
+        some = {name: found[places] for name, found in arrays.items() if isinstance(found, np.ndarray)}
+        return _Contest(**some, num_images=num_images, spread=spread)
 
     def beats(self, ones: Places, others: Places) -> Mask:
         """Whether each of the ones dominates its other."""
@@ -158,11 +166,10 @@ class _Contest:
         return (1 + TWO_SIDED_5_PERCENT * math.sqrt(images / 2)) / images
 
 
-def _contest(rows: Sequence[tuple[object, ...]], sessions: Sequence[str | None]) -> _Contest:
-    """The contest of rows of one group."""
+def _contest(rows: ReportRows) -> _Contest:
+    """The figures of all rows, of which those of one group compete."""
     size, median, noise, top1, agreement = (
-        np.array([row[PLACES[name]] for row in rows], np.float64)
-        for name in ("size_bytes", "median_ms", "noise_ms", "tflite_top1", "agreement")
+        _numbers(rows, name) for name in ("size_bytes", "median_ms", "noise_ms", "tflite_top1", "agreement")
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         log_median, share_of_median = np.log(median), np.where(median > 0, noise / median, noise)
@@ -172,10 +179,13 @@ def _contest(rows: Sequence[tuple[object, ...]], sessions: Sequence[str | None])
         noise=share_of_median,
         share=top1 / 100,
         disagreement=1 - agreement / 100,
-        session=_numbered(sessions),
-        parent=_numbered([row[PLACES["parent_sha256"]] for row in rows]),
-        num_images=int(rows[0][PLACES["num_samples"]] or 0),  # type: ignore[call-overload]
+        session=_numbered(rows.sessions()),
+        parent=_numbered(rows.column("parent_sha256")),
     )
+
+
+def _numbers(rows: ReportRows, name: str) -> Numbers:
+    return np.array(rows.column(name), np.float64)
 
 
 def _numbered(names: Sequence[object]) -> Places:
@@ -184,45 +194,42 @@ def _numbered(names: Sequence[object]) -> Places:
     return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
 
 
-def _competes(row: tuple[object, ...]) -> bool:
-    valid, agreement = row[PLACES["valid"]], row[PLACES["phone_agreement"]]
-    return (
-        bool(valid)
-        and all(row[each] is not None for each in _COMPARED)
-        and not (isinstance(agreement, int | float) and agreement < MIN_AGREEMENT)
-    )
+def _competing(rows: ReportRows) -> Places:
+    """The places of the rows with a valid latency, a size, an accuracy, and right labels on their phone."""
+    competes = _numbers(rows, "valid") == 1
+    for name in _COMPARED:
+        competes &= ~np.isnan(_numbers(rows, name))
+    return np.flatnonzero(competes & ~(_numbers(rows, "phone_agreement") < MIN_AGREEMENT))
 
 
-def _order(row: tuple[object, ...]) -> tuple[object, ...]:
-    """Sort key by size, latency and accuracy, which makes the result independent of the rows' order."""
-    size, median, top1 = (row[each] for each in _COMPARED)
-    assert isinstance(top1, int | float)
-    return size, median, -top1, row[PLACES["sha256"]]
+def _ranks(rows: ReportRows, places: Places) -> Places:
+    """Each place's rank by size, latency and accuracy, so that the rows' order does not matter."""
+    files = rows.column("sha256")
+    numbers = {sha256: number for number, sha256 in enumerate(sorted(set(files)))}
+    size, median, top1 = (_numbers(rows, name)[places] for name in _COMPARED)
+    order = np.lexsort((np.array([numbers[each] for each in files])[places], -top1, median, size))
+    ranks = np.empty(len(places), np.int64)
+    ranks[order] = np.arange(len(places))
+    return ranks
 
 
-def _setting(row: tuple[object, ...]) -> Setting:
-    found = dict(zip(COLUMNS, row, strict=True))
+@cache
+def _setting(conditions: tuple[Any, ...]) -> Setting:
+    found = dict(zip(_SETTING, conditions, strict=True))
     delegate, flags = found["delegate"], json.loads(str(found["extra_flags"]))
     kind = None if delegate is None else kind_of_delegate(str(delegate))
-    names = ("where", "machine", "runtime", "runtime_version", "num_threads", "cores")
-    return Setting(**{name: found[name] for name in names}, delegate=kind, extra_flags=tuple(flags))  # type: ignore[arg-type]
+    return Setting(**{**found, "delegate": kind, "extra_flags": tuple(flags)})
 
 
-_COMPARED = tuple(PLACES[name] for name in ("size_bytes", "median_ms", "tflite_top1"))
-_IMAGES = tuple(PLACES[name] for name in ("dataset_fingerprint", "split", "num_samples"))
-_CONDITIONS = (
-    *_IMAGES,
-    *(
-        PLACES[name]
-        for name in (
-            "where",
-            "machine",
-            "runtime",
-            "runtime_version",
-            "delegate",
-            "num_threads",
-            "cores",
-            "extra_flags",
-        )
-    ),
+_COMPARED = ("size_bytes", "median_ms", "tflite_top1")
+_IMAGES = ("dataset_fingerprint", "split", "num_samples")
+_SETTING = (
+    "where",
+    "machine",
+    "runtime",
+    "runtime_version",
+    "delegate",
+    "num_threads",
+    "cores",
+    "extra_flags",
 )

@@ -26,7 +26,7 @@ from pipeline.records.training import TrainRecord
 from pipeline.sessions import SessionMedian, SessionSpread, session_of, session_spread
 from pipeline.store import queries
 from pipeline.store.functions import add_functions
-from pipeline.store.rows import ReportRows
+from pipeline.store.rows import ReportRows, uncollected
 from pipeline.store.schema import MIGRATIONS, ForeignFileError, NewerStoreError, check, migrate
 from pipeline.store.selection import Selection
 from pipeline.store.turns import begin
@@ -224,11 +224,11 @@ class Store:
         from pipeline.store.pareto import mark_pareto  # with numpy, which no other part of the store needs
 
         query, values = (selection or Selection()).query()
-        with named_errors(self.path):
+        with named_errors(self.path), uncollected():
             cursor = self._connection.cursor()
             cursor.row_factory = None
-            found = cursor.execute(query, values).fetchall()
-        return mark_pareto(ReportRows(found, folder=self._folder), self.session_spreads())
+            found = ReportRows(cursor.execute(query, values).fetchall(), folder=self._folder)
+            return mark_pareto(found, self.session_spreads())
 
     def families(self) -> set[str]:
         """The families of the known files."""
