@@ -75,7 +75,7 @@ def _value(hint: Any, value: Any, name: str) -> Any:  # noqa: ANN401
     if origin is tuple and isinstance(value, list | tuple):
         each_hint = arguments[0]
         return tuple(each if type(each) is each_hint else _value(each_hint, each, name) for each in value)
-    if origin is dict and isinstance(value, dict):
+    if origin in (dict, Mapping) and isinstance(value, dict):
         return {key: _value(arguments[1], each, name) for key, each in value.items()}
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return read_record_as(hint, value)
@@ -95,7 +95,7 @@ def _expected(hint: Any) -> str:  # noqa: ANN401
         return f"one of {', '.join(map(str, typing.get_args(hint)))}"
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return f"one of {', '.join(str(each.value) for each in hint)}"
-    if typing.get_origin(hint) in (tuple, dict):
+    if typing.get_origin(hint) in (tuple, dict, Mapping):
         return "a list" if typing.get_origin(hint) is tuple else "an object"
     return known.get(hint, str(hint))
 

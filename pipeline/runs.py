@@ -46,17 +46,22 @@ def runs_folder() -> Path:
     return folder
 
 
-def new_run(folder: Path, name: str, settings: Mapping[str, Any]) -> Path:
+def new_run(folder: Path, name: str, settings: Mapping[str, Any], *, mark: str | None = None) -> Path:
     """Makes the folder of a new run, named `name` and the first free number, with its config.json inside.
 
-    It gets its name when the settings are in it, so that no kill leaves a run without them.
+    With a mark instead of a number it is that run, whether it is new or not. It gets its name when the
+    settings are in it, so that no kill leaves a run without them.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if mark is not None and (marked := folder / f"{name}-{mark}").is_dir():
+        return marked
     with partial_folder(folder / name) as made:
         write_json(made / CONFIG, settings)
         for number in itertools.count(1):
-            run = folder / f"{name}-{number}"
+            run = folder / f"{name}-{mark or number}"
             if run.exists():
+                if mark is not None:
+                    return run
                 continue
             try:
                 return made.rename(run)

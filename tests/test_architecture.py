@@ -70,6 +70,7 @@ ROOMS = {
         ("training", "bench"),
         ("compression", "explain", "android_kit", "report"),
         ("steps", "doctor"),
+        ("trials",),
         ("choose",),
         ("commands",),
         ("cli",),

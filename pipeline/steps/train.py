@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,18 @@ from pipeline.data.registry import DATASETS, from_any_folder
 from pipeline.data.spec import DatasetSpec
 from pipeline.errors import UsageError
 from pipeline.progress import Note, Progress, silent
-from pipeline.records.training import BALANCED, TrainConfig, TrainRecord
+from pipeline.records.training import BALANCED, TrainConfig, TrainRecord, read_record
 from pipeline.run_lock import only_process_of
+from pipeline.runs import RECORD
 from pipeline.shell import quoted
 from pipeline.steps.dataset import load_dataset
 from pipeline.steps.resumable import resumable
 from pipeline.steps.settings import TrainSettings
 from pipeline.store.store import open_store
 from pipeline.training import trainer
+from pipeline.training.checkpoint import History
 from pipeline.training.freeze import ALL, NONE
+from pipeline.training.loop import has_waited
 from pipeline.training.mixed_precision import why_slow
 from pipeline.training.start import IMAGENET, Start, find_start
 from spelling import counted
@@ -58,7 +62,73 @@ def train(
     progress: Progress = silent,
 ) -> TrainRecord:
     """Trains the family on a data set (name or folder), in a new folder of `runs`; returns its record."""
-    settings = settings or TrainSettings()
+    prepared = _prepared(family, data, settings or TrainSettings(), runs, progress)
+    run = trainer.start_run(prepared.config, prepared.dataset.spec, folder=runs)
+    with only_process_of(run):
+        return _trained(prepared.config, prepared.dataset, run, runs, progress)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reached:
+    """How far a marked training has come."""
+
+    run: Path
+    epochs: int
+    """Of its schedule."""
+    history: History
+    """Its finished epochs."""
+    dataset: DatasetSpec
+    record: TrainRecord | None
+    """None before its last epoch."""
+
+
+def train_marked(
+    family: str,
+    data: str,
+    settings: TrainSettings,
+    *,
+    mark: str,
+    until: int | None = None,
+    runs: Path,
+    progress: Progress = silent,
+) -> Reached:
+    """Trains the run whose name ends in `mark` up to epoch `until` of its schedule, or to its end.
+
+    A run of that mark goes on where it is: nothing is trained twice. One that pauses, now or after a kill,
+    ends with the very weights of one that does not. Raises PipelineError if its images have changed.
+    """
+    prepared = _prepared(family, data, settings, runs, progress)
+    dataset = prepared.dataset
+    run = trainer.start_run(prepared.config, dataset.spec, folder=runs, mark=mark)
+    with only_process_of(run):
+        config = trainer.read_config(run)
+        trainer.check_same_data(run, dataset.spec)
+        if (run / RECORD).is_file():
+            record = read_record(run / RECORD)
+        elif until is None or until >= config.epochs:
+            record = _trained(config, dataset, run, runs, progress)
+        else:
+            with resumable(run, batch_size=config.batch_size):
+                history = trainer.train_until(config, dataset, run, epoch=until, progress=progress)
+            if not has_waited(history, config.patience):
+                return _reached(run, config, dataset, None)
+            record = _trained(config, dataset, run, runs, progress)
+        return _reached(run, config, dataset, record)
+
+
+def _reached(run: Path, config: TrainConfig, dataset: Dataset, record: TrainRecord | None) -> Reached:
+    history = trainer.read_history(run)
+    return Reached(run=run, epochs=config.epochs, history=history, dataset=dataset.spec, record=record)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Prepared:
+    config: TrainConfig
+    dataset: Dataset
+
+
+def _prepared(family: str, data: str, settings: TrainSettings, runs: Path, progress: Progress) -> _Prepared:
+    """Every setting of the training and its images; says what other settings would bring."""
     start = _start(family, settings, runs)
     dataset = load_dataset(data, progress)
     _name_left_out(dataset.spec, progress)
@@ -70,9 +140,7 @@ def train(
         progress(Note(f"--mixed-precision: {why}, so that it will be slower than without."))
     for sentence in _suggestions(config, dataset.spec, settings):
         progress(Note(sentence))
-    run = trainer.start_run(config, dataset.spec, folder=runs)
-    with only_process_of(run):
-        return _trained(config, dataset, run, runs, progress)
+    return _Prepared(config=config, dataset=dataset)
 
 
 def resume(run: Path, *, runs: Path, progress: Progress = silent) -> TrainRecord:

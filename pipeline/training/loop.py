@@ -58,6 +58,8 @@ class Course:
     """Advice for damaged weights on resuming."""
     patience: int = 0
     """The training stops after as many epochs without a better one; 0 never stops it."""
+    until: int | None = None
+    """The epoch to pause after; None for the last one. The schedule is that of all epochs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +93,8 @@ def run_epochs(
         load_weights(variables, run / history.last_file, advice=course.advice)
     epochs, done = course.learning_rate.epochs, len(history.epochs)
     reported = TrainingProgress(progress, epochs=epochs, num_images=course.num_images, first_epoch=done)
-    for epoch in range(done, epochs):
-        if _has_waited(history, course.patience):
+    for epoch in range(done, epochs if course.until is None else min(course.until, epochs)):
+        if has_waited(history, course.patience):
             break
         result = _run_epoch(trainee, course, epoch=epoch, progress=reported)
         if not math.isfinite(result.loss):
@@ -108,7 +110,8 @@ def run_epochs(
     return Outcome(history=history, diverged=diverged)
 
 
-def _has_waited(history: History, patience: int) -> bool:
+def has_waited(history: History, patience: int) -> bool:
+    """Whether so many epochs were no better that the training ends; never with a patience of 0."""
     return bool(patience and history.best and len(history.epochs) - history.best.epoch >= patience)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,14 +42,14 @@ if TYPE_CHECKING:
 OPTIMIZERS = ("sgd", "rmsprop", "adam")
 
 
-def start_run(config: TrainConfig, dataset: DatasetSpec, *, folder: Path) -> Path:
-    """Makes the folder of a new run, with its settings, and returns its path."""
+def start_run(config: TrainConfig, dataset: DatasetSpec, *, folder: Path, mark: str | None = None) -> Path:
+    """Makes the folder of a new run, with its settings, and returns its path; `mark` as in new_run()."""
     settings = {
         "started_utc": now_utc(),
         "dataset_fingerprint": dataset.fingerprint,
         "config": dataclasses.asdict(config),
     }
-    return new_run(folder, f"{label(str(config.family), config.knobs)}-{dataset.name}", settings)
+    return new_run(folder, f"{label(str(config.family), config.knobs)}-{dataset.name}", settings, mark=mark)
 
 
 def read_config(run: Path) -> TrainConfig:
@@ -82,6 +83,36 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: Progres
     validation accuracy. Two trainings with the same settings on one machine give the same weights, also if
     one was killed and resumed: shuffling and augmentation depend on the seed and the epoch alone.
     """
+    with _named_failure(dataset):
+        with _prepared(config, dataset, run, progress) as (trainee, history):
+            history = _run_epochs(trainee, history, run, progress)
+        return _finish(trainee, history, run=run)
+
+
+def train_until(
+    config: TrainConfig, dataset: Dataset, run: Path, *, epoch: int, progress: Progress = silent
+) -> History:
+    """Trains the run up to an epoch of its schedule, and leaves it to be resumed; returns what it reached."""
+    with _named_failure(dataset), _prepared(config, dataset, run, progress) as (trainee, history):
+        return _run_epochs(trainee, history, run, progress, until=epoch)
+
+
+@contextmanager
+def _named_failure(dataset: Dataset) -> Iterator[None]:
+    """Raises the data set's own error where the images are gone, which TensorFlow cannot say."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if dataset.failure is None:
+            raise
+        raise dataset.failure from error
+
+
+@contextmanager
+def _prepared(
+    config: TrainConfig, dataset: Dataset, run: Path, progress: Progress
+) -> Iterator[tuple[_Trainee, History]]:
+    """The model with what trains it, and the epochs that are done, the head's training among them."""
     if config.epochs < 1 and config.freeze != ALL:
         raise PipelineError(
             f"a training of {counted(config.epochs, 'epoch')} has nothing to keep. Give --epochs 1 or more."
@@ -92,18 +123,18 @@ def train(config: TrainConfig, dataset: Dataset, run: Path, *, progress: Progres
     history = read_history(run)
     if config.weights and not history.results:
         start_again(config, model)
-    try:
-        with _kept(model, config), _precision(model, config), fast_layers(model):
-            scorer = compiled_scorer(model, config, class_weights_of(config, dataset.spec))
-            trainee = Scorer(model=scorer, dataset=dataset, config=config)
-            if config.head_epochs and not history.results:
-                history = _train_head(trainee, run, progress)
-            history = _run_epochs(trainee, history, run, progress)
-        return _finish(model, trainee, history, run=run)
-    except tf.errors.OpError as error:
-        if dataset.failure is None:
-            raise
-        raise dataset.failure from error  # the images are gone, which TensorFlow cannot say
+    with _kept(model, config), _precision(model, config), fast_layers(model):
+        scorer = compiled_scorer(model, config, class_weights_of(config, dataset.spec))
+        trainee = _Trainee(model=scorer, dataset=dataset, config=config, whole=model)
+        if config.head_epochs and not history.results:
+            history = _train_head(trainee, run, progress)
+        yield trainee, history
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trainee(Scorer):
+    whole: keras.Model
+    """The model with its softmax."""
 
 
 def _kept(model: keras.Model, config: TrainConfig) -> AbstractContextManager[None]:
@@ -153,7 +184,9 @@ def _save_history(run: Path, history: History) -> None:
     write_history(run, history.results)
 
 
-def _run_epochs(trainee: Scorer, history: History, run: Path, progress: Progress) -> History:
+def _run_epochs(
+    trainee: Scorer, history: History, run: Path, progress: Progress, *, until: int | None = None
+) -> History:
     config = trainee.config
     num_images = trainee.dataset.spec.num_train
     writer = tf.summary.create_file_writer(str(run / "tensorboard"))
@@ -171,6 +204,7 @@ def _run_epochs(trainee: Scorer, history: History, run: Path, progress: Progress
         seed=config.seed,
         advice="Train anew.",
         patience=config.patience,
+        until=until,
     )
 
     def save(history: History) -> None:
@@ -221,7 +255,7 @@ def _log(writer: Any, result: EpochResult, run: Path) -> None:  # noqa: ANN401 -
         ) from error
 
 
-def _finish(model: keras.Model, trainee: Scorer, history: History, *, run: Path) -> TrainRecord:
+def _finish(trainee: _Trainee, history: History, *, run: Path) -> TrainRecord:
     config, best = trainee.config, history.best
     assert best is not None
     if config.mixed_precision:
@@ -229,7 +263,7 @@ def _finish(model: keras.Model, trainee: Scorer, history: History, *, run: Path)
     test_top1, _ = evaluate(trainee.model, trainee.batches("test"))
     return finish_run(
         run,
-        model,
+        trainee.whole,
         trainee.dataset.spec,
         model_name=label(str(config.family), config.knobs),
         config=config,
