@@ -106,6 +106,8 @@ class ExportArtifact:
     output: TensorInfo
     pixels: str
     """The expected input in words, such as 'raw 0-255 RGB as int8: pixel - 128'."""
+    normalization: str = ""
+    """Where the file turns these into the network's values, in words; empty if it does not."""
     class_names: tuple[str, ...]
     """The names that an app shows, in the order of the outputs; of one output with a threshold two."""
     head: Head = field(default_factory=lambda: Head(kind=HeadKind.CLASSES, num_outputs=0))

@@ -23,7 +23,7 @@ from export.files import replacing, sha256_of
 from export.graph.layer_outputs import network_steps
 from export.graph.probabilities import head_of_model
 from export.labels_file import labels_text
-from export.plan import Trained
+from export.plan import Trained, normalization_in_words
 from export.quantization.calibrate import CalibrationImages
 from export.quantization.float_layers import operators_of
 from export.settings import ExportSettings
@@ -125,6 +125,7 @@ def export_model(
         loads, error = _try_runtimes(partial, source.model_name, file.zero_layers)
         return dataclasses.replace(
             _artifact(file, source, settings, name=target.name),
+            normalization=normalization_in_words(model, settings, has_quantizers=source.trained is not None),
             calibration=calibration,
             equalization=equalization,
             tflite_runtime_loads=loads,

@@ -17,9 +17,11 @@ from export.graph.probabilities import ends_in, without_probabilities
 from export.graph.rescaling import (
     RAW,
     Rescaling,
+    folded_rescaling,
     in_one_operator,
     rescaling_of,
     split_rescaling,
+    why_not_folded,
     without_rescaling,
 )
 from export.graph.rewrite import Rewritten, rewrite
@@ -75,6 +77,23 @@ def converted_model(
     return whole if has_quantizers else _rewritten(whole, settings).model
 
 
+def normalization_in_words(
+    model: keras.Model, settings: ExportSettings, *, has_quantizers: bool = False
+) -> str:
+    """Where a file of these settings turns raw pixels into the network's values; empty if it does not."""
+    if rescaling_of(model) == RAW:
+        return ""
+    if not settings.precision.spec.is_integer:
+        return "in float, as the model does"
+    if _by_the_input(model) != RAW:
+        return "in the input's scale and zero point"
+    operator = "in one operator, a 1x1 depthwise convolution"
+    if has_quantizers:
+        return f"{operator}: it was trained quantized with it"
+    why_not = why_not_folded(_rewritten(model, settings).model)
+    return f"{operator}: {why_not}" if why_not else "in the weights and bias of the first convolution"
+
+
 def plan_of(
     model: keras.Model,
     settings: ExportSettings,
@@ -116,9 +135,11 @@ def _split(model: keras.Model, settings: ExportSettings) -> Plan:
     """The plan of a rewritten model: the rescaling that an integer input does is cut off."""
     if not settings.precision.spec.is_integer:
         return Plan(graph=model, rescaling=RAW)
-    if (rescaling := _by_the_input(model)) == RAW:
+    rescaling = _by_the_input(model)
+    instead = folded_rescaling(model) if rescaling == RAW else rescaling
+    if instead is None:
         return int8_plan(model)
-    return Plan(graph=without_rescaling(model, rescaling), rescaling=rescaling)
+    return Plan(graph=without_rescaling(model, instead), rescaling=instead)
 
 
 def _check_equalized(model: keras.Model, made: keras.Model, pixels: npt.NDArray[np.uint8]) -> None:

@@ -224,7 +224,8 @@ def _check_pair(model: keras.Model, contents: FileContents, path: Path) -> None:
         )
     stored = contents.inputs[0]
     if stored.dtype in ZERO_PIXEL:
-        levels = min(input_error_levels(stored, rescaling) for rescaling in (rescaling_of(model), RAW))
+        own = rescaling_of(model)
+        levels = min(input_error_levels(stored, each) for each in (own, own.with_one_zero, RAW))
         if levels > 0.51:  # half a grey level and float32's rounding
             raise ExportError(
                 f"{path} does not take raw pixels as {stored.dtype} (scale {stored.scale:.6g}, zero point "

@@ -67,6 +67,8 @@ class Changes:
     removed: set[int] = field(default_factory=set)
     folded: dict[int, Affine] = field(default_factory=dict)
     """Convolution or Dense -> the affine function folded into it."""
+    read_through: dict[int, Affine] = field(default_factory=dict)
+    """Conv2D or DepthwiseConv2D -> the affine function of its input channels folded into it."""
     depthwise: dict[int, Depthwise] = field(default_factory=dict)
     """Layer -> the depthwise convolution that replaces it."""
     ones_before: dict[int, str] = field(default_factory=dict)
@@ -105,7 +107,7 @@ class Changes:
         if key in self.depthwise:
             return self.depthwise[key].layer(operation.name)
         config = operation.get_config()
-        if key in self.folded:
+        if key in self.folded or key in self.read_through:
             config["use_bias"] = True
         if key in self.paired:
             config |= self.paired[key].config
@@ -120,6 +122,8 @@ class Changes:
             made.set_weights(self.depthwise[key].weights)
             return
         weights = folded_weights(origin, self.folded[key]) if key in self.folded else origin.get_weights()
+        if key in self.read_through:
+            weights = _reading_weights(origin, weights, self.read_through[key])
         if key in self.paired:
             weights[0] = self.paired[key].kernel(weights[0])
         if key in self.reversed_inputs:
@@ -180,6 +184,23 @@ def folded_weights(layer: keras.Layer, affine: Affine) -> list[npt.NDArray[Any]]
     else:
         kernel = kernel * factor
     return [each.astype(np.float32) for each in (*others, kernel, bias * factor + shift)]
+
+
+def _reading_weights(
+    layer: keras.Layer, weights: list[npt.NDArray[Any]], affine: Affine
+) -> list[npt.NDArray[Any]]:
+    """The weights, bias last, with `affine` folded into a convolution that reads its input through it.
+
+    Exact where nothing is padded.
+    """
+    kernel, *bias = (np.asarray(each, np.float64) for each in weights)
+    is_depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+    groups = 1 if is_depthwise else layer.groups
+    # (channels of a group, filters): a filter reads the channels of its group alone
+    repeats = 1 if is_depthwise else kernel.shape[-1] // groups
+    factor, shift = (each.reshape(groups, -1).T.repeat(repeats, 1) for each in (affine.factor, affine.shift))
+    added = (kernel * shift).sum(axis=(0, 1) if is_depthwise else (0, 1, 2)).ravel()
+    return [each.astype(np.float32) for each in (kernel * factor, added + (bias[0] if bias else 0))]
 
 
 def _ones(name: str) -> keras.layers.DepthwiseConv2D:

@@ -74,7 +74,8 @@ def column_pairs(
     rows, columns = conv.kernel_size
     above_below, (left, _) = _padding(conv, pad, height, width)
     wide, before = (columns + left % 2 + 1) // 2, (left + 1) // 2
-    after = conv.output.shape[2] - 1 + wide - width // 2 - before
+    padded = image.shape if pad is None else pad.compute_output_shape(image.shape)
+    after = conv.compute_output_shape(padded)[2] - 1 + wide - width // 2 - before
     if after < 0:  # the convolution would read pairs at the right edge that no window reached
         return None
     padding = above_below, (before, after)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -12,17 +11,18 @@ import numpy.typing as npt
 
 from export.artifact import ZERO_PIXEL, TensorInfo
 from export.errors import ExportError
-from export.graph.calls import CallGraph
 from export.graph.changes import Affine, Changes, Depthwise
 from export.graph.channel_order import with_channels_reversed
+from export.graph.first_convolution import chain, first_convolution
 from export.graph.identities import is_identity
 from export.pixel_conventions import BGR, RGB
 from keras_graph.nodes import Node, Tensor
-from keras_graph.walk import is_graph
 
 Floats = npt.NDArray[np.float64]
 
 PIXELS_LAYER = "pixels"
+_HALF_LEVEL = 0.5
+"""By how much the zeros around an image may be off, in grey levels, as without a scale per channel."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,17 @@ class Rescaling:
     def is_scalar(self) -> bool:
         """Whether all channels have the same scale and offset."""
         return len(set(self.scale)) == 1 and len(set(self.offset)) == 1
+
+    @property
+    def with_one_zero(self) -> Rescaling:
+        """The nearest one for all channels whose zero is a whole grey level, as an int8 input stores it."""
+        scale, offset = np.asarray(self.scale), np.asarray(self.offset)
+        seen = scale != 0
+        if not seen.any():
+            return RAW
+        one = float(np.abs(scale).mean())
+        zero = float(np.clip(np.rint(np.mean(-offset[seen] / scale[seen])), 0, 255))
+        return Rescaling(scale=(one,), offset=(-zero * one,))
 
     def __call__(self, pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(..., channels) raw 0-255 -> the rescaled values."""
@@ -131,21 +142,45 @@ def split_rescaling(model: keras.Model) -> SplitModel:
 
 
 def without_rescaling(model: keras.Model, instead: Rescaling) -> keras.Model:
-    """A copy of the model without its rescaling, for an input rescaled by `instead`, of the same scale.
+    """A copy of the model without its rescaling, for an input rescaled by `instead`.
 
-    The difference of the offsets goes into the bias of the first convolution, which is exact but for padded
+    What it lacks goes into the weights and bias of the first convolution, which is exact but for padded
     borders. Where the input is not read by one Conv2D or DepthwiseConv2D alone, the difference remains.
     """
     begins = _beginning(model)
     changes = Changes(removed={id(each) for each in begins.operations})
-    first = _first_convolution(model, begins.operations)
+    first = first_convolution(model, begins.operations)
     if first is not None:
-        depthwise = isinstance(first, keras.layers.DepthwiseConv2D)
-        kernel = np.asarray(first.get_weights()[0], np.float64)
-        sums = kernel.sum(axis=(0, 1) if depthwise else (0, 1, 2)).ravel()
-        missing = begins.rescaling.offset[0] - instead.offset[0]
-        changes.folded[id(first)] = Affine(factor=np.ones_like(sums), shift=missing * sums)
+        factor = np.asarray(begins.rescaling.scale) / instead.scale[0]
+        shift = np.asarray(begins.rescaling.offset) - factor * instead.offset[0]
+        affine = Affine(factor=np.tile(factor, first.columns), shift=np.tile(shift, first.columns))
+        changes.read_through[id(first.layer)] = affine
     return changes.carried_out(model)
+
+
+def folded_rescaling(model: keras.Model) -> Rescaling | None:
+    """What without_rescaling() can put in place of a rescaling per channel; None if it cannot."""
+    begins = _beginning(model)
+    if not begins.operations or why_not_folded(model):
+        return None
+    return begins.rescaling.with_one_zero
+
+
+def why_not_folded(model: keras.Model) -> str:
+    """Why a rescaling per channel cannot go into the first convolution; empty if it can."""
+    begins = _beginning(model)
+    first = first_convolution(model, begins.operations)
+    if first is None:
+        return "no convolution alone reads the image"
+    if not all(begins.rescaling.scale):
+        return "its scale is 0 in a channel"
+    instead = begins.rescaling.with_one_zero
+    levels = -np.asarray(begins.rescaling.offset) / np.asarray(begins.rescaling.scale)
+    off = np.abs(levels + instead.offset[0] / instead.scale[0])
+    if not first.is_padded or off.max() <= _HALF_LEVEL:
+        return ""
+    meant = ", ".join(f"{level:.4g}" for level in levels)
+    return f"the zeros around what '{first.layer.name}' reads stand for the grey levels {meant}"
 
 
 def in_one_operator(model: keras.Model) -> keras.Model:
@@ -169,7 +204,7 @@ def _beginning(model: keras.Model) -> _Beginning:
     channels = int(model.inputs[0].shape[-1])
     scale, offset = np.ones(channels), np.zeros(channels)
     found: list[keras.Operation] = []
-    for node in _chain(model):
+    for node in chain(model):
         if is_identity(node.operation) or _only_resizes(node.operation):
             continue  # the same before it as behind it
         step = _rescaling(node, node.input_tensors[0], channels)
@@ -183,22 +218,6 @@ def _beginning(model: keras.Model) -> _Beginning:
     return _Beginning(rescaling=rescaling, operations=tuple(found))
 
 
-def _chain(model: keras.Model) -> Generator[Node, None, bool]:
-    """The calls from the input on, each the only reader of the one before; those in nested models too.
-
-    Returns whether the last one is the model's output.
-    """
-    graph = CallGraph(model)
-    tensor = model.inputs[0]
-    while (node := _only_reader(graph, tensor)) is not None:
-        if not is_graph(node.operation):
-            yield node
-        elif not (yield from _chain(node.operation)):
-            return False
-        tensor = node.outputs[0]
-    return tensor is model.outputs[0]
-
-
 def _only_resizes(operation: keras.Operation) -> bool:
     """Whether each value is a weighted mean of values, with weights that add up to 1."""
     return (
@@ -206,30 +225,6 @@ def _only_resizes(operation: keras.Operation) -> bool:
         and operation.interpolation in ("bilinear", "nearest")
         and not operation.pad_to_aspect_ratio
     )
-
-
-def _first_convolution(model: keras.Model, rescaling: tuple[keras.Operation, ...]) -> keras.Layer | None:
-    """The layer that reads the rescaled values, if it is a convolution; padding may stand before it."""
-    left = set(map(id, rescaling))
-    for node in _chain(model):
-        operation = node.operation
-        if id(operation) in left:
-            left.remove(id(operation))
-        elif left or is_identity(operation) or isinstance(operation, keras.layers.ZeroPadding2D):
-            continue
-        elif isinstance(operation, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
-            return None if operation.data_format == "channels_first" else operation
-        else:
-            return None
-    return None
-
-
-def _only_reader(graph: CallGraph, tensor: Tensor) -> Any:  # noqa: ANN401 - Keras carries no types
-    """The only call that reads a tensor, if its operation is called nowhere else; otherwise None."""
-    readers = [node for node in graph.nodes if any(each is tensor for each in node.input_tensors)]
-    if len(readers) != 1 or not graph.is_called_once(readers[0].operation):
-        return None
-    return readers[0]
 
 
 def _rescaling(node: Node, tensor: Tensor, channels: int) -> tuple[Floats, Floats] | None:

@@ -29,7 +29,7 @@ from pipeline.lineage import KerasSource, load_of
 from pipeline.progress import Doing, Progress, silent
 from pipeline.shell import quoted_value
 from pipeline.steps.dataset import load_calibration, load_dataset
-from pipeline.steps.export_notes import done_for_int8, meaning, told_once, too_few
+from pipeline.steps.export_notes import done_for_int8, meaning, normalized, told_once, too_few
 from pipeline.steps.pixels import checked_pixels
 from pipeline.steps.replaced import (
     KnownFile,
@@ -201,6 +201,7 @@ def write(ready: Ready, place: Place, *, runs: Path, progress: Progress = silent
             *(too_few(each[0], found.record) for each, found in ready.images.items() if found.record),
             *(done_for_int8(each) for each in artifacts),
             *(meaning(each) for each in artifacts),
+            *(normalized(each) for each in artifacts),
         ]
     )
     return Exported(

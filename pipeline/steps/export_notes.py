@@ -26,6 +26,13 @@ def meaning(artifact: ExportArtifact) -> str:
     return ""
 
 
+def normalized(artifact: ExportArtifact) -> str:
+    """That the normalisation costs an operator of an int8 file, and why; empty if it does not."""
+    if "operator" not in artifact.normalization:
+        return ""
+    return f"{artifact.path} turns pixels into the network's values {artifact.normalization}."
+
+
 def too_few(asked: int, found: Calibration) -> str:
     """That there are fewer calibration images than asked for; empty if there are enough."""
     there_are = found.num_samples + found.left_out

@@ -122,12 +122,46 @@ def test_rescaling_per_channel_is_one_integer_operator(
     assert np.abs(probabilities - expected).mean() < 0.02
 
 
+@pytest.mark.parametrize(
+    "stem",
+    [
+        [keras.layers.Conv2D(8, 3, strides=2, name="stem")],
+        [keras.layers.Conv2D(8, 7, strides=2, name="stem")],  # on pairs of columns
+        [keras.layers.BatchNormalization(name="norm"), keras.layers.Conv2D(8, 3, padding="same")],
+    ],
+)
+def test_rescaling_per_channel_is_no_operator_before_a_convolution_that_pads_nothing(
+    nets, stem, calibration_pixels, test_images, tmp_path
+):
+    keras.utils.set_random_seed(0)
+    files = {}
+    for name, rescaling in {"one": nets.EXACT, "each": nets.PER_CHANNEL}.items():
+        image = keras.Input((32, 32, 3))
+        x = keras.layers.Rescaling(**rescaling, name="pixels")(image)
+        for layer in stem:
+            x = type(layer).from_config(layer.get_config())(x)
+        x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x))
+        model = keras.Model(image, keras.layers.Dense(4, name="logits")(x))
+        content = convert(model, ExportSettings(Precision.INT8), pixels=calibration_pixels)
+        files[name] = [operator.name for operator in inspect_bytes(content, name="x").graph]
+    assert files["each"] == files["one"]
+    (tmp_path / "model.tflite").write_bytes(content)
+    found, _, gives = nets.litert(
+        tmp_path / "model.tflite", (test_images.astype(np.int16) - 128).astype(np.int8)
+    )
+    expected = np.asarray(model(test_images.astype(np.float32), training=False))
+    scores = gives["quantization"][0] * (found.astype(float) - gives["quantization"][1])
+    assert np.abs(scores - expected).mean() < 0.03 * np.ptp(expected)
+
+
 def test_a_rescaling_that_black_to_white_does_not_span_zero_still_takes_raw_bytes(calibration_pixels, nets):
     model = nets.small_net({"scale": -1 / 255, "offset": 1.0})
     contents = inspect_bytes(
         convert(model, ExportSettings(Precision.INT8), pixels=calibration_pixels), name="x"
     )
-    assert (contents.inputs[0].scale, contents.inputs[0].zero_point) == (1, -128)
+    # white is 0, so that what the first convolution pads with is exact
+    assert (contents.inputs[0].scale, contents.inputs[0].zero_point) == (pytest.approx(1 / 255), 127)
+    assert contents.graph[0].name == "CONV_2D"
 
 
 @pytest.mark.parametrize("io_dtype", ["int8", "uint8"])

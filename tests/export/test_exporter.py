@@ -17,6 +17,7 @@ from export.quantization.calibrate import CalibrationImages
 from export.settings import ExportSettings
 from export.tflite.download_size import downloaded_bytes
 from export.tflite.inspect import inspect
+from pipeline.steps.export_notes import normalized
 
 CALIBRATION = Calibration(
     dataset="blocks", split="train", num_samples=100, seed=0, samples_per_class={"a": 100}, sha256="0" * 64
@@ -82,6 +83,30 @@ def test_the_sidecar_says_what_to_feed(export, io_dtype, scale, zero_point, word
     assert artifact.input.dtype == artifact.output.dtype == io_dtype
     assert artifact.pixels == words
     assert artifact.float_operators == ()
+
+
+NORMALIZED = {
+    "int8": "in the input's scale and zero point",
+    "float32": "in float, as the model does",
+    "": "",
+    "valid": "in the weights and bias of the first convolution",
+    "same": "in one operator, a 1x1 depthwise convolution: "
+    "the zeros around what 'conv' reads stand for the grey levels 122.6, 115.9, 103.3",
+}
+
+
+@pytest.mark.parametrize("case", NORMALIZED)
+def test_the_sidecar_says_where_pixels_are_normalized(export, nets, tmp_path, case):
+    if case in ("int8", "float32"):
+        artifact = export(case)
+    else:
+        image = x = keras.Input((32, 32, 3))
+        x = keras.layers.Rescaling(**nets.PER_CHANNEL)(x) if case else x
+        x = keras.layers.Conv2D(4, 3, padding=case or "same", name="conv")(x)
+        model = keras.Model(image, keras.layers.Dense(5)(keras.layers.GlobalAveragePooling2D()(x)))
+        artifact = export("int8", model=model)
+    assert artifact.normalization == NORMALIZED[case]
+    assert bool(normalized(artifact)) == (case == "same")
 
 
 def test_the_sidecar_says_whether_tflite_runtime_loads_it(export):

@@ -10,6 +10,7 @@ from export.graph.rescaling import (
     RAW,
     Rescaling,
     add_rescaling,
+    folded_rescaling,
     in_one_operator,
     split_rescaling,
     without_rescaling,
@@ -208,3 +209,75 @@ def test_an_input_that_two_layers_read_keeps_the_half_level():
     on_levels = Rescaling(scale=(1 / 127.5,), offset=(-128 / 127.5,))
     rest = without_rescaling(model, on_levels)
     np.testing.assert_array_equal(rest.get_weights()[1], model.get_weights()[1])
+
+
+PER_CHANNEL = {"scale": [1 / 58.4, 1 / 57.1, -1 / 30], "offset": [-2.1, -2.03, 1.8]}
+ONE_ZERO = {"scale": [1 / 58, -1 / 57, 1 / 20], "offset": [-100 / 58, 100 / 57, -100 / 20]}
+"""The same grey level, 100, is 0 in each channel."""
+UNPADDED = {
+    "convolution": lambda x: L.Conv2D(4, 3, use_bias=False)(x),
+    "with activation": lambda x: L.Conv2D(4, 3, strides=2, activation="tanh", bias_initializer="ones")(x),
+    "grouped": lambda x: L.Conv2D(6, 3, groups=3)(x),
+    "depthwise": lambda x: L.DepthwiseConv2D(3, depth_multiplier=2)(x),
+    "nested": lambda x: keras.Sequential([L.Input((16, 16, 3)), L.Dropout(0.5), L.Conv2D(4, 3)])(x),
+    "patches": lambda x: L.Conv2D(4, 4, strides=4, padding="same")(x),
+    "pairs of columns": lambda x: L.Conv2D(4, (3, 2), strides=(2, 1))(L.Reshape((16, 8, 6))(x)),
+    "zeros of no width": lambda x: L.Conv2D(4, 3)(L.ZeroPadding2D(0)(x)),
+}
+PADDED = {
+    "same": lambda x: L.Conv2D(4, 3, padding="same")(x),
+    "both sides": lambda x: L.Conv2D(4, 3, strides=2)(L.ZeroPadding2D(1)(x)),
+    "depthwise": lambda x: L.DepthwiseConv2D(3, padding="same")(x),
+    "pairs of columns": lambda x: L.Conv2D(4, 3, padding="same")(L.Reshape((16, 8, 6))(x)),
+}
+
+
+def beginning_with(body, rescaling):
+    keras.utils.set_random_seed(0)
+    image = keras.Input((16, 16, 3))
+    return keras.Model(image, L.Flatten()(body(L.Rescaling(**rescaling)(image))))
+
+
+def assert_folded(model):
+    instead = folded_rescaling(model)
+    assert instead.is_scalar
+    zero = -instead.offset[0] / instead.scale[0]
+    assert zero == round(zero)
+    assert 0 <= zero <= 255
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3)).astype(np.float32)
+    rest = without_rescaling(model, instead)
+    assert not [each for each in rest.layers if isinstance(each, L.Rescaling)]
+    np.testing.assert_allclose(rest(instead(pixels)), model(pixels), atol=2e-5)
+
+
+@pytest.mark.parametrize("body", UNPADDED)
+@pytest.mark.parametrize("rescaling", [PER_CHANNEL, ONE_ZERO, {"scale": -1 / 255, "offset": 1.5}])
+def test_a_rescaling_per_channel_goes_into_a_convolution_that_pads_nothing(body, rescaling):
+    assert_folded(beginning_with(UNPADDED[body], rescaling))
+
+
+@pytest.mark.parametrize("body", PADDED)
+def test_it_goes_into_a_padded_one_where_one_grey_level_is_zero_in_all_channels(body):
+    assert_folded(beginning_with(PADDED[body], ONE_ZERO))
+
+
+@pytest.mark.parametrize("body", PADDED)
+def test_it_stays_where_the_zeros_around_the_image_are_another_level_in_each_channel(body):
+    assert folded_rescaling(beginning_with(PADDED[body], PER_CHANNEL)) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda x: L.MaxPooling2D(2)(x),
+        lambda x: L.Conv2D(4, 3)(L.Reshape((8, 16, 6))(x)),
+        lambda x: L.Concatenate()([L.Conv2D(3, 1)(x), x]),
+    ],
+)
+def test_it_stays_where_no_convolution_alone_reads_the_image(body):
+    assert folded_rescaling(beginning_with(body, PER_CHANNEL)) is None
+
+
+def test_a_channel_that_is_left_out_stays():
+    model = beginning_with(UNPADDED["convolution"], {"scale": [1.0, 0.0, 1.0], "offset": [0.0, 1.0, 0.0]})
+    assert folded_rescaling(model) is None

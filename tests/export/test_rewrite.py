@@ -497,6 +497,16 @@ def test_pairs_of_columns_give_the_very_bytes_of_the_int8_file(nets, tmp_path):
     np.testing.assert_array_equal(*found)
 
 
+def test_pairs_of_columns_are_of_the_call_in_this_model(nets, test_images):
+    """A layer knows the shapes of its first call, which here is of another model's image."""
+    stem = layers.Conv2D(8, 7, strides=2, name="stem")
+    stem(keras.Input((64, 48, 3)))
+    model = around(nets, layers.ZeroPadding2D(3, name="pad"), stem, size=32)
+    found = rewrite(model, [Rewrite.PAIR_COLUMNS])
+    assert found.done
+    assert_same(model, found.model, test_images[:8] / 255)
+
+
 def test_no_norm_or_pooling_is_left_of_an_int8_densenet(small, calibration_pixels):
     model = small("densenet")
     stock = operators(convert(model, ExportSettings(Precision.INT8, rewrites=[]), pixels=calibration_pixels))

@@ -25,13 +25,21 @@ from export.graph import (
     changes,
     channel_order,
     equality,
+    first_convolution,
     layer_names,
     layer_outputs,
     probabilities,
     rescaling,
     rewrite,
 )
-from export.plan import converted_model, equalized, equalized_plan, int8_plan, plan_of
+from export.plan import (
+    converted_model,
+    equalized,
+    equalized_plan,
+    int8_plan,
+    normalization_in_words,
+    plan_of,
+)
 from export.precisions import Precision
 from export.quantization import channels, equalize, float_layers, typical
 from export.quantization.calibrate import CalibrationImages
@@ -181,6 +189,13 @@ USES = {
     "export.graph.layer_outputs.network_steps": lambda g: list(layer_outputs.network_steps(g.model)),
     "export.graph.rescaling.add_rescaling": lambda g: rescaling.add_rescaling(g.model, 1 / 255, 0.0),
     "export.graph.rescaling.in_one_operator": lambda g: rescaling.in_one_operator(g.model),
+    "export.graph.rescaling.folded_rescaling": lambda g: rescaling.folded_rescaling(g.model),
+    "export.graph.rescaling.why_not_folded": lambda g: rescaling.why_not_folded(g.model),
+    "export.graph.first_convolution.chain": lambda g: list(first_convolution.chain(g.model)),
+    "export.graph.first_convolution.first_convolution": lambda g: first_convolution.first_convolution(
+        g.model, ()
+    ),
+    "export.plan.normalization_in_words": lambda g: normalization_in_words(g.model, INT8),
     "export.graph.rescaling.rescaling_of": lambda g: rescaling.rescaling_of(g.model),
     "export.graph.rescaling.split_rescaling": lambda g: rescaling.split_rescaling(g.model),
     "export.graph.rescaling.without_rescaling": lambda g: rescaling.without_rescaling(g.model, rescaling.RAW),
