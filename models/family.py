@@ -81,6 +81,8 @@ class Checkpoint:
     licence: str
     obtain: str = ""
     """How to get it, where no library fetches it."""
+    class_names: tuple[str, ...] = ()
+    """Of its outputs, where they are not ImageNet's."""
 
 
 @dataclass(frozen=True, kw_only=True)

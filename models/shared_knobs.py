@@ -15,6 +15,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 CIFAR10_MEAN = (125.3, 123.0, 113.9)
 CIFAR10_STD = (63.0, 62.1, 66.7)
 """Of 0-255 pixels, R, G, B."""
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 IMAGE_SIZE = Knob(
     name="image_size",

@@ -52,8 +52,10 @@ class MatchedClasses:
             yield images, self.labels(labels)
 
 
-def match_classes(of_model: Sequence[str], of_data: Sequence[str], *, name: str) -> MatchedClasses:
-    """The output of each class of a data set. `name` is the model's.
+def match_classes(
+    of_model: Sequence[str], of_data: Sequence[str], *, name: str, advice: str = _WHAT_TO_DO
+) -> MatchedClasses:
+    """The output of each class of a data set. `name` is the model's; `advice` ends an error.
 
     Names match exactly, or else without regard to case, blanks, hyphens and underscores. A data set may have
     fewer classes than the model. A model whose names are 0, 1, 2 ... counts as unnamed: the number of classes
@@ -63,20 +65,22 @@ def match_classes(of_model: Sequence[str], of_data: Sequence[str], *, name: str)
         if len(of_model) != len(of_data):
             raise PipelineError(
                 f"{name} has {counted(len(of_model), 'output')} without class names, the data set has "
-                f"{counted(len(of_data), 'class', 'classes')}: they cannot be matched. {_WHAT_TO_DO}"
+                f"{counted(len(of_data), 'class', 'classes')}: they cannot be matched. {advice}"
             )
         return MatchedClasses(
             outputs=tuple(range(len(of_data))),
             words="classes matched by number",
             num_classes=len(of_model),
         )
-    return _by_name(of_model, of_data, name=name)
+    return _by_name(of_model, of_data, name=name, advice=advice)
 
 
-def match_known(of_model: Sequence[str], of_data: Sequence[str], *, name: str) -> MatchedClasses:
+def match_known(
+    of_model: Sequence[str], of_data: Sequence[str], *, name: str, advice: str = _WHAT_TO_DO
+) -> MatchedClasses:
     """The same for a model trained on a data set with these names: numbers are names then."""
     match = match_classes if is_unnamed(of_data) else _by_name
-    return match(of_model, of_data, name=name)
+    return match(of_model, of_data, name=name, advice=advice)
 
 
 def match_file(artifact: ExportArtifact, of_data: Sequence[str]) -> MatchedClasses:
@@ -115,7 +119,9 @@ def is_unnamed(names: Sequence[str]) -> bool:
     return tuple(names) == tuple(map(str, range(len(names))))
 
 
-def _by_name(of_model: Sequence[str], of_data: Sequence[str], *, name: str) -> MatchedClasses:
+def _by_name(
+    of_model: Sequence[str], of_data: Sequence[str], *, name: str, advice: str = _WHAT_TO_DO
+) -> MatchedClasses:
     if tuple(of_model) == tuple(of_data):
         found: list[int | None] = list(range(len(of_data)))
     else:
@@ -128,7 +134,7 @@ def _by_name(of_model: Sequence[str], of_data: Sequence[str], *, name: str) -> M
         reason = f"no output is {_few(missing)}" if missing else f"one output is each of {_few(shared)}"
         raise PipelineError(
             f"{name} has the classes {_few(of_model)}, the data set has {_few(of_data)}: {len(outputs)} of "
-            f"{counted(len(of_data), 'class', 'classes')} matched by name, {reason}. {_WHAT_TO_DO}"
+            f"{counted(len(of_data), 'class', 'classes')} matched by name, {reason}. {advice}"
         )
     words = f"{len(outputs):,} of {counted(len(of_data), 'class', 'classes')} of the data set matched by name"
     words += _others(of_model, outputs)

@@ -10,6 +10,7 @@ from models.errors import KnobError
 from models.family import Checkpoint, Family, Layout, PublishedFigure, Recipe, imagenet_figure
 from models.knobs import GIVEN, Default, Knob
 from models.shared_knobs import (
+    CIFAR10_CLASSES,
     CIFAR10_MEAN,
     CIFAR10_STD,
     COMMON,
@@ -168,6 +169,7 @@ def _checkpoints() -> dict[str, Checkpoint]:
         source="deeplearning-wisc/dice",
         licence="MIT",
         obtain="load dice's DenseNet-BC checkpoint in PyTorch and save its state_dict as .safetensors",
+        class_names=CIFAR10_CLASSES,
     )
     return found
 

@@ -14,6 +14,7 @@ from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, say, stages
 from pipeline.commands.resume import refuse_settings
 from pipeline.commands.split_options import CHOICES, split_options, with_choice
+from pipeline.commands.teacher import taken_teacher, teacher_options
 from pipeline.data.registry import check_there
 from pipeline.errors import UsageError
 from pipeline.records.training import BALANCED, TrainConfig
@@ -47,6 +48,7 @@ RECIPE = "the paper's, by family"
     type=click.IntRange(min=0),
     help="Of the head alone, on features computed once.  [default: 40 with --weights]",
 )
+@teacher_options
 @click.option(
     "--epochs",
     type=click.IntRange(min=1),
@@ -144,8 +146,9 @@ def _trained(family: str, data: str | None, options: dict[str, Any], runs: Path)
         data = str(DEFAULTS["data"])
     data = with_choice(data, **{name: options[name] for name in CHOICES})
     check_there(data)
+    teacher = taken_teacher(options)
     asked = {field.name for field in dataclasses.fields(TrainSettings)} & set(options)
-    settings = TrainSettings(knobs=knobs, **{name: options[name] for name in asked})
+    settings = TrainSettings(knobs=knobs, teacher=teacher, **{name: options[name] for name in asked})
     with stages() as progress:
         from pipeline.steps.train import train  # takes seconds
 

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from models.shared_knobs import CIFAR10_CLASSES as CLASS_NAMES
 from pipeline.data import arrays, local, splits
 from pipeline.data.assembly import Described
 from pipeline.data.dataset import Dataset
@@ -15,7 +16,6 @@ from pipeline.data.spec import Progress, ReadSettings
 from pipeline.errors import PipelineError
 from spelling import counted
 
-CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SIDE = 32
 TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST_BATCH = "test_batch"

@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from export.records import json_of, read_record_as
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, UsageError
 from pipeline.records.compression import CompressionRecord
 
 BALANCED = "balanced"
 """Class weights that let each class count the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig:
+    """A larger net whose class scores are learned beside the true labels (Hinton et al. 2015)."""
+
+    path: str
+    """A model's file, a SavedModel's folder, or a published file of weights."""
+    sha256: str
+    name: str
+    """What it is, in words."""
+    family: str | None = None
+    """Of a file of weights alone; None if the path holds a whole model."""
+    knobs: dict[str, Any] = field(default_factory=dict)
+    """Of a file of weights: its net's. Of a model from elsewhere: scale, offset and channels, if given."""
+    outputs: tuple[int, ...]
+    """Label of the data set -> number of the teacher's class."""
+    temperature: float = 4.0
+    """Both nets' scores are divided by it before the softmax."""
+    weight: float = 0.9
+    """Share of the teacher in the loss; the rest is the cross-entropy with the true labels."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise UsageError(f"the teacher's temperature is {self.temperature}. Give a number above 0.")
+        if not 0 < self.weight <= 1:
+            raise UsageError(f"the teacher's weight is {self.weight}. Give a number above 0, up to 1.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +89,8 @@ class TrainConfig:
     """Epochs in which the head alone is trained, on features computed once."""
     freeze: str = "none"
     """The last layer that keeps its weights; all: every layer but the head; none."""
+    teacher: TeacherConfig | None = None
+    """A net to learn from beside the labels; None for the labels alone."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,35 @@ from pipeline.store.selection import Selection
 
 
 @dataclass(frozen=True, kw_only=True)
+class ForeignSettings:
+    """What a file from elsewhere cannot say itself."""
+
+    labels: Path | None = None
+    """A file from elsewhere: the names of its outputs, one a line."""
+    scale: tuple[float, ...] | None = None
+    """A file from elsewhere is fed pixel * scale + offset; one number, or one for each channel."""
+    offset: tuple[float, ...] | None = None
+    channels: str | None = None
+    """'rgb' or 'bgr'; scale and offset are in this order."""
+
+    @property
+    def pixels(self) -> dict[str, Any]:
+        """scale, offset and channels if any of them is given; else empty."""
+        given = {"scale": self.scale, "offset": self.offset, "channels": self.channels}
+        return given if any(each is not None for each in given.values()) else {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherSettings(ForeignSettings):
+    """The net that a training learns from beside the labels; None means TeacherConfig's default."""
+
+    teacher: str
+    """A run, a model of one's own, a published file's name or its path."""
+    temperature: float | None = None
+    weight: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     """The settings of a training; None means the family's recipe, else TrainConfig's default."""
 
@@ -40,25 +69,7 @@ class TrainSettings:
     """imagenet, the name of a published file, the path of one, or a run."""
     head_epochs: int | None = None
     freeze: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ForeignSettings:
-    """What a file from elsewhere cannot say itself."""
-
-    labels: Path | None = None
-    """A file from elsewhere: the names of its outputs, one a line."""
-    scale: tuple[float, ...] | None = None
-    """A file from elsewhere is fed pixel * scale + offset; one number, or one for each channel."""
-    offset: tuple[float, ...] | None = None
-    channels: str | None = None
-    """'rgb' or 'bgr'; scale and offset are in this order."""
-
-    @property
-    def pixels(self) -> dict[str, Any]:
-        """scale, offset and channels if any of them is given; else empty."""
-        given = {"scale": self.scale, "offset": self.offset, "channels": self.channels}
-        return given if any(each is not None for each in given.values()) else {}
+    teacher: TeacherSettings | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

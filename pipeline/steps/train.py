@@ -25,6 +25,7 @@ from pipeline.shell import quoted
 from pipeline.steps.dataset import load_dataset
 from pipeline.steps.resumable import resumable
 from pipeline.steps.settings import TrainSettings
+from pipeline.steps.teacher import check_teaches, find_teacher, matched_teacher
 from pipeline.store.store import open_store
 from pipeline.training import trainer
 from pipeline.training.checkpoint import History
@@ -130,11 +131,16 @@ class _Prepared:
 def _prepared(family: str, data: str, settings: TrainSettings, runs: Path, progress: Progress) -> _Prepared:
     """Every setting of the training and its images; says what other settings would bring."""
     start = _start(family, settings, runs)
+    found = find_teacher(settings.teacher, runs=runs) if settings.teacher else None
     dataset = load_dataset(data, progress)
     _name_left_out(dataset.spec, progress)
     dataset.check_trainable()
     dataset.check_one_label("training")
     config = train_config(family, from_any_folder(data), dataset.spec, settings, start=start)
+    if settings.teacher and found:
+        matched = matched_teacher(found, dataset, settings.teacher, progress=progress)
+        check_teaches(matched, dataset, image_size=config.knobs["image_size"], progress=progress)
+        config = dataclasses.replace(config, teacher=matched.config)
     _advise(config, dataset.spec, progress)
     if config.mixed_precision and (why := why_slow()):
         progress(Note(f"--mixed-precision: {why}, so that it will be slower than without."))
@@ -167,7 +173,8 @@ def train_config(
     asked = {
         field.name: value
         for field in dataclasses.fields(settings)
-        if field.name not in ("knobs", "weights") and (value := getattr(settings, field.name)) is not None
+        if field.name not in ("knobs", "weights", "teacher")
+        and (value := getattr(settings, field.name)) is not None
     }
     if start is not None:
         came_from = {"weights": str(start.path), "weights_sha256": start.sha256, "weights_name": start.said}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from pipeline.progress import Doing, Progress
+from pipeline.training.distillation import Loss, Teach, with_scores
 from pipeline.training.schedule import cosine
 
 LEARNING_RATE = 3e-3
@@ -24,7 +26,15 @@ _SAMPLE = 1024
 """Images from which that variance is estimated."""
 _FILE = "features.f32"
 
-Loss = Callable[[Any, Any], Any]
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """What the head learns from: of each image the features, the label, and the loss's target."""
+
+    features: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int32]
+    targets: npt.NDArray[Any]
+    """The labels, or with a teacher with_scores()."""
 
 
 def train_head(
@@ -37,54 +47,52 @@ def train_head(
     seed: int,
     run: Path,
     progress: Progress,
+    teach: Teach | None = None,
 ) -> tuple[float, float]:
     """Trains the layer `head` in place; returns the last epoch's loss and percent right.
 
     `batches` gives the images in a fixed order. Their features are in a file of the run's folder meanwhile.
+    A teacher scores each image once.
     """
     layer = scorer.get_layer(head)
     extractor = keras.Model(scorer.input, layer.input)
     try:
-        features, labels = _features(extractor, batches, run=run, progress=progress)
-        return _fit(
-            keras.Model(layer.input, scorer.output), features, labels, loss=loss, epochs=epochs, seed=seed
-        )
+        seen = _seen(extractor, batches, teach=teach, run=run, progress=progress)
+        return _fit(keras.Model(layer.input, scorer.output), seen, loss=loss, epochs=epochs, seed=seed)
     finally:
         (run / _FILE).unlink(missing_ok=True)
 
 
-def _features(
+def _seen(
     extractor: keras.Model,
     batches: Callable[[], tf.data.Dataset],
     *,
+    teach: Teach | None,
     run: Path,
     progress: Progress,
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+) -> _Seen:
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-    def forward(images: Any) -> Any:  # noqa: ANN401
-        return extractor(images, training=False)
+    def forward(images: Any, labels: Any) -> tuple[Any, Any]:  # noqa: ANN401
+        targets = labels if teach is None else with_scores(labels, teach(images))
+        return extractor(images, training=False), targets
 
-    labels, started = [], time.monotonic()
+    labels, targets, started = [], [], time.monotonic()
     with (run / _FILE).open("wb") as file:
         for images, of_batch in batches():
-            file.write(forward(images).numpy().astype("<f4").tobytes())
+            features, of_loss = forward(images, of_batch)
+            file.write(features.numpy().astype("<f4").tobytes())
             labels.append(of_batch.numpy())
+            targets.append(of_loss.numpy())
             done = sum(map(len, labels))
             progress(Doing("features", f"{done / (time.monotonic() - started):,.0f} images/s", done))
     held = np.concatenate(labels)
     shape = (len(held), *extractor.output_shape[1:])
-    return np.memmap(run / _FILE, dtype="<f4", mode="r", shape=shape), held
+    features = np.memmap(run / _FILE, dtype="<f4", mode="r", shape=shape)
+    return _Seen(features=features, labels=held, targets=np.concatenate(targets))
 
 
-def _fit(
-    net: keras.Model,
-    features: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int32],
-    *,
-    loss: Loss,
-    epochs: int,
-    seed: int,
-) -> tuple[float, float]:
+def _fit(net: keras.Model, seen: _Seen, *, loss: Loss, epochs: int, seed: int) -> tuple[float, float]:
+    features, labels = seen.features, seen.labels
     optimizer = keras.optimizers.Adam(LEARNING_RATE)
     optimizer.build(net.trainable_variables)
     kernels = [variable for variable in net.trainable_variables if variable.name == "kernel"]
@@ -93,7 +101,7 @@ def _fit(
     penalty = WEIGHT_DECAY * float(np.var(features[:: -(-len(labels) // _SAMPLE)], axis=0).mean())
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-    def step(inputs: Any, targets: Any) -> tuple[Any, Any]:  # noqa: ANN401
+    def step(inputs: Any, targets: Any, classes: Any) -> tuple[Any, Any]:  # noqa: ANN401
         with tf.GradientTape() as tape:
             scores = net(inputs, training=True)
             errors = tf.reduce_mean(loss(targets, scores))
@@ -102,7 +110,7 @@ def _fit(
         variables = net.trainable_variables
         gradients = tape.gradient(total, [variable.value for variable in variables])
         optimizer.apply(gradients, variables)
-        right = tf.cast(tf.argmax(scores, axis=-1, output_type=tf.int32) == targets, tf.float32)
+        right = tf.cast(tf.argmax(scores, axis=-1, output_type=tf.int32) == classes, tf.float32)
         return errors, tf.reduce_sum(right)
 
     starts = range(0, len(labels), BATCH_SIZE)
@@ -116,7 +124,8 @@ def _fit(
                 LEARNING_RATE * cosine((epoch * len(starts) + number) / (epochs * len(starts)))
             )
             chosen = np.sort(order[begin : begin + BATCH_SIZE])
-            error, right = step(tf.constant(features[chosen]), tf.constant(labels[chosen]))
+            batch = (features[chosen], seen.targets[chosen], labels[chosen])
+            error, right = step(*map(tf.constant, batch))
             losses.append(float(error))
             num_right += float(right)
     return float(np.mean(losses)), 100 * num_right / len(labels)

@@ -14,6 +14,7 @@ from models.registry import family_of
 from pipeline.data import augment
 from pipeline.records.training import BALANCED, TrainConfig
 from pipeline.training.decay import set_weight_decay
+from pipeline.training.distillation import Loss, Taught, Teach, distilled
 from pipeline.training.loop import compile_scores
 
 if TYPE_CHECKING:
@@ -77,13 +78,29 @@ def class_weights_of(config: TrainConfig, dataset: DatasetSpec) -> list[float]:
     return [sum(counts) / (len(counts) * max(count, 1)) for count in counts]
 
 
-def compiled_scorer(model: keras.Model, config: TrainConfig, class_weights: Sequence[float]) -> keras.Model:
+def compiled_scorer(
+    model: keras.Model,
+    config: TrainConfig,
+    class_weights: Sequence[float],
+    *,
+    teach: Teach | None = None,
+) -> keras.Model:
     """The model without its softmax, with shared weights: cross-entropy is exact only on logits."""
-    scorer = keras.Model(model.input, model.get_layer("logits").output, name="scorer")
+    scorer = Taught(model.input, model.get_layer("logits").output, name="scorer")
+    scorer.teach = teach
     set_weight_decay(scorer, config)
-    loss = cross_entropy(config.label_smoothing, class_weights)
-    compile_scores(scorer, keras, optimizer=_optimizer(config), loss=loss)
+    compile_scores(scorer, keras, optimizer=_optimizer(config), loss=loss_of(config, class_weights))
     return scorer
+
+
+def loss_of(config: TrainConfig, class_weights: Sequence[float]) -> Loss:
+    """The cross-entropy; with a teacher, of its scores too."""
+    hard, teacher = cross_entropy(config.label_smoothing, class_weights), config.teacher
+    if teacher is None:
+        return hard
+    return distilled(
+        hard, temperature=teacher.temperature, weight=teacher.weight, class_weights=class_weights
+    )
 
 
 def _optimizer(config: TrainConfig) -> keras.Optimizer:
@@ -99,7 +116,7 @@ def _optimizer(config: TrainConfig) -> keras.Optimizer:
     return makers[config.optimizer]()
 
 
-def cross_entropy(label_smoothing: float, class_weights: Sequence[float]) -> Callable[[Any, Any], Any]:
+def cross_entropy(label_smoothing: float, class_weights: Sequence[float]) -> Loss:
     """A loss (b,) of labels (b,) and scores (b, classes); an image counts as its class does."""
     is_weighted = any(weight != 1.0 for weight in class_weights)
 

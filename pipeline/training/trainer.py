@@ -31,8 +31,9 @@ from pipeline.training.head import train_head
 from pipeline.training.loop import Course, evaluate, run_epochs
 from pipeline.training.mixed_precision import in_bfloat16
 from pipeline.training.schedule import LearningRate
-from pipeline.training.scorer import Scorer, class_weights_of, compiled_scorer, cross_entropy
+from pipeline.training.scorer import Scorer, class_weights_of, compiled_scorer, loss_of
 from pipeline.training.start import start_again
+from pipeline.training.teacher import load_teacher
 from spelling import counted
 
 if TYPE_CHECKING:
@@ -120,11 +121,13 @@ def _prepared(
     keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()
     model = build(str(config.family), **config.knobs)
+    teacher = load_teacher(config.teacher) if config.teacher else None
     history = read_history(run)
     if config.weights and not history.results:
         start_again(config, model)
     with _kept(model, config), _precision(model, config), fast_layers(model):
-        scorer = compiled_scorer(model, config, class_weights_of(config, dataset.spec))
+        weights = class_weights_of(config, dataset.spec)
+        scorer = compiled_scorer(model, config, weights, teach=teacher)
         trainee = _Trainee(model=scorer, dataset=dataset, config=config, whole=model)
         if config.head_epochs and not history.results:
             history = _train_head(trainee, run, progress)
@@ -154,7 +157,8 @@ def _train_head(trainee: Scorer, run: Path, progress: Progress) -> History:
         scorer,
         family_of(str(config.family)).head,
         lambda: trainee.batches("train"),
-        loss=cross_entropy(config.label_smoothing, class_weights_of(config, spec)),
+        loss=loss_of(config, class_weights_of(config, spec)),
+        teach=scorer.teach,
         epochs=config.head_epochs,
         seed=config.seed,
         run=run,
