@@ -13,7 +13,7 @@ from models.errors import CheckpointError
 from models.registry import chosen_stem, family_of, resolve
 from models.weights.arrays import read_arrays
 from models.weights.catalogue import CHECKPOINTS, FREE_KNOBS, FROM_FILE, best_for, fits, knobs_with
-from models.weights.fill import load_weights
+from models.weights.fill import family_with, load_weights
 from models.weights.here import local_file
 from pipeline.errors import PipelineError, UsageError
 from pipeline.records.training import read_record
@@ -125,6 +125,11 @@ def _published(weights: str, family: str, given: Mapping[str, Any]) -> Start:
 
 def _from_file(path: Path, family: str, given: Mapping[str, Any]) -> Start:
     arrays = read_arrays(path)
+    if (other := family_with(arrays)) is not None and other.name != family:
+        raise UsageError(
+            f"{path} holds weights of {other.name}, and a {family} is to be trained. Give a file of "
+            f"{family}, or train a {other.name} from it."
+        )
     same = _alike(path, tuple(arrays), family, given)
     conventions = [{name: each.knobs[name] for name in FROM_FILE if name in each.knobs} for each in same]
     if conventions and any(each != conventions[0] for each in conventions):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -14,11 +18,13 @@ from export.files import sha256_of
 from models.build import build
 from models.errors import CheckpointError
 from models.registry import resolve
+from models.weights.catalogue import CHECKPOINTS
 from pipeline.cli import run as pipeline
 from pipeline.data.dataset import Dataset
 from pipeline.errors import PipelineError, UsageError
 from pipeline.records.training import TrainConfig, TrainRecord
 from pipeline.steps.settings import TrainSettings
+from pipeline.steps.train import train as train_step
 from pipeline.steps.train import train_config
 from pipeline.training.scorer import class_weights_of, cross_entropy
 from pipeline.training.start import Start, find_start
@@ -103,6 +109,41 @@ def test_freeze_all_trains_the_head_alone(config: TrainConfig, tiny: Dataset, ea
     assert not (alone.run / "features.f32").exists()
 
 
+def test_layers_up_to_a_named_one_keep_their_weights(
+    config: TrainConfig, tiny: Dataset, earlier: Path, tmp_path: Path
+):
+    before = layers_of(earlier)
+    kernels = [name for name in before if len(before[name]) == 1 and before[name][0].ndim == 4]
+    last = kernels[len(kernels) // 2]
+    config = dataclasses.replace(config, freeze=last, head_epochs=0, epochs=1)
+    after = layers_of(tuned(config, tiny, tmp_path).run)
+    kept = [*before][: [*before].index(last) + 1]
+    assert_equal({name: before[name] for name in kept}, {name: after[name] for name in kept})
+    changed = [name for name in kernels if not np.array_equal(before[name][0], after[name][0])]
+    assert changed == kernels[len(kernels) // 2 + 1 :] != []
+
+
+def test_the_head_of_squeezenet_is_its_last_convolution(tiny: Dataset, tiny_npz: Path, tmp_path: Path):
+    published = CHECKPOINTS["squeezenet_1.1"]
+    model = build("squeezenet", **{**published.knobs, "image_size": 32, "num_classes": 5})
+    filled = [layer for layer in model.layers if layer.weights]
+    arrays = {}
+    for number, layer in enumerate(filled):  # as the file in ONNX's zoo names them
+        kernel, bias = layer.get_weights()
+        arrays[f"weights/x_conv{number}_weight"] = kernel.transpose(3, 2, 0, 1)
+        arrays[f"weights/x_conv{number}_bias"] = bias
+    np.savez(tmp_path / published.file, **arrays)
+    start = find_start(str(tmp_path / published.file), "squeezenet", {"image_size": 32}, runs=tmp_path)
+    settings = TrainSettings(freeze="all", head_epochs=60)
+    config = train_config("squeezenet", str(tiny_npz), tiny.spec, settings, start=start)
+    alone = tuned(config, tiny, tmp_path)
+    before, after = {layer.name: layer.get_weights() for layer in filled}, layers_of(alone.run)
+    assert after.pop("conv10")[0].shape[-1] == 3
+    assert before.pop("conv10")[0].shape[-1] == 5
+    assert_equal(before, after)
+    assert alone.record.test_top1 > 60  # of three colours, on random features; chance is 33%
+
+
 @pytest.mark.parametrize(
     ("words", "has_head"), [("features", False), ("the head alone", True), ("epoch 1/2", True)]
 )
@@ -169,6 +210,77 @@ def test_weights_that_do_not_fit_are_refused_in_a_line(earlier: Path, tmp_path: 
     refused("squeezenet_1.1", {}, UsageError, "are of squeezenet", tmp_path)
     refused("imagenett", {}, UsageError, "Did you mean 'imagenet'", tmp_path)
     refused("imagenet", {"alpha": 0.33}, UsageError, "no published ImageNet weights", tmp_path)
+
+
+def test_weights_of_another_family_are_refused_by_its_name(tmp_path: Path):
+    """A file in the layout of torchvision's SqueezeNet, given for MobileNet."""
+    np.savez(tmp_path / "weights.npz", **{"features.3.squeeze.weight": np.zeros((16, 96, 1, 1), np.float32)})
+    refused(str(tmp_path / "weights.npz"), {}, UsageError, "holds weights of squeezenet", tmp_path)
+
+
+def test_weights_that_are_not_finite_are_refused_before_anything_is_made(
+    tmp_path: Path, tiny_npz: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    path = tmp_path / "mine.weights.h5"
+    build("mobilenet", alpha=0.25, image_size=32, num_classes=5).save_weights(path)
+    with h5py.File(path, "r+") as file:
+        file["layers/conv2d/vars/0"][0, 0, 0, 0] = np.nan
+    monkeypatch.setenv("PIPELINE_RUNS", str(tmp_path / "runs"))
+    options = ["--alpha", "0.25", "--weights", str(path)]
+    assert pipeline(["train", "mobilenet", "--data", str(tiny_npz), *options]) == 1
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("pipeline: ")]
+    assert "layers/conv2d/vars/0" in said
+    assert "not finite" in said
+    assert not (tmp_path / "runs").exists()
+
+
+def test_imagenet_without_network_says_what_to_fetch_and_where_to_put_it(tmp_path: Path, tiny_npz: Path):
+    """A process of its own: Keras's downloader reads the proxy's address once."""
+    nowhere = "http://127.0.0.1:9"
+    environment = {
+        **os.environ,
+        "KERAS_HOME": str(tmp_path / "keras"),
+        "PIPELINE_RUNS": str(tmp_path / "runs"),
+        **dict.fromkeys(("https_proxy", "http_proxy", "HTTPS_PROXY", "HTTP_PROXY"), nowhere),
+        "no_proxy": "",
+    }
+    options = ["--alpha", "0.25", "--image-size", "128", "--weights", "imagenet", "--data", str(tiny_npz)]
+    program = "import sys; from pipeline.cli import run; sys.exit(run(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "train", "mobilenet", *options],
+        env=environment,
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    (said,) = [line for line in done.stderr.splitlines() if line.startswith("pipeline: ")]
+    assert "storage.googleapis.com/tensorflow/keras-applications/mobilenet/mobilenet_2_5_128_tf.h5" in said
+    assert f"put it at {tmp_path}/keras/models/mobilenet_2_5_128_tf.h5" in said
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("family", "is_suggested"), [("mobilenet", True), ("squeezenet", False)], ids=["published", "pickles"]
+)
+def test_few_photos_from_random_weights_get_a_suggestion(
+    family: str, is_suggested: bool, tiny_npz: Path, tmp_path: Path
+):
+    said: list[str] = []
+
+    def stop_at_training(event: object) -> None:
+        said.append(getattr(event, "text", ""))
+        if "epochs of" in said[-1]:
+            raise InterruptedError
+
+    settings = TrainSettings(knobs={"image_size": 128}, epochs=2)
+    with pytest.raises(InterruptedError):
+        train_step(family, str(tiny_npz), settings, runs=tmp_path, progress=stop_at_training)
+    suggested = [line for line in said if "--weights imagenet" in line]
+    assert len(suggested) == is_suggested
+    assert all("training images are few" in line and "mobilenet_1.0_128" in line for line in suggested)
 
 
 def test_unknown_layer_to_freeze_is_refused(earlier: Path):
