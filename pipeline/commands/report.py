@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The file to write. [default: the terminal; report.FORMAT in the runs folder for html, png, svg]",
+    help="The file to write. [default: the terminal; for a page or picture report.FORMAT in the runs folder]",
 )
 @click.option("--family", "families", multiple=True, help="Only models of this family; may be repeated.")
 @click.option(

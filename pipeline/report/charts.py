@@ -124,7 +124,8 @@ def chart_spec(
     """The view's Vega-Lite specification, as wide as its container; its data is the named set `rows`.
 
     Rows without a figure on an axis (no valid latency, size or accuracy) are left out. The parameter
-    `highlight` is the `row` of a point to show larger; `labelled` shows the points' names.
+    `highlight` is the `row` of a point to show larger, `chosen` that of the sliders; `labelled` shows the
+    points' names.
     """
     drawn = [record for record in records if record["drawn"]]
     place = {"x": _axis(alt.X, view.x, drawn), "y": _axis(alt.Y, view.y, drawn)}
@@ -134,13 +135,14 @@ def chart_spec(
     size = 120 if len(drawn) <= MANY else 40
     marks = base.mark_point(style="points", filled=True).encode(
         shape=_shape(records, legend=family_legend),
-        size=alt.SizeValue({"expr": f"datum.row === highlight ? 420 : {size}"}),
+        size=alt.SizeValue({"expr": f"datum.row === highlight ? 420 : datum.row === chosen ? 280 : {size}"}),
         tooltip=[alt.Tooltip(f"{field}:N", title=title) for field, title in TOOLTIPS.items()],
     )
     points, rings = _points(marks, view.colour, drawn), _rings(base, 2.5 * size)
     layers = (*((rings, *points) if len(drawn) <= MANY else (*points, rings)), _labels(base, view.x, drawn))
     parameters = {
         "highlight": -1,
+        "chosen": -1,
         "labelled": len(drawn) <= MOST_LABELS,
         "x_domain": _domain(view.x, drawn),
         "y_domain": _domain(view.y, drawn),

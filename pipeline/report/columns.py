@@ -51,7 +51,7 @@ def change_text(row: ReportRow) -> str:
 def _image(model: ReportedModel) -> str:
     """Such as '160 px', or '128 x 96 px grey': height, width and colours, where they are unusual."""
     if model.image_size is None:
-        return "–"
+        return figures.DASH
     sides = dict.fromkeys([model.image_size, model.image_width or model.image_size])
     return f"{' x '.join(map(str, sides))} px" + (" grey" if model.image_channels == 1 else "")
 
@@ -68,7 +68,7 @@ MODEL = Column(
 )
 PRECISION = Column(
     title="Precision",
-    text=lambda row: row.file.precision or "–",
+    text=lambda row: row.file.precision or figures.DASH,
     key=lambda row: row.file.precision,
     numeric=False,
 )
@@ -159,7 +159,9 @@ IMAGE = Column(
     text=lambda row: _image(row.model),
     key=lambda row: row.model.image_size,
 )
-RUN = Column(title="Run", text=lambda row: row.file.run or "–", key=lambda row: row.file.run, numeric=False)
+RUN = Column(
+    title="Run", text=lambda row: row.file.run or figures.DASH, key=lambda row: row.file.run, numeric=False
+)
 SHA256 = Column(
     title="sha256", text=lambda row: _short(row.file.sha256), key=lambda row: row.file.sha256, numeric=False
 )
@@ -214,6 +216,26 @@ def condition_columns(rows: Sequence[ReportRow]) -> tuple[Column, ...]:
     rows = ReportRows.of(rows)
     on_phone = (ON_PHONE,) if any(row.answers.phone_agreement is not None for row in rows.kinds) else ()
     return (*label_columns(rows), *on_phone, *(_condition(name) for name in differing(rows)))
+
+
+def page_columns(rows: Sequence[ReportRow]) -> tuple[Column, ...]:
+    """The page's columns: what tells two rows apart and the figures that decide come first."""
+    rows = ReportRows.of(rows)
+    conditions = condition_columns(rows)
+    threads = tuple(column for column in conditions if column.title == "Threads")
+    precisions = label_columns(rows)
+    others = tuple(column for column in conditions if column not in (*threads, *precisions))
+    first = (MODEL, PRECISION, *threads, SIZE, TOP1, *precisions, INTERVAL, MEDIAN, SPREAD)
+    return (*first, *others, *(column for column in ALL if column not in first), *TRACE)
+
+
+def shared_columns(rows: Sequence[ReportRow], columns: Sequence[Column]) -> dict[Column, str]:
+    """The columns that say the same of every row, with what they say; those that decide never do."""
+    kept = (MODEL, PRECISION, SIZE, TOP1, MEDIAN)
+    if len(rows) < 2:
+        return {}
+    found = {column: {column.text(row) for row in rows} for column in columns if column not in kept}
+    return {column: texts.pop() for column, texts in found.items() if len(texts) == 1}
 
 
 def _condition(name: str) -> Column:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 NOT_MEASURED = "not measured"
+DASH = "–"
 
 
 def size_text(size_bytes: float | None) -> str:

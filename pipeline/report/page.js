@@ -11,6 +11,7 @@
   let order = [...lines.keys()]; /* of all rows, as sorted */
   let page = 0;
   let pointed = null;
+  let winner = null; /* the row that the sliders choose */
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const views = {};
   const one_model = new Set(report.rows.filter((row) => row.drawn).map((row) => row.model_name)).size <= 1;
@@ -56,6 +57,7 @@
     const rows = visible();
     page = 0;
     turn(rows);
+    pick(rows);
     document.getElementById("count").textContent = `${rows.length.toLocaleString("en")} of ${plural(report.rows.length, "row")}`;
     form.querySelector(".reset").hidden = rows.length === report.rows.length;
     document.getElementById("empty").hidden = rows.length > 0;
@@ -105,6 +107,7 @@
     const placed = rows.filter((row) => row[x] !== null && row[y] !== null);
     view.signal("x_domain", domain(placed, x)).signal("y_domain", domain(placed, y));
     const few = placed.filter((row) => row.drawn).length <= report.most_labels;
+    view.signal("chosen", winner ?? -1);
     view.signal("labelled", few && (one_model || view.width() >= ROOM_FOR_NAMES));
     return view.data("rows", copies(rows)).runAsync();
   }
@@ -114,6 +117,13 @@
     pointed = lines.get(index) || null;
     if (pointed) pointed.classList.add("pointed");
     for (const view of Object.values(views)) view.signal("highlight", index).runAsync();
+  }
+
+  function choose(row) {
+    if (winner !== null) lines.get(winner).classList.remove("chosen");
+    winner = row ? row.row : null;
+    if (winner !== null) lines.get(winner).classList.add("chosen");
+    for (const view of Object.values(views)) view.signal("chosen", winner ?? -1).runAsync();
   }
 
   async function draw() {
@@ -174,6 +184,7 @@
   pager.querySelector(".next").addEventListener("click", () => turn_by(1));
   dark.addEventListener("change", draw);
 
+  const pick = picker(report, choose);
   apply();
   window.report = { views, ready: draw() };
 })();

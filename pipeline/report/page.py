@@ -12,13 +12,15 @@ from typing import Any
 from urllib.parse import quote
 
 from pipeline.records.report_row import ReportRow
+from pipeline.report import pick
 from pipeline.report.charts import MOST_LABELS, TOOLTIPS, VIEWS, View, chart_record, chart_spec, family_shapes
-from pipeline.report.columns import ALL, TRACE, Column, Key, condition_columns
+from pipeline.report.columns import Column, Key, page_columns, shared_columns
 from pipeline.report.conditions import BEST, LEGEND, shared_conditions
 from pipeline.report.document import document
 from pipeline.report.excerpt import Excerpt, excerpt
-from pipeline.report.figures import NOT_MEASURED, utc_text
+from pipeline.report.figures import DASH, NOT_MEASURED, utc_text
 from pipeline.report.page_table import table_html
+from pipeline.report.pick import add_contest, picker_html
 from pipeline.report.theme import vega_config
 from pipeline.report.vega import vega_script
 from pipeline.store.rows import ReportRows
@@ -83,14 +85,18 @@ def page_text(
     written_utc = written_utc or datetime.now(UTC).isoformat(timespec="seconds")
     rows = ReportRows.of(rows)
     part = excerpt(rows, MOST_ROWS)
-    columns = (*ALL, *condition_columns(rows), *TRACE)
+    columns = page_columns(rows)
+    shared = shared_columns(part.rows, columns) if part.is_whole else {}
+    columns = tuple(column for column in columns if column not in shared)
     records = [chart_record(index, row) for index, row in enumerate(part.rows)]
+    settings = add_contest(records)
     content = "\n".join(
         (
             f"<h1>{TITLE}</h1>",
             f'<p class="lede">{escape(_lede(rows))}</p>',
             _part(part, csv_name),
-            _conditions(rows),
+            _conditions(rows, {column.title: text for column, text in shared.items()}),
+            picker_html(),
             _filters(records),
             f'<div class="charts">{"".join(_figure(view) for view in VIEWS)}</div>',
             _sheet(part.rows, columns, links or {}),
@@ -99,9 +105,9 @@ def page_text(
     )
     body = BODY.format(
         content=content,
-        data=_data(part.rows, records, columns),
+        data=_data(part.rows, records, columns, settings),
         vega=vega_script(),
-        script=_resource("page.js"),
+        script=_resource("pick.js") + _resource("page.js"),
     )
     return document(title=TITLE, policy=POLICY, style=_resource("page.css"), body=body)
 
@@ -114,8 +120,14 @@ def json_for_script(content: Any) -> str:  # noqa: ANN401 - whatever JSON takes
     return text
 
 
-def _data(rows: Sequence[ReportRow], records: list[dict[str, Any]], columns: Sequence[Column]) -> str:
-    used = {*FILTERS, *TOOLTIPS, *ALWAYS_USED, *(field for view in VIEWS for field in view.fields)}
+def _data(
+    rows: Sequence[ReportRow],
+    records: list[dict[str, Any]],
+    columns: Sequence[Column],
+    settings: Sequence[str],
+) -> str:
+    drawn = {field for view in VIEWS for field in view.fields}
+    used = {*FILTERS, *TOOLTIPS, *ALWAYS_USED, *pick.FIELDS, *drawn}
     keyed = [
         {
             **{name: value for name, value in record.items() if name in used},
@@ -141,6 +153,7 @@ def _data(rows: Sequence[ReportRow], records: list[dict[str, Any]], columns: Seq
             "charts": charts,
             "config": config,
             "groups": _groups(records),
+            "settings": list(settings),
             "most_labels": MOST_LABELS,
         }
     )
@@ -171,10 +184,14 @@ def _lede(rows: ReportRows) -> str:
     return text
 
 
-def _conditions(rows: Sequence[ReportRow]) -> str:
+def _conditions(rows: Sequence[ReportRow], shared: Mapping[str, str]) -> str:
+    """The conditions, and what is the same in every line of the table."""
+    told = {title: (text,) for title, text in shared.items() if text not in (NOT_MEASURED, DASH)}
+    unknown = ", ".join(title for title, text in shared.items() if text == NOT_MEASURED)
+    found = {**shared_conditions(rows), **told, **({"Not measured": (unknown,)} if unknown else {})}
     entries = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(_listed(texts) or 'not measured')}</dd></div>"
-        for name, texts in shared_conditions(rows).items()
+        for name, texts in found.items()
     )
     return f'<dl class="conditions">{entries}</dl>'
 

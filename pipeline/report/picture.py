@@ -36,6 +36,11 @@ def svg_text(rows: Sequence[ReportRow]) -> str:
     return drawn_svg(_spec(rows))
 
 
+def pdf_bytes(rows: Sequence[ReportRow]) -> bytes:
+    """The chart as PDF."""
+    return bytes(vl_convert.vegalite_to_pdf(_drawable(_spec(rows))))
+
+
 def drawn_png(spec: dict[str, Any]) -> bytes:
     """A Vega-Lite specification as PNG, two pixels per point."""
     return bytes(vl_convert.vegalite_to_png(_drawable(spec), scale=2))

@@ -14,11 +14,10 @@ from rich.tree import Tree
 from pipeline.records.report_row import ReportRow
 from pipeline.report import figures
 from pipeline.report.conditions import dataset_text, machine_text, runtime_text, threads_text
+from pipeline.report.figures import DASH
 from pipeline.report.run_list import ExportedFile, RunSummary
 from pipeline.report.terminal import line, rendered
 from spelling import counted
-
-DASH = "–"
 
 
 def runs_table(summaries: Sequence[RunSummary], *, width: int, colour: bool) -> str:

@@ -23,12 +23,11 @@ from pipeline.report.conditions import (
     shared_conditions,
 )
 from pipeline.report.excerpt import Excerpt, excerpt
-from pipeline.report.figures import NOT_MEASURED
+from pipeline.report.figures import DASH, NOT_MEASURED
 from pipeline.report.terminal import line, rendered
 from pipeline.store.rows import ReportRows
 
 SETTING = ("Machine", "Runtime", "Threads")
-DASH = "–"
 SPARE = (MEMORY, SPREAD, CHANGE)
 """The columns to drop first in a narrow terminal."""
 ROOM_FOR_NAMES = 36

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -132,10 +132,12 @@ def report_content(
         from pipeline.report.page import page_text  # with its charts' libraries, which take seconds
 
         return page_text(rows, csv_name=csv_name, links=links)
-    if format_name in ("png", "svg"):
-        from pipeline.report.picture import png_bytes, svg_text
+    if format_name in ("png", "svg", "pdf"):
+        from pipeline.report import picture
 
-        return png_bytes(rows) if format_name == "png" else svg_text(rows)
+        drawn: dict[str, Callable[[Sequence[ReportRow]], str | bytes]]
+        drawn = {"png": picture.png_bytes, "svg": picture.svg_text, "pdf": picture.pdf_bytes}
+        return drawn[format_name](rows)
     if format_name == "table":
         return terminal_table(rows, width=PIPED_WIDTH, colour=False)
     writers = {"csv": records.csv_text, "json": records.json_text, "md": records.markdown_text}

@@ -127,8 +127,8 @@ class MaxDropSettings:
     """Replace a file that was verified, measured or put into a kit; else the new one gets a number."""
 
 
-FORMATS = ("table", "html", "csv", "json", "md", "png", "svg")
-PICTURES = ("html", "png", "svg")
+FORMATS = ("table", "html", "csv", "json", "md", "png", "svg", "pdf")
+PICTURES = ("html", "png", "svg", "pdf")
 """Formats that are written to a file, by default report.<format> in the runs folder."""
 
 

@@ -98,7 +98,14 @@ def test_the_page_is_written_into_the_runs_folder_and_named_last(folder, capsys)
 
 @pytest.mark.parametrize(
     ("name", "start"),
-    [("r.csv", "model_name,"), ("r.md", "- "), ("r.json", "[\n"), ("r.svg", "<svg"), ("r.txt", "\n")],
+    [
+        ("r.csv", "model_name,"),
+        ("r.md", "- "),
+        ("r.json", "[\n"),
+        ("r.svg", "<svg"),
+        ("r.pdf", "%PDF-"),
+        ("r.txt", "\n"),
+    ],
 )
 def test_the_ending_of_out_chooses_the_format(folder, tmp_path, name, start):
     _, (int8,) = finished(folder, "first", Precision.INT8)
@@ -106,7 +113,7 @@ def test_the_ending_of_out_chooses_the_format(folder, tmp_path, name, start):
         store.add_measurement(measurement(int8.sha256))
         store.add_verification(verification(int8.sha256))
     assert pipeline(["report", "--out", str(tmp_path / name)]) == 0
-    assert (tmp_path / name).read_text().startswith(start)
+    assert (tmp_path / name).read_bytes().decode(errors="replace").startswith(start)
 
 
 def test_the_table_says_what_is_missing_and_how_to_get_it(folder, capsys):

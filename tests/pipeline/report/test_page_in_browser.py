@@ -317,3 +317,67 @@ def test_a_page_of_thousands_lists_the_best_and_a_sample_a_hundred_lines_at_a_ti
     click(browser, "input[name=best]")
     assert not browser.find_element("id", "pager").is_displayed()
     assert browser.get_log("browser") == []
+
+
+def picked(browser) -> str:
+    return browser.find_element("css selector", "#picked p b").text
+
+
+def fitting(rows, *, most_ms: float, most_mb: float = 1e9) -> list[ReportRow]:
+    return [
+        row
+        for row in rows
+        if row.latency.valid and row.latency.median_ms <= most_ms and row.file.size_bytes <= most_mb * 1e6
+    ]
+
+
+def label(row: ReportRow) -> str:
+    return f"{row.model.model_name} {row.file.precision}"
+
+
+def test_the_sliders_answer_by_keyboard_which_file_wins_under_a_limit(zoo, zoo_rows):
+    from selenium.webdriver.common.keys import Keys
+
+    slider = zoo.find_element("id", "pick-median_ms")
+    best = max(fitting(zoo_rows, most_ms=1e9), key=lambda row: row.accuracy.tflite_top1)
+    told = zoo.find_element("id", "picked").text
+    assert label(best) in told
+    limits = sorted({row.latency.median_ms for row in fitting(zoo_rows, most_ms=1e9)}, reverse=True)
+    for step in range(3):
+        slider.send_keys(Keys.ARROW_LEFT)
+        names = {label(row) for row in fitting(zoo_rows, most_ms=limits[step])}
+        assert picked(zoo) in names
+        (line,) = zoo.find_elements("css selector", "#rows tr.chosen")
+        assert label(zoo_rows[int(line.get_attribute("data-row"))]) == picked(zoo)
+    slider.send_keys(Keys.HOME)
+    assert picked(zoo) == label(min(fitting(zoo_rows, most_ms=1e9), key=lambda row: row.latency.median_ms))
+    zoo.find_element("id", "pick-tflite_top1").send_keys(Keys.END)
+    assert "No file fits. Nearest: " in zoo.find_element("id", "picked").text
+    assert zoo.get_log("browser") == []
+
+
+def test_the_sliders_keep_to_what_the_filters_show(zoo):
+    before = picked(zoo)
+    click(zoo, f"input[name=family][value={before.split('_')[0]}]")
+    assert picked(zoo).split("_")[0] != before.split("_")[0]
+
+
+def test_settings_that_differ_are_chosen_for_the_sliders(browser, mixed_rows, mixed_path):
+    page = opened(browser, mixed_path, mixed_rows)
+    options = page.find_elements("css selector", "#pick-setting option")
+    assert len(options) == len(
+        {
+            (row.conditions.machine, row.conditions.num_threads, row.accuracy.dataset)
+            for row in mixed_rows
+            if row.latency.valid and row.accuracy.tflite_top1 is not None
+        }
+    )
+
+
+def test_columns_that_say_the_same_of_every_row_stand_above_the_table(zoo):
+    heads = [head.text for head in zoo.find_elements("css selector", "#rows thead th button")]
+    above = [name.text for name in zoo.find_elements("css selector", ".conditions dt")]
+    assert "Image" in above
+    assert "Image" not in heads
+    assert heads[:2] == ["Model", "Precision"]
+    assert not {"Model", "Precision", "Size", "Top-1", "Median"} & set(above)
