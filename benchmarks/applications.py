@@ -108,15 +108,21 @@ class _Case:
         self._calibration, _ = dataset.calibration_pixels(
             image_size=size, num_samples=ExportSettings(Precision.INT8).num_calibration, seed=0
         )
-        self._images = np.concatenate(
-            [
-                pixels
-                for split in ("validation", "test")
-                for pixels, _ in dataset.batches(split, image_size=size, batch_size=32)
-            ]
-        )
+        self._images = np.concatenate([self._all(split) for split in ("validation", "test")])
+        if arguments.training_too:
+            self._images = np.concatenate([self._unseen(), self._images])
         self._model = self._made()
         self._scores = self._model.predict(self._inputs(self._images), verbose=0)
+
+    def _all(self, split: str) -> np.ndarray:
+        batches = self._dataset.batches(split, image_size=self._arguments.image_size, batch_size=32)
+        return np.concatenate([pixels for pixels, _ in batches])
+
+    def _unseen(self) -> np.ndarray:
+        """The training images that calibrate nothing."""
+        seen = {each.tobytes() for each in self._calibration}
+        images = self._all("train")
+        return np.stack([each for each in images if np.rint(each).astype(np.uint8).tobytes() not in seen])
 
     def result(self, precision: Precision) -> Result:
         """Both files, compared."""
@@ -269,6 +275,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--precisions", nargs="+", type=Precision, default=list(PRECISIONS))
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--norms", choices=("true", "random"), default="true")
+    parser.add_argument(
+        "--training-too", action="store_true", help="judge on the training images left over as well"
+    )
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--min-secs", type=float, default=2.0, help="of each file, over all rounds")
     parser.add_argument("--folder", type=Path, default=Path("applications"), help="of files and results")

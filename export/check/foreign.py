@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from export.tflite.content import FileContents
 from export.tflite.inspect import inspect_bytes, read_tflite
 from export.tflite.metadata_reader import AppMetadata, read_app_metadata
 from export.tflite.output import head_of_file
-from spelling import counted
+from spelling import counted, some
 
 _IMAGE_TYPES = ("float32", "uint8", "int8")
 _SCORE_TYPES = ("float32", "uint8", "int8")
@@ -57,9 +58,9 @@ def read_foreign(path: Path) -> ForeignFile:
     """The file. BadModelFileError for a damaged one, ExportError for one that is no image classifier."""
     content = read_tflite(path)
     contents = inspect_bytes(content, name=str(path))
-    refused = _not_a_classifier(contents)
+    refused = _not_a_classifier(contents.inputs, contents.outputs)
     if refused:
-        raise ExportError(f"{path} {refused}. {_EXPECTED}")
+        raise ExportError(f"{path} {refused}. {_EXPECTED}{_other_signatures(contents)}")
     check_runs(path)
     metadata = read_app_metadata(content, name=str(path))
     shape, channels_first = _image_shape(contents.inputs[0].shape)
@@ -78,13 +79,25 @@ def read_foreign(path: Path) -> ForeignFile:
     )
 
 
-def _not_a_classifier(contents: FileContents) -> str:
-    """Why the file is no image classifier; empty if it is one."""
-    if len(contents.inputs) != 1:
-        return f"takes {counted(len(contents.inputs), 'input')} ({_shown(contents.inputs)})"
-    if len(contents.outputs) != 1:
-        return f"gives {counted(len(contents.outputs), 'output')} ({_shown(contents.outputs)})"
-    takes, gives = contents.inputs[0], contents.outputs[0]
+def _other_signatures(contents: FileContents) -> str:
+    """What to do about a file whose first graph is no classifier while other signatures are."""
+    fitting = [each.name for each in contents.signatures if not _not_a_classifier(each.inputs, each.outputs)]
+    if not fitting:
+        return ""
+    return (
+        f" Of its signatures {some(fitting, quoted=True)} would be one, but a runtime that is not told a "
+        "signature runs the first graph. Convert it alone: "
+        f"tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=['{fitting[0]}'])"
+    )
+
+
+def _not_a_classifier(inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> str:
+    """Why a graph is no image classifier; empty if it is one."""
+    if len(inputs) != 1:
+        return f"takes {counted(len(inputs), 'input')} ({_shown(inputs)})"
+    if len(outputs) != 1:
+        return f"gives {counted(len(outputs), 'output')} ({_shown(outputs)})"
+    takes, gives = inputs[0], outputs[0]
     if takes.dtype not in _IMAGE_TYPES:
         return f"takes {_shown([takes])}, whose type is none of {', '.join(_IMAGE_TYPES)}"
     if len(takes.shape) != 4 or takes.shape[0] != 1 or not {takes.shape[3], takes.shape[1]} & {1, 3}:

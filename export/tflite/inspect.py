@@ -22,7 +22,7 @@ from export.errors import BadModelFileError, ExportError
 from export.limits import TFLITE_BYTES
 from export.reading import size_in_words
 from export.tflite import guard
-from export.tflite.content import FileContents, Operator, Tensor
+from export.tflite.content import FileContents, Operator, Signature, Tensor
 from export.tflite.notes import PIXELS
 from spelling import counted
 
@@ -36,8 +36,8 @@ _TYPE_NAMES = {
 _FLOAT_TYPES = {"float32", "float16", "bfloat16", "float64"}
 _WEIGHTS_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "TRANSPOSE_CONV": 0, "FULLY_CONNECTED": 0}
 _WEIGHTS_INPUT = 1
-_TENSOR_NAME, _CUSTOM_CODE, _ENTRY_NAME = 10, 6, 4
-"""Slots of texts in the flatbuffer's tables of a tensor, a kind of operator, and an entry of metadata."""
+_TENSOR_NAME, _CUSTOM_CODE, _ENTRY_NAME, _SIGNATURE_KEY = 10, 6, 4, 8
+"""Slots of texts in the flatbuffer's tables of a tensor, a kind of operator, metadata, and a signature."""
 
 
 def inspect(path: Path) -> FileContents:
@@ -146,6 +146,7 @@ def _contents(content: bytes) -> FileContents:
     guard.check_graph(graph, tensors)
     floats = [operator for operator in graph if _computes_in_float(operator, tensors)]
     inputs, outputs = reader.ends[0]
+    several = model.SignatureDefsLength() > 1
     return FileContents(
         size_bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
@@ -153,6 +154,7 @@ def _contents(content: bytes) -> FileContents:
         min_runtime_version=_metadata(model, "min_runtime_version").rstrip(b"\0").decode(errors="replace"),
         inputs=tuple(_info(tensors[index]) for index in inputs),
         outputs=tuple(_info(tensors[index]) for index in outputs),
+        signatures=tuple(reader.signatures()) if several else (),
         output_tensors=outputs,
         tensors=tensors,
         graph=graph,
@@ -174,10 +176,13 @@ class _Reader:
         self.graph: list[Operator] = []
         self.ends: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
         """The inputs and outputs of each graph, numbered in it."""
+        self._starts: list[int] = []
+        """The place of each graph's first tensor."""
 
     def add(self, subgraph: Any) -> None:  # noqa: ANN401
         """Reads one more graph."""
         start = len(self.tensors)
+        self._starts.append(start)
         for index in range(subgraph.TensorsLength()):
             self.tensors.append(self._tensor(subgraph.Tensors(index)))
         own = range(subgraph.TensorsLength())
@@ -187,6 +192,20 @@ class _Reader:
         self.ends.append(ends)
         for index in range(subgraph.OperatorsLength()):
             self.graph.append(self._operator(subgraph.Operators(index), own, start))
+
+    def signatures(self) -> Iterator[Signature]:
+        """The file's signatures, once every graph was read."""
+        for number in range(self._model.SignatureDefsLength()):
+            found = self._model.SignatureDefs(number)
+            graph = found.SubgraphIndex()
+            if graph >= len(self.ends):
+                raise ValueError(f"signature {number} is of graph {graph}, which is not there")
+            inputs, outputs = (
+                tuple(_info(self.tensors[self._starts[graph] + index]) for index in ends)
+                for ends in self.ends[graph]
+            )
+            name = _text(found, _SIGNATURE_KEY).decode(errors="replace")
+            yield Signature(name=name, graph=graph, inputs=inputs, outputs=outputs)
 
     def _tensor(self, tensor: Any) -> Tensor:  # noqa: ANN401
         number, buffer, code = len(self.tensors), tensor.Buffer(), tensor.Type()

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from export.tflite.content import signatures_in_words
+from export.tflite.inspect import inspect
 from pipeline.bench.host import BenchResult, run_rounds
 from pipeline.bench.settings import BenchSettings
-from pipeline.progress import Doing, Progress, silent
+from pipeline.progress import Doing, Note, Progress, silent
 from pipeline.store.store import open_store
 
 
@@ -27,12 +29,15 @@ def bench(
 def measure(files: Sequence[Path], settings: BenchSettings, *, progress: Progress = silent) -> BenchResult:
     """Measures the files without storing anything, so that a caller can show the results first.
 
-    `progress` is only called between two turns: during one, it would be measured too.
+    `progress` is only called between two turns: during one, it would be measured too. Raises as run_rounds().
     """
 
     def turn(done: int, total: int, name: str) -> None:
         progress(Doing("measuring", name, done, total))
 
+    for file in dict.fromkeys(files):
+        if said := signatures_in_words(inspect(file)):
+            progress(Note(f"{file.name}: {said}"))
     return run_rounds(files, settings, progress=turn)
 
 

@@ -11,6 +11,7 @@ from export.check.predictions import PredictionLog
 from export.check.runner import Runners
 from export.check.verify import Samples, verify_alone
 from export.pixel_conventions import PixelConvention
+from export.tflite.content import signatures_in_words
 from export.verification import Verification
 from pipeline.class_names import MatchedClasses, match_classes
 from pipeline.data.dataset import Dataset
@@ -39,6 +40,8 @@ def verify_foreign(
     """
     progress(Doing(f"reading {path}"))
     file = read_foreign(path)
+    if said := signatures_in_words(file.contents):
+        progress(Note(f"{path.name}: {said}"))
     dataset.check_one_label("verifying a file of another tool")
     names = class_names_of(file, settings.labels)
     matched = match_classes(names, dataset.spec.class_names, name=path.name)

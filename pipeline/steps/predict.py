@@ -21,7 +21,7 @@ from export.check.predictions import class_probabilities
 from export.check.runner import Floats, Runner, check_runs, is_finite, stored_input
 from export.check.verify import check_sidecar
 from export.head import Head, HeadKind
-from export.tflite.content import FileContents
+from export.tflite.content import FileContents, signatures_in_words
 from export.tflite.inspect import inspect
 from export.tflite.output import gives_probabilities, head_of_file
 from pipeline.bench.fleet import FleetPhone
@@ -189,6 +189,8 @@ def _classifier(path: Path, settings: PredictSettings, progress: Progress) -> _C
             stored=lambda images: stored_input(images, contents.inputs[0].dtype),
         )
     file = read_foreign(path)
+    if said := signatures_in_words(file.contents):
+        progress(Note(f"{path.name}: {said}"))
     fed = fed_pixels(file, settings)
     if not settings.pixels:
         why = f" ({file.pixels_from})" if file.pixels_from else ", for want of a word in the file"

@@ -31,8 +31,10 @@ from pipeline.steps.predictions import kept_predictions
 from pipeline.steps.settings import VerifySettings
 from pipeline.store.predictions import KeptPredictions
 from pipeline.store.store import open_store
+from pipeline.training.memory import fitting_batch
 
-BATCH_SIZE = 64
+MOST_AT_ONCE = 64
+"""Images that the Keras model runs on together, where they fit into memory."""
 
 
 def verify(
@@ -100,7 +102,9 @@ def _verified(
     shape, spec = image_shape_of(model), dataset.spec
     samples = Samples(
         batches=matched.batches(
-            dataset.batches(split, image_size=shape, batch_size=BATCH_SIZE, limit=settings.limit)
+            dataset.batches(
+                split, image_size=shape, batch_size=fitting_batch(model, MOST_AT_ONCE), limit=settings.limit
+            )
         ),
         dataset=spec.name,
         dataset_fingerprint=spec.fingerprint,

@@ -17,6 +17,7 @@ from export.artifact import has_sidecar
 from export.check.foreign import read_foreign
 from export.check.runner import Runners
 from export.errors import ExportError
+from export.tflite.content import signatures_in_words
 from export.tflite.metadata_reader import read_app_metadata
 
 L = keras.layers
@@ -149,3 +150,52 @@ def test_a_json_file_of_another_tool_is_no_sidecar(tmp_path, content, is_one):
 def test_a_sidecar_of_ours_is_one(tmp_path):
     (tmp_path / "model.json").write_text(json.dumps({"path": "model.tflite", "sha256": "0"}))
     assert has_sidecar(tmp_path / "model.tflite")
+
+
+def with_signatures(tmp_path, **functions):
+    """A file of several signatures, their graphs in the converter's order."""
+    module = tf.Module()
+    for name, (function, *specs) in functions.items():
+        setattr(module, name, tf.function(function, input_signature=specs))
+    saved = {name: getattr(module, name).get_concrete_function() for name in functions}
+    tf.saved_model.save(module, str(tmp_path / "saved"), signatures=saved)
+    converter = tf.lite.TFLiteConverter.from_saved_model(
+        str(tmp_path / "saved"), signature_keys=list(functions)
+    )
+    path = tmp_path / "several.tflite"
+    path.write_bytes(converter.convert())
+    return path
+
+
+IMAGE = tf.TensorSpec((1, 8, 8, 3))
+KERNEL = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+
+
+def test_of_several_signatures_the_one_that_is_read_is_named(tmp_path):
+    path = with_signatures(
+        tmp_path,
+        classify=(lambda image: {"scores": tf.reduce_mean(image, (1, 2)) @ KERNEL}, IMAGE),
+        embed=(lambda image: {"features": tf.reduce_mean(image, (1, 2)) * 2}, IMAGE),
+    )
+    file = read_foreign(path)
+    said = "it has 2 signatures: 'classify' is read, as every runtime does unless told otherwise, not embed"
+    assert signatures_in_words(file.contents) == said
+    image = np.random.default_rng(1).uniform(size=(1, 8, 8, 3)).astype(np.float32)
+    with Runners(path, file.contents, stored=file.stored) as runners:
+        np.testing.assert_allclose(runners.outputs(image), image.mean(axis=(1, 2)) @ KERNEL, rtol=1e-5)
+
+
+def test_a_file_whose_first_graph_is_no_classifier_names_the_signature_that_is(tmp_path):
+    path = with_signatures(
+        tmp_path,
+        a_step=(lambda image, label: {"loss": tf.reduce_sum(image) + label}, IMAGE, tf.TensorSpec((1,))),
+        infer=(lambda image: {"scores": tf.reduce_mean(image, (1, 2)) @ KERNEL}, IMAGE),
+    )
+    with pytest.raises(ExportError, match=r"takes 2 inputs .*Of its signatures 'infer' would be one.*alone"):
+        read_foreign(path)
+
+
+def test_a_file_of_one_signature_says_nothing_of_it(tmp_path, plain):
+    path = tmp_path / "plain.tflite"
+    path.write_bytes(plain)
+    assert signatures_in_words(read_foreign(path).contents) == ""
