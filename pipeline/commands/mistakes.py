@@ -18,8 +18,13 @@ ELSEWHERE = {
     "size": "image-size", "resolution": "image-size", "input-shape": "image-size", "crop-size": "image-size",
     "wd": "weight-decay", "l2": "weight-decay", "opt": "optimizer", "optim": "optimizer",
     "sched": "schedule", "scheduler": "schedule", "lr-scheduler": "schedule", "lr-schedule": "schedule",
-    "epoch": "epochs", "n-epochs": "epochs", "num-epochs": "epochs", "epochs-head": "epochs",
-    "epochs-finetune": "epochs", "warmup": "warmup-epochs",
+    "epoch": "epochs", "n-epochs": "epochs", "num-epochs": "epochs", "epochs-head": "head-epochs",
+    "epochs-finetune": "epochs", "pretrained": "weights", "imagenet": "weights", "transfer": "weights",
+    "finetune": "weights", "fine-tune": "weights", "freeze-backbone": "freeze", "unfreeze": "freeze",
+    "distill": "teacher", "distillation": "teacher", "kd": "teacher", "teacher-model": "teacher",
+    "temperature": "teacher-temperature", "kd-temperature": "teacher-temperature",
+    "kd-weight": "teacher-weight", "distillation-weight": "teacher-weight", "early-stopping": "patience",
+    "class-weight": "class-weights", "warmup": "warmup-epochs",
     "smoothing": "label-smoothing", "random-seed": "seed", "clip-grad": "clip-norm",
     "width": "alpha", "width-mult": "alpha", "width-multiplier": "alpha", "multiplier": "alpha",
     "dataset": "data", "data-dir": "data", "data-path": "data", "train-dir": "data", "images": "data",
@@ -44,13 +49,6 @@ ELSEWHERE = {
 }  # fmt: skip
 """What other tools call an option -> what it is called here."""
 ABSENT = {
-    ("pretrained", "weights", "imagenet", "transfer", "finetune", "fine-tune"): (
-        "Every training starts from random weights. A model trained elsewhere is taken as it is: "
-        "pipeline export MODEL.keras, pipeline compress MODEL.keras"
-    ),
-    ("epochs-head", "freeze", "freeze-backbone", "unfreeze"): (
-        "All layers are trained together, for --epochs in all."
-    ),
     ("val-split", "validation-split", "test-split", "val", "split-ratio"): (
         "Images keep their split by their content; folders named train, validation and test are used as they "
         "are: pipeline data FOLDER"
