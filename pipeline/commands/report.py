@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.commands.output import json_option, print_drawn, say, stages
-from pipeline.errors import UsageError, unknown_name
+from pipeline.commands.output import json_option, print_drawn, print_records, say, stages
+from pipeline.errors import PipelineError, UsageError, unknown_name
 from pipeline.runs import runs_folder
 from pipeline.steps.settings import FORMATS, PICTURES
 from spelling import counted
@@ -41,11 +41,19 @@ if TYPE_CHECKING:
 )
 @click.option("--since", metavar="TIME", help="Only figures since a day (2026-11-23), or for 12h, 7d, 4w.")
 @click.option("--top", type=click.IntRange(min=1), help="Only so many rows, the most accurate.")
+@click.option(
+    "--baseline",
+    metavar="FILE|RUN",
+    help="Say what became better or worse: against a .tflite file, a run, or a report.json that was kept.",
+)
+@click.option("--gate", is_flag=True, help="With --baseline: exit 1 if anything became worse.")
 @json_option
 def command(
     runs: tuple[str, ...],
     format_name: str | None,
     out: Path | None,
+    baseline: str | None,
+    gate: bool,
     as_json: bool,
     **conditions: Any,  # noqa: ANN401 - the fields of Selection
 ) -> None:
@@ -58,7 +66,17 @@ def command(
     pipeline report --format html
     pipeline report --family mobilenet --where precision=int8 --where 'median<5' --top 20
     pipeline report mobilenet_alpha0.5_160-photos-1 --format csv --out figures.csv
+    pipeline report --baseline mobilenet_alpha0.5_160-photos-1 --gate
     """
+    if baseline is not None:
+        if format_name not in (None, "table", "json") or out is not None:
+            raise UsageError(
+                "--baseline prints a table, or with --json records. Leave --format and --out out."
+            )
+        _compare(runs, baseline, gate=gate, as_json=as_json or format_name == "json", **conditions)
+        return
+    if gate:
+        raise UsageError("--gate needs --baseline FILE|RUN: what the files are compared with.")
     format_name = _format(format_name, out, as_json=as_json)
     from pipeline.steps.report import is_excerpt, report_rows, write_report
     from pipeline.store.selection import Selection
@@ -74,6 +92,34 @@ def command(
     num_bytes = write_report(rows, format_name, out)
     all_rows = f" All rows: {out.stem}_rows.csv beside it." if is_excerpt(rows, format_name) else ""
     say(f"Wrote {out}: {counted(len(rows), 'row')}, {num_bytes / 1e6:.2f} MB.{all_rows}")
+
+
+def _compare(
+    names: Sequence[str],
+    baseline: str,
+    *,
+    gate: bool,
+    as_json: bool,
+    **conditions: Any,  # noqa: ANN401 - the fields of Selection
+) -> None:
+    """Prints each file beside its baseline; with the gate, raises if anything became worse."""
+    from pipeline.commands.baseline import print_changes
+    from pipeline.steps.baseline import against_baseline
+    from pipeline.store.selection import Selection
+
+    with stages() as progress:
+        found = against_baseline(
+            names, baseline, Selection(**conditions), runs=runs_folder(), progress=progress
+        )
+    if as_json:
+        print_records(found.changes)
+    else:
+        print_changes(found)
+    if gate and found.worse:
+        raise PipelineError(
+            f"{len(found.worse)} of {counted(len(found.changes), 'comparison')} with {baseline} became worse "
+            "by more than noise. Without --gate this is no error."
+        )
 
 
 def _format(name: str | None, out: Path | None, *, as_json: bool) -> str:

@@ -130,7 +130,7 @@ class _Contest:
         noise = self._log_noise(ones, others)
         known = ~np.isnan(noise)
         faster = known & (gap > np.nan_to_num(noise))
-        slower = np.where(known, -gap > np.nan_to_num(noise), gap < 0)
+        slower = -gap > np.where(known, noise, UNSTEADY)
         chance = self._chance(ones, others)
         more = self.num_images * (self.share[ones] - self.share[others])
         better = (self.size[ones] < self.size[others]) | faster | (more - 1 > chance)

@@ -181,9 +181,10 @@ def test_of_two_sessions_the_noise_holds_what_they_differ_by(row):
     assert starred(changed(small, median_ms=1.08), large, spreads=spread) == [True, True]
 
 
-def test_without_a_verdict_on_the_latency_a_slower_file_dominates_none(row):
+def test_without_a_verdict_on_the_latency_only_a_file_slower_by_a_quarter_dominates_none(row):
     large = in_session(row, sha256="b", size_bytes=2000, session="tuesday")
-    assert starred(in_session(row, sha256="a", median_ms=1.001), large) == [True, True]
+    assert starred(in_session(row, sha256="a", median_ms=1.001), large) == [True, False]
+    assert starred(in_session(row, sha256="a", median_ms=1.3), large) == [True, True]
     assert starred(in_session(row, sha256="a", median_ms=0.999), large) == [True, False]
     # nor is a file without a star for being slower alone
     assert starred(in_session(row, sha256="a"), changed(large, size_bytes=1000, median_ms=0.5)) == [
@@ -191,7 +192,7 @@ def test_without_a_verdict_on_the_latency_a_slower_file_dominates_none(row):
         True,
     ]
     unknown = in_session(row, sha256="a", noise_ms=None, median_ms=1.001)
-    assert starred(unknown, in_session(row, sha256="b", size_bytes=2000)) == [True, True]
+    assert starred(unknown, in_session(row, sha256="b", size_bytes=2000)) == [True, False]
 
 
 def test_a_file_that_only_one_without_a_star_dominates_has_a_star(row):
