@@ -20,6 +20,7 @@ from pipeline.stop_signals import StopSignals, outlive_terminal
 from pipeline.terminal import guard_output
 
 COMMANDS = {
+    "choose": "Find the net to ship within a budget, measured before anything is trained.",
     "demo": "Train, export, verify, benchmark and report on digits, in a minute.",
     "models": "Show the models and what they cost: parameters, MACs, memory, bytes.",
     "weights": "List published weights to start from, and fetch them.",

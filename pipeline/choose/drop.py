@@ -79,11 +79,19 @@ def over_budget(costed: Costed, budget: Budget, target: str) -> Fate:
     return Fate(is_in=True, why=f"{over} by less than the noise, {noise:.2g} ms")
 
 
-def too_large(parameters: int, budget: Budget) -> str:
-    """Why no file of so many parameters fits, known without making one: a byte each; empty if one may."""
-    if budget.max_mb is None or parameters <= budget.max_mb * BYTES_PER_MB:
+def weight_bytes_of(precision: Precision) -> int:
+    """Bytes of a weight in a file."""
+    return {Precision.FLOAT32: 4, Precision.FLOAT16: 2}.get(precision, 1)
+
+
+def too_large(candidate: Candidate, num_weights: int, budget: Budget) -> str:
+    """Why no file with so many weights fits, known without making one; empty if one may."""
+    if budget.max_mb is None or candidate.net.is_own:
         return ""
-    return f"its {parameters:,} weights alone are over --max-mb {budget.max_mb:g}"
+    megabytes = num_weights * weight_bytes_of(candidate.precision) / BYTES_PER_MB
+    if megabytes <= budget.max_mb:
+        return ""
+    return f"its weights alone are {megabytes:.3g} MB, over --max-mb {budget.max_mb:g}"
 
 
 def fates(costed: Sequence[Costed], budget: Budget, target: str) -> dict[str, Fate]:

@@ -13,6 +13,8 @@ from pipeline.bench.settings import BenchSettings
 from pipeline.errors import UsageError
 
 HOST = "host"
+CHOICES = "choices"
+"""Folder of all choices, below the runs folder, with the rounds of untrained files on phones."""
 BYTES_PER_MB = 1_000_000
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,18 +11,18 @@ from importlib.metadata import version
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from export.errors import ExportError
 from export.exporter import SourceModel, export_model
 from export.files import sha256_of
-from export.precisions import Precision
 from export.quantization.calibrate import CalibrationImages
 from export.settings import ExportSettings
 from models.build import build, build_without_weights
 from models.cost import cost
 from pipeline.choose.candidates import OWN, Candidate, Net
-from pipeline.choose.drop import Costed, too_large
-from pipeline.choose.settings import Budget
+from pipeline.choose.drop import Costed, too_large, weight_bytes_of
+from pipeline.choose.settings import CHOICES, Budget
 from pipeline.choose.targets import Targets
 from pipeline.data.calibration import calibration_images
 from pipeline.data.dataset import Dataset
@@ -39,8 +40,6 @@ NUM_CALIBRATION = 16
 """Images that an untrained file is calibrated with: its ranges change no latency."""
 TRIES = 2
 """How often a file is measured on a busy machine before it is given up."""
-WEIGHT_BYTES = {Precision.FLOAT32: 4, Precision.FLOAT16: 2}
-"""Bytes of a weight; 1 in the other precisions."""
 BIAS_BYTES = 4
 
 
@@ -50,6 +49,8 @@ class NetCost:
 
     macs: int
     parameters: int
+    num_weights: int
+    """Values of kernels, which every file holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,8 @@ def net_costs(nets: Iterable[Net], *, num_classes: int, data: str, runs: Path) -
         else:
             model = build_without_weights(net.family, **net.resolved(num_classes))
         costs = cost(model)
-        found[net.name] = NetCost(macs=costs.macs, parameters=costs.parameters)
+        weights = sum(math.prod(each.shape) for each in model.weights if len(each.shape) > 1)
+        found[net.name] = NetCost(macs=costs.macs, parameters=costs.parameters, num_weights=weights)
     return found
 
 
@@ -111,7 +113,9 @@ def measure_shapes(
     """
     settings, num_classes = targets.settings(), len(dataset.spec.class_names)
     large = {
-        each.name: why for each in candidates if (why := too_large(costs[each.net.name].parameters, budget))
+        each.name: why
+        for each in candidates
+        if (why := too_large(each, costs[each.net.name].num_weights, budget))
     }
     tried = [each for each in candidates if each.name not in large]
     known = stored_shapes(tried, costs, settings, num_classes=num_classes, runs=runs)
@@ -120,7 +124,8 @@ def measure_shapes(
         progress(
             Note(f"{len(tried) - len(left)} of {counted(len(candidates), 'candidate')}: measured before")
         )
-    bench = _Bench(dataset=dataset, targets=targets, data=data, runs=runs, progress=progress)
+    exporter = Exporter(dataset=dataset, data=data, runs=runs, progress=progress)
+    bench = _Bench(exporter=exporter, targets=targets, runs=runs, progress=progress)
     failed: dict[str, str] = {}
     for start in range(0, len(left), TOGETHER):
         if targets.alive:
@@ -136,77 +141,15 @@ def measure_shapes(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Bench:
-    """What a group of candidates is exported and measured with."""
+class Exporter:
+    """Makes the files to measure before any training."""
 
     dataset: Dataset
-    targets: Targets
     data: str
     runs: Path
     progress: Progress
 
-    def measure(
-        self, group: Sequence[Candidate], costs: Mapping[str, NetCost], settings: Mapping[str, str]
-    ) -> dict[str, str]:
-        """Exports, measures and stores the group; returns candidate -> why it has no valid figure."""
-        with tempfile.TemporaryDirectory(prefix="pipeline-untrained-") as scratch:
-            files: dict[Path, Candidate] = {}
-            failed: dict[str, str] = {}
-            for each in group:
-                try:
-                    files[self._exported(each, Path(scratch))] = each
-                except ExportError as error:
-                    failed[each.name] = str(error)
-            for _ in range(TRIES):
-                done = self._measured_everywhere(files.values(), settings)
-                left = [path for path, each in files.items() if each.name not in done]
-                if left and self.targets.alive:
-                    failed |= self._measured(left, files, costs, settings)
-            return failed
-
-    def _measured_everywhere(self, group: Iterable[Candidate], settings: Mapping[str, str]) -> set[str]:
-        """The names of candidates that the store has on every target that is left."""
-        found = set()
-        with open_store(self.runs) as store:
-            for each in group:
-                num = len(self.dataset.spec.class_names)
-                wanted = (store.shapes(_key(each), settings[target]) for target in self.targets.alive)
-                if all(any(one.num_classes == num for one in known) for known in wanted):
-                    found.add(each.name)
-        return found
-
-    def _measured(
-        self,
-        paths: Sequence[Path],
-        files: Mapping[Path, Candidate],
-        costs: Mapping[str, NetCost],
-        settings: Mapping[str, str],
-    ) -> dict[str, str]:
-        failed = {}
-        results = self.targets.measure(paths, store=self.runs / "untrained", progress=self.progress)
-        with open_store(self.runs) as store:
-            for target, by_file in results.items():
-                for path, found in by_file.items():
-                    each = files[path]
-                    if not found.measurement.valid:
-                        failed[each.name] = "; ".join(found.measurement.reasons)
-                        continue
-                    rounds = found.round_medians_ms
-                    net = costs[each.net.name]
-                    store.add_shape(
-                        ShapeMeasurement(
-                            shape=_key(each),
-                            setting=settings[target],
-                            num_classes=len(self.dataset.spec.class_names),
-                            macs=net.macs,
-                            parameters=net.parameters,
-                            size_bytes=found.size_bytes,
-                            measurement=dataclasses.replace(found.measurement, round_medians_ms=rounds),
-                        )
-                    )
-        return failed
-
-    def _exported(self, candidate: Candidate, folder: Path) -> Path:
+    def exported(self, candidate: Candidate, folder: Path) -> Path:
         """The candidate's file: with random weights, or a model of the user's own as it is."""
         self.progress(Doing(f"exporting {candidate.name}, untrained"))
         net, precision = candidate.net, candidate.precision
@@ -216,12 +159,14 @@ class _Bench:
             if not exported.files:
                 raise PipelineError("; ".join(exported.refused))
             return exported.files[0]
-        return self._random(candidate, folder)
+        return self.random(candidate, folder)
 
-    def _random(self, candidate: Candidate, folder: Path) -> Path:
+    def random(self, candidate: Candidate, folder: Path) -> Path:
+        """Its file with random weights."""
         net, spec = candidate.net, self.dataset.spec
         keras.utils.set_random_seed(0)
         model = build(net.family, **net.resolved(len(spec.class_names)))
+        _as_if_trained(model)
         path = folder / f"{net.name}.keras"
         model.save(path)
         images: CalibrationImages | None = None
@@ -246,6 +191,92 @@ class _Bench:
         path.unlink()
         keras.backend.clear_session()
         return target
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bench:
+    """Measures and stores a group of candidates."""
+
+    exporter: Exporter
+    targets: Targets
+    runs: Path
+    progress: Progress
+
+    @property
+    def num_classes(self) -> int:
+        """Of the files."""
+        return len(self.exporter.dataset.spec.class_names)
+
+    def measure(
+        self, group: Sequence[Candidate], costs: Mapping[str, NetCost], settings: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Exports, measures and stores the group; returns candidate -> why it has no valid figure."""
+        with tempfile.TemporaryDirectory(prefix="pipeline-untrained-") as scratch:
+            files: dict[Path, Candidate] = {}
+            failed: dict[str, str] = {}
+            for each in group:
+                try:
+                    files[self.exporter.exported(each, Path(scratch))] = each
+                except ExportError as error:
+                    failed[each.name] = str(error)
+            for _ in range(TRIES):
+                done = self._measured_everywhere(files.values(), settings)
+                left = [path for path, each in files.items() if each.name not in done]
+                if left and self.targets.alive:
+                    failed |= self._measured(left, files, costs, settings)
+            return failed
+
+    def _measured_everywhere(self, group: Iterable[Candidate], settings: Mapping[str, str]) -> set[str]:
+        """The names of candidates that the store has on every target that is left."""
+        found = set()
+        with open_store(self.runs) as store:
+            for each in group:
+                num = self.num_classes
+                wanted = (store.shapes(_key(each), settings[target]) for target in self.targets.alive)
+                if all(any(one.num_classes == num for one in known) for known in wanted):
+                    found.add(each.name)
+        return found
+
+    def _measured(
+        self,
+        paths: Sequence[Path],
+        files: Mapping[Path, Candidate],
+        costs: Mapping[str, NetCost],
+        settings: Mapping[str, str],
+    ) -> dict[str, str]:
+        failed = {}
+        results = self.targets.measure(paths, store=self.runs / CHOICES, progress=self.progress)
+        with open_store(self.runs) as store:
+            for target, by_file in results.items():
+                for path, found in by_file.items():
+                    each = files[path]
+                    if not found.measurement.valid:
+                        failed[each.name] = "; ".join(found.measurement.reasons)
+                        continue
+                    rounds = found.round_medians_ms
+                    net = costs[each.net.name]
+                    store.add_shape(
+                        ShapeMeasurement(
+                            shape=_key(each),
+                            setting=settings[target],
+                            num_classes=self.num_classes,
+                            macs=net.macs,
+                            parameters=net.parameters,
+                            size_bytes=found.size_bytes,
+                            measurement=dataclasses.replace(found.measurement, round_medians_ms=rounds),
+                        )
+                    )
+        return failed
+
+
+def _as_if_trained(model: keras.Model) -> None:
+    """Gives every BatchNorm and bias other values than its first, which a file would store once or fold."""
+    random = np.random.default_rng(0)
+    for weight in model.weights:
+        if weight.name in ("bias", "beta", "moving_mean"):
+            weight.assign(random.normal(0, 0.1, weight.shape))
+        elif weight.name in ("gamma", "moving_variance"):
+            weight.assign(random.uniform(0.8, 1.25, weight.shape))
 
 
 def _key(candidate: Candidate) -> str:
@@ -281,7 +312,7 @@ def _costed(
 
 def _resized(known: ShapeMeasurement, candidate: Candidate, net: NetCost, num_classes: int) -> int:
     """The size that the file has with another number of classes: the head's weights and biases differ."""
-    weight_bytes = WEIGHT_BYTES.get(candidate.precision, 1)
+    weight_bytes = weight_bytes_of(candidate.precision)
     biases = num_classes - known.num_classes
     weights = net.parameters - known.parameters - biases
     return known.size_bytes + weights * weight_bytes + biases * BIAS_BYTES

@@ -80,6 +80,13 @@ def entrants(
     progress(Doing("finding the candidates"))
     nets = grid_of(settings, image_size=dataset.spec.image_size)
     nets, without = _with_weights(nets, settings, runs, progress)
+    if len(nets) == 1:
+        progress(
+            Note(
+                f"the grid has one net, {nets[0].name}: only its precision is chosen. For more: --families, "
+                "or more values of --alpha, --image-size"
+            )
+        )
     costs = net_costs(nets, num_classes=len(dataset.spec.class_names), data=data, runs=runs)
     return Entrants(candidates=candidates(nets, settings.precisions), costs=costs, without_weights=without)
 

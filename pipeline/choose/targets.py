@@ -9,10 +9,11 @@ from pathlib import Path
 
 from pipeline.bench.child import runtime_version
 from pipeline.bench.fleet import FleetPhone, measure
-from pipeline.bench.host import MeasuredFile, machine_name, run_rounds
+from pipeline.bench.host import BenchResult, MeasuredFile, machine_name, run_rounds
 from pipeline.bench.settings import HOST_ONLY, BenchSettings, FleetSettings
 from pipeline.choose.settings import HOST
 from pipeline.progress import Doing, Note, Progress
+from pipeline.steps.bench import keep
 from pipeline.store.store import open_store
 
 Found = Mapping[str, Mapping[Path, MeasuredFile]]
@@ -61,6 +62,13 @@ class Targets:
         if not self.fleet:
             return {HOST: self._here(files, progress)}
         return self._there(files, store, progress)
+
+    def measure_and_keep(self, files: Sequence[Path], *, runs: Path, progress: Progress) -> Found:
+        """The same, with every measurement added to the results in `runs`."""
+        found = self.measure(files, store=runs, progress=progress)
+        if not self.fleet:
+            keep(BenchResult(measured=tuple(found[HOST].values()), stopped=False), runs=runs)
+        return found
 
     def _here(self, files: Sequence[Path], progress: Progress) -> dict[Path, MeasuredFile]:
         def turn(done: int, total: int, name: str) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from export.check.paired import CHANCE_P, mcnemar_p
-from pipeline.bench.baselines import compare_measured
+from pipeline.bench.baselines import Spreads, compare_measured
 from pipeline.bench.host import MeasuredFile
 from pipeline.choose.drop import Fate
 from pipeline.choose.settings import BYTES_PER_MB, Budget
 from pipeline.records.interval import wilson_interval
-from pipeline.records.measurement import Measurement
+from pipeline.records.measurement import Measurement, setting_of
 
 ONE = 1.0
 """The one more millisecond, megabyte or point whose price is told."""
@@ -123,9 +123,17 @@ def judge(
     untrained: Mapping[str, Measurement],
     budget: Budget,
     target: str,
+    *,
+    spreads: Spreads | None = None,
 ) -> Verdict:
-    """The verdict on the final files, measured in turns on the target (SHA-256 -> measurement)."""
-    judged = [_judged(each, measured.get(each.sha256), untrained.get(each.name), budget) for each in finals]
+    """The verdict on the final files, measured in turns on the target (SHA-256 -> measurement).
+
+    `spreads` between sessions, where they are known, are part of the noise of untrained against trained.
+    """
+    judged = [
+        _judged(each, measured.get(each.sha256), untrained.get(each.name), budget, spreads or {})
+        for each in finals
+    ]
     machine = next((each.measurement.machine for each in measured.values()), "")
     inside = [each for each in judged if each.fate.is_in]
     if not inside:
@@ -209,7 +217,11 @@ def _more(
 
 
 def _judged(
-    final: Final, measured: MeasuredFile | None, untrained: Measurement | None, budget: Budget
+    final: Final,
+    measured: MeasuredFile | None,
+    untrained: Measurement | None,
+    budget: Budget,
+    spreads: Spreads,
 ) -> Judged:
     interval = wilson_interval(final.top1, len(final.right)) or (final.top1, final.top1)
     found = measured.measurement if measured is not None and measured.measurement.valid else None
@@ -228,15 +240,17 @@ def _judged(
         noise_ms=found.noise_ms if found else None,
         fate=_fate(final, measured, budget),
         untrained_ms=before,
-        differs=bool(found and untrained and _differ(found, untrained)),
+        differs=bool(found and untrained and _differ(found, untrained, spreads)),
         made_by=final.made_by,
     )
 
 
-def _differ(one: Measurement, other: Measurement) -> bool:
+def _differ(one: Measurement, other: Measurement, spreads: Spreads) -> bool:
     if one.median_ms is None or other.median_ms is None:
         return False
-    noise = math.hypot(one.noise_ms or 0.0, other.noise_ms or 0.0)
+    spread = spreads.get(setting_of(one))
+    drift = 0.0 if spread is None else spread.log_half_width * one.median_ms
+    noise = math.hypot(one.noise_ms or 0.0, other.noise_ms or 0.0, drift)
     return abs(one.median_ms - other.median_ms) > noise
 
 

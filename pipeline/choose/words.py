@@ -53,8 +53,11 @@ def price(more: More) -> str:
 
 
 def kit_command(judged: Judged) -> str:
-    """The command that makes the app kit of the file's net."""
-    return f"pipeline export {quoted(judged.run)} --int8 --android-kit app-kit"
+    """The command that makes the app kit: of a plain int8 file with uint8 input, else of the very file."""
+    if judged.name.endswith(" int8") and not judged.made_by:
+        return f"pipeline export {quoted(judged.run)} --int8 --android-kit app-kit"
+    sidecar = judged.path.removesuffix(".tflite") + ".json"
+    return f"pipeline export --like {quoted(sidecar)} --android-kit app-kit"
 
 
 def _nothing(verdict: Verdict, where: str) -> str:

@@ -9,6 +9,7 @@ import click
 
 from models.knobs import Knob
 from models.registry import FAMILIES, family_of
+from pipeline.errors import UsageError
 
 
 def knob_options(*, without: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -24,6 +25,31 @@ def knob_options(*, without: tuple[str, ...] = ()) -> Callable[[Callable[..., An
         return function
 
     return decorate
+
+
+def knob_list_options(*, without: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A decorator that adds one option per knob, which takes several values: --alpha 0.25,0.5."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for name, users in reversed(_knobs().items()):
+            if name not in without:
+                flag = "--" + name.replace("_", "-")
+                families = "" if len(users) == len(FAMILIES) else f"{', '.join(users)}: "
+                text = f"{families}these values instead of the grid's."
+                function = click.option(flag, name, metavar="V[,V]", help=text)(function)
+        return function
+
+    return decorate
+
+
+def given_lists(options: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The values, as text, of the knobs that were given with knob_list_options."""
+    given = {name: options[name] for name in _knobs() if options.get(name) is not None}
+    found = {name: tuple(filter(None, map(str.strip, text.split(",")))) for name, text in given.items()}
+    for name, values in found.items():
+        if not values:
+            raise UsageError(f"--{name.replace('_', '-')} is empty. Give one or more values: 0.25,0.5.")
+    return found
 
 
 def given_knobs(family: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -76,9 +76,11 @@ def test_without_a_figure_there_is_no_race():
 
 
 def test_weights_alone_over_the_budget_need_no_file():
-    assert "20,000,000 weights" in too_large(20_000_000, Budget(max_mb=4))
-    assert too_large(3_900_000, Budget(max_mb=4)) == ""
-    assert too_large(20_000_000, Budget()) == ""
+    int8 = costed("a", macs=1, size=1, ms=1.0).candidate
+    float16 = costed("a", macs=1, size=1, ms=1.0, precision=Precision.FLOAT16).candidate
+    assert too_large(float16, 3_000_000, Budget(max_mb=4)) == "its weights alone are 6 MB, over --max-mb 4"
+    assert too_large(int8, 3_000_000, Budget(max_mb=4)) == ""
+    assert too_large(float16, 3_000_000, Budget()) == ""
 
 
 def test_the_nearest_misses_the_budget_by_the_smallest_factor():
