@@ -83,6 +83,8 @@ def _value(hint: Any, value: Any, name: str) -> Any:  # noqa: ANN401
         return hint(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if hint is Path and isinstance(value, str):
+        return Path(value)
     if isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
     raise ValueError(f"'{name}' is {_word(value)}, where {_expected(hint)} was expected")

@@ -26,6 +26,7 @@ COMMANDS = {
     "weights": "List published weights to start from, and fetch them.",
     "data": "Show a data set: classes, splits, and the files that were left out.",
     "train": "Train a model on your images.",
+    "sweep": "Train every combination of several settings.",
     "compress": "Prune, cluster and train quantized, into a new run.",
     "export": "Export a trained model to TFLite files.",
     "verify": "Compare exported files with the Keras model on the test split.",

@@ -14,9 +14,13 @@ from pipeline.errors import PipelineError
 MOST_LETTERS = 200
 
 
+class RunInUseError(PipelineError):
+    """Another process trains the run."""
+
+
 @contextmanager
 def only_process_of(run: Path) -> Iterator[None]:
-    """Keeps other processes from training this run. PipelineError, which names it, if one does."""
+    """Keeps other processes from training this run. RunInUseError, which names it, if one does."""
     handle = _take(run / LOCK)
     try:
         yield
@@ -36,7 +40,7 @@ def _take(path: Path) -> int:
         who = os.read(handle, MOST_LETTERS).decode(errors="replace")
         os.close(handle)
         if not removed:
-            raise PipelineError(
+            raise RunInUseError(
                 f"the run {path.parent.name} is in use by {who or 'another process'}. Wait until it ends, or "
                 "stop it, then run the same command again."
             )

@@ -33,7 +33,6 @@ DISTRIBUTIONS = {
 """The distribution of a package that is called otherwise."""
 
 NOT_IMPORTED = {
-    "tensorboard": "tf.summary writes with it, and its command shows the logs",
     "mypy": "a command",
     "ruff": "a command",
     "pytest-xdist": "a plugin of pytest",

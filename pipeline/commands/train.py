@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,23 +137,30 @@ def command(
     say(f"wrote {runs / record.run}/model.keras. Next: pipeline export {quoted(record.run)} --float32 --int8")
 
 
-def _trained(family: str, data: str | None, options: dict[str, Any], runs: Path) -> TrainRecord:
-    knobs = given_knobs(family, options)
+def asked_training(family: str, data: str | None, options: Mapping[str, Any]) -> tuple[str, TrainSettings]:
+    """The data set's address and the settings that the options ask for; imports nothing slow."""
+    knobs = given_knobs(family, dict(options))
     resolve(family, knobs)  # a mistyped name is reported before anything slow is imported
     if data is not None and not data.strip():
         raise UsageError("--data is empty: give a data set's name or a folder of class/image files.")
+    data = with_choice(
+        data or str(DEFAULTS["data"]), **{name: options[name] for name in CHOICES if name in options}
+    )
+    check_there(data)
+    given = {"teacher": None, **options}
+    teacher = taken_teacher(given)
+    asked = {field.name for field in dataclasses.fields(TrainSettings)} & set(given)
+    return data, TrainSettings(knobs=knobs, teacher=teacher, **{name: given[name] for name in asked})
+
+
+def _trained(family: str, data: str | None, options: dict[str, Any], runs: Path) -> TrainRecord:
+    address, settings = asked_training(family, data, options)
     if data is None:
         say("no --data given: training on digits, 1,797 images of 32x32 that come with scikit-learn.")
-        data = str(DEFAULTS["data"])
-    data = with_choice(data, **{name: options[name] for name in CHOICES})
-    check_there(data)
-    teacher = taken_teacher(options)
-    asked = {field.name for field in dataclasses.fields(TrainSettings)} & set(options)
-    settings = TrainSettings(knobs=knobs, teacher=teacher, **{name: options[name] for name in asked})
     with stages() as progress:
         from pipeline.steps.train import train  # takes seconds
 
-        return train(family, data, settings, runs=runs, progress=progress)
+        return train(family, address, settings, runs=runs, progress=progress)
 
 
 def _resumed(name: str, runs: Path) -> TrainRecord:

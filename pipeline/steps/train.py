@@ -63,7 +63,7 @@ def train(
     progress: Progress = silent,
 ) -> TrainRecord:
     """Trains the family on a data set (name or folder), in a new folder of `runs`; returns its record."""
-    prepared = _prepared(family, data, settings or TrainSettings(), runs, progress)
+    prepared = prepare(family, data, settings or TrainSettings(), runs=runs, progress=progress)
     run = trainer.start_run(prepared.config, prepared.dataset.spec, folder=runs)
     with only_process_of(run):
         return _trained(prepared.config, prepared.dataset, run, runs, progress)
@@ -98,7 +98,7 @@ def train_marked(
     A run of that mark goes on where it is: nothing is trained twice. One that pauses, now or after a kill,
     ends with the very weights of one that does not. Raises PipelineError if its images have changed.
     """
-    prepared = _prepared(family, data, settings, runs, progress)
+    prepared = prepare(family, data, settings, runs=runs, progress=progress)
     dataset = prepared.dataset
     run = trainer.start_run(prepared.config, dataset.spec, folder=runs, mark=mark)
     with only_process_of(run):
@@ -123,12 +123,16 @@ def _reached(run: Path, config: TrainConfig, dataset: Dataset, record: TrainReco
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Prepared:
+class Prepared:
+    """A training before it begins."""
+
     config: TrainConfig
     dataset: Dataset
 
 
-def _prepared(family: str, data: str, settings: TrainSettings, runs: Path, progress: Progress) -> _Prepared:
+def prepare(
+    family: str, data: str, settings: TrainSettings, *, runs: Path, progress: Progress = silent
+) -> Prepared:
     """Every setting of the training and its images; says what other settings would bring."""
     start = _start(family, settings, runs)
     found = find_teacher(settings.teacher, runs=runs) if settings.teacher else None
@@ -146,7 +150,7 @@ def _prepared(family: str, data: str, settings: TrainSettings, runs: Path, progr
         progress(Note(f"--mixed-precision: {why}, so that it will be slower than without."))
     for sentence in _suggestions(config, dataset.spec, settings):
         progress(Note(sentence))
-    return _Prepared(config=config, dataset=dataset)
+    return Prepared(config=config, dataset=dataset)
 
 
 def resume(run: Path, *, runs: Path, progress: Progress = silent) -> TrainRecord:

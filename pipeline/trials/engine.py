@@ -32,8 +32,8 @@ from export.files import write_bytes
 from pipeline.bench.settings import BenchSettings
 from pipeline.errors import UsageError
 from pipeline.progress import Doing
+from pipeline.trials import local, on_ray
 from pipeline.trials.book import TRIALS, entry_of
-from pipeline.trials.local import run_tasks
 from pipeline.trials.machine import machine_for
 from pipeline.trials.measuring import measure_files
 from pipeline.trials.progress import Report, Tally, unreported
@@ -60,6 +60,10 @@ class EngineSettings:
     """None: as many as cores and memory, or GPUs, allow."""
     threads: int = 1
     """Threads of each training. The weights may differ in their last bits with another number."""
+    ray: str | None = None
+    """HOST:PORT of a Ray cluster's head, or auto, to train on its nodes; None: on this machine."""
+    gpus: float = 0.0
+    """GPUs of each training on a Ray cluster; here each process takes one, if there are any."""
     bench: BenchSettings = field(default_factory=BenchSettings)
 
 
@@ -102,12 +106,21 @@ def run(
     return [_with_latency(results[index], runs) for index in range(len(trials))]
 
 
+def is_done(trial: Trial, runs: Path) -> bool:
+    """Whether nothing of the trial is left to do but measuring latency."""
+    entry = entry_of(trial, runs)
+    return entry is not None and is_complete(trial, entry, runs)
+
+
 def _heard(trials: Sequence[Trial], settings: EngineSettings, runs: Path) -> Iterator[Heard]:
     if not trials:
         return iter(())
     tasks = [trial_as_json(trial) for trial in trials]
+    if settings.ray is not None:
+        cluster = on_ray.Cluster(address=settings.ray, cpus=settings.threads, gpus=settings.gpus)
+        return on_ray.run_tasks(tasks, WORK, folder=runs.absolute(), cluster=cluster)
     machine = machine_for(at_once=settings.at_once, threads=settings.threads)
-    return run_tasks(tasks, WORK, folder=runs, machine=machine)
+    return local.run_tasks(tasks, WORK, folder=runs, machine=machine)
 
 
 def _check_different(trials: Sequence[Trial]) -> None:

@@ -1,12 +1,13 @@
 """What an engine runs: tasks, the function that carries one out, and what is heard of them.
 
 An engine knows nothing of trainings: a task is JSON, and the work is 'module:function', called with a task,
-the runs folder and a progress callback, which returns JSON. Standard library only.
+the runs folder and a progress callback, which returns JSON.
 """
 
 from __future__ import annotations
 
 import importlib
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ from export.errors import ExportError, SettingsError
 from models.errors import KnobError, ModelError
 from pipeline.errors import PipelineError, lacks_memory
 from pipeline.progress import Doing, Note, Progress
+from pipeline.run_lock import RunInUseError
+
+IN_USE_SECS = 120.0
+"""How long a run may be in use by another process before that is a failure."""
 
 Work = Callable[[Any, Path, Progress], Any]
 
@@ -63,9 +68,19 @@ def find_work(name: str) -> Work:
 
 
 def attempted(work: Work, task: Any, runs: Path, progress: Progress) -> dict[str, Any]:  # noqa: ANN401
-    """What the work returns, as {"reply": ...}; or {"failure": ..., "details": ...} of an error."""
+    """What the work returns, as {"reply": ...}; or {"failure": ..., "details": ...} of an error.
+
+    A run that is in use is waited for: the process of a killed call, or of a lost node, ends soon.
+    """
+    begun = time.monotonic()
     try:
-        return {"reply": work(task, runs, progress)}
+        while True:
+            try:
+                return {"reply": work(task, runs, progress)}
+            except RunInUseError:
+                if time.monotonic() - begun > IN_USE_SECS:
+                    raise
+                time.sleep(1.0)
     except (PipelineError, KnobError, SettingsError, ModelError, ExportError) as error:
         return {"failure": str(error), "details": ""}
     except Exception as error:

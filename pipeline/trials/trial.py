@@ -55,13 +55,13 @@ class Trial:
             "data": from_any_folder(self.data),
             "images": self.dataset_fingerprint,
         }
-        text = json.dumps(content, sort_keys=True)
+        text = json.dumps(content, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:KEY_LETTERS]
 
 
 def trial_as_json(trial: Trial) -> dict[str, Any]:
     """The trial as a JSON object."""
-    return dataclasses.asdict(trial)
+    return _plain(dataclasses.asdict(trial))
 
 
 def trial_from_json(content: Any) -> Trial:  # noqa: ANN401 - what JSON holds
@@ -211,3 +211,14 @@ def to_measure(trial: Trial, entry: TrialEntry) -> tuple[TrialFile, ...]:
         return ()
     found = filter(None, map(entry.file, trial.precisions))
     return tuple(file for file in found if file.median_ms is None)
+
+
+def result_as_json(result: TrialResult) -> dict[str, Any]:
+    """The result as a JSON object."""
+    return _plain(dataclasses.asdict(result))
+
+
+def _plain(content: dict[str, Any]) -> dict[str, Any]:
+    """The content as JSON has it: paths as texts."""
+    found: dict[str, Any] = json.loads(json.dumps(content, default=str))
+    return found

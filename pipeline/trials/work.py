@@ -17,6 +17,7 @@ from pipeline.steps.export import export
 from pipeline.steps.train import Reached, train_marked
 from pipeline.steps.verify import verify
 from pipeline.trials.book import keep, read_entry
+from pipeline.trials.hparams import write_hparams
 from pipeline.trials.trial import Trial, TrialEntry, TrialFile, is_complete, trial_from_json
 
 
@@ -46,6 +47,8 @@ def carry_out(trial: Trial, *, runs: Path, progress: Progress = silent) -> Trial
             progress=progress,
         )
         entry = _trained(key, reached, entry)
+        if reached.record is not None:
+            write_hparams(runs / entry.run, reached.record)
         keep(entry, runs)
     if trial.until is not None or not entry.is_trained:
         return entry

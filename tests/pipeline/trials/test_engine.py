@@ -14,7 +14,7 @@ import pytest
 from export.files import sha256_of
 from export.precisions import Precision
 from pipeline.errors import UsageError
-from pipeline.steps.settings import TrainSettings
+from pipeline.steps.settings import TeacherSettings, TrainSettings
 from pipeline.trials.engine import EngineSettings, run
 from pipeline.trials.progress import Standing
 from pipeline.trials.trial import Trial, TrialResult, trial_as_json, trial_from_json
@@ -110,7 +110,11 @@ def test_rungs_in_other_processes_end_with_the_weights_of_a_training_without_a_p
 
 def test_trial_is_the_same_after_json(tiny_npz: Path):
     trial = dataclasses.replace(
-        trials_on(tiny_npz)[0], settings=TrainSettings(knobs={**KNOBS, "scale": (1.0, 2.0, 3.0)})
+        trials_on(tiny_npz)[0],
+        settings=TrainSettings(
+            knobs={**KNOBS, "scale": (1.0, 2.0, 3.0)},
+            teacher=TeacherSettings(teacher="net.keras", labels=Path("names.txt"), scale=(1.0, 2.0, 3.0)),
+        ),
     )
     again = trial_from_json(json.loads(json.dumps(trial_as_json(trial))))
     assert again == trial

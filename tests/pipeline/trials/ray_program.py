@@ -1,0 +1,106 @@
+"""Drives a Ray cluster of several nodes on this machine; prints what came of it as JSON.
+
+A program of its own, since Ray leaves warnings and threads in the process that drives it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ |= {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+}
+
+from ray.cluster_utils import Cluster as RayCluster
+
+from pipeline.errors import PipelineError
+from pipeline.trials.on_ray import Cluster, run_tasks
+from pipeline.trials.tasks import Heard, Outcome, Started
+
+WORK = "pipeline_trials_fake_work:do"
+NODE = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False}
+
+
+def main(folder: Path) -> dict[str, Any]:
+    """Everything on one cluster, since starting one takes seconds."""
+    head = RayCluster(initialize_head=True, head_node_args={**NODE, "num_cpus": 0})
+    nodes = [head.add_node(**NODE) for _ in range(2)]
+    here = Cluster(address=head.address)
+    found = {"failing": failing(folder / "failing", here)}
+    found["killed"] = killed(
+        folder / "killed", here, lambda: head.remove_node(nodes[0], allow_graceful=False)
+    )
+    found["lost"] = lost(folder / "lost", here, lambda: head.head_node.kill_gcs_server(check_alive=False))
+    head.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
+    again = RayCluster(initialize_head=True, head_node_args=NODE)
+    found["again"] = resumed(folder / "lost", Cluster(address=again.address))
+    again.shutdown()
+    return found
+
+
+def failing(folder: Path, cluster: Cluster) -> list[dict[str, Any]]:
+    """A task that refuses, one that has a bug, one whose process dies once, one whose process always dies."""
+    tasks: list[dict[str, Any]] = [{"number": number} for number in range(12)]
+    tasks[1]["refuses"] = "the loss became nan. Try less."
+    tasks[2]["breaks"] = "by nothing"
+    tasks[3]["dies"] = 1
+    tasks[4]["dies"] = 99
+    return outcomes(started(tasks, folder, cluster))
+
+
+def killed(folder: Path, cluster: Cluster, kill: Any) -> list[dict[str, Any]]:
+    """A node is killed once a task runs on each."""
+    tasks = [{"number": number, "seconds": 1.0} for number in range(6)]
+    heard, begun = [], 0
+    for each in started(tasks, folder, cluster):
+        heard.append(each)
+        begun += isinstance(each, Started)
+        if begun == 2 and kill is not None:
+            kill()
+            kill = None
+    return outcomes(heard)
+
+
+def lost(folder: Path, cluster: Cluster, kill: Any) -> str:
+    """The head is killed after the first outcome; what the caller is told."""
+    tasks = [{"number": number, "seconds": 8.0 if number else 0.0} for number in range(12)]
+    try:
+        for each in started(tasks, folder, dataclasses.replace(cluster, patience_secs=2.0)):
+            if isinstance(each, Outcome) and kill is not None:
+                kill()
+                kill = None
+    except PipelineError as error:
+        return str(error)
+    return "nothing"
+
+
+def resumed(folder: Path, cluster: Cluster) -> dict[str, int]:
+    """With another head: the tasks that were not tried, as an engine asks for them."""
+    left = [number for number in range(12) if not (folder / f"tried-{number}").exists()]
+    found = outcomes(started([{"number": number} for number in left], folder, cluster))
+    return {"left": len(left), "done": len(found)}
+
+
+def started(tasks: list[dict[str, Any]], folder: Path, cluster: Cluster) -> Iterator[Heard]:
+    folder.mkdir(exist_ok=True)
+    return run_tasks(tasks, WORK, folder=folder, cluster=cluster)
+
+
+def outcomes(heard: Any) -> list[dict[str, Any]]:
+    found = sorted((each for each in heard if isinstance(each, Outcome)), key=lambda each: each.index)
+    return [{"reply": each.reply, "failure": each.failure, "details": each.details} for each in found]
+
+
+if __name__ == "__main__":
+    begun = time.monotonic()
+    result = main(Path(sys.argv[1]))
+    print(json.dumps({**result, "seconds": time.monotonic() - begun}))
