@@ -74,19 +74,14 @@ class Attempts:
     worst: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     """sha256 of a file -> the layers around each activation, largest growth of error first."""
 
-    def __call__(self, rung: Rung, candidates: Sequence[Candidate]) -> Candidate | None:
-        """The file of a rung; settings that the rung leaves open are those of the best file so far.
-
-        None for a rung that would leave the same activations in float as the one before.
-        """
+    def __call__(self, rung: Rung, candidates: Sequence[Candidate]) -> Candidate:
+        """The file of a rung; settings that the rung leaves open are those of the best file so far."""
         subject = self.subject
         folder = self.scratch / str(len(list(self.scratch.iterdir())))
         if rung.trains:
             assert self.train is not None
             return _trained_candidate(self.train(), subject, folder)
-        untrained = (each for each in candidates if each.source is subject.source)
-        integer = (each for each in untrained if not each.artifact.float_layers)
-        base = min(integer, key=_loss_and_images, default=None)
+        base = self._base(candidates)
         before = base.artifact.settings if base else ExportSettings(INT8, num_calibration=FEW_IMAGES)
         settings = ExportSettings(
             INT8,
@@ -95,16 +90,27 @@ class Attempts:
             typical=rung.typical or before.typical,
             equalize=rung.equalize,
         )
-        images = self.calibration(settings.num_calibration, typical=settings.typical)
         done = None
         if rung.num_float and base is not None:
-            kept = self.layers_to_keep(base, images.pixels, number=rung.num_float)
-            if not kept:
-                return None
+            kept = self.layers_to_keep(base, number=rung.num_float)
             settings = dataclasses.replace(settings, equalize=before.equalize, keep_float=kept)
             done = _unmeasured(base.artifact.equalization)
+        images = self.calibration(settings.num_calibration, typical=settings.typical)
         made = Made(subject.source, subject.model, equalization=done)
         return _exported(made, subject, folder, settings, images=images)
+
+    def skips(self, rung: Rung, candidates: Sequence[Candidate]) -> bool:
+        """Whether a rung would leave the same activations in float as the one before."""
+        base = self._base(candidates)
+        if rung.trains or not rung.num_float or base is None:
+            return False
+        return not self.layers_to_keep(base, number=rung.num_float)
+
+    def _base(self, candidates: Sequence[Candidate]) -> Candidate | None:
+        """The best file of integers throughout that was not trained for."""
+        untrained = (each for each in candidates if each.source is self.subject.source)
+        integer = (each for each in untrained if not each.artifact.float_layers)
+        return min(integer, key=_loss_and_images, default=None)
 
     def calibration(self, num_samples: int, *, typical: bool) -> CalibrationImages:
         """The images to calibrate with, and which they are."""
@@ -121,9 +127,7 @@ class Attempts:
             )
         return self.calibrations[num_samples, typical]
 
-    def layers_to_keep(
-        self, base: Candidate, pixels: npt.NDArray[np.uint8], *, number: int
-    ) -> tuple[str, ...]:
+    def layers_to_keep(self, base: Candidate, *, number: int) -> tuple[str, ...]:
         """The layers around the `number` activations where the error of a file grows most.
 
         Empty if half as many were all that there are; all layers for EVERYWHERE.
@@ -132,7 +136,9 @@ class Attempts:
             return _all_layers(base, self.subject.model)
         sha256 = base.artifact.sha256
         if sha256 not in self.worst:
-            self.worst[sha256] = _worst_first(base, self.subject.model, pixels)
+            settings = base.artifact.settings
+            images = self.calibration(settings.num_calibration, typical=settings.typical)
+            self.worst[sha256] = _worst_first(base, self.subject.model, images.pixels)
         worst = self.worst[sha256]
         if number > KEPT[-1].num_float and number // 2 >= len(worst):
             return ()

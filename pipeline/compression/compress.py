@@ -200,7 +200,7 @@ def _tuning(step: str, prepared: Prepared, images: Images) -> FineTuning:
         return FineTuning(step=step, config=config, model=shrink.cluster(plain, config), new_callbacks=list)
     model = quantize.quantize(plain, config, input_range=prepared.input_range)
     quantize.freeze_norms(model, frozen=config.freeze_norms)
-    clustered = shrink.clustered_layers(plain, config) if config.cluster is not None else ()
+    clustered = shrink.clustered_layers(plain, config)
     pruned = shrink.pruned_layers(plain, config)
     # from the plain twin: a resumed model's kernels are filled later, with the same clusters
     kernels = quantize.kernel_variables(model, [*{*clustered, *pruned}])

@@ -26,7 +26,8 @@ FEW_IMAGES, MANY_IMAGES = 200, 1000
 _MOST_NAMED = 16
 
 Tell = Callable[[str], None]
-Attempt = Callable[["Rung", Sequence["Candidate"]], "Candidate | None"]
+Attempt = Callable[["Rung", Sequence["Candidate"]], "Candidate"]
+Skips = Callable[["Rung", Sequence["Candidate"]], bool]
 TimeFiles = Callable[[Sequence[Path]], Mapping[str, float | None]]
 
 
@@ -142,29 +143,36 @@ def rungs(num_train: int, *, trains: bool) -> tuple[Rung, ...]:
 
 
 def climb(
-    steps: Sequence[Rung], attempt: Attempt, time_files: TimeFiles, *, max_drop: float, run: str, tell: Tell
+    steps: Sequence[Rung],
+    attempt: Attempt,
+    time_files: TimeFiles,
+    *,
+    skips: Skips,
+    max_drop: float,
+    run: str,
+    tell: Tell,
 ) -> Climb:
     """Tries one rung after another until a file's drop is at most `max_drop` points, then times all files.
 
-    `attempt(rung, candidates so far)` makes and checks a file, or gives None for a rung that the model is too
-    small for; `time_files(paths)` returns the median ms of
-    each by its sha256; `run` is the model's run. Raises ExportError if the first rung gives no file.
+    `attempt(rung, candidates so far)` makes and checks a file; `skips(rung, candidates so far)` says whether
+    the model is too small for a rung; `time_files(paths)` returns the median ms of each by its sha256; `run`
+    is the model's run. Raises ExportError if the first rung gives no file.
     """
     tries: list[Try] = []
     candidates: list[Candidate] = []
     float_top1 = 0.0
     for rung in steps:
         began = time.perf_counter()
-        tell(f"trying {rung.name}: {rung.words} ...")
         try:
+            if skips(rung, candidates):
+                continue
+            tell(f"trying {rung.name}: {rung.words} ...")
             candidate = attempt(rung, candidates)
         except (ExportError, PipelineError) as error:
             if not candidates:
                 raise
             tries.append(_refused(rung, run, str(error), time.perf_counter() - began))
             tell(f"{rung.name}: {error}")
-            continue
-        if candidate is None:
             continue
         if not candidates:
             assert candidate.verification.keras_score is not None  # it is compared with its Keras model

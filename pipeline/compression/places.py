@@ -132,7 +132,10 @@ def _folds(behind: Place, place: Place) -> bool:
 
 
 def _last_concatenation(name: str, places: Mapping[str, Place]) -> str:
-    """The end of a chain of concatenations, whose tensor holds all the others."""
+    """The end of a chain of concatenations, whose tensor holds all the others.
+
+    Of two chains it is the first: before the other the converter turns the values into its scale.
+    """
     following = [each for each in places[name].consumers if places[each].kind == "Concatenate"]
     return _last_concatenation(following[0], places) if following else name
 

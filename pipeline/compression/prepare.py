@@ -52,6 +52,13 @@ class Prepared:
     def notes(self) -> tuple[str, ...]:
         """What the user should know before the training."""
         notes = [self.float_cost]
+        if kept := self.config.kept_clusters:
+            notes.append(f"{some(kept, quoted=True)}: came clustered, and {_keep(len(kept))} few values.")
+        elif lost := self._clusters_lost:
+            notes.append(
+                f"{some(lost, quoted=True)}: came clustered, which pruning undoes. To cluster them "
+                "again, add --cluster."
+            )
         if left_out := self.twin.left_out:
             notes.append(
                 f"{some(left_out, quoted=True)}: left out of the fine-tuning, whose own augmentation is "
@@ -63,6 +70,11 @@ class Prepared:
                 f"{some(untrained, quoted=True)}: not trained here, since tf_keras lacks such a layer."
             )
         return tuple(filter(None, notes))
+
+    @property
+    def _clusters_lost(self) -> tuple[str, ...]:
+        ends_pruned = "prune" in self.config.steps and self.config.cluster is None
+        return shrink.came_clustered(self.twin.model, self.config) if ends_pruned else ()
 
     @property
     def input_range(self) -> tuple[float, float]:
@@ -77,7 +89,7 @@ def prepare(model: keras.Model, config: CompressConfig) -> Prepared:
     Raises PipelineError, before anything slow, for an unknown layer name, nothing to prune or cluster, and a
     model that cannot be exported once it is trained quantized.
     """
-    prepared = prepared_of(model, config)
+    prepared = prepared_of(model, dataclasses.replace(config, kept_clusters=()))
     twin = prepared.twin
     shrink.check_skipped(twin.model, config)
     if "prune" in config.steps:
@@ -92,6 +104,9 @@ def prepare(model: keras.Model, config: CompressConfig) -> Prepared:
             f"'{model.name}' has no convolution or Dense that can be trained. Expected one or more. Export "
             "it with calibration instead: pipeline export --int8"
         )
+    if config.steps == ("qat",):
+        kept = shrink.came_clustered(twin.model, config)
+        prepared = dataclasses.replace(prepared, config=dataclasses.replace(config, kept_clusters=kept))
     if config.is_quantized and may_stay_in_float(twin.model):
         return _with_float_layers(prepared)
     return prepared
@@ -124,7 +139,7 @@ def equalized(prepared: Prepared, images: Images) -> Prepared:
         return prepared
     pixels = training_pixels(prepared, images, num_samples=_NUM_EQUALIZED)
     check_varied(pixels)
-    if prepared.config.cluster is not None:
+    if prepared.config.cluster is not None or prepared.config.kept_clusters:
         return prepared
     found = equalize_freely(prepared.given, pixels)
     if not found.done:
@@ -186,6 +201,10 @@ def _with_float_layers(prepared: Prepared) -> Prepared:
     found = find_in_float(prepared.model, quantized)
     config = dataclasses.replace(config, float_layers=found.layers)
     return dataclasses.replace(prepared, config=config, float_cost=found.in_words)
+
+
+def _keep(number: int) -> str:
+    return "keeps its" if number == 1 else "keep their"
 
 
 def _scores(model: keras.Model) -> keras.Model:

@@ -27,6 +27,8 @@ from pipeline.compression.quantizers import LayerConfig, LearnedRange, shared_ra
 from pipeline.compression.shrink import clustered_layers
 from pipeline.records.compression import CompressConfig
 
+INPUT_QUANTIZER = "quantized_pixels"
+"""Name of the layer that quantizes the input."""
 _quantization: Any = tfmot.quantization.keras
 
 
@@ -40,7 +42,7 @@ def quantize(
     values stay few in the file and the download small.
     """
     places = places_of(model)
-    clustered = clustered_layers(model, config) if config.cluster is not None else ()
+    clustered = clustered_layers(model, config)
 
     def annotated(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
         if isinstance(layer, tf_keras.layers.InputLayer):
@@ -153,10 +155,19 @@ class _InputOnly:
     def apply(self, model: Any, layer_quantize_map: dict[str, Any]) -> Any:  # noqa: ANN401
         return model_transformer.ModelTransformer(
             model,
-            [default_8bit_transforms.InputLayerQuantize()],
+            [_QuantizedInput()],
             set(layer_quantize_map),
             layer_quantize_map,
         ).transform()
+
+
+class _QuantizedInput(default_8bit_transforms.InputLayerQuantize):
+    """TFMOT's, with one name: a number that counts all models of a process would change a file's bytes."""
+
+    def replacement(self, match_layer: Any) -> Any:  # noqa: ANN401
+        node = super().replacement(match_layer)
+        node.layer["name"] = node.layer["config"]["name"] = INPUT_QUANTIZER
+        return node
 
 
 def _variables(layer: Any) -> dict[str, tf.Variable]:  # noqa: ANN401

@@ -11,6 +11,7 @@ import tensorflow_model_optimization as tfmot
 import tf_keras
 from tensorflow_model_optimization.python.core.sparsity.keras import pruning_wrapper
 
+from pipeline.compression.preserve import MOST_CLUSTERS
 from pipeline.errors import PipelineError
 from pipeline.records.compression import PAPER_PRESET, CompressConfig, LayerReached, paper_sparsities
 from spelling import did_you_mean, some
@@ -115,13 +116,29 @@ def cluster(model: tf_keras.Model, config: CompressConfig) -> tf_keras.Model:
 
 
 def clustered_layers(model: tf_keras.Model, config: CompressConfig) -> tuple[str, ...]:
-    """The layers to cluster: those with more weights than clusters that are not skipped."""
+    """The layers that are to have few values: those to cluster, or else those that came clustered.
+
+    To cluster are those with more weights than clusters that are not skipped.
+    """
     kernels = kernels_of(model)
     _check_names(model, kernels, config.skip_layers, skipped=config.skip_layers)
+    if config.cluster is None:
+        return config.kept_clusters
     return tuple(
         name
         for name, kernel in kernels.items()
-        if name not in config.skip_layers and config.cluster is not None and kernel.size > config.cluster
+        if name not in config.skip_layers and kernel.size > config.cluster
+    )
+
+
+def came_clustered(model: tf_keras.Model, config: CompressConfig) -> tuple[str, ...]:
+    """The layers whose kernels have few values already: each, on average, in two weights or more."""
+    return tuple(
+        name
+        for name, kernel in kernels_of(model).items()
+        if name not in config.skip_layers
+        and 1 < (num_values := len(np.unique(kernel[kernel != 0]))) <= MOST_CLUSTERS
+        and np.count_nonzero(kernel) >= 2 * num_values
     )
 
 

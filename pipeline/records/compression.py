@@ -53,6 +53,8 @@ class CompressConfig:
     """Neither pruned, nor clustered, nor trained quantized."""
     float_layers: tuple[str, ...] = ()
     """Found before a quantized training: they stay in float, since int8 has no operators for them."""
+    kept_clusters: tuple[str, ...] = ()
+    """Found before a quantized training alone: layers that came clustered, whose values stay as few."""
     epochs: int = 3
     """Epochs of fine-tuning for each step."""
     steps_per_epoch: int | None = None

@@ -55,11 +55,13 @@ def int8_within(
 
     trains = settings.training is not None
     with tempfile.TemporaryDirectory(prefix="pipeline-int8-") as scratch:
+        attempts = Attempts(subject=subject, scratch=Path(scratch), train=train if trains else None)
         try:
             found = climb(
                 rungs(_num_calibration(subject.calibration), trains=trains),
-                Attempts(subject=subject, scratch=Path(scratch), train=train if trains else None),
+                attempts,
                 time_files,
+                skips=attempts.skips,
                 max_drop=settings.max_drop,
                 run=source.export_folder.parent.name,
                 tell=lambda text: progress(Note(text)),

@@ -14,6 +14,7 @@ from export.settings import ExportSettings
 from export.tflite.inspect import inspect_bytes
 from models.cost import cost
 from models.registry import FAMILIES
+from pipeline.compression.compress import load_quantized
 from pipeline.data.registry import load
 
 NAMES = ["own", *FAMILIES]
@@ -138,6 +139,13 @@ def test_two_of_four_and_blocks_are_so_in_the_files_integers(compressed: Any, mo
     assert np.mean(np.all(by_input == 0, axis=1)) >= 0.5
 
 
+def test_a_run_gives_the_same_bytes_however_many_a_process_exported(all_steps: Any):
+    done = all_steps("own")
+    config = done.record.compression.config
+    again = load_quantized(done.model, config, done.run)
+    assert convert(done.model, ExportSettings(Precision.INT8), trained=again) == done.int8
+
+
 def test_clusters_alone_get_ranges_from_training_images(compressed: Any, model_of: Any):
     done = compressed(model_of("own"), cluster=16)
     assert inspect_bytes(done.int8, name="int8").float_operators == ()
@@ -170,3 +178,17 @@ def test_model_without_softmax_is_exported_without(compressed: Any, model_of: An
     done = compressed(keras.models.clone_model(whole), qat=True)
     uses = [use.name for use in inspect_bytes(done.int8, name="int8").operators]
     assert "SOFTMAX" not in uses
+
+
+def test_quantized_training_of_a_model_that_came_clustered_keeps_its_few_values(
+    compressed: Any, model_of: Any
+):
+    before = compressed(model_of("own"), prune=0.5, cluster=8)
+    again = compressed(before.model, qat=True)
+    assert again.record.compression.config.kept_clusters == ("first", "second", "third", "scores")
+    came = kernels(before.model)
+    for layer, kernel in kernels(again.model).items():
+        assert len(np.unique(kernel)) <= 8
+        assert np.all(kernel[came[layer] == 0] == 0)
+        assert not np.array_equal(kernel, came[layer])
+    assert max(len(np.unique(each)) for each in stored_kernels(again.int8)) <= 8

@@ -139,9 +139,13 @@ def climb(
     """The climb over files that are given, in the order of the rungs, and what it said."""
     said: list[str] = []
 
-    def attempt(rung: ladder.Rung, candidates: Sequence[ladder.Candidate]) -> ladder.Candidate | None:
-        number = ladder.rungs(300, trains=True).index(rung)
-        outcome = outcomes[number] if number < len(outcomes) else None
+    rungs = ladder.rungs(300, trains=True)
+
+    def skips(rung: ladder.Rung, candidates: Sequence[ladder.Candidate]) -> bool:
+        return rungs.index(rung) >= len(outcomes)
+
+    def attempt(rung: ladder.Rung, candidates: Sequence[ladder.Candidate]) -> ladder.Candidate:
+        outcome = outcomes[rungs.index(rung)]
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -149,8 +153,9 @@ def climb(
     def time_files(paths: Sequence[Path]) -> dict[str, float | None]:
         return {sha256(path.name): (times or {}).get(path.name) for path in paths}
 
-    rungs = ladder.rungs(300, trains=True)
-    found = ladder.climb(rungs, attempt, time_files, max_drop=max_drop, run="a-run", tell=said.append)
+    found = ladder.climb(
+        rungs, attempt, time_files, skips=skips, max_drop=max_drop, run="a-run", tell=said.append
+    )
     return found, said
 
 
@@ -191,7 +196,11 @@ def test_where_nothing_holds_the_one_that_loses_least_is_taken() -> None:
     drops = [9.0, 8.0, 7.5, 2.0, 1.5, 1.0, 1.0]
     files = [made_up(str(index), drop=drop) for index, drop in enumerate(drops)]
     files[6] = made_up("smaller", drop=1.0, size_bytes=900)
-    found, _ = climb([*files, PipelineError("no training")], max_drop=-100)
+    found, said = climb([*files, PipelineError("no training")], max_drop=-100)
+    # a rung that is skipped is not announced
+    assert [words.split(":")[0] for words in said if words.startswith("trying")] == [
+        f"trying {rung.name}" for rung in ladder.rungs(300, trains=True)[: len(files) + 1]
+    ]
     assert (len(found.tries), found.holds, found.taken.path.name) == (8, False, "smaller")
     assert (found.tries[7].refused, found.tries[7].drop_points) == ("no training", None)
     assert [each.taken for each in found.tries] == [False] * 6 + [True, False]
@@ -335,7 +344,8 @@ def test_a_tensor_that_two_layers_read_is_left_in_float_with_them(
 def test_with_every_layer_in_float_nothing_is_lost(attempts_of: Callable[..., Attempts]) -> None:
     attempts = attempts_of("forked")
     calibrated = attempts(ladder.CALIBRATION, [])
-    assert attempts(ladder.MORE_KEPT[1], [calibrated]) is None  # it has fewer than eight activations
+    assert attempts.skips(ladder.MORE_KEPT[1], [calibrated])  # it has fewer than eight activations
+    assert not attempts.skips(ladder.ALL_KEPT, [calibrated])
     kept = attempts(ladder.ALL_KEPT, [calibrated])
     assert lost(kept) == 0
     assert {"wide", "reader0", "reader1", "logits"} <= set(kept.artifact.float_layers)

@@ -164,3 +164,12 @@ def test_clustering_a_model_that_came_pruned_keeps_its_zeros(compressed: Any, pr
     again = compressed(came, cluster=8)
     for layer in ("second", "third"):
         assert np.all(kernel_of(again.model, layer)[kernel_of(pruned.model, layer) == 0] == 0)
+
+
+def test_pruning_a_model_that_came_clustered_says_what_is_lost(
+    configured: Any, compressed: Any, model_of: Any
+):
+    before = compressed(model_of("own"), cluster=8)
+    assert "which pruning undoes" in " ".join(prepare(before.model, configured(prune=0.5)).notes)
+    assert prepare(model_of("own"), configured(prune=0.5)).notes == ()
+    assert prepare(model_of("own"), configured(qat=True)).config.kept_clusters == ()
