@@ -12,7 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from export.artifact import Equalization
-from export.graph.equality import check_equal
+from export.graph.equality import check_equal, random_images
 from export.graph.probabilities import ends_in, without_probabilities
 from export.graph.rescaling import (
     RAW,
@@ -174,11 +174,10 @@ def _with_activation(scores: Trained, activation: str | None) -> Trained:
 
 
 def _images_like(model: keras.Model, pixels: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.uint8]:
-    """Some images to check a rewrite on: of the given ones, or else random ones."""
+    """Some images to check a rewrite on: of the given ones, or else random ones, as smooth as photos."""
     if pixels is not None:
         return pixels[:_NUM_PROVEN]
-    shape = (_NUM_PROVEN, *model.inputs[0].shape[1:])
-    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    return random_images(_NUM_PROVEN, tuple(model.inputs[0].shape[1:]))
 
 
 def _by_the_input(model: keras.Model) -> Rescaling:

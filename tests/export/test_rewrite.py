@@ -8,7 +8,7 @@ import pytest
 
 from export.convert import convert
 from export.errors import ExportError
-from export.graph.equality import check_equal, effect_of_rounding, largest_difference
+from export.graph.equality import check_equal, effect_of_rounding, largest_difference, random_images
 from export.graph.probabilities import without_probabilities
 from export.graph.rescaling import add_rescaling
 from export.graph.rewrite import rewrite, with_depthwise_before_norms
@@ -706,3 +706,33 @@ def test_a_wrong_weight_is_refused_in_a_net_that_magnifies_rounding():
     wrong.layers[-1].set_weights([first[0] * 1.2, bias])
     with pytest.raises(ExportError, match="was expected"):
         check_equal(model, wrong, pixels)
+
+
+@pytest.mark.parametrize("shape", [(96, 64, 3), (28, 28, 1), (3, 3, 3)])
+def test_random_images_are_as_smooth_as_photos_and_use_the_whole_range(shape):
+    images = random_images(8, shape)
+    assert images.shape == (8, *shape)
+    assert images.dtype == np.uint8
+    assert images.min() < 40
+    assert images.max() > 215
+    if min(shape[:2]) > 6:
+        neighbours = np.abs(np.diff(images.astype(int), axis=1)).mean()
+        assert neighbours < 25  # of white noise 85
+
+
+def test_a_net_that_is_chaotic_on_noise_alone_can_be_rewritten():
+    """Edges as strong as those of noise, which photos and smooth images lack, let _magnifying() decide."""
+    laplace = np.asarray([[0, 1, 0], [1, -4, 1], [0, 1, 0]], np.float32)[:, :, None, None]
+    edges = keras.layers.DepthwiseConv2D(3, padding="same", use_bias=False)
+    image = keras.Input((8, 8, 3))
+    strong = keras.layers.ReLU(threshold=3.0)(edges(keras.layers.Rescaling(1 / 255)(image)))
+    edges.set_weights([np.repeat(laplace, 3, axis=2)])
+    gate = keras.layers.GlobalMaxPooling2D()(strong)
+    chaos = _magnifying(3000.0)
+    plain = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(image))
+    model = keras.Model(image, plain + 1000.0 * gate * chaos(image))
+    noise = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), np.uint8)
+    changed = rewrite(model).model
+    with pytest.raises(ExportError, match="was expected"):
+        check_equal(model, changed, noise)
+    assert check_equal(model, changed, random_images(8, (8, 8, 3))) < 1e-5
