@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pipeline.progress import Doing
 from pipeline.trials.trial import FAILED, Trial, TrialResult
 
+TRAINING = "training"
+"""What a trial does while its epochs run."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
@@ -57,6 +60,8 @@ class Tally:
     def __init__(self, trials: Sequence[Trial], weights: Sequence[float], report: Report) -> None:
         self._trials, self._weights, self._report = trials, weights, report
         self._running: dict[int, Running] = {}
+        self._spans: dict[int, tuple[float, float]] = {}
+        """Of running trials: the share of training at which this call found them, and where they are."""
         self._done = self._failed = 0
         self._best: TrialResult | None = None
         self._begun = time.monotonic()
@@ -81,13 +86,18 @@ class Tally:
         self._running[index] = Running(
             name=before.name, what=event.what, detail=event.detail, share=share, where=before.where
         )
+        if event.what == TRAINING:
+            here = min(1.0, share * _longer_than_rung(self._trials[index]))
+            first, _ = self._spans.get(index, (here, here))
+            self._spans[index] = (first, here)
         self._say()
 
     def ended(self, index: int, result: TrialResult) -> None:
         """A trial of this call has ended."""
         self._running.pop(index, None)
+        first, _ = self._spans.pop(index, (0.0, 1.0))
         self._left -= self._weights[index]
-        self._worked += self._weights[index]
+        self._worked += self._weights[index] * (1.0 - first)
         self._count(result)
         self._say(newest=result)
 
@@ -118,13 +128,17 @@ class Tally:
         )
 
     def _seconds_left(self) -> float | None:
-        under_way = {
-            index: each.share * self._weights[index]
-            for index, each in self._running.items()
-            if each.what == "training"
-        }
-        worked = self._worked + sum(under_way.values())
+        done = sum(self._weights[index] * here for index, (_, here) in self._spans.items())
+        worked = self._worked + sum(
+            self._weights[index] * (here - first) for index, (first, here) in self._spans.items()
+        )
         if worked <= 0:
             return None
         speed = worked / (time.monotonic() - self._begun)
-        return max(0.0, self._left - sum(under_way.values())) / speed
+        return max(0.0, self._left - done) / speed
+
+
+def _longer_than_rung(trial: Trial) -> float:
+    """How many times as long as the trial its whole schedule is."""
+    epochs = trial.settings.epochs
+    return epochs / trial.until if epochs and trial.until and trial.until < epochs else 1.0
