@@ -6,6 +6,7 @@ A program of its own, since Ray leaves warnings and threads in the process that 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ os.environ |= {
     "RAY_DEDUP_LOGS": "0",
 }
 
+import numpy as np
 from ray.cluster_utils import Cluster as RayCluster
 
 from pipeline.errors import PipelineError
@@ -45,6 +47,51 @@ def main(folder: Path) -> dict[str, Any]:
     found["again"] = resumed(folder / "lost", Cluster(address=again.address))
     again.shutdown()
     return found
+
+
+def trained(folder: Path, data: Path) -> dict[str, dict[str, list[str]]]:
+    """Two small trainings through Ray and through the engine of this machine: digests of what they made."""
+    from export.precisions import Precision
+    from pipeline.steps.settings import TrainSettings
+    from pipeline.trials.engine import EngineSettings, run
+    from pipeline.trials.trial import Trial
+
+    cluster = RayCluster(initialize_head=True, head_node_args=NODE)
+    trials = [
+        Trial(
+            name=f"seed {seed}",
+            family="densenet",
+            data=str(data),
+            settings=TrainSettings(
+                knobs={"depth": 7, "growth_rate": 4, "image_size": 16}, epochs=2, batch_size=16, seed=seed
+            ),
+            precisions=(Precision.INT8,),
+        )
+        for seed in (0, 1)
+    ]
+    found: dict[str, dict[str, list[str]]] = {}
+    for name, settings in {
+        "ray": EngineSettings(ray=cluster.address),
+        "local": EngineSettings(at_once=2),
+    }.items():
+        results = run(trials, settings, runs=folder / name)
+        found[name] = {
+            "status": [each.status + each.reason for each in results],
+            "weights": [weights_digest(folder / name / str(each.run)) for each in results],
+            "files": [file.sha256 for each in results for file in each.files],
+        }
+    cluster.shutdown()
+    return found
+
+
+def weights_digest(run: Path) -> str:
+    """A SHA-256 of the weights after the last epoch, the optimizer's among them."""
+    (path,) = run.glob("last-*.npz")
+    digest = hashlib.sha256()
+    with np.load(path) as arrays:
+        for name in arrays.files:
+            digest.update(name.encode() + arrays[name].tobytes())
+    return digest.hexdigest()
 
 
 def failing(folder: Path, cluster: Cluster) -> list[dict[str, Any]]:
@@ -102,5 +149,6 @@ def outcomes(heard: Any) -> list[dict[str, Any]]:
 
 if __name__ == "__main__":
     begun = time.monotonic()
-    result = main(Path(sys.argv[1]))
+    folder = Path(sys.argv[1])
+    result = trained(folder, Path(sys.argv[2])) if len(sys.argv) > 2 else main(folder)
     print(json.dumps({**result, "seconds": time.monotonic() - begun}))

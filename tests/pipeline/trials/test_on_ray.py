@@ -22,15 +22,13 @@ needs_ray = pytest.mark.skipif(
 PROGRAM = Path(__file__).with_name("ray_program.py")
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What came of everything that the program tries on its clusters."""
-    folder = tmp_path_factory.mktemp("ray")
+def driven(folder: Path, *arguments: str) -> dict[str, Any]:
+    """What the program prints."""
     module = folder / "code" / "pipeline_trials_fake_work.py"
     module.parent.mkdir()
     module.write_text(Path(__file__).with_name("fake_work.py").read_text())
     ran = subprocess.run(
-        [sys.executable, "-P", str(PROGRAM), str(folder)],
+        [sys.executable, "-P", str(PROGRAM), str(folder), *arguments],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(module.parent)},
@@ -39,6 +37,22 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     assert ran.returncode == 0, ran.stderr[-3000:]
     answer: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
     return answer
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What came of everything that the program tries on its clusters."""
+    return driven(tmp_path_factory.mktemp("ray"))
+
+
+@needs_ray
+@pytest.mark.slow
+def test_trials_have_the_same_weights_and_files_through_ray_as_on_this_machine(
+    tiny_npz: Path, tmp_path: Path
+):
+    found = driven(tmp_path, str(tiny_npz))
+    assert found["ray"]["status"] == ["done", "done"]
+    assert found["ray"] == found["local"]
 
 
 @needs_ray
