@@ -94,7 +94,7 @@ class _Pool:
         self._left.clear()
         processes = list(self._alive.values())
         for process in processes:
-            process.hang_up()
+            process.stop()
         for process in processes:
             process.end()
         for each in self._threads:
@@ -209,6 +209,11 @@ class _Process:
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
+
+    def stop(self) -> None:
+        """Ends the process also in the middle of a task, or before it reads one."""
+        self.hang_up()
+        self._process.terminate()
 
     def end(self) -> None:
         """Ends the process, which cleans up first; kills it if it does not."""

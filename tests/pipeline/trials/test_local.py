@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.progress import Doing
+from pipeline.store.store import open_store
 from pipeline.trials.local import Machine, run_tasks
 from pipeline.trials.tasks import Heard, Outcome, Said, Started
 
@@ -23,8 +24,8 @@ def importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PYTHONPATH", str(module.parent))
 
 
-def run(tasks: list[dict[str, Any]], folder: Path, *, at_once: int = 2) -> list[Heard]:
-    return list(run_tasks(tasks, WORK, folder=folder, machine=Machine(at_once=at_once)))
+def run(tasks: list[dict[str, Any]], folder: Path, *, at_once: int = 2, work: str = WORK) -> list[Heard]:
+    return list(run_tasks(tasks, work, folder=folder, machine=Machine(at_once=at_once)))
 
 
 def outcomes(heard: list[Heard]) -> list[Outcome]:
@@ -71,3 +72,11 @@ def test_processes_end_when_the_caller_stops_asking(tmp_path: Path):
     heard.close()
     assert time.monotonic() - begun < 8
     assert not (tmp_path / "tried-3").exists()
+
+
+def test_sixteen_processes_that_write_to_one_store_lose_nothing(tmp_path: Path):
+    tasks = [{"number": number} for number in range(200)]
+    found = outcomes(run(tasks, tmp_path, at_once=16, work="pipeline_trials_fake_work:store"))
+    assert [each.reply for each in found] == list(range(200)), [each.failure for each in found]
+    with open_store(tmp_path) as store:
+        assert sorted(store.rounds("written")) == list(range(200))
