@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import altair as alt
@@ -12,14 +12,25 @@ import altair as alt
 from pipeline.records.report_row import ReportRow, is_drawn, row_as_json
 from pipeline.report import figures
 from pipeline.report.conditions import dataset_text, machine_text, runtime_text, threads_text, top1_text
+from pipeline.report.point_labels import place_labels
 
 DATA = "rows"
 """The name of the charts' data set, which the page fills and filters."""
+LABELS = "labels"
+"""That of the points' labels, by point_labels."""
 LOG_RATIO = 12.0
 """An axis is logarithmic if the largest figure is at least this many times the smallest."""
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
-MOST_LABELS = 9
-"""Points have labels if there are at most this many."""
+SHAPES = {
+    "float32": "circle",
+    "float16": "square",
+    "dynamic": "diamond",
+    "int16x8": "cross",
+    "int8": "triangle-up",
+    "unknown": "triangle-down",
+}
+"""The mark of each precision, the same in every report."""
+MOST_LABELS = 60
+"""Points have labels and intervals if there are at most this many; a label has its place where it fits."""
 MANY = 400
 """More points than this are small, and the rings above them."""
 NO_COLOUR = "#8a8f98"
@@ -50,12 +61,23 @@ class Measure:
     title: str
     short: str
     may_be_log: bool = True
+    ends: tuple[str, str] | None = None
+    """The fields of its interval."""
 
 
 SIZE = Measure(field="size_mb", title="Size of the .tflite file (MB)", short="Size (MB)")
-LATENCY = Measure(field="median_ms", title="Median latency of one image (ms)", short="Median (ms)")
+LATENCY = Measure(
+    field="median_ms",
+    title="Median latency of one image (ms)",
+    short="Median (ms)",
+    ends=("median_low", "median_high"),
+)
 ACCURACY = Measure(
-    field="tflite_top1", title="Top-1 of the exported file (%)", short="Top-1 (%)", may_be_log=False
+    field="tflite_top1",
+    title="Top-1 of the exported file (%)",
+    short="Top-1 (%)",
+    may_be_log=False,
+    ends=("tflite_top1_low", "tflite_top1_high"),
 )
 
 
@@ -110,22 +132,42 @@ def chart_record(index: int, row: ReportRow) -> dict[str, Any]:
         "runtime_text": runtime_text(row) or figures.NOT_MEASURED,
         "threads_text": threads_text(row) or figures.NOT_MEASURED,
         "dataset_text": dataset_text(row) or figures.NOT_MEASURED,
+        "where_text": row.conditions.where or figures.NOT_MEASURED,
         "conditions_text": ", ".join(
             text for text in (machine_text(row), runtime_text(row), threads_text(row)) if text
         ),
         "label": f"{row.model.model_name} {row.file.precision or ''}".strip(),
+        **_noise(row),
         "short_sha256": row.file.sha256[:12],
     }
 
 
+def add_point_labels(records: Sequence[dict[str, Any]], *, machines: bool) -> None:
+    """Adds `point_label` to each record: what tells its point from the others drawn.
+
+    The model, unless there is one alone, the precision, and threads and machine where they differ.
+    """
+    drawn = [record for record in records if record["drawn"]]
+    beside = [
+        name for name in ("threads_text", *(["where_text"] if machines else [])) if _differ(drawn, name)
+    ]
+    first = "label" if _differ(drawn, "model_name") else "precision"
+    for record in records:
+        record["point_label"] = ", ".join(record[name] for name in (first, *beside))
+
+
+def _differ(records: Sequence[dict[str, Any]], name: str) -> bool:
+    return len({record[name] for record in records}) > 1
+
+
 def chart_spec(
-    view: View, records: Sequence[dict[str, Any]], *, height: int, family_legend: bool
+    view: View, records: Sequence[dict[str, Any]], *, height: int, precision_legend: bool
 ) -> dict[str, Any]:
     """The view's Vega-Lite specification, as wide as its container; its data is the named set `rows`.
 
     Rows without a figure on an axis (no valid latency, size or accuracy) are left out. The parameter
     `highlight` is the `row` of a point to show larger, `chosen` that of the sliders; `labelled` shows the
-    points' names.
+    points' intervals.
     """
     drawn = [record for record in records if record["drawn"]]
     place = {"x": _axis(alt.X, view.x, drawn), "y": _axis(alt.Y, view.y, drawn)}
@@ -134,18 +176,22 @@ def chart_spec(
     )
     size = 120 if len(drawn) <= MANY else 40
     marks = base.mark_point(style="points", filled=True).encode(
-        shape=_shape(records, legend=family_legend),
+        shape=_shape(records, legend=precision_legend),
         size=alt.SizeValue({"expr": f"datum.row === highlight ? 420 : datum.row === chosen ? 280 : {size}"}),
         tooltip=[alt.Tooltip(f"{field}:N", title=title) for field, title in TOOLTIPS.items()],
     )
     points, rings = _points(marks, view.colour, drawn), _rings(base, 2.5 * size)
-    layers = (*((rings, *points) if len(drawn) <= MANY else (*points, rings)), _labels(base, view.x, drawn))
+    layers = (
+        *_intervals(base, view, drawn),
+        *((rings, *points) if len(drawn) <= MANY else (*points, rings)),
+        _labels(),
+    )
     parameters = {
         "highlight": -1,
         "chosen": -1,
         "labelled": len(drawn) <= MOST_LABELS,
-        "x_domain": _domain(view.x, drawn),
-        "y_domain": _domain(view.y, drawn),
+        "x_domain": list(_domain(view.x, drawn)),
+        "y_domain": list(_domain(view.y, drawn)),
     }
     chart = alt.layer(*layers).encode(**place)
     chart = chart.add_params(*(alt.param(name=name, value=value) for name, value in parameters.items()))
@@ -154,10 +200,22 @@ def chart_spec(
     return spec
 
 
-def family_shapes(records: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Family -> mark, in order of the families' names."""
-    families = sorted({record["family"] for record in records})
-    return {family: SHAPES[place % len(SHAPES)] for place, family in enumerate(families)}
+def chart_labels(
+    view: View, records: Sequence[dict[str, Any]], *, width: int, height: int
+) -> list[dict[str, Any]]:
+    """The labels for a picture of that size, by point_labels.place_labels; none for many points."""
+    drawn = [record for record in records if record["drawn"]]
+    placed = [record for record in drawn if None not in (record[view.x.field], record[view.y.field])]
+    if len(drawn) > MOST_LABELS:
+        return []
+    axes = [(each.field, is_log(each, drawn), _domain(each, drawn)) for each in (view.x, view.y)]
+    return place_labels(placed, axes, width=width, height=height)
+
+
+def precision_shapes(records: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Precision -> mark, of those there are."""
+    found = {record["precision"] for record in records}
+    return {precision: shape for precision, shape in SHAPES.items() if precision in found}
 
 
 def is_log(measure: Measure, records: Sequence[dict[str, Any]]) -> bool:
@@ -185,18 +243,33 @@ def _points(
     return grey.properties(name="points_without_colour"), coloured.properties(name="points")
 
 
-def _labels(base: alt.Chart, x: Measure, drawn: Sequence[dict[str, Any]]) -> alt.Chart:
-    """Names beside the points, towards the middle of the chart, if the parameter `labelled` is set."""
-    alone = len({record["model_name"] for record in drawn}) <= 1
-    on_the_right = f"datum.{x.field} > (x_domain[0] + x_domain[1]) / 2"
-    labels = base.transform_filter("labelled").mark_text(
-        style="labels",
-        align={"expr": f"{on_the_right} ? 'right' : 'left'"},
-        dx={"expr": f"{on_the_right} ? -14 : 14"},
-        limit=190,
-        tooltip=None,
-    )
-    return labels.encode(text=alt.Text("precision:N" if alone else "label:N")).properties(name="labels")
+def _intervals(base: alt.Chart, view: View, drawn: Sequence[dict[str, Any]]) -> list[alt.Chart]:
+    """Thin lines over the intervals of the figures on the axes, if the parameter `labelled` is set."""
+    lines = base.transform_filter("labelled").mark_rule(style="intervals", tooltip=None)
+    made = []
+    for axis, far_end, measure in ((alt.X, alt.X2, view.x), (alt.Y, alt.Y2, view.y)):
+        if measure.ends is not None:
+            low, high = measure.ends
+            name = axis.__name__.lower()
+            encoding = {name: _axis(axis, measure, drawn, field=low), f"{name}2": far_end(high)}
+            known = lines.transform_filter(f"isValid(datum.{low}) && isValid(datum.{high})")
+            made.append(known.encode(**encoding).properties(name=f"interval_{name}"))
+    return made
+
+
+def _labels() -> alt.Chart:
+    """Texts at the places that point_labels found for them."""
+    where = {"dx": {"expr": "datum.dx"}, "dy": {"expr": "datum.dy"}, "align": {"expr": "datum.align"}}
+    base = alt.Chart(alt.NamedData(name=LABELS)).mark_text(style="labels", tooltip=None, **where)
+    return base.encode(text=alt.Text("label:N")).properties(name="labels")
+
+
+def _noise(row: ReportRow) -> dict[str, float | None]:
+    """The ends of the median's interval."""
+    median, noise = row.latency.median_ms, row.latency.noise_ms
+    if not median or noise is None or noise >= median:
+        return {"median_low": None, "median_high": None}
+    return {"median_low": median - noise, "median_high": median + noise}
 
 
 def _change(row: ReportRow) -> str:
@@ -204,22 +277,29 @@ def _change(row: ReportRow) -> str:
     return text if row.accuracy.drop_points is None else f"{text} points"
 
 
-def _axis(channel: Any, measure: Measure, records: Sequence[dict[str, Any]]) -> Any:  # noqa: ANN401 - altair's
+def _axis(
+    channel: Any,  # noqa: ANN401
+    measure: Measure,
+    records: Sequence[dict[str, Any]],
+    *,
+    field: str | None = None,
+) -> Any:  # noqa: ANN401 - altair's
     """The channel; its domain is the parameter x_domain or y_domain, which the page's filters set."""
     logarithmic = is_log(measure, records)
     domain = {"expr": f"{channel.__name__.lower()}_domain"}
     scale = alt.Scale(type="log" if logarithmic else "linear", domain=domain, nice=False, padding=26)
     axis = alt.Axis(values=_round_values(measure, records)) if logarithmic else alt.Axis(tickCount=6)
-    return channel(f"{measure.field}:Q", title=measure.title, scale=scale, axis=axis)
+    return channel(f"{field or measure.field}:Q", title=measure.title, scale=scale, axis=axis)
 
 
-def _domain(measure: Measure, records: Sequence[dict[str, Any]]) -> list[float]:
+def _domain(measure: Measure, records: Sequence[dict[str, Any]]) -> tuple[float, float]:
     """The range of the figures; a range around a single figure. page.js does the same."""
-    values = [value for record in records if (value := record[measure.field]) is not None] or [1.0]
+    fields = (measure.field, *(measure.ends or ())) if len(records) <= MOST_LABELS else (measure.field,)
+    values = [value for record in records for each in fields if (value := record[each]) is not None] or [1.0]
     low, high = min(values), max(values)
     if low < high:
-        return [low, high]
-    return [low * 0.98, high * 1.02] if low else [-1.0, 1.0]
+        return low, high
+    return (low * 0.98, high * 1.02) if low else (-1.0, 1.0)
 
 
 def _round_values(measure: Measure, records: Sequence[dict[str, Any]]) -> list[float]:
@@ -239,7 +319,7 @@ def _legend_values(measure: Measure, records: Sequence[dict[str, Any]]) -> list[
 
 def _colour(measure: Measure, records: Sequence[dict[str, Any]]) -> Any:  # noqa: ANN401 - altair's
     """The third figure as colour; its range is fixed, so that filters do not change colours."""
-    low, high = _domain(measure, records)
+    low, high = _domain(replace(measure, ends=None), records)
     kind = "log" if is_log(measure, records) else "linear"
     scale = alt.Scale(
         type=kind, domain=[low, min(high, 100.0)] if measure is ACCURACY else [low, high], nice=False
@@ -250,6 +330,6 @@ def _colour(measure: Measure, records: Sequence[dict[str, Any]]) -> Any:  # noqa
 
 
 def _shape(records: Sequence[dict[str, Any]], *, legend: bool) -> Any:  # noqa: ANN401 - altair's
-    shapes = family_shapes(records)
+    shapes = precision_shapes(records)
     scale = alt.Scale(domain=list(shapes), range=list(shapes.values()))
-    return alt.Shape("family:N", scale=scale, legend=alt.Legend(title="Family") if legend else None)
+    return alt.Shape("precision:N", scale=scale, legend=alt.Legend(title="Precision") if legend else None)

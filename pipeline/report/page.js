@@ -14,9 +14,6 @@
   let winner = null; /* the row that the sliders choose */
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const views = {};
-  const one_model = new Set(report.rows.filter((row) => row.drawn).map((row) => row.model_name)).size <= 1;
-  const ROOM_FOR_NAMES = 420; /* pixels of a chart's width; one model's points need only their precision */
-
   const MOST_SVG = 400; /* points that are drawn as elements; more of them would be slow */
 
   function chosen(group) {
@@ -62,7 +59,7 @@
     form.querySelector(".reset").hidden = rows.length === report.rows.length;
     document.getElementById("empty").hidden = rows.length > 0;
     for (const spec of report.charts) {
-      document.getElementById(`note-${spec.name}`).textContent = caption(rows, spec);
+      document.getElementById(`note-${spec.name}`).textContent = caption(of_machine(rows, spec), spec);
     }
     return Promise.all(report.charts.map((spec) => refill(spec, rows)));
   }
@@ -92,24 +89,30 @@
   }
 
   /* As charts.py: from the smallest to the largest figure; of a single one, a range around it. */
-  function domain(rows, field) {
-    const values = rows.filter((row) => row.drawn && row[field] !== null).map((row) => row[field]);
+  function domain(rows, fields) {
+    const values = rows.flatMap((row) => fields.map((field) => row[field])).filter((value) => value !== null);
     if (!values.length) values.push(1);
     const [low, high] = values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
     if (low < high) return [low, high];
     return low ? [low * 0.98, high * 1.02] : [-1, 1];
   }
 
+  function of_machine(rows, spec) {
+    return spec.machine === null ? rows : rows.filter((row) => row.machine_text === spec.machine);
+  }
+
+  /* The axes are those of all machines, so that their charts can be compared. */
   function refill(spec, rows) {
     const view = views[spec.name];
     if (!view) return null;
     const [x, y] = spec.fields;
-    const placed = rows.filter((row) => row[x] !== null && row[y] !== null);
-    view.signal("x_domain", domain(placed, x)).signal("y_domain", domain(placed, y));
-    const few = placed.filter((row) => row.drawn).length <= report.most_labels;
-    view.signal("chosen", winner ?? -1);
-    view.signal("labelled", few && (one_model || view.width() >= ROOM_FOR_NAMES));
-    return view.data("rows", copies(rows)).runAsync();
+    const placed = rows.filter((row) => row.drawn && row[x] !== null && row[y] !== null);
+    const few = placed.length <= report.most_labels;
+    const [x_ends, y_ends] = few ? spec.ends : [[], []];
+    view.signal("x_domain", domain(placed, [x, ...x_ends])).signal("y_domain", domain(placed, [y, ...y_ends]));
+    view.signal("chosen", winner ?? -1).signal("labelled", few);
+    view.data("rows", copies(of_machine(rows, spec))).data("labels", []);
+    return view.runAsync().then(() => few && view.data("labels", point_labels(view, of_machine(placed, spec), spec.fields)).runAsync());
   }
 
   function point_at(index) {
@@ -131,7 +134,7 @@
     for (const spec of report.charts) {
       if (views[spec.name]) views[spec.name].finalize();
       const place = document.getElementById(`chart-${spec.name}`);
-      const full = { ...spec.vega_lite, config, datasets: { rows: copies(visible()) } };
+      const full = { ...report.specs[spec.view], config, datasets: { rows: copies(of_machine(visible(), spec)), labels: [] } };
       const options = {
         renderer: report.rows.length > MOST_SVG ? "canvas" : "svg",
         downloadFileName: `report-${spec.name}`,
@@ -140,6 +143,7 @@
       const result = await vegaEmbed(place, full, options);
       views[spec.name] = result.view;
       await refill(spec, visible());
+      result.view.addSignalListener("width", () => setTimeout(() => views[spec.name] === result.view && refill(spec, visible())));
       result.view.addEventListener("mouseover", (event, item) => {
         if (item && item.datum && item.datum.row !== undefined) point_at(item.datum.row);
       });

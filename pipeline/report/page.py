@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -13,7 +14,18 @@ from urllib.parse import quote
 
 from pipeline.records.report_row import ReportRow
 from pipeline.report import pick
-from pipeline.report.charts import MOST_LABELS, TOOLTIPS, VIEWS, View, chart_record, chart_spec, family_shapes
+from pipeline.report.charts import (
+    ACCURACY,
+    LATENCY,
+    MOST_LABELS,
+    TOOLTIPS,
+    VIEWS,
+    View,
+    add_point_labels,
+    chart_record,
+    chart_spec,
+    precision_shapes,
+)
 from pipeline.report.columns import Column, Key, page_columns, shared_columns
 from pipeline.report.conditions import BEST, LEGEND, shared_conditions
 from pipeline.report.document import document
@@ -33,7 +45,10 @@ MOST_ROWS = 2500
 """A page of more would take seconds to load."""
 MOST_CONDITIONS = 6
 """Values of one condition above the charts; the table and the filters have all."""
-ALWAYS_USED = ("row", "drawn", "pareto", "valid", "model_name", "label")
+ALWAYS_USED = (
+    "row", "drawn", "pareto", "valid", "model_name", "label", "point_label", "machine_text",
+    *(LATENCY.ends or ()), *(ACCURACY.ends or ()),
+)  # fmt: skip
 """Fields of a row that the page needs besides those that it filters by and draws."""
 FILTERS = {
     "family": "Family",
@@ -52,6 +67,9 @@ GLYPHS = {
     "cross": "✚",
     "triangle-down": "▼",
 }
+"""Of charts.SHAPES."""
+MOST_MACHINES = 6
+"""Machines with charts; the table has all."""
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
     "img-src data: blob:"
@@ -62,6 +80,7 @@ PAGER = (
     '<button type="button" class="previous">Previous</button><span aria-live="polite"></span>'
     '<button type="button" class="next">Next</button></nav>'
 )
+SCRIPTS = ("pick.js", "point_labels.js", "page.js")
 BODY = """<div class="page">
 {content}
 </div>
@@ -90,6 +109,8 @@ def page_text(
     columns = tuple(column for column in columns if column not in shared)
     records = [chart_record(index, row) for index, row in enumerate(part.rows)]
     settings = add_contest(records)
+    add_point_labels(records, machines=False)
+    machines = _machines(records)
     content = "\n".join(
         (
             f"<h1>{TITLE}</h1>",
@@ -98,16 +119,16 @@ def page_text(
             _conditions(rows, {column.title: text for column, text in shared.items()}),
             picker_html(),
             _filters(records),
-            f'<div class="charts">{"".join(_figure(view) for view in VIEWS)}</div>',
+            _figures(machines),
             _sheet(part.rows, columns, links or {}),
             _footer(written_utc),
         )
     )
     body = BODY.format(
         content=content,
-        data=_data(part.rows, records, columns, settings),
+        data=_data(part.rows, records, columns, settings=settings, machines=machines),
         vega=vega_script(),
-        script=_resource("pick.js") + _resource("page.js"),
+        script="".join(map(_resource, SCRIPTS)),
     )
     return document(title=TITLE, policy=POLICY, style=_resource("page.css"), body=body)
 
@@ -124,7 +145,9 @@ def _data(
     rows: Sequence[ReportRow],
     records: list[dict[str, Any]],
     columns: Sequence[Column],
+    *,
     settings: Sequence[str],
+    machines: Sequence[str],
 ) -> str:
     drawn = {field for view in VIEWS for field in view.fields}
     used = {*FILTERS, *TOOLTIPS, *ALWAYS_USED, *pick.FIELDS, *drawn}
@@ -136,21 +159,27 @@ def _data(
         for record, row in zip(records, rows, strict=True)
     ]
 
+    specs = {
+        view.name: chart_spec(view, records, height=_height(view, machines), precision_legend=False)
+        for view in VIEWS
+    }
     charts = [
         {
-            "name": view.name,
+            "name": _chart_name(view, place),
+            "view": view.name,
+            "machine": machine,
             "fields": list(view.fields[:2]),
-            "vega_lite": chart_spec(
-                view, records, height=HEIGHTS.get(view.name, SMALL_HEIGHT), family_legend=False
-            ),
+            "ends": [list(measure.ends or ()) for measure in (view.x, view.y)],
         }
         for view in VIEWS
+        for place, machine in enumerate(machines or (None,))
     ]
     config = {"light": vega_config(dark=False), "dark": vega_config(dark=True)}
     return json_for_script(
         {
             "rows": keyed,
             "charts": charts,
+            "specs": specs,
             "config": config,
             "groups": _groups(records),
             "settings": list(settings),
@@ -209,12 +238,13 @@ def _groups(records: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _filters(records: Sequence[dict[str, Any]]) -> str:
-    shapes = family_shapes(records)
+    shapes = precision_shapes(records)
     fieldsets = []
     for field in _groups(records):
         values = sorted({record[field] for record in records})
         chips = "".join(
-            _chip(field, value, glyph=GLYPHS[shapes[value]] if field == "family" else "") for value in values
+            _chip(field, value, glyph=GLYPHS[shapes[value]] if field == "precision" else "")
+            for value in values
         )
         fieldsets.append(
             f'<fieldset><legend>{FILTERS[field]}</legend><div class="chips">{chips}</div></fieldset>'
@@ -234,10 +264,37 @@ def _chip(field: str, value: str, *, glyph: str) -> str:
     return f'<label class="chip">{box}<span>{mark}{escape(value)}</span></label>'
 
 
-def _figure(view: View) -> str:
+def _machines(records: Sequence[dict[str, Any]]) -> list[str]:
+    """The machines with a chart of their own, those with most points first; none where there is one alone."""
+    counts = Counter(record["machine_text"] for record in records if record["drawn"])
+    return [] if len(counts) < 2 else [machine for machine, _ in counts.most_common(MOST_MACHINES)]
+
+
+def _height(view: View, machines: Sequence[str]) -> int:
+    return SMALL_HEIGHT if machines else HEIGHTS.get(view.name, SMALL_HEIGHT)
+
+
+def _chart_name(view: View, place: int) -> str:
+    return f"{view.name}-{place}" if place else view.name
+
+
+def _figures(machines: Sequence[str]) -> str:
+    """The charts; of several machines one a machine, with the same axes."""
+    if not machines:
+        return f'<div class="charts one">{"".join(_figure(view, 0, view.title) for view in VIEWS)}</div>'
+    return "".join(
+        f'<h2 class="view">{escape(view.title)}</h2><div class="charts">'
+        + "".join(_figure(view, place, machine) for place, machine in enumerate(machines))
+        + "</div>"
+        for view in VIEWS
+    )
+
+
+def _figure(view: View, place: int, title: str) -> str:
+    name = _chart_name(view, place)
     return (
-        f'<figure><figcaption><h2>{escape(view.title)}</h2><p id="note-{view.name}"></p></figcaption>'
-        f'<div class="chart" id="chart-{view.name}"></div></figure>'
+        f'<figure><figcaption><h2>{escape(title)}</h2><p id="note-{name}"></p></figcaption>'
+        f'<div class="chart" id="chart-{name}"></div></figure>'
     )
 
 

@@ -9,7 +9,15 @@ from typing import Any
 import vl_convert
 
 from pipeline.records.report_row import ReportRow
-from pipeline.report.charts import DATA, VIEWS, chart_record, chart_spec
+from pipeline.report.charts import (
+    DATA,
+    LABELS,
+    VIEWS,
+    add_point_labels,
+    chart_labels,
+    chart_record,
+    chart_spec,
+)
 from pipeline.report.conditions import LEGEND, shared_conditions
 from pipeline.report.excerpt import excerpt
 from pipeline.report.theme import vega_config
@@ -68,14 +76,16 @@ def _few(lines: list[str]) -> list[str]:
 def _spec(rows: Sequence[ReportRow]) -> dict[str, Any]:
     part = excerpt(rows, MOST_POINTS)
     records = [chart_record(index, row) for index, row in enumerate(part.rows)]
-    spec = chart_spec(VIEWS[0], records, height=HEIGHT, family_legend=True)
+    add_point_labels(records, machines=True)
+    spec = chart_spec(VIEWS[0], records, height=HEIGHT, precision_legend=True)
+    labels = chart_labels(VIEWS[0], records, width=WIDTH, height=HEIGHT)
     conditions = [
         "; ".join(texts) for name, texts in shared_conditions(rows).items() if texts and name != "Measured"
     ]
     return {
         **spec,
         "width": WIDTH,
-        "datasets": {DATA: records},
+        "datasets": {DATA: records, LABELS: labels},
         "title": {
             "text": VIEWS[0].title,
             "subtitle": [

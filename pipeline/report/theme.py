@@ -6,6 +6,7 @@ from typing import Any
 
 VIRIDIS = ("#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b")
 """Perceptually uniform, also for the colour-blind; dark colours vanish on dark pages, light ones on light."""
+LABEL_SIZE = 11
 FONTS = "Inter, system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
 
 
@@ -55,7 +56,8 @@ def vega_config(*, dark: bool, fonts: str = FONTS) -> dict[str, Any]:
         },
         "style": {
             "points": {"opacity": 0.92, "stroke": ink, "strokeWidth": 0.6},
-            "labels": {"color": text, "fontSize": 12, "baseline": "middle"},
+            "labels": {"color": text, "fontSize": LABEL_SIZE, "baseline": "middle"},
+            "intervals": {"color": faint, "strokeWidth": 1, "opacity": 0.55},
             "pareto": {"color": "#f2a541" if dark else "#c05600", "strokeWidth": 2, "opacity": 1},
         },
     }

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.records.report_row import ReportRow
 from pipeline.report.charts import VIEWS
+from pipeline.report.conditions import machine_text
 from pipeline.report.page import page_text
 from pipeline.steps.report import write_report
 from pipeline.store.rows import ReportRows
@@ -82,10 +83,17 @@ def expected(rows: list[ReportRow], view) -> list[tuple[int, float, float]]:
 def assert_points(browser, rows: list[ReportRow], kept) -> None:
     for view in VIEWS:
         wanted = [place for place in expected(rows, view) if kept(rows[place[0]])]
-        found = browser.execute_script(POINTS, view.name)
+        found = points_of(browser, view)
         assert [place[0] for place in found] == [place[0] for place in wanted]
         for (_, *drawn), (_, *stored) in zip(found, wanted, strict=True):
             assert drawn == pytest.approx(stored, rel=1e-6)
+
+
+def points_of(browser, view) -> list[list[float]]:
+    """The points of a view, which of several machines is a chart a machine."""
+    names = browser.execute_script("return Object.keys(window.report.views)")
+    charts = [name for name in names if name.rstrip("-0123456789") == view.name]
+    return sorted(point for name in charts for point in browser.execute_script(POINTS, name))
 
 
 def settle(browser) -> None:
@@ -150,18 +158,94 @@ def test_best_only_leaves_the_pareto_best(zoo, zoo_rows):
     assert visible_lines(zoo) == [index for index, row in enumerate(zoo_rows) if row.pareto]
 
 
-def test_few_points_have_their_names_beside_them_and_many_have_none(zoo, zoo_rows):
-    texts = "#chart-size-latency g.mark-text.role-mark text"
-    assert zoo.find_elements("css selector", texts) == []
+BOXES = """
+const boxes = (selector) => [...document.querySelectorAll(selector)].map((each) => {
+  const box = each.getBoundingClientRect();
+  return [each.textContent, box.left, box.top, box.right, box.bottom];
+}).filter(([text, ...box]) => box[2] > box[0]);
+const chart = `#chart-${arguments[0]} g.role-mark`;
+return [boxes(`${chart}.mark-text text`), boxes(`${chart}.mark-symbol path`)];
+"""
+
+
+def overlap(one, other) -> float:
+    """The pixels by which two boxes overlap in their narrower direction."""
+    _, left, top, right, bottom = one
+    _, other_left, other_top, other_right, other_bottom = other
+    across = min(right, other_right) - max(left, other_left)
+    return min(across, min(bottom, other_bottom) - max(top, other_top))
+
+
+@pytest.mark.parametrize("width", [390, 1300])
+@pytest.mark.parametrize("num_rows", [2, 10, 60])
+def test_labels_overprint_neither_points_nor_one_another(browser, zoo_rows, tmp_path, width, num_rows):
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        page = opened(browser, tmp_path / "page.html", list(zoo_rows)[:num_rows])
+        for view in VIEWS:
+            labels, points = page.execute_script(BOXES, view.name)
+            assert len(labels) >= min(num_rows, 5 if width < 600 else 10) / 2
+            assert {text for text, *_ in labels} <= {
+                name for row in zoo_rows for name in (label(row), str(row.file.precision))
+            }
+            for place, one in enumerate(labels):
+                assert all(overlap(one, other) < 1.5 for other in (*labels[:place], *points))
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_the_labels_of_few_points_name_every_one(zoo, zoo_rows):
     for name in ("squeezenet", "densenet"):
         click(zoo, f"input[name=family][value={name}]")
     for precision in ("dynamic", "float16", "int16x8"):
         click(zoo, f"input[name=precision][value={precision}]")
     wanted = {row.model.model_name for row in zoo_rows if row.model.family == "mobilenet"}
-    told = [text.text for text in zoo.find_elements("css selector", texts)]
+    told = [text for text, *_ in zoo.execute_script(BOXES, "size-latency")[0]]
     assert sorted(told) == sorted(
         f"{name} {precision}" for name in wanted for precision in ("float32", "int8")
     )
+
+
+def test_each_machine_has_its_chart_and_all_have_the_same_axes(browser, mixed_rows, mixed_path):
+    page = opened(browser, mixed_path, mixed_rows)
+    titles = [title.text for title in page.find_elements("css selector", "figure h2")]
+    machines = {machine_text(row) for row in mixed_rows if row.latency.valid}
+    assert sorted(titles) == sorted([*machines] * len(VIEWS))
+    for view in VIEWS:
+        domains = [
+            page.execute_script(
+                "const view = window.report.views[arguments[0]];"
+                "return [view.scale('x').domain(), view.scale('y').domain()]",
+                name,
+            )
+            for name in (view.name, f"{view.name}-1")
+        ]
+        assert domains[0] == domains[1]
+
+
+def test_points_stand_on_their_intervals(browser, zoo_rows, tmp_path):
+    rows = list(zoo_rows)[:4]
+    page = opened(browser, tmp_path / "few.html", rows)
+    ends = page.execute_script(
+        """const view = window.report.views["latency-accuracy"], found = [];
+        (function walk(item) {
+          if (item.marktype === "rule" && item.role === "mark" && item.name.startsWith("interval_y")) {
+            const value = (y) => view.scale("y").invert(y);
+            for (const rule of item.items) found.push([value(rule.y), value(rule.y2)]);
+            return;
+          }
+          for (const child of item.items || []) walk(child);
+        })(view.scenegraph().root);
+        return found;"""
+    )
+    found = sorted(sorted(each) for each in ends)
+    wanted = sorted(
+        [row.accuracy.tflite_top1_low, row.accuracy.tflite_top1_high] for row in rows if row.latency.valid
+    )
+    assert len(found) == len(wanted)
+    for interval, expected in zip(found, wanted, strict=True):
+        assert interval == pytest.approx(expected, abs=1e-6)
 
 
 def test_with_every_family_filtered_out_the_page_says_so(zoo):
