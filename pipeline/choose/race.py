@@ -23,6 +23,7 @@ from pipeline.steps.settings import TrainSettings
 from pipeline.steps.train import WITH_WEIGHTS
 from pipeline.trials.engine import EngineSettings
 from pipeline.trials.engine import run as run_trials
+from pipeline.trials.machine import machine_for
 from pipeline.trials.progress import Standing
 from pipeline.trials.trial import FAILED, Trial, TrialResult
 from spelling import counted, some
@@ -77,16 +78,9 @@ class Race:
         results: list[TrialResult] = []
         chunk = CHUNK if self.clock.hours is not None else max(len(trials), 1)
         for first in range(0, len(trials), chunk):
-            some_trials = trials[first : first + chunk]
-            if first:
-                expected = [self.expected(each, until) for each in some_trials]
-                fitting = [
-                    trial
-                    for trial, secs in zip(some_trials, expected, strict=True)
-                    if self.clock.has_room(secs, share=share)
-                ]
-                left_out |= {each.name: "left out for --hours" for each in some_trials if each not in fitting}
-                some_trials = fitting
+            some_trials = self._in_time(trials[first : first + chunk], until, share, is_first=not first)
+            late = [each.name for each in trials[first : first + chunk] if each not in some_trials]
+            left_out |= dict.fromkeys(late, "left out for --hours")
             weights = [float(macs[each.name]) for each in some_trials]
             for result in run_trials(
                 some_trials, self.engine, runs=self.runs, report=self._report, weights=weights
@@ -100,6 +94,19 @@ class Race:
                     result.trial.family, macs=macs[result.name], epochs=epochs, seconds=result.seconds
                 )
         return results, left_out
+
+    def _in_time(self, trials: Sequence[Trial], until: int, share: float, *, is_first: bool) -> list[Trial]:
+        """The trials that are expected to end in time, one beside the other; the very first one always."""
+        if self.clock.hours is None:
+            return list(trials)
+        at_once, expected = machine_for().at_once, 0.0
+        fitting: list[Trial] = []
+        for trial in trials:
+            secs = (self.expected(trial, until) or 0.0) / at_once
+            if (is_first and not fitting) or self.clock.has_room(expected + secs, share=share):
+                expected += secs
+                fitting.append(trial)
+        return fitting
 
     def _report(self, standing: Standing) -> None:
         """Says how far the trainings are."""

@@ -260,6 +260,8 @@ def _show(choice: Choice, *, as_json: bool) -> int:
             if advised is not None:
                 click.echo(f"The file: {advised.path}")
                 click.echo(f"For the app: {kit_command(advised)}")
+    for name, why in choice.left_out.items():
+        say(f"pipeline: {name} was not trained: {why}")
     for target, why in choice.lost.items():
         say(f"pipeline: {target} was given up: {why}")
     say(f"wrote {choice.folder / PAGE}. Open it, or compare with all other files: pipeline report")

@@ -169,3 +169,11 @@ def test_a_trained_model_of_ones_own_is_judged_beside_the_grid(chosen, tiny_npz,
     tops = {each["name"]: each["top1"] for each in verdict["judged"]}
     assert set(tops) == {"densenet_bc10k4_16 float16", "mine float16"}
     assert tops["mine float16"] == tops["densenet_bc10k4_16 float16"]  # the same net and weights
+
+
+def test_without_time_one_net_is_trained_and_the_others_are_named(chosen, tiny_npz, capsys):
+    # the nets of this choice are trained already: with no second left, the first alone is looked at
+    assert choose(tiny_npz, "--hours", "0.000001", "--precisions", "float16", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert len(answer["verdicts"][0]["judged"]) == 1
+    assert list(answer["left_out"].values()) == ["left out for --hours"]
