@@ -1,11 +1,11 @@
 """What many trainings cost beside training: a trial's start, a task of the engine, the parent's memory.
 
-    python benchmarks/sweep.py start        # a process's start to its first step, and a second trial in it
+    python benchmarks/sweep.py start        # CPU of a trial, and of further ones in its process
     python benchmarks/sweep.py tasks        # 1,000 tasks of a millisecond, here and through Ray
     python benchmarks/sweep.py memory       # the parent's memory with 10,000 trials
     python benchmarks/sweep.py              # all three
 
-CPU seconds are those of this process and its children: they do not depend on what else runs.
+CPU seconds are those of this process and its children, so that they hardly depend on what else runs.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import importlib.util
 import os
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -25,8 +26,8 @@ from pipeline.progress import Progress
 from pipeline.steps.settings import TrainSettings
 from pipeline.trials import local, on_ray
 from pipeline.trials.book import keep
-from pipeline.trials.engine import EngineSettings, run
-from pipeline.trials.progress import Standing
+from pipeline.trials.engine import run
+from pipeline.trials.settings import EngineSettings
 from pipeline.trials.tasks import Heard, Outcome
 from pipeline.trials.trial import Trial, TrialEntry
 
@@ -43,7 +44,18 @@ def do_nothing(task: Any, runs: Path, progress: Progress) -> Any:  # noqa: ANN40
 
 
 def start() -> None:
-    """A small training of one epoch, twice in one process: what is spent before its first step."""
+    """A small training of one epoch: by the command, as a trial, and as one of three in one process."""
+    alone = _cpu_secs_of(lambda folder: _carry_out(folder, num_trials=1))
+    three = _cpu_secs_of(lambda folder: _carry_out(folder, num_trials=3))
+    command = _cpu_secs_of(_train_by_command)
+    further = (three - alone) / 2
+    print(
+        f"one trial {alone:.1f} s of CPU, each further one in its process {further:.1f} s: a process's start "
+        f"is {alone - further:.1f} s; the same training by pipeline train {command:.1f} s"
+    )
+
+
+def _carry_out(folder: Path, *, num_trials: int) -> None:
     trials = [
         Trial(
             name=f"seed {seed}",
@@ -51,26 +63,29 @@ def start() -> None:
             data="digits",
             settings=TrainSettings(knobs={"alpha": 0.25}, epochs=1, seed=seed),
         )
-        for seed in range(3)
+        for seed in range(num_trials)
     ]
-    seen: dict[str, dict[str, float]] = {}
+    results = run(trials, EngineSettings(at_once=1), runs=folder)
+    assert all(each.status == "done" for each in results), results
 
-    def report(standing: Standing) -> None:
-        for each in standing.running:
-            times = seen.setdefault(each.name, {"begun": time.monotonic()})
-            if each.what == "training" and each.share > 0:
-                times.setdefault("first step", time.monotonic())
-        if standing.newest is not None:
-            seen[standing.newest.name]["ended"] = time.monotonic()
 
+def _train_by_command(folder: Path) -> None:
+    words = "from pipeline.cli import main; main()"
+    options = ["train", "mobilenet", "--alpha", "0.25", "--epochs", "1", "--data", "digits"]
+    limits = dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"), "1")
+    subprocess.run(
+        [sys.executable, "-P", "-c", words, *options],
+        env={**os.environ, **limits, "PIPELINE_RUNS": str(folder)},
+        capture_output=True,
+        check=True,
+    )
+
+
+def _cpu_secs_of(work: Callable[[Path], None]) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        results = run(trials, EngineSettings(at_once=1), runs=Path(folder), report=report)
-    for result in results:
-        times = seen[result.name]
-        print(
-            f"{result.name}: first step reported after {times['first step'] - times['begun']:.1f} s, "
-            f"all of it {times['ended'] - times['begun']:.1f} s, of which {result.seconds:.1f} s in its epoch"
-        )
+        spent = _cpu_secs()
+        work(Path(folder))
+        return _cpu_secs() - spent
 
 
 def tasks() -> None:

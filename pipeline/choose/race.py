@@ -21,10 +21,10 @@ from pipeline.records.training import TrainConfig
 from pipeline.report.figures import seconds_text
 from pipeline.steps.settings import TrainSettings
 from pipeline.steps.train import WITH_WEIGHTS
-from pipeline.trials.engine import EngineSettings
 from pipeline.trials.engine import run as run_trials
 from pipeline.trials.machine import machine_for
 from pipeline.trials.progress import Standing
+from pipeline.trials.settings import EngineSettings
 from pipeline.trials.trial import FAILED, Trial, TrialResult
 from spelling import counted, some
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -16,16 +16,17 @@ from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, say, working
 from pipeline.commands.sweep_options import ListOf, option_words, swept_options, swept_values
 from pipeline.commands.train import asked_training
-from pipeline.commands.trial_table import duration, print_results, shown_live
 from pipeline.errors import UsageError
 from pipeline.json_values import finite
 from pipeline.runs import runs_folder
 from pipeline.shell import quoted
-from pipeline.trials.engine import EngineSettings, run
 from pipeline.trials.grid import combinations, name_of, varied
-from pipeline.trials.sweep import Sweep, find_sweep, keep_results, keep_sweep, sweep_of
-from pipeline.trials.trial import FAILED, Trial, TrialResult, result_as_json
+from pipeline.trials.settings import EngineSettings
 from spelling import counted
+
+if TYPE_CHECKING:
+    from pipeline.trials.sweep import Sweep
+    from pipeline.trials.trial import Trial, TrialResult
 
 NO_FILES = "none"
 RUNTIME = ("resume", "at_once", "num_cpus", "ray", "num_gpus", "folder", "dry_run", "as_json")
@@ -103,6 +104,10 @@ def command(
     pipeline sweep mobilenet,squeezenet --learning-rate 0.05,0.1 --data photos/ --dry-run
     pipeline sweep --resume
     """
+    from pipeline.commands.trial_table import shown_live
+    from pipeline.trials.engine import run  # with numpy
+    from pipeline.trials.sweep import find_sweep, keep_results, keep_sweep
+
     runs = _runs(options["folder"])
     if options["num_gpus"] is not None and options["ray"] is None:
         raise UsageError(
@@ -133,7 +138,7 @@ def command(
         raise KeyboardInterrupt(f"What was finished is kept. Go on: {_how_to_resume(sweep)}") from stop
     path = keep_results(sweep, results, runs)
     _show(results, path, sweep, as_json=as_json)
-    return 1 if any(each.status == FAILED or each.refused for each in results) else 0
+    return 1 if any(each.reason or each.refused for each in results) else 0
 
 
 def _runs(folder: str | None) -> Path:
@@ -157,6 +162,9 @@ def _asked(families: str | None, options: dict[str, Any]) -> Sweep:
             f"Known: {', '.join(FAMILIES)}."
         )
     values = {"family": tuple(dict.fromkeys(families.split(","))), **swept_values(options)}
+    from pipeline.trials.sweep import sweep_of
+    from pipeline.trials.trial import Trial
+
     precisions = tuple(Precision(each) for each in options["precisions"] if each != NO_FILES)
     if options["bench"] and not precisions:
         raise UsageError("--bench measures files, and --precision none makes none. Leave one out.")
@@ -225,12 +233,18 @@ def _weights(trials: Sequence[Trial]) -> list[float]:
 
 
 def _show_plan(sweep: Sweep, settings: EngineSettings, runs: Path, *, as_json: bool) -> None:
+    from pipeline.commands.trial_table import duration
     from pipeline.trials.engine import is_done
     from pipeline.trials.expected import expected_secs
     from pipeline.trials.machine import machine_for
+    from pipeline.trials.on_ray import Cluster, places
 
     left = [trial for trial in sweep.trials if not is_done(trial, runs)]
-    at_once = machine_for(at_once=settings.at_once, threads=settings.threads).at_once
+    if settings.ray is None:
+        at_once = machine_for(at_once=settings.at_once, threads=settings.threads).at_once
+    else:
+        cluster = Cluster(address=settings.ray, cpus=settings.threads, gpus=settings.gpus)
+        at_once = max(1, places(cluster))
     with working("timing some steps of some nets"):
         expected = expected_secs(left, runs=runs, threads=settings.threads) if left else []
     by_key = {trial.key: secs for trial, secs in zip(left, expected, strict=True)}
@@ -249,11 +263,14 @@ def _show_plan(sweep: Sweep, settings: EngineSettings, runs: Path, *, as_json: b
     whole = max([sum(expected) / at_once, *expected]) if expected else 0.0
     click.echo(
         f"{counted(len(sweep.trials), 'trial')}, {len(left):,} to train, {at_once} at once: "
-        f"about {duration(whole)} of training on this machine, and some seconds each for its files."
+        f"about {duration(whole)} of training at this machine's speed, and some seconds each for its files."
     )
 
 
 def _show(results: Sequence[TrialResult], path: Path, sweep: Sweep, *, as_json: bool) -> None:
+    from pipeline.commands.trial_table import print_results
+    from pipeline.trials.trial import FAILED, result_as_json
+
     if as_json:
         rows = [finite(result_as_json(each)) for each in results]
         click.echo(json.dumps(rows, indent=2, allow_nan=False))

@@ -1,6 +1,7 @@
 """Runs trials: what is there already is taken, the rest is trained, exported, verified, then measured.
 
-    from pipeline.trials.engine import EngineSettings, run
+    from pipeline.trials.engine import run
+    from pipeline.trials.settings import EngineSettings
     from pipeline.trials.trial import Trial
 
     trials = [
@@ -25,11 +26,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from export.files import write_bytes
-from pipeline.bench.settings import BenchSettings
 from pipeline.errors import UsageError
 from pipeline.progress import Doing
 from pipeline.trials import local, on_ray
@@ -37,6 +36,7 @@ from pipeline.trials.book import TRIALS, entry_of
 from pipeline.trials.machine import machine_for
 from pipeline.trials.measuring import measure_files
 from pipeline.trials.progress import Report, Tally, unreported
+from pipeline.trials.settings import EngineSettings
 from pipeline.trials.tasks import Heard, Outcome, Started
 from pipeline.trials.trial import (
     DONE,
@@ -50,21 +50,6 @@ from pipeline.trials.trial import (
 from spelling import counted
 
 WORK = "pipeline.trials.work:carry_out_json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineSettings:
-    """How many trials run at once, and how latency is measured."""
-
-    at_once: int | None = None
-    """None: as many as cores and memory, or GPUs, allow."""
-    threads: int = 1
-    """Threads of each training. The weights may differ in their last bits with another number."""
-    ray: str | None = None
-    """HOST:PORT of a Ray cluster's head, or auto, to train on its nodes; None: on this machine."""
-    gpus: float = 0.0
-    """GPUs of each training on a Ray cluster; here each process takes one, if there are any."""
-    bench: BenchSettings = field(default_factory=BenchSettings)
 
 
 def run(

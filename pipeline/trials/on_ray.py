@@ -12,11 +12,12 @@ import os
 import secrets
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 from export.files import write_bytes
 from pipeline.errors import MissingToolError, PipelineError, UsageError
@@ -42,6 +43,8 @@ ANSWER_SECS = 5.0
 """How long the head may take to accept a connection."""
 CHECK_SECS = 120.0
 """How long a node may take to say what is installed on it."""
+RAYS_THREADS = "ray_"
+"""How the names of its threads in this process begin."""
 THREAD_LIMITS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 
 
@@ -63,20 +66,18 @@ def run_tasks(tasks: Sequence[Any], work: str, *, folder: Path, cluster: Cluster
     MissingToolError without Ray, UsageError for an address where no head answers, PipelineError if a node has
     another version or does not see the folder, before any task begins, and if the head is lost.
     """
-    if importlib.util.find_spec("ray") is None:
-        raise MissingToolError(
-            "ray is not installed here. Install it: pip install 'keras-mobile-pipeline[ray]'"
-        )
-    import ray
+    with _connected(cluster.address) as head, _shared_mark(folder) as mark:
+        _check_nodes(folder, mark, cluster)
+        yield from _heard(tasks, work, folder=folder, cluster=cluster, head=head)
 
-    _connect(cluster.address)
-    try:
-        head = str(ray.get_runtime_context().gcs_address)
-        with _shared_mark(folder) as mark:
-            _check_nodes(folder, mark, cluster)
-            yield from _heard(tasks, work, folder=folder, cluster=cluster, head=head)
-    finally:
-        ray.shutdown()
+
+def places(cluster: Cluster) -> int:
+    """How many tasks the cluster carries out at once now. Raises what run_tasks does for its address."""
+    with _connected(cluster.address):
+        return sum(
+            int(min(node["Resources"].get(name, 0.0) // each for name, each in _wanted(cluster).items()))
+            for node in _alive_nodes()
+        )
 
 
 def node_trouble(folder: str, mark: str, digest: str) -> str:
@@ -128,6 +129,52 @@ class Inbox:
         return said
 
 
+@contextlib.contextmanager
+def _connected(address: str) -> Iterator[str]:
+    """Within it, this process drives the cluster; the head's address. What Ray prints of nodes is dropped."""
+    if importlib.util.find_spec("ray") is None:
+        raise MissingToolError(
+            "ray is not installed here. Install it: pip install 'keras-mobile-pipeline[ray]'"
+        )
+    import ray
+
+    before = sys.stdout
+    sys.stdout = cast(TextIO, _WithoutRay(before))
+    try:
+        _connect(address)
+        yield str(ray.get_runtime_context().gcs_address)
+    finally:
+        ray.shutdown()
+        sys.stdout = before
+
+
+class _WithoutRay:
+    """Standard output, to which Ray's threads print the log of a dead node, without that."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        if threading.current_thread().name.startswith(RAYS_THREADS):
+            return len(text)
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the stream has
+        return getattr(self._stream, name)
+
+
+def _wanted(cluster: Cluster) -> dict[str, float]:
+    """What a task takes, by Ray's names."""
+    wanted = {"CPU": float(cluster.cpus), "GPU": cluster.gpus}
+    return {name: each for name, each in wanted.items() if each > 0}
+
+
+def _alive_nodes() -> list[dict[str, Any]]:
+    import ray
+
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
 def _connect(address: str) -> None:
     import ray
 
@@ -171,8 +218,7 @@ def _check_nodes(folder: Path, mark: str, cluster: Cluster) -> None:
 
     digest = project_digest()
     asked = {}
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    wanted = {"CPU": float(cluster.cpus), "GPU": cluster.gpus}
+    nodes, wanted = _alive_nodes(), _wanted(cluster)
     if not any(all(node["Resources"].get(name, 0.0) >= wanted[name] for name in wanted) for node in nodes):
         raise PipelineError(
             f"no node of the cluster has {cluster.cpus} CPUs and {cluster.gpus:g} GPUs, which each trial "

@@ -25,7 +25,7 @@ import numpy as np
 from ray.cluster_utils import Cluster as RayCluster
 
 from pipeline.errors import PipelineError
-from pipeline.trials.on_ray import Cluster, run_tasks
+from pipeline.trials.on_ray import Cluster, places, run_tasks
 from pipeline.trials.tasks import Heard, Outcome, Started
 
 WORK = "pipeline_trials_fake_work:do"
@@ -37,7 +37,7 @@ def main(folder: Path) -> dict[str, Any]:
     head = RayCluster(initialize_head=True, head_node_args={**NODE, "num_cpus": 0})
     nodes = [head.add_node(**NODE) for _ in range(2)]
     here = Cluster(address=head.address)
-    found = {"failing": failing(folder / "failing", here)}
+    found = {"places": places(here), "failing": failing(folder / "failing", here)}
     found["killed"] = killed(
         folder / "killed", here, lambda: head.remove_node(nodes[0], allow_graceful=False)
     )
@@ -53,7 +53,8 @@ def trained(folder: Path, data: Path) -> dict[str, dict[str, list[str]]]:
     """Two small trainings through Ray and through the engine of this machine: digests of what they made."""
     from export.precisions import Precision
     from pipeline.steps.settings import TrainSettings
-    from pipeline.trials.engine import EngineSettings, run
+    from pipeline.trials.engine import run
+    from pipeline.trials.settings import EngineSettings
     from pipeline.trials.trial import Trial
 
     cluster = RayCluster(initialize_head=True, head_node_args=NODE)

@@ -15,8 +15,9 @@ from export.files import sha256_of
 from export.precisions import Precision
 from pipeline.errors import UsageError
 from pipeline.steps.settings import TeacherSettings, TrainSettings
-from pipeline.trials.engine import EngineSettings, run
+from pipeline.trials.engine import run
 from pipeline.trials.progress import Standing
+from pipeline.trials.settings import EngineSettings
 from pipeline.trials.trial import Trial, TrialResult, trial_as_json, trial_from_json
 
 ONE = EngineSettings(at_once=1)

@@ -35,7 +35,7 @@ def driven(folder: Path, *arguments: str) -> dict[str, Any]:
         check=False,
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
-    answer: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    answer: dict[str, Any] = json.loads(ran.stdout)  # nothing of Ray's in it
     return answer
 
 
@@ -68,6 +68,11 @@ def test_task_that_fails_for_good_is_named_and_the_others_go_on(found: dict[str,
 @needs_ray
 def test_task_whose_process_dies_once_is_begun_again(found: dict[str, Any]):
     assert found["failing"][3]["reply"]["square"] == 9
+
+
+@needs_ray
+def test_places_are_those_of_the_nodes_that_are_alive(found: dict[str, Any]):
+    assert found["places"] == 2
 
 
 @needs_ray
