@@ -127,6 +127,7 @@ def memory() -> None:
             )
             for seed in range(NUM_TRIALS)
         ]
+        (runs / "run").mkdir()
         before, begun = _resident_bytes(), time.process_time()
         for trial in trials:
             keep(TrialEntry(key=trial.key, run="run", epochs=1, test_top1=50.0), runs)

@@ -113,6 +113,8 @@ def command(
         raise UsageError(
             "--num-gpus is for --ray; here each trial takes one GPU, if there are any. Leave it out."
         )
+    if options["at_once"] is not None and options["ray"] is not None:
+        raise UsageError("--at-once is for this machine; a Ray cluster counts itself. Leave one of them out.")
     if resume is None:
         sweep = _asked(families, options)
     else:

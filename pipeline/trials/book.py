@@ -14,10 +14,11 @@ TRIALS = "trials"
 
 
 def read_entry(key: str, runs: Path) -> TrialEntry | None:
-    """What is kept of the training with this key; None if it never began."""
+    """What is kept of the training with this key; None if it never began, or if its run was removed."""
     path = _path(key, runs)
     try:
-        return read_record_as(TrialEntry, json_of(path))
+        entry = read_record_as(TrialEntry, json_of(path))
+        return entry if (runs / entry.run).is_dir() else None
     except FileNotFoundError:
         return None
     except ValueError as error:

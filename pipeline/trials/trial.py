@@ -43,6 +43,14 @@ class Trial:
     measure: bool = False
     """Whether to measure their latency on this machine, when no training runs on it."""
 
+    def __post_init__(self) -> None:
+        """Makes paths absolute, since other processes and nodes have another current folder."""
+        object.__setattr__(self, "data", from_any_folder(self.data))
+        weights = self.settings.weights
+        if weights is not None and Path(weights).exists():
+            settings = dataclasses.replace(self.settings, weights=str(Path(weights).absolute()))
+            object.__setattr__(self, "settings", settings)
+
     @property
     def key(self) -> str:
         """Names the training: equal for two trials that would train the same weights of the same images."""
@@ -52,7 +60,7 @@ class Trial:
         content = {
             "family": self.family,
             "settings": given,
-            "data": from_any_folder(self.data),
+            "data": self.data,
             "images": self.dataset_fingerprint,
         }
         text = json.dumps(content, sort_keys=True, default=str)

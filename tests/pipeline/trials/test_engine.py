@@ -15,10 +15,11 @@ from export.files import sha256_of
 from export.precisions import Precision
 from pipeline.errors import UsageError
 from pipeline.steps.settings import TeacherSettings, TrainSettings
+from pipeline.trials.book import keep, read_entry
 from pipeline.trials.engine import run
 from pipeline.trials.progress import Standing
 from pipeline.trials.settings import EngineSettings
-from pipeline.trials.trial import Trial, TrialResult, trial_as_json, trial_from_json
+from pipeline.trials.trial import Trial, TrialEntry, TrialResult, trial_as_json, trial_from_json
 
 ONE = EngineSettings(at_once=1)
 KNOBS = {"depth": 7, "growth_rate": 4, "image_size": 16}
@@ -127,6 +128,23 @@ def test_key_is_that_of_the_training_alone(tiny_npz: Path):
     assert dataclasses.replace(trial, name="x", until=1, precisions=(), measure=True).key == trial.key
     assert trials_on(tiny_npz)[1].key != trial.key
     assert dataclasses.replace(trial, dataset_fingerprint="1" * 64).key != trial.key
+
+
+def test_paths_are_absolute_and_other_settings_of_it_are_the_same_training(
+    tiny_npz: Path, monkeypatch: pytest.MonkeyPatch
+):
+    trial = trials_on(tiny_npz)[0]
+    monkeypatch.chdir(tiny_npz.parent)
+    relative = dataclasses.replace(trial, data=tiny_npz.name)
+    assert relative.data == str(tiny_npz)
+    assert relative.key == trial.key
+
+
+def test_removed_run_is_trained_again(tmp_path: Path):
+    keep(TrialEntry(key="0" * 12, run="gone", epochs=1, test_top1=50.0), tmp_path)
+    assert read_entry("0" * 12, tmp_path) is None
+    (tmp_path / "gone").mkdir()
+    assert read_entry("0" * 12, tmp_path) is not None
 
 
 def test_two_trials_of_one_name_or_one_training_are_refused(tiny_npz: Path, tmp_path: Path):

@@ -99,6 +99,7 @@ def test_sweep_is_found_again_and_its_done_trials_are_not_repeated(
         (["mobilenet", "--precision", "none", "--bench"], "Leave one out"),
         (["mobilenet", "--runs", "s3://bucket/runs"], "an object store has neither locks nor renames"),
         (["mobilenet", "--num-gpus", "1"], "--num-gpus is for --ray"),
+        (["mobilenet", "--ray", "auto", "--at-once", "2"], "--at-once is for this machine"),
         (["--resume"], "there is no sweep in"),
         (["--resume", "--alpha", "0.5"], "so --alpha cannot be given with it"),
     ],
