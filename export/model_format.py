@@ -6,6 +6,8 @@ import zipfile
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
+from export.reading import ARCHIVE_ERRORS
+
 SAVED_MODEL_FILE = "saved_model.pb"
 _MODEL_ENDINGS = (".keras", ".h5", ".hdf5")
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -38,7 +40,7 @@ def format_of(path: Path) -> ModelFormat | None:
             if "config.json" in archive.namelist():
                 return ModelFormat.KERAS_ZIP
             return ModelFormat.ZIPPED if models_in(archive) else None
-    except (OSError, zipfile.BadZipFile):
+    except ARCHIVE_ERRORS:
         return None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import tokenize
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,17 +16,6 @@ import numpy.typing as npt
 from export.reading import OutOfBoundsError, check_unpacked, size_in_words
 
 _SUFFIX = ".npy"
-NPZ_ERRORS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    OSError,
-    ValueError,
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    RuntimeError,
-)
-"""What reading a damaged file raises; RuntimeError for an encrypted one."""
 
 
 class NpzFile(Mapping[str, npt.NDArray[Any]]):
@@ -72,7 +60,7 @@ class NpzFile(Mapping[str, npt.NDArray[Any]]):
 
 @contextmanager
 def opened_npz(path: Path) -> Iterator[NpzFile]:
-    """The arrays of the file at `path`, while it is open. Raises NPZ_ERRORS for another or a damaged file."""
+    """The arrays of the file at `path`, while it is open. Raises ARCHIVE_ERRORS for another file."""
     with zipfile.ZipFile(path) as archive:
         check_unpacked(archive, path.stat().st_size)
         yield NpzFile(archive)

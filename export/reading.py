@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 
 from export.limits import MIB, UNPACKED_ALWAYS_BYTES, UNPACKED_TIMES
+
+ARCHIVE_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    NotImplementedError,
+    RecursionError,
+    OverflowError,
+)
+"""What damaged archives, HDF5 files and JSON make their readers raise; RuntimeError also for a password."""
 
 
 class OutOfBoundsError(ValueError):
@@ -41,7 +56,15 @@ def unpacked_limit(packed_bytes: int) -> int:
 
 
 def check_unpacked(archive: zipfile.ZipFile, packed_bytes: int) -> None:
-    """Raises OutOfBoundsError if an archive's members say that they unpack to more than they may."""
+    """Raises OutOfBoundsError if an archive's members say that they unpack to more than they may.
+
+    Or are compressed in a way that no writer of such files uses, and that takes gigabytes itself.
+    """
+    for member in archive.infolist():
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise OutOfBoundsError(
+                f"'{member.filename}' is compressed by method {member.compress_type}: expected deflated"
+            )
     told = sum(member.file_size for member in archive.infolist())
     if told > unpacked_limit(packed_bytes):
         raise OutOfBoundsError(

@@ -5,7 +5,7 @@
     python benchmarks/hold keras h5 npz --count 1000 --seed 7
     python benchmarks/hold keras --seed 7 --only 137      one mutated file, with its traceback
 
-Kinds of mutated files: tflite, keras, h5, npz, images, logs, adb (the answers of a phone and its server).
+Mutated files: tflite, keras, h5, npz, weights, images, logs, adb (the answers of a phone and its server).
 `disks` mounts a small tmpfs, so it runs as root on Linux; so does `phone_tools`, on tests/device_lab.
 """
 

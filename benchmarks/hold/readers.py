@@ -20,6 +20,7 @@ from mutations import Mutation
 
 from android_bench.errors import DeviceError, LogError
 from export.errors import ExportError
+from models.errors import CheckpointError
 from pipeline.errors import PipelineError
 
 
@@ -59,6 +60,31 @@ def _read_npz(content: bytes, folder: Path, _: int) -> None:
     path.write_bytes(content)
     dataset = npz_file.load(path, settings=ReadSettings())
     next(iter(dataset.batches("train", image_size=8, batch_size=4)))
+
+
+@functools.cache
+def _weights() -> tuple[bytes, ...]:
+    """Published weights as .npz, HDF5 and safetensors."""
+    import h5py
+    import safetensors.numpy
+
+    chance = np.random.default_rng(0)
+    shapes = {"conv/kernel": (3, 3, 3, 8), "conv/bias": (8,), "scores/kernel": (8, 4)}
+    arrays = {name: chance.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    packed, stored = io.BytesIO(), io.BytesIO()
+    np.savez(packed, **arrays)
+    with h5py.File(stored, "w") as file:
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array, compression="gzip" if array.ndim > 1 else None)
+    return packed.getvalue(), stored.getvalue(), safetensors.numpy.save(arrays)
+
+
+def _read_weights(content: bytes, folder: Path, _: int) -> None:
+    from models.weights.arrays import read_arrays
+
+    path = folder / "weights"
+    path.write_bytes(content)
+    read_arrays(path)
 
 
 @functools.cache
@@ -207,6 +233,13 @@ KINDS: dict[str, Kind] = {
     ),
     "h5": Kind(title=".h5", sources=h5_files, mutations=(*mutations.BYTES, *_IN_HDF5), read=read_keras),
     "npz": Kind(title=".npz", sources=_npz_files, mutations=(*mutations.BYTES, *_ARCHIVED), read=_read_npz),
+    "weights": Kind(
+        title="weights",
+        sources=_weights,
+        mutations=(*mutations.BYTES, *_ARCHIVED),
+        read=_read_weights,
+        own_errors=(CheckpointError,),
+    ),
     "images": Kind(title="images", sources=_images, mutations=mutations.BYTES, read=_read_image),
     "logs": Kind(title="logs", sources=_logs, mutations=mutations.BYTES, read=_read_log),
     "adb": Kind(title="answers of adb", sources=_adb_answers, mutations=mutations.BYTES, read=_read_adb),

@@ -98,9 +98,13 @@ class _Carrying:
         if _is_model(layer):
             return self.model(layer)(*args, **given)
         first, *others = self._made(layer, name)
-        x = first(*args, **given)
-        for each in others:
-            x = each(x)
+        try:
+            x = first(*args, **given)
+            for each in others:
+                x = each(x)
+        except (TypeError, ValueError, AttributeError) as error:
+            why = " ".join(str(error).split())
+            raise cannot_carry(layer, f"called as Keras 3 refuses it ({why})") from error
         take_weights(first, layer)
         return x
 
@@ -138,7 +142,13 @@ def _prove(carrying: _Carrying, theirs: Any) -> None:
     """Raises BadModelFileError, with the first layer that differs, unless both models give the same."""
     carried = carrying.done[id(theirs)]
     images = _images(tuple(theirs.inputs[0].shape[1:]), theirs.inputs[0].dtype.as_numpy_dtype)
-    expected, found = (_outputs(each, images) for each in (theirs, carried.ours))
+    try:
+        expected, found = (_outputs(each, images) for each in (theirs, carried.ours))
+    except (TypeError, ValueError, tf.errors.OpError) as error:
+        raise BadModelFileError(
+            f"it cannot be run on a batch of images ({' '.join(str(error).split())}). Expected a model that "
+            "classifies any number of images: save it with batch None."
+        ) from error
     if all(_difference(*pair) <= TOLERANCE for pair in zip(expected, found, strict=True)):
         return
     name, difference = _first_difference(carrying, carried, images)

@@ -7,7 +7,6 @@ import re
 import shutil
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,26 +16,14 @@ from typing import Any, BinaryIO, cast
 import h5py
 
 from export.errors import BadModelFileError
-from export.limits import MODEL_CONFIG_BYTES, UNPACKED_ALWAYS_BYTES
+from export.limits import MODEL_BYTES, MODEL_CONFIG_BYTES, UNPACKED_ALWAYS_BYTES
 from export.model_format import SAVED_MODEL_FILE, ModelFormat, format_of
-from export.reading import check_unpacked, read_member
+from export.reading import ARCHIVE_ERRORS, check_unpacked, read_member, size_in_words
 from export.source.stored_weights import stored_bytes
 
 _FIX = "Copy it again from where it came, or train again."
 _SUFFIXES = {ModelFormat.KERAS_ZIP: ".keras", ModelFormat.HDF5: ".h5"}
 _WEIGHTS = "model.weights.h5"
-DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    OSError,
-    ValueError,
-    KeyError,
-    RuntimeError,
-    NotImplementedError,
-    RecursionError,
-)
-"""What damaged archives, HDF5 files and JSON make their readers raise; RuntimeError also for a password."""
 _EXPECTED = "Expected a .keras or .h5 file, as model.save('model.keras') writes, or a SavedModel folder."
 
 
@@ -152,10 +139,13 @@ def _check_readable(path: Path) -> None:
     try:
         with path.open("rb") as file:
             start = file.read(1)
+            size_bytes = path.stat().st_size
     except OSError as error:
         raise BadModelFileError(
             f"cannot read {path} ({error.strerror}). {_EXPECTED} Check the path."
         ) from error
+    if size_bytes > MODEL_BYTES:
+        raise BadModelFileError(f"{path} is larger than {size_in_words(MODEL_BYTES)}. {_EXPECTED}")
     if not start:
         raise BadModelFileError(f"{path} is empty. {_EXPECTED} {_FIX}")
 
@@ -185,7 +175,7 @@ def _archive(path: Path) -> Container:
                 weights_bytes = _stored_in(archive, path)
             if "metadata.json" in names and not damaged:
                 about = read_member(archive, "metadata.json", at_most=MODEL_CONFIG_BYTES)
-    except DAMAGE as error:
+    except ARCHIVE_ERRORS as error:
         raise BadModelFileError(f"{path} is damaged ({in_one_line(error)}). {_FIX}") from error
     if missing:
         raise BadModelFileError(
@@ -222,7 +212,7 @@ def _hdf5(path: Path) -> Container:
         with h5py.File(path) as file:
             config, version = file.attrs.get("model_config"), file.attrs.get("keras_version")
         described = json.loads(config) if config is not None else None
-    except (*DAMAGE, TypeError) as error:
+    except (*ARCHIVE_ERRORS, TypeError) as error:
         raise BadModelFileError(f"{path} is truncated or damaged ({in_one_line(error)}). {_FIX}") from error
     if described is None:
         raise BadModelFileError(

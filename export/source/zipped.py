@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from export.errors import BadModelFileError, ExportError
 from export.model_format import ModelFormat, format_of, models_in
-from export.reading import check_unpacked
-from export.source.container import DAMAGE, in_one_line
+from export.reading import ARCHIVE_ERRORS, check_unpacked
+from export.source.container import in_one_line
 from spelling import some
 
 MOST_FILES = 10_000
@@ -59,7 +59,7 @@ def _unpacked(path: Path, folder: Path) -> Path:
                     "Unpack both, and give what is inside."
                 )
             return place
-    except DAMAGE as error:
+    except ARCHIVE_ERRORS as error:
         raise BadModelFileError(
             f"{path} cannot be unpacked ({in_one_line(error)}). Copy it again from where it came, or unpack "
             "it, and give the model in it."

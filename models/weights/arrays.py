@@ -5,6 +5,7 @@ A pickle (.pth, .pt, .bin, .ckpt) can run any code when it is read, and is refus
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -22,10 +23,28 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 MAX_BYTES = 2**31
 """What the arrays of one file may need in memory. DenseNet-201's need 80 MB."""
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""How archives of arrays are compressed; other methods take gigabytes themselves."""
 _NOT_WEIGHTS = ("test_data_set/",)
 """Beginnings of names that are sample inputs and outputs."""
 _COUNTER = "num_batches_tracked"
 """PyTorch's count of training steps, which is no weight."""
+_DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    TypeError,
+    RuntimeError,
+    OverflowError,
+    MemoryError,
+    SyntaxError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+    safetensors.SafetensorError,
+)
+"""What damaged files raise: the header of an array is parsed as Python, and may claim any size."""
 _SAFETENSORS_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4"}
 
 
@@ -43,17 +62,7 @@ def read_arrays(path: Path) -> Arrays:
             arrays = _reader(path, file)(file)
     except CheckpointError:
         raise
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        EOFError,
-        TypeError,
-        RuntimeError,
-        safetensors.SafetensorError,
-    ) as error:
-        raise _damaged(path, error) from error
-    except (zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGE as error:
         raise _damaged(path, error) from error
     _check_finite(path, arrays)
     return arrays
@@ -109,9 +118,12 @@ def _read_h5(file: BinaryIO) -> Arrays:
 def _read_npz(file: BinaryIO) -> Arrays:
     with zipfile.ZipFile(file) as archive:
         _check_bytes(sum(info.file_size for info in archive.infolist()))
+        if any(info.compress_type not in _METHODS for info in archive.infolist()):
+            raise ValueError("it is neither stored nor deflated")
     file.seek(0)
     content = np.load(file, allow_pickle=False)
-    return {name: content[name] for name in content.files if _is_weight(name)}
+    arrays = {name: content[name] for name in content.files if _is_weight(name)}
+    return {name: each for name, each in arrays.items() if isinstance(each, np.ndarray)}
 
 
 def _read_safetensors(file: BinaryIO) -> Arrays:
@@ -150,8 +162,9 @@ def _check_finite(path: Path, arrays: Arrays) -> None:
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:
+    why = " ".join(str(error).split())
     return CheckpointError(
-        f"{path} cannot be read as weights ({error}). Expected a whole .safetensors, .weights.h5 or .npz "
+        f"{path} cannot be read as weights ({why}). Expected a whole .safetensors, .weights.h5 or .npz "
         "file; download it again."
     )
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from export.limits import CLASSES
-from export.npz import NPZ_ERRORS, opened_npz
-from export.reading import size_in_words
+from export.npz import opened_npz
+from export.reading import ARCHIVE_ERRORS, size_in_words
 from pipeline.data import pixels, splits
 from pipeline.data.assembly import Described, assemble
 from pipeline.data.dataset import Dataset
@@ -125,7 +125,7 @@ def read_npz(path: Path) -> Parts:
             names = _names_of_parts(path, list(arrays))
             _check_memory(path, arrays.unpacked_bytes)
             parts = {part: (arrays[images], arrays[labels]) for part, (images, labels) in names.items()}
-    except NPZ_ERRORS as error:
+    except ARCHIVE_ERRORS as error:
         raise PipelineError(
             f"{path} cannot be read as a .npz file ({_why(path, error)}). Expected were {EXPECTED}; "
             "it may be truncated: get it again."

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from export.files import replacing
-from export.npz import NPZ_ERRORS, opened_npz
+from export.npz import opened_npz
+from export.reading import ARCHIVE_ERRORS
 from pipeline.home import cache_folder
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class ScanCache:
 
     def _load(self) -> tuple[bytes, npt.NDArray[np.void]] | None:
         """The names, each ended by a zero but the last, and the rows; None if there are none that fit."""
-        with suppress(TypeError, *NPZ_ERRORS), opened_npz(self._path) as stored:
+        with suppress(TypeError, *ARCHIVE_ERRORS), opened_npz(self._path) as stored:
             if int(stored["version"]) != VERSION:
                 return None
             names, rows = stored["names"].tobytes(), stored["rows"].view(ROW)

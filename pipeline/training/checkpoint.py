@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from export.files import write_bytes
-from export.npz import NPZ_ERRORS, opened_npz
+from export.npz import opened_npz
+from export.reading import ARCHIVE_ERRORS
 from pipeline.errors import PipelineError
 
 STATE = "state.json"
@@ -108,7 +109,7 @@ def load_weights(variables: Sequence[Any], path: Path, *, advice: str) -> None:
             values = list(arrays.values())
         if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
             raise ValueError("its arrays are those of another model")
-    except NPZ_ERRORS as error:
+    except ARCHIVE_ERRORS as error:
         raise PipelineError(
             f"{path} cannot be read ({error}); it should hold the weights that the run goes on from. {advice}"
         ) from error

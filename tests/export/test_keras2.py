@@ -263,3 +263,11 @@ def test_a_file_of_keras_3_is_read_without_tf_keras(net, tmp_path, monkeypatch):
     net.save(tmp_path / "model.keras")
     monkeypatch.setitem(sys.modules, "export.source.keras2", None)  # importing it raises
     load_model(tmp_path / "model.keras")
+
+
+def test_a_model_that_fails_on_a_batch_of_images_is_refused():
+    image = tf_keras.Input((SIZE, SIZE, 3))
+    x = layers.GlobalAveragePooling2D()(image)
+    joined = layers.Concatenate(name="joined")([x, tf.ones((1, 3))])
+    with pytest.raises(BadModelFileError, match="cannot be run on a batch of images"):
+        carry_over(tf_keras.Model(image, joined))

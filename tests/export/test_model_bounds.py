@@ -190,6 +190,43 @@ def test_a_window_of_a_million_pixels_at_each_place_is_refused(refused, tmp_path
     assert re.search(r"'wide' multiplies [\d,]+ times for one image, more than 1,000,000,000,000", error)
 
 
+def test_a_file_of_more_than_four_gibibytes_is_not_opened(tmp_path):
+    path = tmp_path / "net.h5"
+    with path.open("wb") as file:
+        file.truncate(5 * 2**30)  # no block of it is written
+    with pytest.raises(BadModelFileError, match="larger than 4,096 MiB"):
+        load(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_an_archive_is_not_unpacked_by_methods_that_no_writer_of_models_uses(members, refused, method):
+    with_method = io.BytesIO()
+    with zipfile.ZipFile(with_method, "w", method) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    assert "compressed by method" in refused(with_method.getvalue())
+
+
+def test_an_archive_of_a_version_to_come_is_refused(members, refused):
+    content = archived(members)
+    place = content.index(b"PK\x01\x02")
+    assert "version" in refused(content[: place + 6] + b"\xff" + content[place + 7 :])
+
+
+def test_a_graph_without_an_output_is_refused(refused, tmp_path):
+    import tf_keras
+
+    path, layers, image = tmp_path / "old.keras", tf_keras.layers, tf_keras.Input((8, 8, 3))
+    inner = tf_keras.Sequential([layers.Dense(4)], name="inner")
+    body = tf_keras.Sequential([layers.Conv2D(3, 3, padding="same", input_shape=(8, 8, 3))])
+    pooled = layers.GlobalAveragePooling2D()
+    x = layers.Concatenate()([inner(pooled(body(image))), inner(pooled(body(body(image))))])
+    tf_keras.Model(image, layers.Dense(3)(x)).save(path)
+    config = configuration(path)
+    config["config"]["output_layers"] = [{}]
+    assert "is called as Keras 3 refuses it" in refused(with_configuration(path, config))
+
+
 def test_what_is_bounded_is_read_still(members, tmp_path):
     path = tmp_path / "net.keras"
     path.write_bytes(archived(members, zipfile.ZIP_DEFLATED))

@@ -1,5 +1,7 @@
 """Published weights give the published outputs in our definitions; a file that does not fit is refused."""
 
+import zipfile
+
 import keras
 import numpy as np
 import pytest
@@ -283,6 +285,17 @@ def test_damaged_byte_in_an_npz_is_refused(small_model, small_arrays, tmp_path):
 def test_file_that_is_no_weights_is_refused(small_model, tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     assert "cannot be read as weights" in refusal(small_model, tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "header", [b"{'descr'", b"{'descr': '<f4', 'fortran_order': False, 'shape': (2**62,)}", b"(("]
+)
+def test_header_that_lies_in_an_npz_is_refused(small_model, tmp_path, header):
+    array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    with zipfile.ZipFile(tmp_path / "lies.npz", "w") as archive:
+        archive.writestr("fc.weight.npy", array)
+        archive.writestr("readme.txt", "no array")
+    assert "cannot be read as weights" in refusal(small_model, tmp_path / "lies.npz")
 
 
 def test_pickled_objects_are_never_loaded(small_model, tmp_path):
