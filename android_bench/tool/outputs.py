@@ -138,7 +138,7 @@ def _run_chunk(
     )
     mark = secrets.token_hex(8)
     # one timed run: more would only cost time
-    once = replace(request, num_runs=1, min_secs=0.0, warmup_runs=0, warmup_min_secs=0.0)
+    once = replace(request, num_runs=1, min_secs=0.0, warmup_min_secs=0.0)
     ours = command_flags(session, flags, once)
     commands = [
         shlex.join([session.path_of(tool), *_flags(ours, tensor, given, written)])

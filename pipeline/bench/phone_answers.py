@@ -199,8 +199,8 @@ def _compared(
     )
 
 
-def one_run(model: LocalFile, size_bytes: int, delegate: str) -> RunRequest:
-    """One inference of a file, for run_samples."""
+def one_run(model: LocalFile, size_bytes: int, delegate: str, *, warmup_runs: int = 0) -> RunRequest:
+    """One timed inference of a file, for run_samples."""
     return RunRequest(
         model=model,
         size_bytes=size_bytes,
@@ -210,7 +210,7 @@ def one_run(model: LocalFile, size_bytes: int, delegate: str) -> RunRequest:
         num_runs=1,
         min_secs=0.0,
         max_secs=30.0,
-        warmup_runs=0,
+        warmup_runs=warmup_runs,
         warmup_min_secs=0.0,
         patience_secs=BenchSettings().patience_secs,
     )

@@ -50,6 +50,15 @@ def changes(verified: Sequence[Verification], names: Sequence[str]) -> Iterator[
             yield f"{name} {'; it '.join(words)}"
 
 
+def changes_to_float(verified: Sequence[Verification]) -> list[PairedChange | None]:
+    """Each file against the float32 file of its model, where that is among them; None for the others."""
+    kept = predictions_of(verified)
+    return [
+        None if each is None else _change_to_float(found, each, verified, kept)
+        for found, each in zip(verified, kept, strict=True)
+    ]
+
+
 def change_to_keras(found: Verification) -> PairedChange | None:
     """The file against its Keras model; None without one, and for labels."""
     from pipeline.report.confusion import PairedChange

@@ -35,7 +35,12 @@ QUIET_SECS = 10.0
 
 def print_records(records: Sequence[DataclassInstance]) -> None:
     """Prints a JSON array of records whose keys are the dataclass's fields."""
-    click.echo(json.dumps([finite(asdict(record)) for record in records], indent=2, allow_nan=False))
+    print_plain([asdict(record) for record in records])
+
+
+def print_plain(records: Sequence[dict[str, Any]]) -> None:
+    """Prints a JSON array of plain records."""
+    click.echo(json.dumps([finite(record) for record in records], indent=2, allow_nan=False))
 
 
 def print_table(table: Table) -> None:

@@ -130,8 +130,9 @@ def _print(found: Sequence[ImagePrediction], *, top: int) -> None:
     print_table(rows)
     if any(each.has_labels for each in answered):
         click.echo("✓: the label holds; each is its own yes or no")
-    where = "the first inference of its process there" if on_phone else "one image, one thread, warmed up"
-    click.echo(f"{counted(len({each.image for each in answered}), 'image')}; ms: {where}")
+    process = ", in a process of its own there" if on_phone else ""
+    images = counted(len({each.image for each in answered}), "image")
+    click.echo(f"{images}; ms: one image, one thread, warmed up{process}")
 
 
 def in_words(found: ImagePrediction) -> str:

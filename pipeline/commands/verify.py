@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from export.artifact import has_sidecar
-from export.head import SIGMOIDS_ON_CLASSES, HeadKind
-from pipeline.commands.confusion import change_to_keras, changes, predictions_of, print_confusion
+from pipeline.commands.confusion import change_to_keras, predictions_of, print_confusion
 from pipeline.commands.numbers import Finite
-from pipeline.commands.output import json_option, print_records, print_table, say, stages, table
+from pipeline.commands.output import json_option, say, stages
 from pipeline.commands.phones.options import (
     delegate_option,
     refuse_without_adb,
@@ -22,10 +21,9 @@ from pipeline.commands.phones.options import (
     tool_option,
 )
 from pipeline.commands.pixels import NAMES, labels_option, pixel_options
+from pipeline.commands.verified import measure_of, names_of, print_json, print_verified
 from pipeline.errors import UsageError
-from pipeline.records.interval import wilson_interval
 from pipeline.records.phone_verification import MIN_AGREEMENT
-from pipeline.report.figures import interval_text
 from pipeline.runs import runs_folder, tflite_files
 from pipeline.shell import quoted
 from pipeline.steps.settings import PhoneVerifySettings, VerifySettings
@@ -129,15 +127,15 @@ def command(
     with stages() as progress:
         verified = verify(files, settings, runs=runs_folder(), progress=progress)
     if as_json:
-        print_records(verified)
+        print_json(verified)
     else:
-        _print(verified)
+        print_verified(verified)
         if confusion:
-            print_confusion(_names(verified), predictions_of(verified))
+            print_confusion(names_of(verified), predictions_of(verified))
     failed = [found for found in verified if max_drop is not None and (found.drop_points or 0.0) > max_drop]
     for found in failed:
         say(
-            f"pipeline: {Path(found.path).name} loses {found.drop_points:.2f} points of {_measure(found)}, "
+            f"pipeline: {Path(found.path).name} loses {found.drop_points:.2f} points of {measure_of(found)}, "
             f"more than --max-drop {max_drop:g}.{_distinguished(found)}"
             + (f" Its error grows most at {found.worst_layer}." if found.worst_layer else "")
         )
@@ -195,47 +193,12 @@ def _on_phones(
     return show_answers(files, phones, settings, gate, confusion=confusion, as_json=as_json)
 
 
-def _print(verified: Sequence[Verification]) -> None:
-    for measure in dict.fromkeys(_measure(found) for found in verified):
-        interval = ["95% interval"] if measure == "top-1" else []
-        numbers = [
-            f"Keras {measure}",
-            f"file {measure}",
-            *interval,
-            "drop",
-            _second(measure),
-            "agree",
-            "max diff",
-        ]
-        rows = table("file", *numbers, "error grows most at", numbers=numbers)
-        for name, found in zip(_names(verified), verified, strict=True):
-            if _measure(found) == measure:
-                rows.add_row(name, *_cells(found))
-        print_table(rows)
-    one = verified[0]
-    click.echo(
-        f"{_images(verified)}; {one.runtime} {one.runtime_version}; "
-        "drop in percentage points, max diff the largest of any output"
-    )
-    alone = [name for name, found in zip(_names(verified), verified, strict=True) if found.keras_top1 is None]
-    if alone:
-        click.echo(f"{', '.join(alone)}: no Keras model to compare with")
-    for words in changes(verified, _names(verified)):
-        click.echo(words)
-    for words in _shares(verified):
-        click.echo(words)
-    if any(found.is_of_serving_function for found in verified):
-        click.echo("compared with the SavedModel's serving function, which shows no layers to compare")
-    for words, files in _by_classes(verified).items():
-        click.echo(words if len(files) == len(verified) else f"{', '.join(files)}: {words}")
-
-
 def too_few_images(found: Verification, max_drop: float) -> str:
     """Why a top-1 on so few images cannot tell such a drop at all; empty if it can."""
     from export.check.paired import fewest_images
 
     least, lost = fewest_images(), max_drop * found.num_samples / 100
-    if found.drop_points is None or _measure(found) != "top-1" or max_drop <= 0 or lost >= least:
+    if found.drop_points is None or measure_of(found) != "top-1" or max_drop <= 0 or lost >= least:
         return ""
     return (
         f"--max-drop {max_drop:g} of {counted(found.num_samples, f'{found.split} image')} is "
@@ -251,65 +214,10 @@ def _distinguished(found: Verification) -> str:
     return f" On these images it is not distinguishable from chance (p = {change.p:.2g})."
 
 
-def _measure(found: Verification) -> str:
-    return "top-1" if found.tflite_average_precision is None else "mAP"
-
-
-def _second(measure: str) -> str:
-    """The figure of the file beside top-1 or mAP."""
-    return "balanced" if measure == "top-1" else "all labels"
-
-
-def _cells(found: Verification) -> list[str]:
-    is_top1 = _measure(found) == "top-1"
-    second = found.tflite_balanced if is_top1 else found.tflite_all_labels
-    ends = wilson_interval(found.tflite_top1, found.num_samples)
-    interval = [interval_text(*ends)] if is_top1 and ends is not None else []
-    return [
-        _percent(found.keras_score),
-        f"{found.tflite_score:.2f}%",
-        *interval,
-        "-" if found.drop_points is None else f"{found.drop_points:+.2f}",
-        _percent(second),
-        _percent(found.agreement),
-        _difference(found),
-        found.worst_layer or "-",
-    ]
-
-
-def _shares(verified: Sequence[Verification]) -> Iterator[str]:
-    """What the figures are to be held against, and how labels are judged."""
-    for found in {each.dataset_fingerprint + each.split: each for each in verified}.values():
-        if found.majority_share is not None and _measure(found) == "top-1":
-            yield (
-                f"always saying the most frequent class would be right on {found.majority_share:.2f}%; "
-                "balanced: the mean of the classes' own shares right, of the file"
-            )
-    if any(found.head is HeadKind.LABELS for found in verified):
-        yield (
-            "several sigmoids: each label is its own yes or no, so a top-1 says nothing. mAP: the mean over "
-            "the labels of the average precision; all labels: images with every label on its side of 0.5"
-        )
-    if any(found.head is HeadKind.LABELS and found.tflite_balanced is not None for found in verified):
-        yield SIGMOIDS_ON_CLASSES
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.2f}%"
-
-
-def _difference(found: Verification) -> str:
-    if found.keras_top1 is None:
-        return "-"
-    if found.max_abs_difference is None or found.num_keras_not_finite or found.num_tflite_not_finite:
-        return "not finite"
-    return f"{found.max_abs_difference:.3g}"
-
-
 def _doubtful(verified: Sequence[Verification]) -> Iterator[str]:
     """A line for each file that seems to be fed other pixels than it was trained on; one for equal doubts."""
     doubts: dict[str, list[str]] = {}
-    for name, found in zip(_names(verified), verified, strict=True):
+    for name, found in zip(names_of(verified), verified, strict=True):
         if found.pixels_doubt:
             doubts.setdefault(found.pixels_doubt, []).append(name)
     for words, files in doubts.items():
@@ -318,7 +226,7 @@ def _doubtful(verified: Sequence[Verification]) -> Iterator[str]:
 
 def _not_finite(verified: Sequence[Verification]) -> Iterator[str]:
     """A line for each file, and for each model, whose outputs are not finite."""
-    for name, found in zip(_names(verified), verified, strict=True):
+    for name, found in zip(names_of(verified), verified, strict=True):
         if found.num_keras_not_finite or found.num_tflite_not_finite:
             keras = (
                 f", its Keras model on {found.num_keras_not_finite:,}" if found.keras_top1 is not None else ""
@@ -328,29 +236,3 @@ def _not_finite(verified: Sequence[Verification]) -> Iterator[str]:
                 f"{counted(found.num_samples, 'image')}{keras}: these "
                 "count as wrong. Train the model again, or choose another precision if the file alone does."
             )
-
-
-def _images(verified: Sequence[Verification]) -> str:
-    """The images that the files ran on, per file if they are not the same for all."""
-    names: dict[str, list[str]] = {}
-    for name, found in zip(_names(verified), verified, strict=True):
-        images = f"{counted(found.num_samples, f'{found.split} image')} of {found.dataset}"
-        names.setdefault(images, []).append(name)
-    if len(names) == 1:
-        return next(iter(names))
-    return "; ".join(f"{', '.join(files)}: {images}" for images, files in names.items())
-
-
-def _by_classes(verified: Sequence[Verification]) -> dict[str, list[str]]:
-    """How the classes were matched -> the files matched so."""
-    files: dict[str, list[str]] = {}
-    for name, found in zip(_names(verified), verified, strict=True):
-        files.setdefault(found.classes_matched, []).append(name)
-    return files
-
-
-def _names(verified: Sequence[Verification]) -> list[str]:
-    """The files' names, prefixed with the run's name if two are equal."""
-    from pipeline.bench.table import short_names
-
-    return [f"{name}.tflite" for name in short_names([Path(found.path) for found in verified])]

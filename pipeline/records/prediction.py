@@ -31,6 +31,6 @@ class ImagePrediction:
     classes: tuple[ClassShare, ...] = ()
     """The likeliest first; empty where there is no answer."""
     ms: float | None = None
-    """Of this one inference, with one thread."""
+    """Of one inference with one thread, after one to warm up."""
     problem: str = ""
     """Why there is no answer."""

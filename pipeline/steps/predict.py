@@ -117,7 +117,7 @@ def predict_on_phones(
     *,
     progress: Progress = silent,
 ) -> Iterator[ImagePrediction]:
-    """Yields the same of the phones, each image in its own process of benchmark_model there.
+    """Yields the same of the phones, each image in its own process of benchmark_model there, warmed up once.
 
     A phone that is lost has the reason in place of its answers.
     """
@@ -150,7 +150,7 @@ def _there(
     contents = classifier.contents
     model = LocalFile(path=classifier.path, sha256=contents.sha256)
     session.put([model])
-    request = one_run(model, contents.size_bytes, blank.delegate)
+    request = one_run(model, contents.size_bytes, blank.delegate, warmup_runs=1)
     for image, found in _read(images, classifier.shape):
         if isinstance(found, str):
             yield dataclasses.replace(blank, image=shown(image), problem=found)

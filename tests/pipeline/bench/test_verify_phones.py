@@ -496,6 +496,8 @@ def test_predict_says_of_images_on_the_phone_what_it_says_here(lab, exported, ru
     assert [each["problem"] for each in there] == ["", "", "not an image"]
     assert {each["where"] for each in there} != {"host"}
     assert all(each["ms"] > 0 for each in there[:2])
+    # the time is of an inference after one that warmed the process up
+    assert all("--warmup_runs=1" in each.argv for each in phone.runs())
 
 
 def test_the_phone_s_confusion_matrix_is_printed(verify, exported):

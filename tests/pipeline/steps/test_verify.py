@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import stats
 
 from pipeline.cli import run
 
@@ -103,6 +104,29 @@ def test_each_record_names_its_file(
     files = exported(own_model, tmp_path / "out", "--float32", "--float16", *data)
     found = verified(capsys, *files, *data)
     assert [record["path"] for record in found.values()] == files
+
+
+def test_json_has_the_interval_and_the_p_of_each_difference(
+    own_model: Path, tiny_npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Beside SciPy's. The float32 file answers as Keras does; behind a softmax of one bit int8 does not."""
+    model = keras.saving.load_model(own_model)
+    model.layers[1].set_weights([0.004 * np.eye(3), np.zeros(3)])
+    model.save(own_model)
+    data = ["--data", str(tiny_npz)]
+    files = exported(own_model, tmp_path / "out", "--float32", "--int8", "--scale", str(SCALES[0]), *data)
+    float32, int8 = sorted(verified(capsys, *files, *data).values(), key=lambda each: "int8" in each["path"])
+    for each in (float32, int8):
+        num_right = round(each["tflite_top1"] * each["num_samples"] / 100)
+        ends = stats.binomtest(num_right, each["num_samples"]).proportion_ci(0.95, method="wilson")
+        assert [each["tflite_top1_low"], each["tflite_top1_high"]] == pytest.approx(
+            [100 * ends.low, 100 * ends.high]
+        )
+    assert float32["agreement"] == 100 > int8["agreement"]
+    assert (float32["drop_p"], float32["float32_p"]) == (1, None)
+    only = int8["num_only_keras_right"], int8["num_only_tflite_right"]
+    expected = stats.binomtest(only[0], sum(only)).pvalue
+    assert int8["drop_p"] == int8["float32_p"] == pytest.approx(expected)
 
 
 def test_files_that_ran_on_two_data_sets_are_each_beside_their_own(
