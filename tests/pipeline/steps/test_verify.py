@@ -11,7 +11,6 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
-from scipy import stats
 
 from pipeline.cli import run
 
@@ -110,6 +109,7 @@ def test_json_has_the_interval_and_the_p_of_each_difference(
     own_model: Path, tiny_npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     """Beside SciPy's. The float32 file answers as Keras does; behind a softmax of one bit int8 does not."""
+    stats = pytest.importorskip("scipy.stats")
     model = keras.saving.load_model(own_model)
     model.layers[1].set_weights([0.004 * np.eye(3), np.zeros(3)])
     model.save(own_model)
