@@ -109,3 +109,25 @@ def test_file_is_compared_with_keras_and_with_float32(pages):
 def test_report_of_files_verified_by_an_older_version_has_no_pages(zoo_rows, tmp_path):
     write_report(zoo_rows, "html", tmp_path / "report.html")
     assert not (tmp_path / "report_pages").exists()
+
+
+@pytest.mark.parametrize("width", [390, 1300])
+def test_no_page_with_long_names_is_wider_than_its_window(browser, tmp_path, width):
+    long = "a_class_name_without_any_blank_such_as_a_synset_n02123045_tabby_and_more"
+    names = tuple(str(tmp_path / f"{number}_{long}.png") for number in range(NUM))
+    artifact = export_artifact(model_name=f"net_{long}", path=f"net_{long}_int8.tflite")
+    with open_store(tmp_path) as store:
+        store.add_artifact(artifact, tmp_path / long / "export")
+        kept = replace(kept_of(names, 30, artifact_sha256=artifact.sha256), class_names=("cat", long, "bird"))
+        store.add_verification(verification(artifact.sha256), kept)
+        rows = store.rows()
+    write_report(rows, "html", tmp_path / "report.html")
+    (page,) = (tmp_path / "report_pages").iterdir()
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        for path in (page, tmp_path / "report.html"):
+            browser.get(path.as_uri())
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
