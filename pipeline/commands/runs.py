@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from export.files import write_bytes
-from pipeline.commands.output import json_option, print_drawn, print_records, say
+from pipeline.commands.output import json_option, print_drawn, print_records, print_table, say, table
 from pipeline.errors import PipelineError, UsageError
 from pipeline.report.run_list import run_summaries, run_summary
-from pipeline.runs import foreign_exports, newest_run, runs_folder
+from pipeline.runs import RECORD, foreign_exports, newest_run, runs_folder
 from pipeline.shell import quoted
 from pipeline.store.selection import Selection
 from pipeline.store.snapshot import complete_store
@@ -25,30 +26,36 @@ MOST_RUNS = 200
 
 
 @click.command(name="runs")
-@click.argument("run", required=False)
+@click.argument("runs", nargs=-1, metavar="[RUN ...]")
 @click.option(
     "--curve",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Draw RUN's accuracy and loss over the epochs into FILE.png or FILE.svg.",
+    help="Draw accuracy and loss of RUN, or of several, over the epochs into FILE.png or FILE.svg.",
 )
 @click.option("--all", "show_all", is_flag=True, help=f"List every run, not the newest {MOST_RUNS}.")
 @json_option
-def command(run: str | None, curve: Path | None, show_all: bool, as_json: bool) -> None:
+def command(runs: tuple[str, ...], curve: Path | None, show_all: bool, as_json: bool) -> None:
     """List the runs and what each holds.
 
-    With RUN, only that run: its model, the files exported from it, and their figures.
+    With RUN, only that run: its model, the files exported from it, and their figures. With several, these
+    side by side: the settings that differ, and what came of them.
 
     \b
     pipeline runs
     pipeline runs mobilenet_alpha0.5_160-photos-1
     pipeline runs mobilenet_alpha0.5_160-photos-1 --curve curve.png
+    pipeline runs mobilenet_alpha0.5_160-photos-1 mobilenet_alpha0.5_160-photos-2
     """
 
     folder = runs_folder()
     if curve is not None:
-        _draw(curve, run, folder)
+        _draw(curve, runs, folder)
         return
+    if len(runs) > 1:
+        _show_side_by_side(runs, folder, as_json=as_json)
+        return
+    run = runs[0] if runs else None
     newest = None if show_all or as_json else MOST_RUNS
     summaries = [run_summary(run, folder)] if run else run_summaries(folder, newest=newest)
     for summary in summaries:
@@ -70,16 +77,39 @@ def command(run: str | None, curve: Path | None, show_all: bool, as_json: bool) 
         say(f"Files from models from elsewhere are in {folder}/: {names}. Their figures: pipeline report")
 
 
-def _draw(target: Path, name: str | None, folder: Path) -> None:
-    """Writes the curve of the run, or of the newest; it may be unfinished."""
+def _draw(target: Path, names: Sequence[str], folder: Path) -> None:
+    """Writes the curves of the runs, or of the newest; they may be unfinished."""
     kind = target.suffix.lstrip(".").lower()
     if kind not in ("png", "svg"):
         raise UsageError(f"--curve {target} should end in .png or .svg.")
     from pipeline.report.curve import curve_picture
 
-    run = newest_run(folder) if name is None else folder / run_summary(name, folder).run
-    write_bytes(target, curve_picture(run, kind=kind))
+    runs = [folder / run_summary(name, folder).run for name in names] or [newest_run(folder)]
+    write_bytes(target, curve_picture(runs, kind=kind))
     say(f"wrote {target}")
+
+
+def _show_side_by_side(names: Sequence[str], folder: Path, *, as_json: bool) -> None:
+    """Prints a column for each run."""
+    summaries = [run_summary(name, folder) for name in dict.fromkeys(names)]
+    for summary in summaries:
+        if summary.state != "finished":
+            raise PipelineError(f"the run {summary.run} is {summary.problem}")
+    if as_json:
+        print_records(summaries)
+        return
+    from pipeline.records.training import read_record
+    from pipeline.report.run_compare import result_lines, setting_lines
+
+    records = [read_record(folder / summary.run / RECORD) for summary in summaries]
+    shown = table("", *(summary.run for summary in summaries))
+    settings = setting_lines(records)
+    for cells in (*result_lines(records), *settings):
+        shown.add_row(*cells)
+    print_table(shown)
+    if not settings:
+        say("No setting differs.")
+    say(f"Their curves: pipeline runs {' '.join(quoted(each.run) for each in summaries)} --curve curves.png")
 
 
 def _show_all(summaries: list[RunSummary]) -> None:

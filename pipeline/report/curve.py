@@ -1,8 +1,9 @@
-"""A training's curve as a picture: accuracy and loss of each epoch, from history.csv."""
+"""Trainings' curves as a picture: accuracy and loss of each epoch, from history.csv."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,34 @@ SERIES = ("training", "validation")
 COLOURS = ("#9a6700", "#0b5cad")
 
 
-def curve_picture(run: Path, *, kind: str) -> bytes:
-    """The picture of a run's curve: top-1 and loss over the epochs, side by side. `kind` is 'png' or 'svg'.
+def curve_picture(runs: Sequence[Path], *, kind: str) -> bytes:
+    """The picture of runs' curves: top-1 and loss over the epochs, side by side. `kind` is 'png' or 'svg'.
 
-    The training split's figures are from augmented images, during each epoch.
+    Of one run the training and the validation split, of several the validation split of each. The training
+    split's figures are from augmented images, during each epoch.
     """
-
-    rows = list(csv.DictReader(_history(run).splitlines()))
-    panels = [_panel(rows, title, dict(zip(SERIES, columns, strict=True))) for title, *columns in MEASURES]
-    chart = altair.hconcat(*panels).properties(title=f"{run.name}: {counted(len(rows), 'epoch')}")
-    spec = chart.configure_view(stroke=None).to_dict()
+    histories = {run.name: list(csv.DictReader(_history(run).splitlines())) for run in runs}
+    ((first, rows), *others) = histories.items()
+    title = f"{first}: {counted(len(rows), 'epoch')}" if not others else f"{len(histories)} runs, validation"
+    panels = [_panel(_points(histories, columns), heading) for heading, *columns in MEASURES]
+    spec = altair.hconcat(*panels).properties(title=title).configure_view(stroke=None).to_dict()
     return drawn_svg(spec).encode() if kind == "svg" else drawn_png(spec)
+
+
+def _points(
+    histories: Mapping[str, Sequence[Mapping[str, str]]], columns: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The points of one panel; `of` is the split, or of several runs the run. `columns`: as of SERIES."""
+    if len(histories) == 1:
+        ((_, rows),) = histories.items()
+        series = [(split, rows, column) for split, column in zip(SERIES, columns, strict=True)]
+    else:
+        series = [(run, rows, columns[-1]) for run, rows in histories.items()]
+    return [
+        {"epoch": int(row["epoch"]), "value": float(row[column]), "of": name}
+        for name, rows, column in series
+        for row in rows
+    ]
 
 
 def _history(run: Path) -> str:
@@ -44,24 +62,22 @@ def _history(run: Path) -> str:
         ) from error
 
 
-def _panel(rows: list[dict[str, str]], title: str, columns: dict[str, str]) -> Any:  # noqa: ANN401 - Altair's own
-
-    points = [
-        {"epoch": int(row["epoch"]), "value": float(row[column]), "of": series}
-        for row in rows
-        for series, column in columns.items()
-    ]
+def _panel(points: list[dict[str, Any]], title: str) -> Any:  # noqa: ANN401 - Altair's own
+    names = list(dict.fromkeys(point["of"] for point in points))
+    few = len({point["epoch"] for point in points}) <= 60
+    colours = COLOURS if len(names) <= len(COLOURS) else None
+    scale = altair.Scale(domain=names, range=colours[: len(names)]) if colours else altair.Scale(domain=names)
     return (
         altair.Chart(altair.Data(values=points))
-        .mark_line(point=len(rows) <= 60)
+        .mark_line(point=few)
         .encode(
             x=altair.X("epoch:Q", title="Epoch", axis=altair.Axis(tickMinStep=1, grid=False)),
             y=altair.Y("value:Q", title=title, scale=altair.Scale(zero=False)),
             color=altair.Color(
                 "of:N",
                 title=None,
-                scale=altair.Scale(domain=SERIES, range=COLOURS),
-                legend=altair.Legend(orient="top"),
+                scale=scale,
+                legend=altair.Legend(orient="top", columns=len(SERIES), labelLimit=WIDTH),
             ),
         )
         .properties(width=WIDTH, height=HEIGHT)

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -340,3 +340,40 @@ def test_report_of_a_missing_file_says_that_there_is_none(folder, capsys):
     finished(folder, "net-1", Precision.INT8)
     assert pipeline(["report", "gone.tflite"]) == 2
     assert capsys.readouterr().err == "pipeline: there is no file gone.tflite. Check the path.\n"
+
+
+def test_runs_side_by_side_show_the_settings_that_differ_and_what_came_of_them(folder, capsys):
+    for name, alpha, seed in (("one", 0.5, 0), ("two", 0.25, 0), ("three", 0.5, 7)):
+        record, _ = finished(folder, name)
+        config = replace(record.config, knobs={**record.config.knobs, "alpha": alpha}, seed=seed)
+        write_json(folder / name / "train.json", record_as_json(replace(record, config=config)))
+    assert pipeline(["runs", "one", "two", "three"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["one", "two", "three"] in lines
+    assert ["knobs.alpha", "0.5", "0.25", "0.5"] in lines
+    assert ["seed", "0", "0", "7"] in lines
+    assert not [line for line in lines if line and line[0] in ("epochs_run", "batch_size", "learning_rate")]
+    assert pipeline(["runs", "one", "one", "two", "--json"]) == 0
+    assert [each["run"] for each in json.loads(capsys.readouterr().out)] == ["one", "two"]
+
+
+def test_runs_side_by_side_must_be_finished(folder, capsys):
+    finished(folder, "one")
+    (folder / "two").mkdir()
+    write_json(folder / "two" / "config.json", {"config": {"family": "mobilenet", "data": "digits"}})
+    assert pipeline(["runs", "one", "two"]) == 1
+    assert "the run two is not finished" in capsys.readouterr().err
+    assert pipeline(["runs", "one", "thre"]) == 2
+    assert "unknown run 'thre'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("names", [("one",), ("one", "two"), ("one", "two", "three")])
+def test_curves_of_runs_are_drawn_in_one_picture(folder, tmp_path, names):
+    for name in names:
+        finished(folder, name)
+        header = "epoch,train_top1,validation_top1,loss,validation_loss"
+        (folder / name / "history.csv").write_text(f"{header}\n1,50,40,1.5,1.6\n2,60,55,1.1,1.3\n")
+    assert pipeline(["runs", *names, "--curve", str(tmp_path / "curves.svg")]) == 0
+    drawn = (tmp_path / "curves.svg").read_text()
+    for name in names if len(names) > 1 else ("training", "validation"):
+        assert f">{name}</text>" in drawn
