@@ -13,6 +13,8 @@ from pipeline.data.memory import room_bytes
 _FLOAT_BYTES = 4
 _TIMES = 2
 """What is taken beside the least that is sure: gradients, copies, and what else is alive."""
+_RUN_TIMES = 4
+"""The same without training: activations' own outputs, the kernels' workspace, and what is not given back."""
 
 
 class LargeBatchError(MemoryError):
@@ -32,7 +34,7 @@ def check_fits(model: Any, batch_size: int) -> None:  # noqa: ANN401 - of either
 
 def fitting_batch(model: Any, at_most: int) -> int:  # noqa: ANN401
     """The largest batch up to `at_most` that the model should run on without training; 1 at least."""
-    return max(1, min(at_most, room_bytes() // (_TIMES * alive_bytes(model))))
+    return max(1, min(at_most, room_bytes() // (_RUN_TIMES * alive_bytes(model))))
 
 
 def alive_bytes(model: Any) -> int:  # noqa: ANN401
