@@ -11,6 +11,8 @@ from pipeline.choose.candidates import Candidate
 from pipeline.choose.settings import BYTES_PER_MB, Budget
 from pipeline.records.measurement import Measurement
 
+UNSTEADY = 0.25
+"""Noise above this share of the latency is too wide to call two candidates equally fast."""
 EXACTNESS = {
     Precision.FLOAT32: 3,
     Precision.FLOAT16: 3,
@@ -131,9 +133,10 @@ def _beats(one: Costed, other: Costed, target: str) -> bool:
     assert ours.median_ms is not None
     assert theirs.median_ms is not None
     noise = math.hypot(ours.noise_ms or 0.0, theirs.noise_ms or 0.0)
-    if ours.median_ms - theirs.median_ms > noise:
+    is_steady = noise <= UNSTEADY * theirs.median_ms
+    if ours.median_ms - theirs.median_ms > (noise if is_steady else 0.0):
         return False
-    is_faster = theirs.median_ms - ours.median_ms > noise
+    is_faster = is_steady and theirs.median_ms - ours.median_ms > noise
     return one.macs > other.macs or one.size_bytes < other.size_bytes or is_faster
 
 

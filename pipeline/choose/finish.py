@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from export.check.paired import CHANCE_P, mcnemar_p
 from export.files import sha256_of
 from export.precisions import Precision
 from export.settings import ExportSettings
@@ -24,7 +25,7 @@ from pipeline.steps.max_drop import int8_within
 from pipeline.steps.settings import MaxDropSettings, VerifySettings
 from pipeline.steps.verify import verify
 from pipeline.store.store import open_store
-from pipeline.trials.trial import TrialResult
+from pipeline.trials.trial import TrialFile, TrialResult
 from spelling import counted
 
 Kept = dict[str, dict[str, Any]]
@@ -40,10 +41,10 @@ def finished(race: Race, names: Sequence[str]) -> tuple[list[Final], dict[str, s
     results, left_out = _trained(race, names)
     for result in results:
         for file in result.files:
-            path, made_by = race.runs / file.path, ""
-            if file.precision is Precision.INT8 and (file.drop_points or 0.0) > race.settings.max_drop:
-                path, made_by = _within(race, result, path)
-            finals.append(_final(race, f"{result.name} {file.precision}", result.name, path, made_by=made_by))
+            path, name = race.runs / file.path, f"{result.name} {file.precision}"
+            finals.append(_final(race, name, result.name, path))
+            if file.precision is Precision.INT8 and _loses(race, file):
+                finals += _within(race, result, finals[-1])
         left_out |= {f"{result.name}, a file": why for why in result.refused}
     for net in race.found.nets:
         if net.is_own:
@@ -67,17 +68,29 @@ def _trained(race: Race, names: Sequence[str]) -> tuple[list[TrialResult], dict[
     return race.train(trials, share=1.0, until=race.ends[-1])
 
 
-def _within(race: Race, result: TrialResult, plain: Path) -> tuple[Path, str]:
-    """The int8 file of the ladder, verified, and what was done for it; the plain one if it is no better."""
+def _loses(race: Race, file: TrialFile) -> bool:
+    """Whether a file loses more than --max-drop, and more than chance: one image of 69 is 1.4 points."""
+    if (file.drop_points or 0.0) <= race.settings.max_drop:
+        return False
+    with open_store(race.runs) as store:
+        found = store.verifications(file.sha256)[-1]
+    only = found.num_only_keras_right, found.num_only_tflite_right
+    return only[0] is None or only[1] is None or mcnemar_p(only[0], only[1]) < CHANCE_P
+
+
+def _within(race: Race, result: TrialResult, plain: Final) -> list[Final]:
+    """The int8 file of the ladder, verified, which may be larger than the plain one; none if no better."""
     source = find_source(str(race.runs / str(result.run)), data=None, folder=race.runs)
     settings = MaxDropSettings(max_drop=race.settings.max_drop, seed=race.settings.seed)
     written = int8_within(source, settings, runs=race.runs, progress=race.progress)
-    taken = next(each for each in written.climb.tries if each.taken)
     if not written.climb.holds:
         race.progress(Note(f"{plain.name}: no int8 file loses {race.settings.max_drop:g} points or less"))
-    if sha256_of(written.path) != sha256_of(plain):
-        verify([written.path], runs=race.runs, progress=race.progress)
-    return written.path, taken.rung
+        return []
+    if sha256_of(written.path) == plain.sha256:
+        return []
+    taken = next(each for each in written.climb.tries if each.taken)
+    verify([written.path], runs=race.runs, progress=race.progress)
+    return [_final(race, f"{plain.name}, {taken.rung}", plain.net, written.path, made_by=taken.rung)]
 
 
 def _own(race: Race, net: Net) -> Iterable[Final]:

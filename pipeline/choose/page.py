@@ -164,7 +164,7 @@ def _final_cells(each: Judged, verdict: Verdict, links: _Links) -> list[Cell]:
     untrained = "not measured" if each.untrained_ms is None else ms_text(each.untrained_ms)
     before = links.untrained(each.name, verdict.target, untrained)
     return [
-        (escape(each.name + (f" ({each.made_by})" if each.made_by else "")), ""),
+        (escape(each.name), ""),
         (escape("this machine" if verdict.target == HOST else verdict.target), ""),
         (f"{each.top1:.1f}% of {each.num_images:,}", "number"),
         (f"{each.low:.1f} to {each.high:.1f}", "number"),
@@ -255,7 +255,7 @@ def _candidate_cells(each: Costed, target: str, why: str, choice: Choice, links:
     size = size_text(each.size_bytes)
     if each.size_of_classes is not None:
         size += f", from the file with {each.size_of_classes} classes"
-    whys = [why, choice.found.not_measured.get(each.name, "")]
+    whys = [choice.found.not_measured.get(each.name) or why]
     whys += [rung.dropped.get(net, "") or rung.left_out.get(net, "") for rung in choice.rungs]
     return [
         (escape(each.name), ""),

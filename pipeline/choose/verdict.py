@@ -165,7 +165,8 @@ def judge(
 def prices(verdict: Verdict, known: Sequence[Known]) -> tuple[More, ...]:
     """What one more millisecond, one more megabyte and one more point cost; no candidate twice.
 
-    Measured files are preferred to predicted ones.
+    Measured files are preferred to predicted ones. Named is only what is more accurate beyond chance, by
+    McNemar's test or by the whole of the prediction's interval.
     """
     base = verdict.file(verdict.advised)
     if base is None or base.median_ms is None:
@@ -173,13 +174,13 @@ def prices(verdict: Verdict, known: Sequence[Known]) -> tuple[More, ...]:
     offers = [
         _more(base, each.name, each.median_ms, each.size_bytes, each.top1 - base.top1)
         for each in verdict.judged
-        if each.median_ms is not None and each.name != base.name
+        if each.median_ms is not None and (each.accuracy_p or 0.0) < CHANCE_P and each.name != verdict.winner
     ]
-    measured = {each.name for each in offers}
+    measured = {each.name for each in verdict.judged}
     offers += [
         _more(base, each.name, each.median_ms, each.size_bytes, each.points, low=each.low, high=each.high)
         for each in known
-        if each.name not in measured
+        if each.name not in measured and each.low > 0
     ]
     gains = [each for each in offers if each.points > 0]
     chosen = (

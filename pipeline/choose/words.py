@@ -19,9 +19,10 @@ def paragraph(verdict: Verdict) -> str:
         sentences.append(f"{advised.fate.why}.")
     winner = verdict.file(verdict.winner)
     if winner is not None and winner.name != advised.name:
+        better = "smaller" if advised.size_bytes < winner.size_bytes else "not slower"
         sentences.append(
             f"{figures(winner, where)} was the most accurate, but the two cannot be told apart "
-            f"(p = {advised.accuracy_p:.2f}), and this one is smaller."
+            f"(p = {advised.accuracy_p:.2f}), and the first is {better}."
         )
     ties = [each.name for each in verdict.judged if each.is_tied and each.name not in (advised.name,)]
     if ties:

@@ -90,3 +90,9 @@ def test_the_nearest_misses_the_budget_by_the_smallest_factor():
     assert found is not None
     assert (found[0].name, found[1]) == ("b int8", 1.5)
     assert nearest_to_budget([fast], Budget(max_ms=2), "phone") is None
+
+
+def test_a_wide_noise_calls_no_two_candidates_equally_fast():
+    noisy = costed("a", macs=200, size=100, ms=1.3, noise=1.6)
+    steady = costed("b", macs=100, size=100, ms=0.9, noise=0.01)
+    assert decided(noisy, steady)["b int8"][0] is True

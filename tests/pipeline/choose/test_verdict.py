@@ -94,3 +94,11 @@ def test_the_price_of_more():
     assert not more.is_predicted
     (predicted,) = prices(verdict([files[0]], {"best": 1.0}), known)
     assert (predicted.name, predicted.is_predicted) == ("predicted", True)
+
+
+def test_what_may_be_chance_is_no_gain():
+    files = [final("best", rights(160), size=1_000_000), final("bigger", rights(162), size=1_500_000)]
+    found = verdict(files, {"best": 1.0, "bigger": 1.8})
+    assert (found.winner, found.advised) == ("bigger", "best")
+    wide = Known(name="wide", size_bytes=4_000_000, median_ms=1.3, points=5.0, low=-2.0, high=12.0)
+    assert prices(found, [wide]) == ()
