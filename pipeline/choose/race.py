@@ -111,8 +111,9 @@ class Race:
     def _report(self, standing: Standing) -> None:
         """Says how far the trainings are."""
         running = some(f"{each.name} {each.detail or each.what}" for each in standing.running)
-        left = "" if standing.seconds_left is None else f", {seconds_text(standing.seconds_left)} left"
-        self.progress(Doing("training", f"{running}{left}", standing.done, standing.total))
+        left = "" if standing.seconds_left is None else f"{seconds_text(standing.seconds_left)} left"
+        detail = ", ".join(filter(None, (running, left)))
+        self.progress(Doing("training", detail, standing.done, standing.total))
 
     def expected(self, trial: Trial, until: int) -> float | None:
         """The seconds that a training up to this epoch is expected to take."""

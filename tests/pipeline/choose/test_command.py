@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -35,13 +38,39 @@ def choose(data, *words):
     return run(["choose", str(data), *NETS, *QUICK, *words])
 
 
+def histories(folder):
+    """Training -> its epochs, with the seconds that each took."""
+    entries = map(json.loads, (path.read_text() for path in (folder / "runs" / "trials").glob("*.json")))
+    return {entry["key"]: entry["history"] for entry in entries}
+
+
 @pytest.fixture(scope="module")
-def chosen(tiny_npz, runs_of_module):
-    """A choice between two small DenseNets, as JSON."""
+def killed(tiny_npz, runs_of_module):
+    """What a choice had trained when it was killed, as soon as one net was."""
+    words = ["choose", str(tiny_npz), *NETS, *QUICK, "--max-mb", "1", "--json"]
+    program = Path(sys.executable).with_name("pipeline")
+    with subprocess.Popen([program, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not histories(runs_of_module):
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.kill()
+    return histories(runs_of_module)
+
+
+@pytest.fixture(scope="module")
+def chosen(tiny_npz, runs_of_module, killed):
+    """The same command again, which goes on: a choice between two small DenseNets, as JSON."""
+    assert killed
     out = runs_of_module / "out.json"
     with out.open("w") as stream, contextlib.redirect_stdout(stream):
         assert choose(tiny_npz, "--max-mb", "1", "--json") == 0
     return json.loads(out.read_text())
+
+
+def test_a_killed_choice_goes_on_and_trains_nothing_twice(killed, chosen, runs_of_module):
+    after = histories(runs_of_module)
+    assert len(after) == 2
+    assert {key: after[key] for key in killed} == killed  # to the second that each epoch took
 
 
 def test_the_advised_file_is_there_with_the_figures_of_its_verification(chosen, runs_of_module):
