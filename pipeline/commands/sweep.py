@@ -15,7 +15,7 @@ from models.registry import FAMILIES
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, say, working
 from pipeline.commands.sweep_options import ListOf, option_words, swept_options, swept_values
-from pipeline.commands.train import asked_training
+from pipeline.commands.train import NO_DATA, asked_training
 from pipeline.errors import UsageError
 from pipeline.json_values import finite
 from pipeline.runs import runs_folder
@@ -170,6 +170,8 @@ def _asked(families: str | None, options: dict[str, Any]) -> Sweep:
     precisions = tuple(Precision(each) for each in options["precisions"] if each != NO_FILES)
     if options["bench"] and not precisions:
         raise UsageError("--bench measures files, and --precision none makes none. Leave one out.")
+    if "data" not in values:
+        say(f"no --data given: training on {NO_DATA}")
     names = varied(values)
     trials = []
     fingerprints: dict[str, str] = {}

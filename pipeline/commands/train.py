@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
 RECIPE = "the paper's, by family"
+NO_DATA = "digits, 1,797 images of 32x32 that come with scikit-learn."
 
 
 @click.command(name="train", short_help="Train a model on your images.")
@@ -156,7 +157,7 @@ def asked_training(family: str, data: str | None, options: Mapping[str, Any]) ->
 def _trained(family: str, data: str | None, options: dict[str, Any], runs: Path) -> TrainRecord:
     address, settings = asked_training(family, data, options)
     if data is None:
-        say("no --data given: training on digits, 1,797 images of 32x32 that come with scikit-learn.")
+        say(f"no --data given: training on {NO_DATA}")
     with stages() as progress:
         from pipeline.steps.train import train  # takes seconds
 

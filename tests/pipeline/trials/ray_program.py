@@ -29,6 +29,7 @@ from pipeline.trials.on_ray import Cluster, places, run_tasks
 from pipeline.trials.tasks import Heard, Outcome, Started
 
 WORK = "pipeline_trials_fake_work:do"
+EPOCHS = 12
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False}
 
 
@@ -50,38 +51,53 @@ def main(folder: Path) -> dict[str, Any]:
 
 
 def trained(folder: Path, data: Path) -> dict[str, dict[str, list[str]]]:
-    """Two small trainings through Ray and through the engine of this machine: digests of what they made."""
+    """Two small trainings through Ray and through the engine of this machine: digests of what they made.
+
+    On the cluster each trains on a node of its own, of which one is killed after an epoch.
+    """
     from export.precisions import Precision
     from pipeline.steps.settings import TrainSettings
     from pipeline.trials.engine import run
+    from pipeline.trials.progress import Standing, unreported
     from pipeline.trials.settings import EngineSettings
     from pipeline.trials.trial import Trial
 
-    cluster = RayCluster(initialize_head=True, head_node_args=NODE)
+    cluster = RayCluster(initialize_head=True, head_node_args={**NODE, "num_cpus": 0})
+    nodes = [cluster.add_node(**NODE) for _ in range(2)]
+
+    def kill_once_two_train(standing: Standing) -> None:
+        if nodes and [each.share >= 1 / EPOCHS for each in standing.running] == [True, True]:
+            cluster.remove_node(nodes.pop(), allow_graceful=False)
+            cluster.add_node(**NODE)
+
     trials = [
         Trial(
             name=f"seed {seed}",
             family="densenet",
             data=str(data),
             settings=TrainSettings(
-                knobs={"depth": 7, "growth_rate": 4, "image_size": 16}, epochs=2, batch_size=16, seed=seed
+                knobs={"depth": 7, "growth_rate": 4, "image_size": 16},
+                epochs=EPOCHS,
+                batch_size=16,
+                seed=seed,
             ),
             precisions=(Precision.INT8,),
         )
         for seed in (0, 1)
     ]
     found: dict[str, dict[str, list[str]]] = {}
-    for name, settings in {
-        "ray": EngineSettings(ray=cluster.address),
-        "local": EngineSettings(at_once=2),
-    }.items():
-        results = run(trials, settings, runs=folder / name)
+    for name, settings, report in (
+        ("ray", EngineSettings(ray=cluster.address), kill_once_two_train),
+        ("local", EngineSettings(at_once=2), unreported),
+    ):
+        results = run(trials, settings, runs=folder / name, report=report)
         found[name] = {
             "status": [each.status + each.reason for each in results],
             "weights": [weights_digest(folder / name / str(each.run)) for each in results],
             "files": [file.sha256 for each in results for file in each.files],
         }
     cluster.shutdown()
+    found["killed"] = {"nodes": [str(2 - len(nodes))]}
     return found
 
 

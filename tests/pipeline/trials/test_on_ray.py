@@ -47,10 +47,11 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @needs_ray
 @pytest.mark.slow
-def test_trials_have_the_same_weights_and_files_through_ray_as_on_this_machine(
+def test_trials_whose_node_is_killed_end_with_the_weights_and_files_of_this_machine(
     tiny_npz: Path, tmp_path: Path
 ):
     found = driven(tmp_path, str(tiny_npz))
+    assert found["killed"]["nodes"] == ["1"]
     assert found["ray"]["status"] == ["done", "done"]
     assert found["ray"] == found["local"]
 
