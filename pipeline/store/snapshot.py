@@ -21,15 +21,9 @@ from pipeline.errors import PipelineError
 from pipeline.records.training import read_record
 from pipeline.run_cache import RunCache
 from pipeline.runs import RECORD, exported_files, finished_runs
+from pipeline.store.opening import UnusableStoreError, check_undamaged, named_errors
 from pipeline.store.schema import migrate
-from pipeline.store.store import (
-    FILE_NAME,
-    Store,
-    UnusableStoreError,
-    check_undamaged,
-    named_errors,
-    open_store,
-)
+from pipeline.store.store import FILE_NAME, Store, open_store
 
 MEMORY_DISK = Path("/dev/shm")
 """A folder in memory, on Linux."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from export.artifact import ExportArtifact
 from export.files import sha256_of
 from export.verification import Verification, verification_from_record
-from pipeline.errors import PipelineError
 from pipeline.json_values import finite
 from pipeline.records.measurement import Measurement, Setting, measurement_from_record, setting_of
 from pipeline.records.phone_verification import PhoneVerification
@@ -26,8 +24,9 @@ from pipeline.records.training import TrainRecord
 from pipeline.sessions import SessionMedian, SessionSpread, session_of, session_spread
 from pipeline.store import queries
 from pipeline.store.functions import add_functions
+from pipeline.store.opening import WAIT_SECONDS, check_undamaged, named_errors, use_write_ahead_log
 from pipeline.store.rows import ReportRows, uncollected
-from pipeline.store.schema import MIGRATIONS, ForeignFileError, NewerStoreError, check, migrate
+from pipeline.store.schema import migrate
 from pipeline.store.selection import Selection
 from pipeline.store.turns import begin
 
@@ -35,16 +34,8 @@ if TYPE_CHECKING:
     from pipeline.store.predictions import KeptPredictions
 
 FILE_NAME = "results.sqlite"
-WAIT_SECONDS = 30.0
-"""How long a writer waits for another writer."""
-CHECKED_BYTES = 16_000_000
-"""A store up to this size is checked wholly each time that it is opened, which takes some milliseconds."""
 NUM_SESSION_MEASUREMENTS = 2000
 """The spread between sessions is of that many measurements, the last that were added."""
-
-
-class UnusableStoreError(PipelineError):
-    """The store cannot be written or even opened now: a full or read-only disk, or another program's lock."""
 
 
 def open_store(runs_folder: Path) -> Store:
@@ -55,7 +46,7 @@ def open_store(runs_folder: Path) -> Store:
         connection = sqlite3.connect(path, timeout=WAIT_SECONDS, isolation_level=None)
         try:
             check_undamaged(connection)
-            _use_write_ahead_log(connection)
+            use_write_ahead_log(connection)
             migrate(connection, wait_secs=WAIT_SECONDS)
         except BaseException:
             connection.close()
@@ -323,21 +314,6 @@ class Store:
         return None if path is None else self._folder / path
 
 
-def check_undamaged(connection: sqlite3.Connection) -> None:
-    """Raises sqlite3.DatabaseError, ForeignFileError or NewerStoreError for anything but an intact store.
-
-    Of a store above CHECKED_BYTES only the schema is read here; damage elsewhere is found when it is read.
-    """
-    pages, page_bytes = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size")
-    )
-    wholly = pages * page_bytes <= CHECKED_BYTES
-    damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0] if wholly else "ok"
-    if damage != "ok":
-        raise sqlite3.DatabaseError(damage.strip().splitlines()[-1])
-    check(connection)
-
-
 def _mention(connection: sqlite3.Connection, sha256: str, record: str) -> None:
     """Adds a stub for a file, unless its sidecar is known."""
     connection.execute(queries.ADD_FILE, {"sha256": sha256})
@@ -382,47 +358,3 @@ def _add_predictions(
 def _json(record: dict[str, Any]) -> str:
     """Canonical JSON; figures that are not finite become null, since JSON and SQLite have no NaN."""
     return json.dumps(finite(record), sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
-    """Allows readers beside a writer. Retries, since SQLite does not wait for the lock of this switch."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL").fetchone()
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-
-
-@contextmanager
-def named_errors(path: Path) -> Iterator[None]:
-    """Turns SQLite's errors about the file into one line for the user; the file is not changed."""
-    try:
-        yield
-    except NewerStoreError as error:
-        raise PipelineError(
-            f"{path} has schema version {error.version}; this program knows up to {len(MIGRATIONS)}. "
-            "Upgrade keras-mobile-pipeline, or choose another runs folder with PIPELINE_RUNS."
-        ) from error
-    except ForeignFileError as error:
-        raise PipelineError(
-            f"{path} is an SQLite file of another program. Move it away, or choose another runs folder "
-            "with PIPELINE_RUNS; `pipeline report` makes a new store from what the folder holds."
-        ) from error
-    except sqlite3.OperationalError as error:
-        raise UnusableStoreError(
-            f"{path} cannot be used ({error}). Check its permissions, the free space of the disk, and "
-            "that no other program holds it, then run the same command again."
-        ) from error
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
-            raise
-        raise PipelineError(
-            f"{path} is damaged or no SQLite file ({error}). It was not changed: move it away, and "
-            "`pipeline report` makes a new one with the runs and files that the folder holds."
-        ) from error
