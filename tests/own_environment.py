@@ -39,7 +39,7 @@ class Peer:
     def python(self) -> Path:
         """The Python of its environment; skips or fails the test where that cannot be made."""
         try:
-            return _environment(self)
+            return environment(self)
         except PeerUnavailable as error:
             if os.environ.get(self.required_by) == "1":
                 pytest.fail(f"no {self.name}: {error}")
@@ -58,7 +58,8 @@ def run(*command, what):
     return done.stdout
 
 
-def _environment(peer: Peer) -> Path:
+def environment(peer: Peer) -> Path:
+    """The Python of the peer's environment, made where it is missing; PeerUnavailable where it cannot be."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     wanted = hashlib.sha256("\n".join((*peer.alone, *peer.requirements)).encode()).hexdigest()[:8]

@@ -175,7 +175,7 @@ def _take_step(
     reached_top1 = f"validation {kept.validation_top1:.2f}%, before all {state.before:.2f}%"
     progress(Note(f"{_in_words(step, config)}: {reached_top1}"))
     if step == "qat":
-        quantize.freeze_norms(tuning.model, frozen=False)  # as load_quantized() builds it
+        quantize.freeze_norms(tuning.model, plain, frozen=False)  # as load_quantized() builds it
         write_bytes(run / QUANTIZED, weights_content(tuning.model.weights))
     write_bytes(run / _WEIGHTS.format(step=step), weights_content(plain.weights))
     state = _State(before=state.before, done=(*state.done, reached))
@@ -199,7 +199,7 @@ def _tuning(step: str, prepared: Prepared, images: Images) -> FineTuning:
     if step == "cluster":
         return FineTuning(step=step, config=config, model=shrink.cluster(plain, config), new_callbacks=list)
     model = quantize.quantize(plain, config, input_range=prepared.input_range)
-    quantize.freeze_norms(model, frozen=config.freeze_norms)
+    quantize.freeze_norms(model, plain, frozen=config.freeze_norms)
     clustered = shrink.clustered_layers(plain, config)
     pruned = shrink.pruned_layers(plain, config)
     # from the plain twin: a resumed model's kernels are filled later, with the same clusters

@@ -86,14 +86,14 @@ def fix_input_range(quantized: tf_keras.Model, input_range: tuple[float, float])
                         variable.assign(value)
 
 
-def freeze_norms(quantized: tf_keras.Model, *, frozen: bool) -> None:
-    """Freezes or unfreezes the BatchNorms' statistics in training; scales and offsets are trained anyway.
+def freeze_norms(quantized: tf_keras.Model, plain: tf_keras.Model, *, frozen: bool) -> None:
+    """Freezes the BatchNorms' statistics in training, or those alone that are frozen in the plain twin.
 
-    A layer that is not trainable normalises by its moving statistics; TFMOT's wrapper has already registered
-    its weights as trainable.
+    Scales and offsets of the others are trained anyway: a layer that is not trainable normalises by its
+    moving statistics; TFMOT's wrapper has already registered its weights as trainable.
     """
     for layer in _norms(quantized):
-        layer.trainable = not frozen
+        layer.trainable = not frozen and plain.get_layer(layer.name).trainable
 
 
 def _norms(quantized: tf_keras.Model) -> list[tf_keras.layers.BatchNormalization]:

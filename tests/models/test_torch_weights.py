@@ -9,28 +9,14 @@ import json
 import keras
 import numpy as np
 import pytest
-from own_environment import Peer, run
+from own_environment import run
+from pytorch_environment import TORCH
 
 from models.build import build
 from models.errors import CheckpointError
 from models.weights.arrays import read_arrays
 from models.weights.fill import family_with, load_weights
 
-TORCH = Peer(
-    name="PyTorch",
-    # torchvision from PyPI is built for CUDA, which timm and these models do without
-    alone=("torchvision==0.28.0", "timm==1.0.31"),
-    requirements=(
-        "torch==2.13.0",
-        "safetensors==0.8.0",
-        "huggingface_hub==2.4.0",
-        "numpy",
-        "pillow",
-        "pyyaml",
-    ),
-    proof="import torch, safetensors",
-    required_by="PIPELINE_REQUIRE_TORCH",
-)
 NETS = {
     "timm_mobilenet": ("mobilenet", {"padding": "both_sides", "epsilon": 1e-5}, (64, 65)),
     "torchvision_densenet": ("densenet", {"variant": "121", "growth_rate": 8}, (64,)),

@@ -547,6 +547,20 @@ def test_statistics_of_batchnorms_stay_as_they_were_trained_unless_asked_otherwi
         assert np.array_equal(ours, theirs)
 
 
+def test_a_batchnorm_that_its_author_froze_is_not_trained(compressed: Any, model_of: Any) -> None:
+    model = model_of("own")
+    norm = model.get_layer("second_norm")
+    norm.trainable = False
+    before = [each.copy() for each in norm.get_weights()]
+    trained = compressed(model, qat=True, freeze_norms=False)
+    after = trained.model.get_layer("second_norm").get_weights()
+    for ours, theirs in zip(before, after, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    [again] = [each for each in trained.quantized.layers if each.name == "quant_second_norm"]
+    for ours, theirs in zip(again.layer.get_weights(), after, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_zeros_of_a_pruned_run_stay_while_it_is_trained_quantized(compressed: Any, model_of: Any) -> None:
     pruned = compressed(model_of("own"), prune=0.5)
     trained = compressed(pruned.model, qat=True)
