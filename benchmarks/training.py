@@ -47,9 +47,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--nets", nargs="*", default=list(NETS), choices=NETS)
     options = parser.parse_args()
-    others = {whose: [sys.executable, HERE / "training_keras.py", whose] for whose in ("ours", "keras")}
+    others = {whose: [sys.executable, "-P", HERE / "training_keras.py", whose] for whose in ("ours", "keras")}
     try:
-        programs = others | {"pytorch": [environment(TORCH), HERE / "training_torch.py"]}
+        programs = others | {"pytorch": [environment(TORCH), "-P", HERE / "training_torch.py"]}
     except PeerUnavailable as error:
         print(f"no PyTorch: {error}", file=sys.stderr)
         programs = others

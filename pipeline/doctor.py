@@ -5,6 +5,8 @@ Standard library only at import. A package that crashes its process is reported,
 
 from __future__ import annotations
 
+import json
+import os
 import platform
 import shutil
 import subprocess
@@ -14,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+
+from spelling import counted
 
 REINSTALL = "Install the pinned versions again: pip install --require-hashes -r requirements.lock"
 CHECK_SECS = 180
@@ -45,6 +49,16 @@ ADB = """
 import subprocess, adbutils
 assert b"Android Debug Bridge" in subprocess.run([adbutils.adb_path(), "version"], capture_output=True).stdout
 """
+DEVICES = """
+import json, tensorflow as tf
+gpus = tf.config.list_physical_devices("GPU")
+names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
+print(json.dumps({"gpus": names, "has_cuda": tf.test.is_built_with_cuda()}))
+"""
+CUDA_LIBRARIES = ("nvidia-cudnn-cu12", "nvidia-cuda-runtime-cu12")
+"""Packages of tensorflow[and-cuda]."""
+NVIDIA = "0x10de"
+"""The vendor of its cards on the PCI bus."""
 TRAIN = """
 import numpy as np, keras
 model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
@@ -79,19 +93,83 @@ def examine(runs: Path) -> Iterator[Check]:
         yield _runtime(
             "tflite-runtime", "from tflite_runtime.interpreter import Interpreter", model, needed=False
         )
+    yield devices()
     yield _package("scikit-learn", DIGITS, detail="loaded the digits")
     yield _package("altair", CHART, detail="drew a chart with vl-convert")
     yield _package("adbutils", ADB, detail="ran its adb; the phones it sees: pipeline devices")
     yield _runs_folder(runs)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Graphics:
+    """What TensorFlow needs to train on a GPU, and whether it is there."""
+
+    gpus: tuple[str, ...]
+    """The names of those that TensorFlow sees."""
+    has_cuda: bool
+    """Whether this TensorFlow was built for CUDA."""
+    has_card: bool
+    has_driver: bool
+    has_libraries: bool
+    hidden: bool
+    """Whether CUDA_VISIBLE_DEVICES hides every GPU."""
+
+
+def missing_for_gpu(found: Graphics) -> tuple[str, str]:
+    """Why TensorFlow sees no GPU, and what to do; the latter is empty if nothing can be done here."""
+    if found.gpus:
+        return "", ""
+    if found.hidden:
+        return "CUDA_VISIBLE_DEVICES hides them", "Unset CUDA_VISIBLE_DEVICES to train on them."
+    if not found.has_cuda:
+        return f"TensorFlow for {platform.system()} {platform.machine()} is built without CUDA", ""
+    if not found.has_card:
+        return "no NVIDIA card is in this machine", ""
+    if not found.has_driver:
+        return "a card of NVIDIA is here, and its driver is not", "Install NVIDIA's driver."
+    if not found.has_libraries:
+        fix = f"pip install 'tensorflow[and-cuda]=={_version('tensorflow')}'"
+        return "card and driver are here, and CUDA's libraries are not", f"To train on it: {fix}"
+    return "card, driver and libraries are here", "TF_CPP_MIN_LOG_LEVEL=0 pipeline doctor shows why."
+
+
+def devices() -> Check:
+    """The devices that TensorFlow trains on, and what is missing for a GPU."""
+    cpu = f"CPU ({counted(os.cpu_count() or 1, 'core')})"
+    done = _run(DEVICES, ())
+    if problem := _problem(done):
+        return Check(
+            name="devices", version="", works=False, needed=False, detail=problem, fix="Fix tensorflow first."
+        )
+    assert done is not None
+    told = json.loads(done.stdout.strip().splitlines()[-1])
+    cards = Path("/sys/bus/pci/devices").glob("*/vendor")
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    found = Graphics(
+        gpus=tuple(told["gpus"]),
+        has_cuda=told["has_cuda"],
+        has_card=any(each.read_text().strip() == NVIDIA for each in cards) or Path("/dev/nvidia0").exists(),
+        has_driver=Path("/proc/driver/nvidia/version").exists(),
+        has_libraries=all(map(_version, CUDA_LIBRARIES)),
+        hidden=hidden is not None and hidden.strip() in ("", "-1"),
+    )
+    why, fix = missing_for_gpu(found)
+    gpus = ", ".join(found.gpus) or f"no GPU: {why}"
+    return Check(name="devices", version="", works=True, needed=False, detail=f"{cpu}, {gpus}", fix=fix)
+
+
 def problem_of(program: str, arguments: tuple[Path, ...]) -> str | None:
-    """Runs a program in its own Python process; None when it ended well, else its last line or its signal.
+    """Runs a program in its own Python process; None when it ended well, else its last line or its signal."""
+    return _problem(_run(program, arguments))
+
+
+def _run(program: str, arguments: tuple[Path, ...]) -> subprocess.CompletedProcess[str] | None:
+    """What a program did in its own Python process; None if it took too long.
 
     -P: the current folder may hold a numpy.py of others.
     """
     try:
-        done = subprocess.run(
+        return subprocess.run(
             [sys.executable, "-P", "-W", "ignore", "-c", program, *map(str, arguments)],
             capture_output=True,
             text=True,
@@ -99,6 +177,11 @@ def problem_of(program: str, arguments: tuple[Path, ...]) -> str | None:
             check=False,
         )
     except subprocess.TimeoutExpired:
+        return None
+
+
+def _problem(done: subprocess.CompletedProcess[str] | None) -> str | None:
+    if done is None:
         return f"did not answer within {CHECK_SECS} s"
     if done.returncode == 0:
         return None

@@ -32,6 +32,8 @@ DISTRIBUTIONS = {
 }
 """The distribution of a package that is called otherwise."""
 
+OF_PEERS = {"torch"}
+"""What programs import that run in an environment of the tests' own."""
 NOT_IMPORTED = {
     "mypy": "a command",
     "ruff": "a command",
@@ -85,7 +87,7 @@ def test_everything_that_the_packages_import_is_declared():
 
 
 def test_everything_that_tests_and_benchmarks_import_is_declared():
-    known = runtime() | dev()
+    known = runtime() | dev() | OF_PEERS
     missing = {name: module for name, module in imported("tests", "benchmarks").items() if name not in known}
     assert not missing
 

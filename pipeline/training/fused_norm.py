@@ -11,15 +11,22 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-_WIDTH = 16
-"""oneDNN's bfloat16 kernel takes whole vectors of channels; others go to one that is ten times slower."""
+from pipeline.training.devices import num_replicas
+
+_WIDTH = {tf.bfloat16: 16, tf.float32: 8}
+"""oneDNN's fast kernels take whole vectors of channels; others go to one that is up to ten times slower."""
+_PADDED_TO = 16
 
 
 class FusedNorm(keras.layers.BatchNormalization):
     """Keras's layer, variables and configuration; a mask, renorm or a rank other than 4 compute as there."""
 
+    synchronized: bool
+
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:  # noqa: ANN401
         frozen = bool(training) and not self.trainable
+        if training and not frozen and num_replicas() > 1:
+            return self._over_all_devices(inputs, mask)
         # no deterministic gradient on a GPU with frozen statistics, so these take Keras's own operators
         if mask is not None or self.renorm or frozen or self.axis not in (-1, 3) or len(inputs.shape) != 4:
             return super().call(inputs, training=training, mask=mask)
@@ -45,17 +52,25 @@ class FusedNorm(keras.layers.BatchNormalization):
         self._keep(self.moving_variance, variance * (count - 1.0) / count)
         return tf.cast(outputs, self.compute_dtype)
 
+    def _over_all_devices(self, inputs: Any, mask: Any) -> Any:  # noqa: ANN401
+        """By the statistics of the whole batch, not of this device's part of it."""
+        kept, self.synchronized = self.synchronized, True
+        try:
+            return super().call(inputs, training=True, mask=mask)
+        finally:
+            self.synchronized = kept
+
     def _keep(self, variable: keras.Variable, value: Any) -> None:  # noqa: ANN401
         variable.assign(variable * self.momentum + value * (1.0 - self.momentum))
 
 
 def _normalised(inputs: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:  # noqa: ANN401
     """Outputs, the batch's means and its unbiased variances."""
-    missing = -inputs.shape[-1] % _WIDTH
-    if inputs.dtype != tf.bfloat16 or not missing or tf.config.list_logical_devices("GPU"):
+    size = inputs.shape[-1]
+    if not size % _WIDTH.get(inputs.dtype, 1) or tf.config.list_logical_devices("GPU"):
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(inputs, gamma, beta, epsilon=epsilon)
         return outputs, mean, variance
-    outputs, mean, variance = _padded(inputs, gamma, beta, missing, epsilon)
+    outputs, mean, variance = _padded(inputs, gamma, beta, -size % _PADDED_TO, epsilon)
     return outputs, mean, variance
 
 

@@ -58,7 +58,13 @@ def train_head(
     extractor = keras.Model(scorer.input, layer.input)
     try:
         seen = _seen(extractor, batches, teach=teach, run=run, progress=progress)
-        return _fit(keras.Model(layer.input, scorer.output), seen, loss=loss, epochs=epochs, seed=seed)
+        net = keras.Model(layer.input, scorer.output)
+        # a copy, since the net's own variables may be mirrored on several devices
+        copy = keras.models.clone_model(net)
+        copy.set_weights(net.get_weights())
+        found = _fit(copy, seen, loss=loss, epochs=epochs, seed=seed)
+        net.set_weights(copy.get_weights())
+        return found
     finally:
         (run / _FILE).unlink(missing_ok=True)
 

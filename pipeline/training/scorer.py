@@ -13,6 +13,7 @@ import tensorflow as tf
 from models.registry import family_of
 from pipeline.data import augment
 from pipeline.records.training import BALANCED, TrainConfig
+from pipeline.training import devices
 from pipeline.training.decay import set_weight_decay
 from pipeline.training.distillation import Loss, Taught, Teach, distilled
 from pipeline.training.loop import compile_scores
@@ -32,23 +33,27 @@ class Scorer:
     framework: Any = keras
 
     def training_batches(self, epoch: int) -> tf.data.Dataset:
-        return self.dataset.training_batches(
+        batches = self.dataset.training_batches(
             image_size=self.config.knobs["image_size"],
             batch_size=self.config.batch_size,
             augment=self._augmentation(),
             seed=self.config.seed,
             epoch=epoch,
         )
+        whole, rest = divmod(self.dataset.num_examples("train"), self.config.batch_size)
+        return batches.take(whole) if 0 < rest < devices.replicas_of(self.model) else batches
 
     def validation_batches(self) -> tf.data.Dataset:
         return self.batches("validation")
 
     def batches(self, split: str) -> tf.data.Dataset:
         """A split's raw pixels and labels, in its order."""
-        config = self.config
-        return self.dataset.batches(
-            split, image_size=config.knobs["image_size"], batch_size=2 * config.batch_size
+        size = devices.size_without_small_rest(
+            2 * self.config.batch_size,
+            num_images=self.dataset.num_examples(split),
+            replicas=devices.replicas_of(self.model),
         )
+        return self.dataset.batches(split, image_size=self.config.knobs["image_size"], batch_size=size)
 
     def callbacks(self) -> Sequence[Any]:
         return ()
@@ -86,21 +91,32 @@ def compiled_scorer(
     teach: Teach | None = None,
 ) -> keras.Model:
     """The model without its softmax, with shared weights: cross-entropy is exact only on logits."""
-    scorer = Taught(model.input, model.get_layer("logits").output, name="scorer")
+    scorer = _Scores(model.input, model.get_layer("logits").output, name="scorer")
     scorer.teach = teach
     set_weight_decay(scorer, config)
     compile_scores(scorer, keras, optimizer=_optimizer(config), loss=loss_of(config, class_weights))
     return scorer
 
 
+class _Scores(Taught):
+    """A model whose metrics Keras makes from an image of ours when it is trained on several devices.
+
+    Keras's own way adds up the devices' parts of the first batch, which fails where these differ in size.
+    """
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:  # noqa: ANN401, ARG002
+        image = np.zeros((1, *self.input_shape[1:]), np.float32)
+        super()._maybe_symbolic_build(data_batch=(image, np.zeros(1, np.int32)))
+
+
 def loss_of(config: TrainConfig, class_weights: Sequence[float]) -> Loss:
     """The cross-entropy; with a teacher, of its scores too."""
-    hard, teacher = cross_entropy(config.label_smoothing, class_weights), config.teacher
-    if teacher is None:
-        return hard
-    return distilled(
-        hard, temperature=teacher.temperature, weight=teacher.weight, class_weights=class_weights
-    )
+    loss, teacher = cross_entropy(config.label_smoothing, class_weights), config.teacher
+    if teacher is not None:
+        loss = distilled(
+            loss, temperature=teacher.temperature, weight=teacher.weight, class_weights=class_weights
+        )
+    return lambda targets, scores: devices.of_all_images(loss(targets, scores))
 
 
 def _optimizer(config: TrainConfig) -> keras.Optimizer:
@@ -121,13 +137,14 @@ def cross_entropy(label_smoothing: float, class_weights: Sequence[float]) -> Los
     is_weighted = any(weight != 1.0 for weight in class_weights)
 
     def smoothed_cross_entropy(labels: Any, logits: Any) -> Any:  # noqa: ANN401
-        classes = keras.ops.reshape(labels, (-1,))
+        classes = keras.ops.cast(keras.ops.reshape(labels, (-1,)), "int32")  # fit() gives them as floats
         targets = keras.ops.one_hot(classes, len(class_weights))
         losses = keras.losses.categorical_crossentropy(
             targets, logits, from_logits=True, label_smoothing=label_smoothing
         )
-        if not is_weighted:
-            return losses
-        return losses * keras.ops.take(keras.ops.convert_to_tensor(class_weights, "float32"), classes)
+        if is_weighted:
+            weights = keras.ops.convert_to_tensor(class_weights, "float32")
+            losses = losses * keras.ops.take(weights, classes)
+        return losses
 
     return smoothed_cross_entropy

@@ -18,10 +18,12 @@ from export.records import json_of, read_record_as
 from models.build import build
 from models.errors import KnobError
 from models.registry import family_of, label, resolve
+from pipeline.data.spec import SPLITS
 from pipeline.errors import PipelineError
 from pipeline.progress import Note, Progress, silent
 from pipeline.records.training import TrainConfig, TrainRecord
 from pipeline.runs import CONFIG, how_to_resume, new_run, setting_of, text_setting_of
+from pipeline.training import devices
 from pipeline.training.checkpoint import STATE, EpochResult, History, save_epoch, write_history
 from pipeline.training.fast_layers import fast_layers
 from pipeline.training.finish import finish_run, now_utc
@@ -120,14 +122,17 @@ def _prepared(
         )
     keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()
-    model = build(str(config.family), **config.knobs)
-    teacher = load_teacher(config.teacher) if config.teacher else None
     history = read_history(run)
-    if config.weights and not history.results:
-        start_again(config, model)
+    num_devices = min(config.batch_size, *map(dataset.num_examples, SPLITS))
+    with devices.scope(num_devices):
+        model = build(str(config.family), **config.knobs)
+        if config.weights and not history.results:
+            start_again(config, model)
+    teacher = load_teacher(config.teacher) if config.teacher else None
     with _kept(model, config), _precision(model, config), fast_layers(model):
-        weights = class_weights_of(config, dataset.spec)
-        scorer = compiled_scorer(model, config, weights, teach=teacher)
+        with devices.scope(num_devices):
+            weights = class_weights_of(config, dataset.spec)
+            scorer = compiled_scorer(model, config, weights, teach=teacher)
         trainee = _Trainee(model=scorer, dataset=dataset, config=config, whole=model)
         if config.head_epochs and not history.results:
             history = _train_head(trainee, run, progress)
