@@ -21,7 +21,7 @@ from spelling import counted
 
 if TYPE_CHECKING:
     from pipeline.explain.explanation import ExplainedFile
-    from pipeline.explain.findings import Finding
+    from pipeline.explain.finding import Finding
     from pipeline.explain.join import JoinedFiles
     from pipeline.steps.answers import Answers
 

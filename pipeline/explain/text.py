@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 
 from pipeline.explain.explanation import ExplainedFile, NotCompared
-from pipeline.explain.findings import ENOUGH_COVERAGE, Finding
+from pipeline.explain.finding import ENOUGH_COVERAGE, Finding
 from pipeline.explain.join import JoinedFiles
 from pipeline.explain.timing import NotTimed
 from spelling import counted
