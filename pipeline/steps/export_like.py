@@ -17,7 +17,8 @@ from pipeline.lineage import find_source
 from pipeline.progress import Progress, silent
 from pipeline.runs import MODEL, finished_runs
 from pipeline.shell import quoted
-from pipeline.steps.export import IN_ITS_FOLDER, Exported, Place, Ready, prepare, write
+from pipeline.steps.export import IN_ITS_FOLDER, Exported, Place, write
+from pipeline.steps.prepared_export import Ready, prepare
 from pipeline.steps.replaced import check_same_origin, known_files
 
 if TYPE_CHECKING:
