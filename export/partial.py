@@ -62,6 +62,26 @@ def partial_folder(path: Path) -> Iterator[Path]:
         os.close(handle)
 
 
+@contextmanager
+def temporary_folder_swept() -> Iterator[None]:
+    """Meanwhile Python's tempfile makes all it makes in one folder, which the next call removes after a kill.
+
+    TensorFlow's converter writes the whole model there. Without room for a folder nothing changes.
+    """
+    before = tempfile.tempdir
+    with contextlib.ExitStack() as opened:
+        with contextlib.suppress(OSError):
+            usual = Path(tempfile.gettempdir())
+            sweep(usual)
+            folder = opened.enter_context(partial_folder(usual / "pipeline"))
+            folder.chmod(0o700)
+            tempfile.tempdir = str(folder)
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
+
+
 def hold(handle: int) -> bool:
     """Locks an open file until it is closed; False if another process has it, or has removed the file."""
     try:

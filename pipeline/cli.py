@@ -101,13 +101,17 @@ def run(arguments: list[str] | None = None) -> int:
     """Runs one command line (default: this process's) and returns its exit status."""
     from android_bench.errors import DeviceError, LogError, ToolError
     from export.errors import ExportError, SettingsError
+    from export.partial import temporary_folder_swept
     from models.errors import KnobError, ModelError
+    from pipeline.home import sweep_cache
     from pipeline.runs import sweep_runs, where_runs_are
 
     sweep_runs(where_runs_are())
+    sweep_cache()
     try:
         _refuse_pipes(sys.argv[1:] if arguments is None else arguments)
-        status = pipeline.main(arguments, prog_name="pipeline", standalone_mode=False)
+        with temporary_folder_swept():
+            status = pipeline.main(arguments, prog_name="pipeline", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except click.exceptions.Abort as stop:
         return _complain(f"stopped. {str(stop.__cause__ or '') or 'What was finished is kept.'}", 130)

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
+from export.partial import sweep
+
 CACHE_VARIABLE = "PIPELINE_CACHE"
 """The environment variable with the folder for what can be made again."""
+
+
+KEPT = {"scans/*.json": 0, "vega/*.js": 2, "runs/*.json": 100}
+"""How many of the cached files of a kind are kept, the newest. Scans as JSON are of an earlier version."""
+
+
+def sweep_cache() -> None:
+    """Removes what killed commands left in the user's cache, and the oldest files of each kind."""
+    with contextlib.suppress(OSError, RuntimeError):
+        folder = cache_folder()
+        for place in (*(folder / name for name in ("scans", "vega", "runs")), *folder.glob("archives/*")):
+            sweep(place)
+        for pattern, most in KEPT.items():
+            found = sorted(folder.glob(pattern), key=lambda each: each.stat().st_mtime, reverse=True)
+            for each in found[most:]:
+                each.unlink(missing_ok=True)
 
 
 def expanded(path: str | Path) -> Path:

@@ -11,7 +11,6 @@ import os
 import shutil
 import stat
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from export.partial import partial_folder
 from pipeline.data.address import ARCHIVE_ENDINGS
 from pipeline.data.spec import Progress
 from pipeline.data.tree import shown
@@ -79,8 +79,8 @@ def _scratch(archive: Path, parent: Path) -> Iterator[Path]:
     """A folder to unpack into, which is removed; UsageError for what goes wrong in it."""
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=parent, prefix=".unpacking-") as scratch:
-            yield Path(scratch)
+        with partial_folder(parent / "unpacking") as scratch:
+            yield scratch
     except _DAMAGED as error:
         raise UsageError(
             f"{shown(archive)} cannot be unpacked ({error}). It may be truncated: get it again."

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from export.partial import partial_folder, sweep
 from pipeline.data.layout import list_folder, shown
 from pipeline.data.listing import spelled_alike
 from pipeline.errors import PipelineError, UsageError
@@ -35,7 +35,8 @@ def merge_classes(root: Path, out: Path, *, progress: Callable[[int, int], None]
     if not names:
         raise PipelineError(f"{shown(root)} has no classes whose names differ only in case or blanks.")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
+    sweep(out.parent)
+    with partial_folder(out) as scratch:
         for done, each in enumerate(listing.files, start=1):
             folder = Path(scratch, "whole", each.fixed or "", names.get(each.class_name, each.class_name))
             folder.mkdir(parents=True, exist_ok=True)

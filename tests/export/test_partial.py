@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
 import pytest
 
 from export.files import replacing, write_bytes
-from export.partial import KEPT_SECS, PREFIX, partial_folder, sweep
+from export.partial import KEPT_SECS, PREFIX, partial_folder, sweep, temporary_folder_swept
 
 WRITER = """if True:
     import sys, time
@@ -115,3 +116,22 @@ def test_name_as_long_as_the_file_system_takes_is_written(tmp_path: Path):
         partial.write_bytes(b"whole")
         assert partial.suffix == ".keras"
     assert not partials(tmp_path)
+
+
+def test_what_a_killed_process_left_in_the_temporary_folder_goes(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    program = """if True:
+        import os, signal, tempfile
+        from export.partial import temporary_folder_swept
+        with temporary_folder_swept():
+            tempfile.mkdtemp()
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-P", "-c", program], env=environment, check=False)
+    assert len(partials(tmp_path)) == 1
+    with temporary_folder_swept():
+        assert len(partials(tmp_path)) == 1
+        assert Path(tempfile.mkdtemp()).parent.name in partials(tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert tempfile.gettempdir() == str(tmp_path)
