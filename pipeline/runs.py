@@ -202,6 +202,18 @@ def newest_run(folder: Path) -> Path:
     return runs[-1]
 
 
+def newest_doubt(folder: Path) -> str | None:
+    """Why the newest run may not be the one that is meant; None if its files are also the newest."""
+    runs = finished_runs(folder)
+    last_written = max(runs, key=lambda run: _written(run / RECORD), default=None)
+    if last_written is None or _written(last_written / RECORD) <= _written(runs[-1] / RECORD):
+        return None
+    return (
+        f"the newest run is {runs[-1].name}: it finished last, as its record says, though the files of "
+        f"{last_written.name} were written later (by a copy?). Give a run's name to take another."
+    )
+
+
 def find_run(name: str, folder: Path) -> Path:
     """The finished run with this path, or with this folder name in `folder`."""
     for candidate in (Path(name), folder / name):
@@ -252,11 +264,15 @@ def exported_files(run: Path) -> list[Path]:
 
 
 def foreign_exports(folder: Path) -> list[Path]:
-    """The folders with files that were exported from models from elsewhere, oldest first."""
+    """The folders with files from models from elsewhere, oldest first by what their sidecars say."""
     places = [Path(place) for place, _ in _places(folder, EXPORT)]
     made = {each: exported_files(each) for each in places if not (each / RECORD).is_file()}
-    found = [(max(map(_written, files)), each) for each, files in made.items() if files]
+    found = [(max(map(_exported, files)), each) for each, files in made.items() if files]
     return [each for _, each in sorted(found)]
+
+
+def _exported(tflite: Path) -> tuple[float, int, Path]:
+    return _time_in(tflite.with_suffix(".json"), "created_utc")
 
 
 def tflite_files(targets: Sequence[str], folder: Path) -> list[Path]:

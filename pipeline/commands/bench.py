@@ -11,6 +11,7 @@ from android_bench.phone.device import check_cores
 from android_bench.settings import MatrixSettings
 from android_bench.tool.runner import OURS
 from pipeline.bench.settings import RUNTIMES, BenchSettings, FleetSettings, PhoneSettings
+from pipeline.commands.newest import say_newest
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, say, stages, stdout_console
 from pipeline.commands.phones.options import (
@@ -216,6 +217,7 @@ def _bench_there(
         matrix=_settings_of(MatrixSettings, options),
         again=options["again"],
     )
+    say_newest(targets)
     files = tflite_files(targets, runs_folder())
     fleet, num_absent = find_fleet(options["serials"], options["servers"], options["binaries"])
     if options["op_profile"]:
@@ -228,6 +230,7 @@ def _bench_there(
 
 
 def _bench_here(targets: tuple[str, ...], settings: BenchSettings, *, as_json: bool) -> int:
+    say_newest(targets)
     files = tflite_files(targets, runs_folder())
     from pipeline.bench.host import num_cpus
     from pipeline.steps.bench import keep, measure

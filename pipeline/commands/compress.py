@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.commands.calibration import calibration_option
+from pipeline.commands.newest import say_newest
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, print_table, say, stages, table
 from pipeline.commands.pixels import NAMES, pixel_options
@@ -208,6 +209,7 @@ def _asked(target: str | None, options: dict[str, Any]) -> tuple[KerasSource, Co
     check(settings)  # before the model is searched
     if options["data"] is not None:
         check_there(options["data"])
+    say_newest(target)
     source = find_source(target, data=options["data"], folder=runs_folder())
     return with_pixels(source, **{name: options[name] for name in NAMES}), settings
 

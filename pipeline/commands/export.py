@@ -13,6 +13,7 @@ from export.artifact import ExportArtifact
 from export.precisions import Precision
 from export.settings import ExportSettings, settings_for
 from pipeline.commands.calibration import calibration_option
+from pipeline.commands.newest import say_newest
 from pipeline.commands.output import json_option, print_records, print_table, say, stages, table
 from pipeline.commands.phones.options import given, option_name
 from pipeline.commands.pixels import NAMES, pixel_options
@@ -157,6 +158,7 @@ def _exported(target: str | None, *, data: str | None, **options: Any) -> Export
     settings = _settings(options, for_kit=options["android_kit"] is not None)
     if data is not None:
         check_there(data)
+    say_newest(target)
     source = find_source(target, data=data, folder=runs_folder())
     source = with_pixels(source, **{name: options[name] for name in NAMES})
     source = replace(source, calibration=options["calibration"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from export.files import write_bytes
+from pipeline.commands.newest import say_newest
 from pipeline.commands.output import json_option, print_drawn, print_records, print_table, say, table
 from pipeline.errors import PipelineError, UsageError
 from pipeline.report.run_list import run_summaries, run_summary
@@ -67,6 +68,8 @@ def command(runs: tuple[str, ...], curve: Path | None, show_all: bool, as_json: 
         _show_one(summaries[0], folder)
     elif summaries:
         _show_all(summaries)
+    if not as_json:
+        say_newest(run)
     foreign = foreign_exports(folder) if run is None else []
     if not summaries:
         say(f"There is no run in {folder}/. Make the first: pipeline train mobilenet --alpha 0.25")

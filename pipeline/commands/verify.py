@@ -11,6 +11,7 @@ import click
 
 from export.artifact import has_sidecar
 from pipeline.commands.confusion import change_to_keras, predictions_of, print_confusion
+from pipeline.commands.newest import say_newest
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, say, stages
 from pipeline.commands.phones.options import (
@@ -115,6 +116,7 @@ def command(
     pipeline verify theirs.tflite --data photos/ --labels names.txt --scale 0.00784314 --offset -1
     pipeline verify --adb --delegate cpu,gpu
     """
+    say_newest(targets)
     files = tflite_files(targets, runs_folder())
     if on_phones:
         return _on_phones(files, max_drop, options, confusion=confusion, as_json=as_json)

@@ -340,3 +340,28 @@ def test_newest_run_is_the_one_whose_record_says_so_whatever_the_files_times_are
     os.utime(tmp_path / "later" / RECORD, (0, 0))  # as after a copy
     assert [run.name for run in finished_runs(tmp_path)] == ["earlier", "later"]
     assert newest_run(tmp_path).name == "later"
+
+
+@pytest.mark.parametrize(
+    "words", [["runs"], ["verify"], ["bench"], ["export", "--int8"], ["compress", "--qat"]], ids=" ".join
+)
+def test_a_copied_run_with_newer_files_is_named_where_the_newest_is_taken(
+    words, tmp_path, capsys, monkeypatch
+):
+    from report_records import train_record
+
+    from export.files import write_json
+    from pipeline.records.training import record_as_json
+    from pipeline.runs import RECORD
+
+    monkeypatch.setenv("PIPELINE_RUNS", str(tmp_path))
+    for number, name in enumerate(("later", "earlier")):
+        finished = f"2026-11-2{4 - number}T10:00:00+00:00"
+        write_json(tmp_path / name / RECORD, record_as_json(train_record(name, finished_utc=finished)))
+        os.utime(tmp_path / name / RECORD, (number, number))
+    run(words)
+    doubt = "the newest run is later: it finished last, as its record says, though the files of earlier were"
+    assert doubt in capsys.readouterr().err
+    os.utime(tmp_path / "later" / RECORD, (2, 2))
+    run(words)
+    assert "it finished last" not in capsys.readouterr().err
