@@ -18,6 +18,7 @@ from pipeline.report.document import document
 from pipeline.report.figures import interval_text, percent_text
 from pipeline.report.thumbnails import drawn, thumbnail
 from pipeline.store.predictions import KeptPredictions
+from pipeline.terminal import printable
 from spelling import counted
 
 MOST_IN_MATRIX = 100
@@ -61,9 +62,9 @@ def mistakes_page(
         files("pipeline.report").joinpath(name).read_text(encoding="utf-8")
         for name in ("page.css", "mistakes.css")
     )
-    content = "\n".join(part for part in parts if part)
+    content = printable("\n".join(part for part in parts if part))
     body = f'<div class="page mistakes">\n{content}\n</div>'
-    return document(title=title, policy=POLICY, style=style, body=body)
+    return document(title=printable(title), policy=POLICY, style=style, body=body)
 
 
 def _footer(row: ReportRow) -> str:

@@ -36,6 +36,7 @@ from pipeline.report.pick import add_contest, picker_html
 from pipeline.report.theme import vega_config
 from pipeline.report.vega import vega_script
 from pipeline.store.rows import ReportRows
+from pipeline.terminal import printable
 from spelling import counted
 
 TITLE = "Size, latency and accuracy"
@@ -125,7 +126,7 @@ def page_text(
         )
     )
     body = BODY.format(
-        content=content,
+        content=printable(content),
         data=_data(part.rows, records, columns, settings=settings, machines=machines),
         vega=vega_script(),
         script="".join(map(_resource, SCRIPTS)),
@@ -134,9 +135,9 @@ def page_text(
 
 
 def json_for_script(content: Any) -> str:  # noqa: ANN401 - whatever JSON takes
-    """JSON escaped for a <script> element, so that no user text can end the element."""
-    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
-    for character in "<>&\u2028\u2029":
+    """JSON escaped for a <script> element, so that no user text can end the element or turn its direction."""
+    text = printable(json.dumps(content, separators=(",", ":"), allow_nan=False, ensure_ascii=False))
+    for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
 

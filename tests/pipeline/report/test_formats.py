@@ -23,6 +23,7 @@ from pipeline.report.records import csv_text, json_text, markdown_text
 from pipeline.report.table import terminal_table
 from pipeline.store.rows import ReportRows
 from pipeline.store.store import open_store
+from pipeline.terminal import UNSAFE
 
 NAMES = [
     "model_name",
@@ -296,6 +297,14 @@ def test_report_of_a_hostile_name_is_written_in_every_format(format_name: str, t
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 200
+
+
+def test_page_turns_the_direction_of_no_text(zoo_rows):
+    text = page_text([changed(row, model_name=HOSTILE_NAME, machine=HOSTILE_NAME) for row in zoo_rows])
+    page = text[: text.index("<script>")]  # behind it the charts' own script
+    assert "b\N{REPLACEMENT CHARACTER}c" in page
+    assert not UNSAFE.search(page)
+    assert "u202e" not in page
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
