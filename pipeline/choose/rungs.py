@@ -14,8 +14,8 @@ from pipeline.choose.fit import Prediction
 
 InRace = Mapping[str, Collection[str]]
 """Target -> the nets of which a file fits the budget there."""
-ANCHORS = 3
-"""Nets of each family that are trained first: the smallest, a middle one and the largest."""
+LEAST_FREEDOM = 3
+"""Degrees of freedom of the scatter around the lines; with 1 an interval is four times as wide as with 3."""
 
 
 def rung_epochs(epochs: int, *, num_nets: int, finalists: int, shrink: int) -> tuple[int, ...]:
@@ -28,14 +28,24 @@ def rung_epochs(epochs: int, *, num_nets: int, finalists: int, shrink: int) -> t
 
 
 def anchors(nets: Sequence[Net], macs: Mapping[str, int]) -> tuple[Net, ...]:
-    """The nets to train first, spread over the mult-adds of each family; all of a small family."""
+    """The nets to train first, spread over the mult-adds of each family, its smallest and largest among them.
+
+    They are 3 of each of three families or more, 5 of a single one, so that the scatter around their lines
+    has LEAST_FREEDOM; all of a small family.
+    """
+    families = {family: [net for net in nets if net.family == family] for family in _families(nets)}
+    num_fitted = sum(len(members) > 2 for members in families.values())
+    num = 2 + math.ceil(LEAST_FREEDOM / max(num_fitted, 1))
     found: list[Net] = []
-    for family in dict.fromkeys(net.family for net in nets):
-        members = sorted((net for net in nets if net.family == family), key=lambda net: macs[net.name])
-        last = len(members) - 1
-        places = dict.fromkeys(round(last * place / (ANCHORS - 1)) for place in range(ANCHORS))
-        found += [members[place] for place in places]
+    for members in families.values():
+        ordered = sorted(members, key=lambda net: macs[net.name])
+        places = dict.fromkeys(round((len(ordered) - 1) * place / (num - 1)) for place in range(num))
+        found += [ordered[place] for place in places]
     return tuple(found)
+
+
+def _families(nets: Sequence[Net]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(net.family for net in nets))
 
 
 def cannot_win(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.choose.candidates import Net
-from pipeline.choose.fit import Prediction
+from pipeline.choose.fit import Point, Prediction, fit
 from pipeline.choose.rungs import anchors, cannot_win, go_on, rung_epochs
 
 
@@ -23,12 +23,25 @@ def test_each_rung_trains_three_times_as_long_and_the_last_to_the_end(epochs, nu
     assert rung_epochs(epochs, num_nets=num_nets, finalists=3, shrink=3) == expected
 
 
-def test_the_smallest_the_largest_and_a_middle_one_of_each_family_go_first():
-    nets = [Net(name=f"{family}{size}", family=family) for family in "ab" for size in range(5)] + [
-        Net(name="c0", family="c")
-    ]
+@pytest.mark.parametrize(
+    ("families", "expected"), [("a", "0 2 4 6 8"), ("ab", "0 3 5 8"), ("abc", "0 4 8"), ("abcd", "0 4 8")]
+)
+def test_nets_spread_over_each_family_go_first_and_tell_the_scatter(families, expected):
+    nets = [Net(name=f"{family}{size}", family=family) for family in families for size in range(9)]
     macs = {net.name: 10 ** (int(net.name[1:]) + 1) for net in nets}
-    assert [net.name for net in anchors(nets, macs)] == ["a0", "a2", "a4", "b0", "b2", "b4", "c0"]
+    found = [net.name for net in anchors(nets, macs)]
+    assert found == [f"{family}{size}" for family in families for size in expected.split()]
+    points = {
+        family: [Point(macs=macs[name], top1=50.0) for name in found if name[0] == family]
+        for family in families
+    }
+    assert fit(points, num_images=100).freedom >= 3
+
+
+def test_all_nets_of_a_small_family_go_first():
+    nets = [Net(name=f"a{size}", family="a") for size in range(9)] + [Net(name="b0", family="b")]
+    macs = {net.name: int(net.name[1:]) + 1 for net in nets}
+    assert [net.name for net in anchors(nets, macs)] == ["a0", "a2", "a4", "a6", "a8", "b0"]
 
 
 def test_a_net_whose_upper_end_is_below_the_best_cannot_win():
