@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -11,14 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from export.graph.calls import CallGraph
-from export.graph.changes import Affine, folded_weights
+from export.quantization.scaled_layers import (
+    Floats,
+    Numbers,
+    Reader,
+    Writer,
+    can_be_scaled,
+    clip_of,
+    has_kernel,
+    reads_channels,
+    squared_steps,
+)
 from keras_graph.nodes import Node, Tensor
 from keras_graph.walk import num_channels
 from spelling import some
-
-Floats = npt.NDArray[np.float64]
-Numbers = npt.NDArray[np.int64]
-"""For each channel of a tensor, its number among all channels that the graph's layers write."""
 
 STEPS_PER_OCTAVE = 8
 """Factors are whole steps, 2 ** (n / 8), so that a sidecar holds them in a character each."""
@@ -27,8 +32,6 @@ _LARGEST_FACTOR = 100.0
 _ROUNDS = 10
 _IMAGES = 4
 """Axes of a tensor of images."""
-WEIGHT_STEPS = 127
-"""The int8 value of a kernel's largest weight."""
 _ACTIVATION_STEPS = 255
 _PASSED = (
     keras.layers.ZeroPadding2D,
@@ -44,64 +47,15 @@ _PASSED = (
 """Layers that commute with a positive factor per channel."""
 _HOMOGENEOUS = (keras.layers.LeakyReLU, keras.layers.PReLU)
 """Layers that commute too, and whose output is a tensor of the file besides their input."""
-_CHANNELWISE = (keras.layers.DepthwiseConv2D, keras.layers.BatchNormalization)
-"""Layers that can undo a channel's factor in weights that have a separate scale for that channel."""
-
-
-@dataclass(kw_only=True)
-class _Writer:
-    """A layer whose output channels can be scaled. Names are as in LayerOutputs."""
-
-    layer: keras.Layer
-    name: str
-    channels: Numbers
-    activation: str
-    """The layer whose output the file stores: this one, or a ReLU fused with it."""
-
-    def scale(self, factor: Floats) -> None:
-        """Multiplies the layer's output."""
-        layer = self.layer
-        if isinstance(layer, keras.layers.BatchNormalization):
-            for variable in [layer.gamma, *([layer.beta] if layer.center else [])]:
-                variable.assign(np.asarray(variable) * factor)
-            return
-        scaled = folded_weights(layer, Affine(factor=factor, shift=np.zeros_like(factor)))
-        layer.set_weights(scaled if layer.use_bias else scaled[:-1])
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Reader:
-    """A layer that undoes the factors of the channels that it reads."""
-
-    layer: keras.Layer
-    name: str
-    channels: Numbers
-    read: str
-    """The layer that writes the input of this one."""
-
-    @property
-    def is_channelwise(self) -> bool:
-        return isinstance(self.layer, _CHANNELWISE)
-
-    def scale(self, factor: Floats) -> None:
-        """Undoes the factors in the layer's weights, so that its output is unchanged."""
-        layer = self.layer
-        if isinstance(layer, keras.layers.BatchNormalization):
-            variance = np.asarray(layer.moving_variance, np.float64) + layer.epsilon
-            layer.moving_mean.assign(np.asarray(layer.moving_mean) * factor)
-            layer.moving_variance.assign(variance * factor**2 - layer.epsilon)
-            return
-        kernel, *bias = layer.get_weights()
-        layer.set_weights([(kernel / factor[:, np.newaxis]).astype(np.float32), *bias])
 
 
 class Channels:
     """Which layers of one graph write and read each channel."""
 
     def __init__(self, model: keras.Model, prefix: str, *, only_free: bool) -> None:
-        self.writers: list[_Writer] = []
-        self.readers: list[_Reader] = []
-        self._followers: list[_Writer] = []
+        self.writers: list[Writer] = []
+        self.readers: list[Reader] = []
+        self._followers: list[Writer] = []
         """Layers without weights, whose outputs have the factors of what they read."""
         self._follow = not only_free
         self._tie: Numbers = np.empty(0, np.int64)
@@ -161,7 +115,7 @@ class Channels:
         for _ in range(_ROUNDS):
             gain, cost = np.zeros_like(values), np.zeros_like(values)
             for reader in self.readers:
-                np.add.at(gain, reader.channels, _squared_steps(reader, factor))
+                np.add.at(gain, reader.channels, squared_steps(reader, factor))
                 if not reader.is_channelwise and reader.read in squares:
                     np.add.at(cost, reader.channels, squares[reader.read])
             gain, cost = self._tied(np.add, gain), self._tied(np.add, cost)
@@ -182,7 +136,7 @@ class Channels:
             if np.any(found[reader.channels] != 1):
                 reader.scale(found[reader.channels])
 
-    def in_words(self, writer: _Writer, factor: Floats) -> str:
+    def in_words(self, writer: Writer, factor: Floats) -> str:
         """Describes the scaling of a layer's channels."""
         readers = [
             each.name
@@ -222,17 +176,17 @@ class Channels:
         layer, (tensor,) = node.operation, node.input_tensors
         name, channels = self._prefix + layer.name, self._channels.get(id(tensor))
         folds = isinstance(layer, keras.layers.BatchNormalization) and self._calls.weighted_before(node)
-        if folds or not _reads_channels(layer):
+        if folds or not reads_channels(layer):
             self._fix([tensor])  # if it folds, the convolution's own output is not in the file
         elif channels is not None and (writer := self._calls.writer(node)) is not None:
             read = self._prefix + writer.operation.name
-            self.readers.append(_Reader(layer=layer, name=name, channels=channels, read=read))
-        clip = _clip(layer)
-        if clip is None or not _can_be_scaled(layer):
+            self.readers.append(Reader(layer=layer, name=name, channels=channels, read=read))
+        clip = clip_of(layer)
+        if clip is None or not can_be_scaled(layer):
             return
         self.writers.append(self._written(node, clip))
 
-    def _written(self, node: Node, clip: float) -> _Writer:
+    def _written(self, node: Node, clip: float) -> Writer:
         """A call that writes a tensor with a range of its own."""
         name = self._prefix + node.operation.name
         first, number = len(self._range), num_channels(node.outputs[0])
@@ -242,7 +196,7 @@ class Channels:
         self._fixed = np.append(self._fixed, np.zeros(number, bool))
         self._range = np.append(self._range, np.full(number, first))
         self._tie = np.append(self._tie, channels)
-        return _Writer(layer=node.operation, name=name, channels=channels, activation=name)
+        return Writer(layer=node.operation, name=name, channels=channels, activation=name)
 
     def _follows(self, node: Node, parts: Sequence[Numbers]) -> None:
         """The output of a call has the factors of all that it reads, which are one."""
@@ -289,7 +243,7 @@ class Channels:
             return getattr(layer, "data_format", None) != "channels_first"
         if type(layer) in (keras.layers.Reshape, keras.layers.Flatten):
             return num_channels(tensor) == num_channels(node.outputs[0])
-        clip = _clip(layer) if type(layer) in (keras.layers.ReLU, keras.layers.Activation) else None
+        clip = clip_of(layer) if type(layer) in (keras.layers.ReLU, keras.layers.Activation) else None
         if clip is None:
             return False
         channels = self._channels[id(tensor)]
@@ -310,48 +264,11 @@ class Channels:
             self._fixed[self._channels.get(id(tensor), np.empty(0, np.int64))] = True
 
 
-def _squared_steps(reader: _Reader, factor: Floats) -> Floats:
-    """For each input channel, the mean square of its weights in int8 steps."""
-    if reader.is_channelwise:
-        return np.full(len(reader.channels), float(WEIGHT_STEPS) ** 2)
-    kernel = np.abs(np.asarray(reader.layer.kernel, np.float64))
-    own = factor[reader.channels]
-    step = (kernel / own[:, np.newaxis]).max(axis=tuple(range(kernel.ndim - 1))) / WEIGHT_STEPS
-    step[step == 0] = 1
-    mean: Floats = np.square(kernel / step).mean(axis=(*range(kernel.ndim - 2), kernel.ndim - 1))
-    return mean
-
-
 def _in_steps(factor: Floats) -> Floats:
     """The largest whole steps that are no larger."""
     steps = np.floor(np.log2(factor) * STEPS_PER_OCTAVE + 1e-6)
     whole: Floats = 2.0 ** (steps / STEPS_PER_OCTAVE)
     return whole
-
-
-def _clip(layer: keras.Operation) -> float | None:
-    """The value at which a layer's activation clips; None if it does not commute with a positive factor."""
-    if type(layer) is keras.layers.BatchNormalization:
-        return np.inf
-    if type(layer) is keras.layers.ReLU:
-        plain = not layer.threshold and not layer.negative_slope
-        return (np.inf if layer.max_value is None else float(layer.max_value)) if plain else None
-    clips = {keras.activations.linear: np.inf, keras.activations.relu: np.inf, keras.activations.relu6: 6.0}
-    return clips.get(getattr(layer, "activation", None))
-
-
-def has_kernel(layer: keras.Layer) -> bool:
-    """Whether a layer has a kernel that is quantized per channel."""
-    return type(layer) in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
-
-
-def _can_be_scaled(layer: keras.Layer) -> bool:
-    return has_kernel(layer) or bool(layer.scale)
-
-
-def _reads_channels(layer: keras.Layer) -> bool:
-    """Whether the second last axis of a layer's kernel is its input channels."""
-    return getattr(layer, "groups", 1) == 1
 
 
 def _is_plain_concatenation(layer: keras.Operation, node: Node) -> bool:
