@@ -29,6 +29,10 @@ MODEL_BYTES = 4 * GIB
 """A Keras model's file, or all files of a SavedModel's folder. ConvNeXtXLarge's has 1.3 GiB."""
 MODEL_CONFIG_BYTES = 16 * MIB
 """A Keras model's configuration as JSON. NASNetLarge's has 1 MiB."""
+SAVED_MODEL_GRAPH_BYTES = 256 * MIB
+"""A SavedModel's graph, without its weights: mostly a few MiB."""
+SAVED_MODEL_NODES = 2_000_000
+"""Operations of a SavedModel's graph, those of a function as often as it is called."""
 KERAS_CALLS = 100_000
 """Calls of layers, those in a nested model as often as it is called. NASNetLarge has 1,000."""
 KERAS_OUTPUT_VALUES = 2**26

@@ -13,7 +13,9 @@ from tf_keras.src.saving.serialization_lib import SafeModeScope
 
 from export import native_output
 from export.errors import BadModelFileError
+from export.limits import MODEL_CONFIG_BYTES
 from export.model_format import ModelFormat
+from export.reading import read_bytes
 from export.source.bounded_build import bounded_build
 from export.source.carried_ops import OP_LAYERS
 from export.source.carry_over import carry_over
@@ -99,7 +101,8 @@ def _layers_of(container: Container) -> list[Any]:
 
     metadata = SavedMetadata()
     try:
-        metadata.ParseFromString((container.path / _METADATA_FILE).read_bytes())
+        content = read_bytes(container.path / _METADATA_FILE, at_most=MODEL_CONFIG_BYTES)
+        metadata.ParseFromString(content)
         return [json_utils.decode(node.metadata) for node in metadata.nodes]
     except Exception as error:  # protobuf's own classes of errors differ by version
         raise BadModelFileError(

@@ -17,6 +17,7 @@ from export.source.container import Container, open_container, refuse_lambdas, u
 from export.source.demands import check_calls, check_sizes
 from export.source.half_precision import half_policy, in_float32
 from export.source.operations import operation_classes
+from export.source.saved_model import check_saved_model
 from export.source.zipped import unpacked_model
 from spelling import counted
 
@@ -53,6 +54,7 @@ def load(path: Path) -> LoadedModel:
         with unpacked_model(container.path) as inside:
             return load(inside)
     if container.format is ModelFormat.SAVED_MODEL:
+        check_saved_model(container.path)
         loaded = _saved_model(container)
     elif container.keras_version == 2:
         from export.source.keras2 import load_keras2  # with tf_keras, which few files need

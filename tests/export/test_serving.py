@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from export.check.verify import Samples, verify
 from export.convert import convert
@@ -236,3 +237,44 @@ def test_a_rescaling_in_front_of_a_serving_function(saved, images):
         rescaled(images, training=False), probabilities(images * 0.5 + 3)["p"], rtol=0, atol=TOLERANCE
     )
     assert isinstance(rescaled, keras.Model)
+
+
+def test_a_graph_that_touches_files_is_refused_before_it_is_loaded(saved, tmp_path):
+    target = tmp_path / "written"
+
+    def writes(image):
+        tf.io.write_file(str(target), "by the model")
+        return probabilities(image)
+
+    folder = saved({"serving_default": signature(writes, spec())})
+    target.unlink(missing_ok=True)
+    with pytest.raises(BadModelFileError, match=r"\(WriteFile\) would read or write files of this machine"):
+        load_model(folder)
+    assert not target.exists()
+
+
+def test_a_graph_whose_functions_call_each_other_over_and_over_is_refused(saved):
+    folder = saved(SIGNATURES["any batch"])
+    model = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    library = model.meta_graphs[0].graph_def.library
+    for level in range(40):
+        function = library.function.add()
+        function.signature.name = f"level{level}"
+        for name in ("one", "two"):
+            node = function.node_def.add(name=name, op="StatefulPartitionedCall")
+            node.attr["f"].func.name = f"level{level + 1}"
+    (folder / "saved_model.pb").write_bytes(model.SerializeToString())
+    with pytest.raises(BadModelFileError, match="its graph has more than 2,000,000 operations"):
+        load_model(folder)
+    function.node_def[0].attr["f"].func.name = "level0"
+    (folder / "saved_model.pb").write_bytes(model.SerializeToString())
+    with pytest.raises(BadModelFileError, match=r"its function 'level\d+' calls itself"):
+        load_model(folder)
+
+
+def test_a_folder_of_more_than_four_gibibytes_is_not_loaded(saved):
+    folder = saved(SIGNATURES["any batch"])
+    with (folder / "assets" / "huge").open("wb") as file:
+        file.truncate(5 * 2**30)  # no block of it is written
+    with pytest.raises(BadModelFileError, match="more than 4,096 MiB"):
+        load_model(folder)
