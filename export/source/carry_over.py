@@ -50,7 +50,13 @@ def carry_over(model: Any) -> keras.Model:
     BadModelFileError with the name of a layer that cannot be carried over, or gives other outputs.
     """
     carrying = _Carrying()
-    ours = carrying.model(model)
+    try:
+        ours = carrying.model(model)
+    except (TypeError, ValueError, AttributeError, KeyError) as error:  # of a configuration that is damaged
+        raise BadModelFileError(
+            f"its graph is not one that Keras 3 can build ({type(error).__name__}: "
+            f"{' '.join(str(error).split())}). Copy it again from where it came, or save the model again."
+        ) from error
     _prove(carrying, model)
     return ours
 

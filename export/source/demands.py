@@ -85,10 +85,10 @@ def _layers(model: Any) -> Iterator[Any]:
 
 
 def _shapes(tensors: Any) -> list[tuple[int, ...]]:
-    flat = tf.nest.flatten(tensors)
-    return [
-        tuple(size or 1 for size in each.shape) for each in flat if getattr(each, "shape", None) is not None
-    ]
+    """The shapes of tensors whose rank is known."""
+    shapes = (getattr(each, "shape", None) for each in tf.nest.flatten(tensors))
+    known = (each for each in shapes if each is not None and getattr(each, "rank", 0) is not None)
+    return [tuple(size or 1 for size in each) for each in known]
 
 
 def _largest_inside(layer: Any, shapes: list[tuple[int, ...]]) -> int:

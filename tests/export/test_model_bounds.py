@@ -227,6 +227,15 @@ def test_a_graph_without_an_output_is_refused(refused, tmp_path):
     assert "is called as Keras 3 refuses it" in refused(with_configuration(path, config))
 
 
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+@pytest.mark.parametrize("key", ["input_layers", "output_layers"])
+def test_a_keras_2_graph_without_an_end_ends_in_an_answer(refused, tmp_path, suffix, key):
+    path = old_net(tmp_path, suffix)
+    config = configuration(path)
+    config["config"][key] = []
+    refused(with_configuration(path, config), path.name)
+
+
 def test_what_is_bounded_is_read_still(members, tmp_path):
     path = tmp_path / "net.keras"
     path.write_bytes(archived(members, zipfile.ZIP_DEFLATED))
