@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -19,11 +21,23 @@ from export.errors import BadModelFileError
 from export.limits import MODEL_BYTES, MODEL_CONFIG_BYTES, UNPACKED_ALWAYS_BYTES
 from export.model_format import SAVED_MODEL_FILE, ModelFormat, format_of
 from export.reading import ARCHIVE_ERRORS, check_unpacked, read_member, size_in_words
+from export.signals import signal_words
 from export.source.stored_weights import stored_bytes
 
 _FIX = "Copy it again from where it came, or train again."
 _SUFFIXES = {ModelFormat.KERAS_ZIP: ".keras", ModelFormat.HDF5: ".h5"}
 _WEIGHTS = "model.weights.h5"
+_HDF5_CPU_SECS = 5
+"""CPU time for the description of a model; its weights are not read in it."""
+_TRY_HDF5 = """
+import contextlib, resource, sys
+resource.setrlimit(resource.RLIMIT_CPU, (int(sys.argv[1]), int(sys.argv[1])))
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+import h5py
+with contextlib.suppress(Exception), h5py.File(sys.argv[2], "r") as file:
+    dict(file.attrs)
+    file.visititems(lambda name, item: list(item.attrs.items()) and None)
+"""
 _EXPECTED = "Expected a .keras or .h5 file, as model.save('model.keras') writes, or a SavedModel folder."
 
 
@@ -207,6 +221,7 @@ def _stored_in(archive: zipfile.ZipFile, path: Path) -> int:
 
 
 def _hdf5(path: Path) -> Container:
+    _try_hdf5(path)
     try:
         weights_bytes = stored_bytes(path, path.stat().st_size)
         with h5py.File(path) as file:
@@ -226,6 +241,16 @@ def _hdf5(path: Path) -> Container:
         config=described,
         weights_bytes=weights_bytes,
     )
+
+
+def _try_hdf5(path: Path) -> None:
+    """Reads the file's description in a child process: HDF5 itself crashes or loops for ever on damage."""
+    words = [sys.executable, "-P", "-c", _TRY_HDF5, str(_HDF5_CPU_SECS), str(path)]
+    status = subprocess.run(words, capture_output=True, check=False).returncode
+    if status < 0:
+        raise BadModelFileError(
+            f"{path} is damaged (HDF5 ended with {signal_words(-status)} while it read the file). {_FIX}"
+        )
 
 
 def _major(version: Any, *, unknown: int) -> int:

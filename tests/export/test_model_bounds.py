@@ -1,11 +1,13 @@
 """Model files that would take far more memory than they hold are refused before they do."""
 
+import gzip
 import io
 import json
 import re
 import resource
 import warnings
 import zipfile
+from pathlib import Path
 
 import h5py
 import keras
@@ -234,6 +236,12 @@ def test_a_keras_2_graph_without_an_end_ends_in_an_answer(refused, tmp_path, suf
     config = configuration(path)
     config["config"][key] = []
     refused(with_configuration(path, config), path.name)
+
+
+def test_a_file_that_hdf5_itself_reads_for_ever_is_refused(refused):
+    """A model of Keras whose heap of attributes is damaged, found by mutations."""
+    content = gzip.decompress((Path(__file__).parent / "loops.h5.gz").read_bytes())
+    assert "HDF5 ended with SIG" in refused(content, "net.h5")
 
 
 def test_what_is_bounded_is_read_still(members, tmp_path):
