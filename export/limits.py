@@ -21,6 +21,9 @@ TFLITE_TENSOR_VALUES = 2**34
 TFLITE_CONSTANT_STEPS = 1_000
 """Operators that compute one constant from others. A converter leaves one or two."""
 
+TFLITE_PARTS_BYTES = 8 * GIB
+"""What a file's operators take, each cut out with its constants to be timed: a constant may be in many."""
+
 UNPACKED_TIMES = 50
 """An archive's content beside the archive's own size. Pruned weights reach 10; a bomb is beyond 1,000."""
 UNPACKED_ALWAYS_BYTES = 256 * MIB

@@ -19,6 +19,8 @@ from statistics import median
 from typing import Any
 
 import pipeline
+from export.limits import TFLITE_PARTS_BYTES
+from export.reading import OutOfBoundsError, size_in_words
 from export.signals import signal_words
 from export.tflite.layer import Layer
 from export.tflite.submodel import Cutter
@@ -99,7 +101,10 @@ class FileToTime:
 def time_operators(files: Sequence[FileToTime], settings: TimingSettings) -> list[TimedFile | NotTimed]:
     """The times of each file's operators, in the order of the files. MissingToolError without LiteRT."""
     version = runtime_version(RUNTIME)
-    said = _run(files, settings)
+    try:
+        said = _run(files, settings)
+    except OutOfBoundsError as error:
+        return [NotTimed(reason=str(error)) for _ in files]
     if said.died and len(files) > 1:  # one file crashed the child: the others are still measured
         return [time_operators([file], settings)[0] for file in files]
     return [_timed(index, file, said, settings, version) for index, file in enumerate(files)]
@@ -143,7 +148,7 @@ def _run(files: Sequence[FileToTime], settings: TimingSettings) -> _Said:
 
 
 def _plan(files: Sequence[FileToTime], settings: TimingSettings, folder: Path) -> dict[str, Any]:
-    entries = []
+    entries, room = [], TFLITE_PARTS_BYTES
     for number, file in enumerate(files):
         cutter = Cutter(file.path.read_bytes())
         operators = []
@@ -151,6 +156,11 @@ def _plan(files: Sequence[FileToTime], settings: TimingSettings, folder: Path) -
             if layer.on_loading:
                 continue
             part, path = cutter.cut(layer.index), folder / f"{number}-{layer.index}.tflite"
+            room -= len(part.content)
+            if room < 0:
+                raise OutOfBoundsError(
+                    f"the operators, cut out one by one, take more than {size_in_words(TFLITE_PARTS_BYTES)}"
+                )
             path.write_bytes(part.content)
             operators.append({"index": layer.index, "path": str(path), "inputs": part.inputs})
         entries.append({"path": str(file.path.absolute()), "operators": operators})

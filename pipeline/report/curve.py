@@ -9,6 +9,8 @@ from typing import Any
 
 import altair
 
+from export.limits import RECORD_BYTES
+from export.reading import read_text
 from pipeline.errors import PipelineError
 from pipeline.report.picture import drawn_png, drawn_svg
 from pipeline.runs import how_to_resume
@@ -55,11 +57,13 @@ def _points(
 
 def _history(run: Path) -> str:
     try:
-        return (run / "history.csv").read_text()
+        return read_text(run / "history.csv", at_most=RECORD_BYTES)
     except FileNotFoundError as error:
         raise PipelineError(
             f"{run} has no history.csv: no epoch is finished yet. Go on: {how_to_resume(run)}"
         ) from error
+    except ValueError as error:
+        raise PipelineError(f"{run / 'history.csv'} is damaged ({error}). Train the run again.") from error
 
 
 def _panel(points: list[dict[str, Any]], title: str) -> Any:  # noqa: ANN401 - Altair's own
