@@ -361,6 +361,7 @@ def test_two_processes_in_a_logcat_of_the_whole_device_are_two_rows(session, cap
         (gzip.compress(bytes(257_000_000), 1), "it is larger than 256 MB"),
         (bytes(4) + b"TFL3" + bytes(50), "a model. Give what benchmark_model printed"),
     ],
+    ids=["zip", "tar", "cut log", "cut gzip", "damaged gzip", "large", "model"],
 )
 def test_what_is_no_log_is_refused_by_what_it_is(tmp_path, capsys, content, said):
     path = tmp_path / "log.txt"
