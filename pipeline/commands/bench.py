@@ -7,16 +7,27 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from android_bench.phone.device import check_cores
 from android_bench.settings import MatrixSettings
 from android_bench.tool.runner import OURS
 from pipeline.bench.settings import RUNTIMES, BenchSettings, FleetSettings, PhoneSettings
+from pipeline.commands.measuring_options import (
+    DEFAULTS,
+    cores_option,
+    count,
+    max_drift_option,
+    max_wait_option,
+    min_secs_option,
+    num_rounds_option,
+    num_runs_option,
+    reconnect_option,
+    seconds,
+    warmup_min_secs_option,
+)
 from pipeline.commands.newest import say_newest
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import json_option, print_records, say, stages, stdout_console
 from pipeline.commands.phones.options import (
     DEVICE_TROUBLE,
-    Decorator,
     delegate_option,
     find_fleet,
     given,
@@ -34,12 +45,6 @@ if TYPE_CHECKING:
     from pipeline.bench.host import BenchResult
     from pipeline.bench.table import TableRow
 
-DEFAULTS = {
-    field.name: field.default
-    for settings in (BenchSettings, PhoneSettings, MatrixSettings)
-    for field in dataclasses.fields(settings)
-}
-
 
 def thread_counts(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
     """The numbers in a list such as 1,2, in order, without repeats."""
@@ -54,29 +59,6 @@ def thread_counts(context: click.Context, parameter: click.Parameter, value: str
     return tuple(dict.fromkeys(int(word) for word in words))
 
 
-def _seconds(name: str, *, above_zero: bool, text: str, metavar: str = "SECS") -> Decorator:
-    kind = Finite(min=0, min_open=above_zero)
-    option = f"--{name.replace('_', '-')}"
-    return click.option(
-        option, name, type=kind, default=DEFAULTS[name], show_default=True, metavar=metavar, help=text
-    )
-
-
-def _count(name: str, *, least: int, text: str) -> Decorator:
-    kind = click.IntRange(min=least)
-    option = f"--{name.replace('_', '-')}"
-    return click.option(
-        option, name, type=kind, default=DEFAULTS[name], show_default=True, metavar="N", help=text
-    )
-
-
-def _cores(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    try:
-        return check_cores(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error), context, parameter) from error
-
-
 @click.command(
     name="bench", short_help="Measure the latency of exported files, on this machine or on phones."
 )
@@ -89,21 +71,14 @@ def _cores(context: click.Context, parameter: click.Parameter, value: str) -> st
     show_default=True,
     help="Measure with each of these, such as 1,2.",
 )
-@_count("num_runs", least=1, text="Minimum number of timed runs of each file.")
-@_count("warmup_runs", least=0, text="Minimum number of untimed runs in each round.")
-@_seconds("min_secs", above_zero=False, text="Minimum seconds of timed runs.")
-@_seconds("max_secs", above_zero=True, text="Start no run of a file after this many seconds.")
-@_seconds("warmup_min_secs", above_zero=False, text="Minimum seconds of untimed runs.")
-@_count("num_rounds", least=1, text="Rounds in which the files take turns; runs and seconds are totals.")
-@_seconds("patience_secs", above_zero=True, text="End a runtime that is late by this much.")
-@click.option(
-    "--max-wait",
-    type=Finite(min=0),
-    default=DEFAULTS["max_wait"],
-    show_default=True,
-    metavar="SHARE",
-    help="On this machine: not valid if other programs let its threads wait for longer than this.",
-)
+@num_runs_option
+@count("warmup_runs", least=0, text="Minimum number of untimed runs in each round.")
+@min_secs_option
+@seconds("max_secs", above_zero=True, text="Start no run of a file after this many seconds.")
+@warmup_min_secs_option
+@num_rounds_option
+@seconds("patience_secs", above_zero=True, text="End a runtime that is late by this much.")
+@max_wait_option
 @click.option(
     "--runtime",
     default=DEFAULTS["runtime"],
@@ -114,26 +89,12 @@ def _cores(context: click.Context, parameter: click.Parameter, value: str) -> st
 @click.option("--adb", "on_phones", is_flag=True, help="Measure on phones, with benchmark_model over adb.")
 @serial_option
 @delegate_option
-@click.option(
-    "--cores",
-    callback=_cores,
-    default=DEFAULTS["cores"],
-    show_default=True,
-    metavar="big|little|all|MASK",
-    help="Pin to these cores; a mask is hexadecimal, f0 being CPUs 4 to 7.",
-)
+@cores_option
 @tool_option
-@_seconds("max_celsius", above_zero=True, text="Let a phone cool that is warmer.", metavar="DEGREES")
-@_seconds("cool_secs", above_zero=False, text="Wait so long at most for it to cool, each time.")
-@_seconds("reconnect_secs", above_zero=False, text="Wait so long for a phone that vanished.")
-@click.option(
-    "--max-drift",
-    type=Finite(min=0),
-    default=DEFAULTS["max_drift"],
-    show_default=True,
-    metavar="SHARE",
-    help="Not valid if the median rises by more than this over the rounds.",
-)
+@seconds("max_celsius", above_zero=True, text="Let a phone cool that is warmer.", metavar="DEGREES")
+@seconds("cool_secs", text="Wait so long at most for it to cool, each time.")
+@reconnect_option
+@max_drift_option
 @click.option("--keep", is_flag=True, help="Leave the files on the phone, for the next call.")
 @click.option("--again", is_flag=True, help="Repeat measurements that are in the store.")
 @server_option

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from android_bench.phone.device import check_cores
 from android_bench.settings import MatrixSettings
 from export.precisions import Precision
 from models.registry import family_of
@@ -17,6 +16,16 @@ from pipeline.bench.settings import BenchSettings, FleetSettings, PhoneSettings
 from pipeline.choose.clock import SECS_PER_HOUR
 from pipeline.choose.settings import HOST, Budget, ChooseSettings
 from pipeline.commands.knobs import given_lists, knob_list_options
+from pipeline.commands.measuring_options import (
+    cores_option,
+    max_drift_option,
+    max_wait_option,
+    min_secs_option,
+    num_rounds_option,
+    num_runs_option,
+    reconnect_option,
+    warmup_min_secs_option,
+)
 from pipeline.commands.numbers import Finite
 from pipeline.commands.output import print_records, print_table, say, stages, table
 from pipeline.commands.phones.options import DEVICE_TROUBLE, server_option, several_words, tool_option
@@ -29,11 +38,7 @@ if TYPE_CHECKING:
     from pipeline.choose.choice import Choice
     from pipeline.choose.targets import Targets
 
-DEFAULTS = {
-    field.name: field.default
-    for settings in (ChooseSettings, BenchSettings, PhoneSettings, MatrixSettings)
-    for field in dataclasses.fields(settings)
-}
+DEFAULTS = {field.name: field.default for field in dataclasses.fields(ChooseSettings)}
 BENCH = ("num_runs", "min_secs", "warmup_min_secs", "num_rounds", "max_wait")
 """The settings of a measurement that are options here."""
 
@@ -99,39 +104,16 @@ def _families(context: click.Context, parameter: click.Parameter, value: str | N
     "--seed", type=click.IntRange(min=0, max=2**32 - 1), default=DEFAULTS["seed"], show_default=True
 )
 @click.option("--num-threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N")
-@click.option("--num-runs", type=click.IntRange(min=1), default=DEFAULTS["num_runs"], show_default=True)
-@click.option("--num-rounds", type=click.IntRange(min=1), default=DEFAULTS["num_rounds"], show_default=True)
-@click.option("--min-secs", type=Finite(min=0), default=DEFAULTS["min_secs"], show_default=True)
-@click.option("--warmup-min-secs", type=Finite(min=0), default=DEFAULTS["warmup_min_secs"], show_default=True)
-@click.option(
-    "--max-wait",
-    type=Finite(min=0),
-    default=DEFAULTS["max_wait"],
-    show_default=True,
-    metavar="SHARE",
-    help="On this machine: not valid if other programs let its threads wait for longer than this.",
-)
+@num_runs_option
+@num_rounds_option
+@min_secs_option
+@warmup_min_secs_option
+@max_wait_option
 @server_option
 @tool_option
-@click.option(
-    "--cores", default=DEFAULTS["cores"], show_default=True, metavar="big|little|all|MASK", help="On phones."
-)
-@click.option(
-    "--max-drift",
-    type=Finite(min=0),
-    default=DEFAULTS["max_drift"],
-    show_default=True,
-    metavar="SHARE",
-    help="On phones: not valid if the median rises by more than this over the rounds.",
-)
-@click.option(
-    "--reconnect-secs",
-    type=Finite(min=0),
-    default=DEFAULTS["reconnect_secs"],
-    show_default=True,
-    metavar="SECS",
-    help="Wait so long for a phone that vanished.",
-)
+@cores_option
+@max_drift_option
+@reconnect_option
 @click.option(
     "--dry-run", is_flag=True, help="Print the plan and the time that each part is expected to take."
 )
@@ -210,17 +192,10 @@ def _targets(on: tuple[str, ...], settings: ChooseSettings, options: dict[str, A
     fleet, _ = find_fleet(serials, options["servers"], options["binaries"])
     phones = FleetSettings(
         bench=settings.bench,
-        phone=PhoneSettings(cores=_cores(options["cores"]), max_drift=options["max_drift"]),
+        phone=PhoneSettings(cores=options["cores"], max_drift=options["max_drift"]),
         matrix=MatrixSettings(reconnect_secs=options["reconnect_secs"]),
     )
     return Targets(bench=settings.bench, fleet=tuple(fleet), phones=phones)
-
-
-def _cores(value: str) -> str:
-    try:
-        return check_cores(value)
-    except ValueError as error:
-        raise UsageError(f"--cores {value}: {error}") from error
 
 
 def _show_plan(data: str, settings: ChooseSettings, targets: Targets, runs: Path, *, as_json: bool) -> int:
