@@ -112,7 +112,8 @@ def _show_side_by_side(names: Sequence[str], folder: Path, *, as_json: bool) -> 
     print_table(shown)
     if not settings:
         say("No setting differs.")
-    say(f"Their curves: pipeline runs {' '.join(quoted(each.run) for each in summaries)} --curve curves.png")
+    words = " ".join(quoted(each.run) for each in summaries)
+    say(f"Their curves: pipeline runs {words} --curve curves.png")
 
 
 def _show_all(summaries: list[RunSummary]) -> None:

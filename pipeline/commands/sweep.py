@@ -295,4 +295,4 @@ def _show(results: Sequence[TrialResult], path: Path, sweep: Sweep, *, as_json: 
 
 
 def _how_to_resume(sweep: Sweep) -> str:
-    return f"pipeline sweep --resume {sweep.name}"
+    return f"pipeline sweep --resume {quoted(sweep.name)}"

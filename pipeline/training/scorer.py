@@ -121,15 +121,18 @@ def loss_of(config: TrainConfig, class_weights: Sequence[float]) -> Loss:
 
 def _optimizer(config: TrainConfig) -> keras.Optimizer:
     rate, momentum, clip = config.learning_rate, config.momentum, config.clip_norm or None
+    name = config.optimizer  # Keras counts its own: the saved state would depend on the process
     makers: dict[str, Callable[[], keras.Optimizer]] = {
-        "sgd": lambda: keras.optimizers.SGD(rate, momentum=momentum, nesterov=True, global_clipnorm=clip),
+        "sgd": lambda: keras.optimizers.SGD(
+            rate, momentum=momentum, nesterov=True, global_clipnorm=clip, name=name
+        ),
         # decay 0.9 and epsilon 1, as TF-slim trained Inception and MobileNet
         "rmsprop": lambda: keras.optimizers.RMSprop(
-            rate, rho=0.9, momentum=momentum, epsilon=1.0, global_clipnorm=clip
+            rate, rho=0.9, momentum=momentum, epsilon=1.0, global_clipnorm=clip, name=name
         ),
-        "adam": lambda: keras.optimizers.Adam(rate, global_clipnorm=clip),
+        "adam": lambda: keras.optimizers.Adam(rate, global_clipnorm=clip, name=name),
     }
-    return makers[config.optimizer]()
+    return makers[name]()
 
 
 def cross_entropy(label_smoothing: float, class_weights: Sequence[float]) -> Loss:

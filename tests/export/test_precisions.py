@@ -17,8 +17,12 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("android_bench", "export", "keras_graph", "models", "pipeline")
 NAMED = {
     "pipeline/bench/baselines.py",  # what others are compared with is float32
+    "pipeline/choose/drop.py",  # orders them by how coarsely they round
+    "pipeline/choose/finish.py",  # climbs the ladder for int8
+    "pipeline/choose/settings.py",  # chooses among these two by default
     "pipeline/commands/confusion.py",  # what others are compared with is float32
     "pipeline/commands/demo.py",  # shows these two
+    "pipeline/commands/sweep.py",  # exports this by default
     "pipeline/compression/attempts.py",  # is about int8
     "pipeline/compression/in_float.py",  # says what an int8 file will leave in float
     "pipeline/report/mistakes_page.py",  # what others are compared with is float32

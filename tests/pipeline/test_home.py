@@ -27,4 +27,4 @@ def test_old_files_and_what_a_kill_left_go_from_the_cache(tmp_path, monkeypatch)
     assert sorted(each.name for each in (tmp_path / "vega").iterdir()) == ["2.js", "3.js"]
     assert sorted(each.name for each in (tmp_path / "scans").iterdir()) == [f"{n}.npz" for n in range(4)]
     assert len(list((tmp_path / "runs").iterdir())) == 4 <= KEPT["runs/*.json"]
-    assert len(list(tmp_path.glob("archives/*/a/x.png"))) == 4
+    assert len(list(tmp_path.glob("archives/*/stamp/x.png"))) == 4
