@@ -12,7 +12,7 @@ from pipeline.choose.settings import BYTES_PER_MB, Budget
 from pipeline.records.measurement import Measurement
 
 UNSTEADY = 0.25
-"""Noise above this share of the latency is too wide to call two candidates equally fast."""
+"""Noise above this share of the latency says nothing: not that two are equally fast, nor that one fits."""
 EXACTNESS = {
     Precision.FLOAT32: 3,
     Precision.FLOAT16: 3,
@@ -72,12 +72,16 @@ def over_budget(costed: Costed, budget: Budget, target: str) -> Fate:
     found = costed.measured.get(target)
     if found is None or found.median_ms is None:
         return Fate(is_in=False, why=f"not measured on {target}")
-    if budget.max_ms is None or found.median_ms <= budget.max_ms:
+    return over_ms(found.median_ms, found.noise_ms, budget)
+
+
+def over_ms(median_ms: float, noise_ms: float | None, budget: Budget) -> Fate:
+    """Whether a latency is within the budget; over by less than the noise, if that is narrow, is within."""
+    if budget.max_ms is None or median_ms <= budget.max_ms:
         return Fate(is_in=True)
-    noise = found.noise_ms or 0.0
-    if found.median_ms - noise > budget.max_ms:
-        return Fate(is_in=False, why=f"{found.median_ms:.3g} ms is over --max-ms {budget.max_ms:g}")
-    over = f"{found.median_ms:.3g} ms is over --max-ms {budget.max_ms:g}"
+    over, noise = f"{median_ms:.3g} ms is over --max-ms {budget.max_ms:g}", noise_ms or 0.0
+    if median_ms - min(noise, UNSTEADY * median_ms) > budget.max_ms:
+        return Fate(is_in=False, why=over)
     return Fate(is_in=True, why=f"{over} by less than the noise, {noise:.2g} ms")
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from export.check.paired import CHANCE_P, mcnemar_p
 from pipeline.bench.baselines import Spreads, compare_measured
 from pipeline.bench.host import MeasuredFile
-from pipeline.choose.drop import Fate
+from pipeline.choose.drop import Fate, over_ms
 from pipeline.choose.settings import BYTES_PER_MB, Budget
 from pipeline.records.interval import wilson_interval
 from pipeline.records.measurement import Measurement, setting_of
@@ -260,17 +260,15 @@ def _fate(final: Final, measured: MeasuredFile | None, budget: Budget) -> Fate:
     if found is None or not found.valid or found.median_ms is None:
         reasons = "; ".join(found.reasons) if found is not None else "it was not measured"
         return Fate(is_in=False, why=f"no valid latency: {reasons}")
-    megabytes, why = final.size_bytes / BYTES_PER_MB, ""
+    megabytes = final.size_bytes / BYTES_PER_MB
     if budget.max_mb is not None and megabytes > budget.max_mb:
         return Fate(is_in=False, why=f"{megabytes:.2f} MB is over --max-mb {budget.max_mb:g}")
-    if budget.max_ms is not None and found.median_ms > budget.max_ms:
-        over, noise = f"{found.median_ms:.3g} ms is over --max-ms {budget.max_ms:g}", found.noise_ms or 0.0
-        if found.median_ms - noise > budget.max_ms:
-            return Fate(is_in=False, why=over)
-        why = f"{over} by less than the noise, {noise:.2g} ms"
+    fate = over_ms(found.median_ms, found.noise_ms, budget)
+    if not fate.is_in:
+        return fate
     if budget.min_top1 is not None and final.top1 < budget.min_top1:
         return Fate(is_in=False, why=f"{final.top1:.1f}% is below --min-top1 {budget.min_top1:g}")
-    return Fate(is_in=True, why=why)
+    return fate
 
 
 def _misses(judged: Judged, budget: Budget) -> float:

@@ -31,6 +31,11 @@ def test_over_by_less_than_the_noise_is_kept_and_said():
     assert decided(costed("a", macs=100, size=1, ms=5.06, noise=0.05), max_ms=5)["a int8"][0] is False
 
 
+def test_a_noise_as_wide_as_the_latency_brings_nothing_into_the_budget():
+    one = costed("a", macs=100, size=1, ms=180.0, noise=500.0)
+    assert decided(one, max_ms=20) == {"a int8": (False, "180 ms is over --max-ms 20")}
+
+
 def test_a_larger_slower_net_of_fewer_mult_adds_is_beaten():
     better = costed("a", macs=200, size=100, ms=1.0)
     worse = costed("b", macs=100, size=200, ms=2.0)
