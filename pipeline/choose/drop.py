@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from export.precisions import Precision
 from pipeline.choose.candidates import Candidate
@@ -34,13 +34,8 @@ class Costed:
     """None where the file was not made."""
     size_of_classes: int | None = None
     """The number of classes of the file that the size was measured on, if it is another; else None."""
-    measured: Mapping[str, Measurement] = None  # type: ignore[assignment]  # filled in
+    measured: Mapping[str, Measurement] = field(default_factory=dict)
     """Target -> its valid measurement."""
-
-    def __post_init__(self) -> None:
-        """Fills in an empty mapping."""
-        if self.measured is None:
-            object.__setattr__(self, "measured", {})
 
     @property
     def name(self) -> str:
