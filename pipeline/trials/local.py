@@ -163,9 +163,10 @@ class _Pool:
         if self._deaths[index] < ATTEMPTS:
             self._left.appendleft(index)
             return
-        times = f", {ATTEMPTS} times" if ATTEMPTS > 1 else ""
         self.inbox.put(
-            Outcome(index=index, failure=f"its process ended ({died}){times}.", details=died.last_words)
+            Outcome(
+                index=index, failure=f"its process ended ({died}), {ATTEMPTS} times.", details=died.last_words
+            )
         )
 
 
